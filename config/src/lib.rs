@@ -1,1 +1,8 @@
-//! Placeholder while the workspace is laid out.
+//! What both planes agree on: names, money, time, secrets, the configuration a gateway needs, usage on the wire,
+//! settings, and the one door out. Nothing here knows HTTP servers, databases or plugins; both planes start from here.
+
+pub mod clock;
+pub mod ids;
+pub mod money;
+pub mod usage;
+pub mod wire;
