@@ -3,6 +3,9 @@
 
 pub mod clock;
 pub mod ids;
+pub mod key;
 pub mod money;
+pub mod seal;
+pub mod snapshot;
 pub mod usage;
 pub mod wire;

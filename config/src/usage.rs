@@ -109,7 +109,7 @@ impl Event {
         bytes[112..114].copy_from_slice(&self.status.to_le_bytes());
         bytes[114] = self.tries;
         bytes[115] = ENDINGS.iter().position(|e| *e == self.ending).unwrap_or(0) as u8;
-        bytes[116] = u8::from(self.billable) * FLAG_BILLABLE | u8::from(self.kept) * FLAG_KEPT;
+        bytes[116] = (u8::from(self.billable) * FLAG_BILLABLE) | (u8::from(self.kept) * FLAG_KEPT);
         bytes
     }
 

@@ -1,0 +1,98 @@
+//! Changes between revisions, and the frames of the stream that carries them. Applied by gateways to their snapshot.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Binding, Credential, Listing, Plan, Snapshot, Subscription};
+use crate::ids::{CredentialId, ListingId, SubscriptionId};
+
+/// One thing put or taken away.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Change {
+    /// A listing as it is now.
+    PutListing(Box<Listing>),
+    /// A listing that is served no more.
+    RemoveListing(ListingId),
+    /// A plan revision. None is ever taken away: somebody may hold it.
+    PutPlan(Box<Plan>),
+    /// A subscription as it is now.
+    PutSubscription(Subscription),
+    /// A subscription that ended.
+    RemoveSubscription(SubscriptionId),
+    /// A key that opens from now on.
+    PutCredential(Credential),
+    /// A key that opens no more.
+    RemoveCredential(CredentialId),
+    /// The plugins of the whole gateway.
+    SetBindings(Vec<Binding>),
+}
+
+/// What one revision changes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Delta {
+    /// The revision it leads to; it applies to the one before.
+    pub revision: u64,
+    /// Applied in order.
+    pub changes: Vec<Change>,
+}
+
+/// What stands in the frames of the stream and of the file on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Frame {
+    /// Everything, in place of what was there.
+    Snapshot(Box<Snapshot>),
+    /// The next revision.
+    Delta(Delta),
+    /// Nothing new: the connection lives. How many gateways are live, among which rates are divided.
+    Heartbeat {
+        /// The control plane's revision.
+        revision: u64,
+        /// Gateways heard of lately.
+        live_gateways: u32,
+    },
+}
+
+impl Change {
+    /// Whether it takes a right away: that holds even when the rest of its revision is refused.
+    #[must_use]
+    pub fn revokes(&self) -> bool {
+        match self {
+            Self::RemoveListing(_) | Self::RemoveSubscription(_) | Self::RemoveCredential(_) => true,
+            Self::PutListing(listing) => listing.suspended,
+            Self::PutSubscription(subscription) => subscription.inactive,
+            Self::PutPlan(_) | Self::PutCredential(_) | Self::SetBindings(_) => false,
+        }
+    }
+}
+
+impl Snapshot {
+    /// Applies one change. The revision is the caller's to move.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::PutListing(listing) => {
+                self.listings.insert(listing.id, (**listing).clone());
+            }
+            Change::RemoveListing(id) => {
+                self.listings.remove(id);
+            }
+            Change::PutPlan(plan) => {
+                self.plans.insert((plan.id, plan.revision), (**plan).clone());
+            }
+            Change::PutSubscription(subscription) => {
+                self.subscriptions.insert(subscription.id, subscription.clone());
+            }
+            Change::RemoveSubscription(id) => {
+                self.subscriptions.remove(id);
+                self.credentials.retain(|_, credential| credential.subscription != *id);
+            }
+            Change::PutCredential(credential) => {
+                self.credentials.insert(credential.id, credential.clone());
+            }
+            Change::RemoveCredential(id) => {
+                self.credentials.remove(id);
+            }
+            Change::SetBindings(bindings) => self.bindings.clone_from(bindings),
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The configuration a gateway serves from, as data: what is sold, where it is proxied, who may call it and how much. The
+//! control plane's push domain makes it, the stream carries it, [`validate`] holds the rules that make it whole, and the
+//! gateway's runtime compiles it. Unknown fields are ignored, so that an older gateway reads a newer control plane.
+
+mod delta;
+mod validate;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+pub use delta::{Change, Delta, Frame};
+pub use validate::{Fault, PathError, header_is_reserved, parse_path, slug_is_valid, validate};
+
+use crate::clock::Timestamp;
+use crate::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
+use crate::seal::Sealed;
+
+/// Everything at one revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The number of the last change in it.
+    pub revision: u64,
+    /// What is sold.
+    pub listings: BTreeMap<ListingId, Listing>,
+    /// Plans by id and revision: what was sold under a revision stays as it was.
+    #[serde(with = "plans_as_list")]
+    pub plans: BTreeMap<(PlanId, u32), Plan>,
+    /// Who may call what.
+    pub subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// With which keys.
+    pub credentials: BTreeMap<CredentialId, Credential>,
+    /// Plugins attached to the whole gateway.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+}
+
+/// An API that is sold, as the gateway proxies it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Listing {
+    /// Its id.
+    pub id: ListingId,
+    /// Who sells it.
+    pub vendor: VendorId,
+    /// First segment of its public path.
+    pub vendor_slug: String,
+    /// Second segment of its public path.
+    pub slug: String,
+    /// Suspended by the operator: every call is refused.
+    #[serde(default)]
+    pub suspended: bool,
+    /// Where calls go.
+    pub upstream: Upstream,
+    /// What can be called.
+    pub routes: Vec<Route>,
+    /// Headers that the gateway adds for the vendor, their values sealed.
+    #[serde(default)]
+    pub secrets: Vec<InjectedHeader>,
+    /// Plugins attached to it.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+}
+
+/// Where a listing is proxied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Addresses, by weight.
+    pub targets: Vec<Target>,
+    /// Limit on connecting, in milliseconds.
+    #[serde(default = "default_connect_timeout_ms")]
+    pub connect_timeout_ms: u32,
+    /// Limit on each wait for the upstream's bytes, in milliseconds.
+    #[serde(default = "default_read_timeout_ms")]
+    pub read_timeout_ms: u32,
+    /// Further tries of a call that is safe to send again.
+    #[serde(default = "default_retries_max")]
+    pub retries_max: u8,
+}
+
+/// Default of [`Upstream::connect_timeout_ms`].
+pub const CONNECT_TIMEOUT_DEFAULT_MS: u32 = 5_000;
+/// Default of [`Upstream::read_timeout_ms`].
+pub const READ_TIMEOUT_DEFAULT_MS: u32 = 60_000;
+/// Default of [`Upstream::retries_max`].
+pub const RETRIES_DEFAULT: u8 = 1;
+
+const fn default_connect_timeout_ms() -> u32 {
+    CONNECT_TIMEOUT_DEFAULT_MS
+}
+const fn default_read_timeout_ms() -> u32 {
+    READ_TIMEOUT_DEFAULT_MS
+}
+const fn default_retries_max() -> u8 {
+    RETRIES_DEFAULT
+}
+
+/// One address of an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Target {
+    /// `http` or `https`, host, port, and a path that is put before the call's.
+    pub url: String,
+    /// Its share of the calls, from 1.
+    pub weight: u32,
+}
+
+/// A public method and path.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// Its id, which usage names.
+    pub id: RouteId,
+    /// The method, in capitals.
+    pub method: String,
+    /// The path below the listing, `{name}` for one segment, `{*rest}` for all that is left.
+    pub path: String,
+    /// Plugins attached to it.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+}
+
+/// A header whose value is the vendor's secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InjectedHeader {
+    /// The header's name, in lower case.
+    pub header: String,
+    /// The value, for the gateway's eyes.
+    pub value: Sealed,
+}
+
+/// A plugin and its configuration, attached to one place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Binding {
+    /// Its id.
+    pub id: BindingId,
+    /// The plugin type's name.
+    pub plugin: String,
+    /// What the type's schema describes.
+    pub config: serde_json::Value,
+}
+
+/// What is bought, at one revision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Its id.
+    pub id: PlanId,
+    /// Which edition of it.
+    pub revision: u32,
+    /// Of which listing.
+    pub listing: ListingId,
+    /// How much may be called, when.
+    #[serde(default)]
+    pub limits: Vec<Limit>,
+    /// How many calls may be in flight at once.
+    #[serde(default)]
+    pub concurrency_max: Option<u32>,
+    /// Calls that may be made before anything is paid.
+    #[serde(default)]
+    pub trial_calls: Option<u64>,
+    /// Whether calls cost something after the trial.
+    #[serde(default)]
+    pub priced: bool,
+    /// Plugins attached to it.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
+}
+
+/// A limit on calls in a window.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limit {
+    /// The window.
+    pub window: Window,
+    /// Calls in it.
+    pub max: u64,
+    /// Refuse at the limit, or count and let pass.
+    pub hard: bool,
+}
+
+/// The windows that limits have. Seconds and minutes are rates; the others are counted exactly from leases.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Window {
+    /// A rate.
+    Second,
+    /// A rate.
+    Minute,
+    /// A UTC hour.
+    Hour,
+    /// A UTC day.
+    Day,
+    /// A UTC month.
+    Month,
+}
+
+/// An account's right to call a listing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Whose it is: one trial an account and listing.
+    pub account: AccountId,
+    /// What may be called.
+    pub listing: ListingId,
+    /// Under which plan.
+    pub plan: PlanId,
+    /// In which edition.
+    pub plan_revision: u32,
+    /// Cancelled, suspended or unpaid: refused.
+    #[serde(default)]
+    pub inactive: bool,
+    /// Refused from then on.
+    #[serde(default)]
+    pub ends_at: Option<Timestamp>,
+}
+
+/// An API key, as a digest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credential {
+    /// Its id, which usage names.
+    pub id: CredentialId,
+    /// What it opens.
+    pub subscription: SubscriptionId,
+    /// [`crate::key::digest`] of the key, in hexadecimal.
+    pub digest: crate::key::Digest,
+    /// Refused from then on.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Plans travel as a list: a pair cannot be a key in JSON.
+mod plans_as_list {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Plan;
+    use crate::ids::PlanId;
+
+    pub(super) fn serialize<S: Serializer>(
+        plans: &BTreeMap<(PlanId, u32), Plan>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(plans.values())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<(PlanId, u32), Plan>, D::Error> {
+        let plans = Vec::<Plan>::deserialize(deserializer)?;
+        Ok(plans.into_iter().map(|plan| ((plan.id, plan.revision), plan)).collect())
+    }
+}
