@@ -7,7 +7,7 @@
 mod cases;
 mod crash;
 mod embedded_alone;
-mod kinds;
+pub mod kinds;
 mod mongo_alone;
 mod mongod;
 mod multi_cases;
