@@ -20,7 +20,10 @@ MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongo
 MONGOD_LIBRARY_PATH ?= $(APICLAY_CACHE_DIR)/mongodb/lib
 APICLAY_OPENAPI_SAMPLES ?= $(APICLAY_CACHE_DIR)/openapi
 
-export APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
+# Tests return their errors, which carry what was done; a backtrace under each would bury that.
+RUST_LIB_BACKTRACE ?= 0
+
+export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
 
 help: ## list the commands

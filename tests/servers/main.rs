@@ -70,6 +70,8 @@ async fn nginx_echoes_and_logs() -> Result<()> {
         Ok(())
     })
     .await?;
+    nginx.kill9()?;
+    assert!(http.get(nginx.url()).send().await.is_err(), "a worker outlived its master");
     nginx.restart().await?;
     assert_eq!(http.get(nginx.url()).send().await?.status(), 200);
     Ok(())

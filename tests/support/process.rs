@@ -12,18 +12,21 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, ExitStatus, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 
 use crate::wait_until;
 
 /// How much of a log is shown when something failed.
 const LOG_TAIL_MAX_LINES: usize = 40;
+/// How long killed processes may take to be gone.
+const GONE_DEADLINE_MS: u64 = 10_000;
+/// `kill -s`, because shells disagree on `kill -9 -- -group`.
 const GUARDED_START: &str = "exec 3<&0 </dev/null\n\
-     { read -r _ <&3; kill -9 -- -$$; } >/dev/null 2>&1 &\n\
+     { read -r _ <&3; kill -s KILL -- -$$; } >/dev/null 2>&1 &\n\
      exec 3<&-\n\
      exec \"$@\"";
 
@@ -108,15 +111,49 @@ impl Process {
         self.child.try_wait().with_context(|| format!("asking whether {} still runs", self.name))
     }
 
-    /// Kills the server as a power cut would, with everything it started, and waits until it is gone.
+    /// Kills the server as a power cut would, with everything it started, and waits until all of it is gone: a worker that
+    /// still listened would answer in place of the server that comes next. Does nothing the second time.
     ///
     /// # Errors
-    /// When it cannot be killed or waited for.
+    /// When it cannot be killed or is not gone in time.
     pub fn kill9(&mut self) -> Result<()> {
-        self.child.kill().with_context(|| format!("killing {}", self.name))?;
-        self.guard = None;
+        let Some(guard) = self.guard.take() else { return Ok(()) };
+        // While the guard lives, and it does until its pipe is closed, the number is this group's.
+        let killed = kill_process_group(self.id()?, Signal::KILL);
+        drop(guard);
+        killed.with_context(|| format!("killing {}", self.name))?;
         self.child.wait().with_context(|| format!("waiting for {} to be gone", self.name))?;
+        let end = Instant::now() + Duration::from_millis(GONE_DEADLINE_MS);
+        while self.group_lives()? {
+            ensure!(
+                Instant::now() < end,
+                "{} is not gone {GONE_DEADLINE_MS} ms after it was killed",
+                self.name
+            );
+            std::thread::sleep(Duration::from_millis(1));
+        }
         Ok(())
+    }
+
+    /// Whether any process of the group still runs. Ended ones that nobody has collected yet hold nothing any more, so
+    /// asking with signal 0, which counts them, would not do.
+    fn group_lives(&self) -> Result<bool> {
+        let group = self.child.id().to_string();
+        for entry in std::fs::read_dir("/proc").context("reading /proc")? {
+            // A process may be gone by the time it is read.
+            let Ok(stat) = std::fs::read_to_string(entry?.path().join("stat")) else { continue };
+            // pid (name) state parent group ..; the name may hold anything, brackets too.
+            let mut fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+            let (state, member_of) = (fields.next(), fields.nth(1));
+            if member_of == Some(group.as_str()) && state != Some("Z") && state != Some("X") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn id(&self) -> Result<Pid> {
+        i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).context("a process without a number")
     }
 
     /// Sends a signal to the server alone.
@@ -128,8 +165,7 @@ impl Process {
             bail!("{} ended before ({status}):\n{}", self.name, self.log_tail());
         }
         // Not waited for yet, so the pid is still this child's.
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw).context("no pid")?;
-        kill_process(pid, signal).with_context(|| format!("sending {signal:?} to {}", self.name))
+        kill_process(self.id()?, signal).with_context(|| format!("sending {signal:?} to {}", self.name))
     }
 
     /// Asks the server to end and says how it did; killed when it has not ended by the deadline.
