@@ -1,2 +1,4 @@
 //! The data plane.
+pub mod counters;
+pub mod limits;
 pub mod mapped;
