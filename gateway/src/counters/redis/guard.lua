@@ -17,7 +17,8 @@ local function close_lease(counter, generation, lease, unspent)
   local units = redis.call('HGET', counter, 'l:' .. lease)
   if not units then return end
   redis.call('HDEL', counter, 'l:' .. lease)
-  redis.call('HINCRBY', counter, 'granted', -math.min(tonumber(units), tonumber(unspent)))
+  -- 0 - 0 and not -0, which HINCRBY does not take for a number.
+  redis.call('HINCRBY', counter, 'granted', string.format('%.0f', 0 - math.min(tonumber(units), tonumber(unspent))))
 end
 
 local function now_ms()
