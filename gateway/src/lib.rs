@@ -1,2 +1,3 @@
 //! The data plane.
 pub mod mapped;
+pub mod metering;
