@@ -96,6 +96,11 @@ pub fn is_closed(record: &[AtomicU64]) -> bool {
     record[STATE_WORD].load(Acquire) >> u32::BITS == u64::from(CLOSED)
 }
 
+/// Whether a batch has it.
+pub fn is_batched(record: &[AtomicU64]) -> bool {
+    record[STATE_WORD].load(Acquire) >> u32::BITS == u64::from(BATCHED)
+}
+
 /// Reads a record and checks it.
 pub fn read(record: &[AtomicU64]) -> Found {
     let state = record[STATE_WORD].load(Acquire);

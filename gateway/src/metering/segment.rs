@@ -226,9 +226,10 @@ impl Segment {
             })
     }
 
-    /// Marks a record as being in a batch.
+    /// Marks a record as being in a batch. After a power cut it may stand here as it was before it was closed, or not at
+    /// all, since a batch is on the disk before it is written: the batch is what holds.
     pub fn mark_batched(&self, place: u32) {
-        if place < self.places && record::is_closed(self.record(place)) {
+        if place < self.places && !record::is_batched(self.record(place)) {
             record::mark_batched(self.record(place));
             self.done.fetch_add(1, AcqRel);
             self.dirty.store(true, Release);

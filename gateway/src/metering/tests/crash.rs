@@ -90,9 +90,7 @@ fn a_failure_at_any_step_is_made_good_by_the_next_collect() {
 fn half_a_batch_file_is_as_good_as_none() {
     let folder = tempfile::tempdir().unwrap();
     life_killed_at(folder.path(), Step::Unfinished);
-    let unfinished = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let unfinished =
-        unfinished.filter(|path| path.extension().is_some_and(|ext| ext == "tmp")).next().unwrap();
+    let unfinished = file_of(folder.path(), "tmp");
     let bytes = std::fs::read(&unfinished).unwrap();
     std::fs::write(&unfinished, &bytes[..bytes.len() / 2]).unwrap();
     let (_spool, mut batcher) = open(folder.path(), 2, small());
@@ -100,19 +98,26 @@ fn half_a_batch_file_is_as_good_as_none() {
     all_stand_once(folder.path());
 }
 
-/// A power cut forgets marks that were not synced; the batch that is not acknowledged says what it took.
+/// A power cut forgets what was not synced, and a batch is synced before its records: it says what it took.
 #[test]
-fn marks_that_a_power_cut_forgot_are_made_again() {
+fn what_a_power_cut_forgot_of_batched_records_is_not_batched_again() {
     let folder = tempfile::tempdir().unwrap();
-    let (spool, mut batcher) = open(folder.path(), 1, small());
-    (0..10).for_each(|number| call(&spool, number));
-    let segment = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let segment = segment.filter(|path| path.extension().is_some_and(|ext| ext == "segment")).next().unwrap();
-    let unmarked = std::fs::read(&segment).unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, SpoolOptions { sync_ms: 60_000, ..small() });
+    let mut moments = vec![];
+    let mut look = || moments.push(std::fs::read(file_of(folder.path(), "segment")).unwrap());
+    let tickets: Vec<_> = (0..5).map(|number| (number, spool.begin(&opening(number)).unwrap())).collect();
+    look();
+    tickets.into_iter().for_each(|(number, ticket)| spool.end(ticket, &event(number)));
+    (5..10).for_each(|number| call(&spool, number));
+    look();
     collect_all(&mut batcher);
+    let segment = file_of(folder.path(), "segment");
     drop((spool, batcher));
-    std::fs::write(&segment, unmarked).unwrap();
-    let (spool, mut batcher) = open(folder.path(), 2, small());
-    assert_eq!(spool.stats().found.unbatched, 0);
-    assert_eq!(batcher.collect(&Book::default()).unwrap(), None);
+    for (number, forgotten) in (2..).zip(moments) {
+        std::fs::write(&segment, forgotten).unwrap();
+        let (spool, mut batcher) = open(folder.path(), number, small());
+        assert_eq!(spool.stats().found, crate::metering::Left::default());
+        assert_eq!(batcher.collect(&Book::default()).unwrap(), None);
+    }
+    assert_eq!(events(folder.path()).len(), 10);
 }

@@ -73,14 +73,6 @@ fn full_segments_go_and_acknowledged_batches_stay_as_long_as_they_should() {
     assert_eq!(spool.stats().oldest_unacked_ms, 0);
 }
 
-fn wait_until(done: impl Fn() -> bool) {
-    let started = Instant::now();
-    while !done() {
-        assert!(started.elapsed() < Duration::from_secs(10), "waited too long");
-        std::thread::sleep(Duration::from_millis(2));
-    }
-}
-
 #[test]
 fn a_folder_is_one_process_and_an_epoch_one_life() {
     let folder = tempfile::tempdir().unwrap();
@@ -126,8 +118,7 @@ fn a_torn_record_is_counted_and_its_segment_kept() {
     call(&spool, 1);
     call(&spool, 2);
     drop((spool, batcher));
-    let name = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
-    let path = name.filter(|path| path.extension().is_some_and(|ext| ext == "segment")).next().unwrap();
+    let path = file_of(folder.path(), "segment");
     let mut bytes = std::fs::read(&path).unwrap();
     bytes[128 + 5] ^= 1;
     std::fs::write(&path, bytes).unwrap();

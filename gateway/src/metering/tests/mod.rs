@@ -8,8 +8,9 @@ mod kill;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
@@ -118,4 +119,19 @@ pub fn events(folder: &Path) -> HashMap<u128, Event> {
 pub fn files(folder: &Path, suffix: &str) -> usize {
     let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_str().unwrap().ends_with(suffix)).count()
+}
+
+/// The one file of the folder with this extension.
+pub fn file_of(folder: &Path, extension: &str) -> PathBuf {
+    let mut paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.find(|path| path.extension().is_some_and(|its| its == extension)).unwrap()
+}
+
+/// Waits for what the spool's thread does.
+pub fn wait_until(done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(10), "waited too long");
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
