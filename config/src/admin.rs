@@ -1,6 +1,7 @@
 //! The listener for operators: `/metrics`, `/live`, `/ready` of what runs in this process. Each plane gives what it knows
 //! as [`Observed`]; the process that holds them serves it here, on an address of its own.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -27,11 +28,19 @@ pub trait Observed: Send + Sync {
 
 type Planes = Arc<[Arc<dyn Observed>]>;
 
-/// Serves until the task is dropped.
+/// Listens on `address` and serves in a task of its own; where it listens.
 ///
 /// # Errors
-/// When the listener breaks.
-pub async fn serve(listener: TcpListener, planes: Vec<Arc<dyn Observed>>) -> std::io::Result<()> {
+/// When the address is taken.
+pub async fn start(address: SocketAddr, planes: Vec<Arc<dyn Observed>>) -> std::io::Result<SocketAddr> {
+    let listener = TcpListener::bind(address).await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(serve(listener, planes));
+    tracing::info!(part = "admin", %address, "listening");
+    Ok(address)
+}
+
+async fn serve(listener: TcpListener, planes: Vec<Arc<dyn Observed>>) -> std::io::Result<()> {
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/live", get(|| async { "live\n" }))

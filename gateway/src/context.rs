@@ -16,7 +16,7 @@ use crate::rejection::Rejection;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
 
 /// Headers of the request as the phases read them; each lane has its own.
-pub trait CallHeaders: apiclay_plugins::Headers {
+pub trait CallHeaders: apiclay_plugins::Headers + Sync {
     /// Calls `each` with every value under `name`.
     fn values(&self, name: &HeaderName, each: &mut dyn FnMut(&[u8]));
 }

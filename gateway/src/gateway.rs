@@ -28,7 +28,13 @@ pub struct Gateway {
 impl Gateway {
     /// A gateway without a configuration.
     #[must_use]
-    pub fn new(spool: Arc<Spool>, metrics: Arc<Metrics>, clock: Clock, body_max_bytes: u64, domain: Option<String>) -> Self {
+    pub fn new(
+        spool: Arc<Spool>,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        body_max_bytes: u64,
+        domain: Option<String>,
+    ) -> Self {
         let domain = domain.map(|d| format!(".{}", d.to_ascii_lowercase()));
         Self { runtime: ArcSwapOption::empty(), spool, metrics, clock, body_max_bytes, domain }
     }

@@ -12,9 +12,11 @@ pub mod observe;
 pub mod phases;
 pub mod proxy;
 pub mod rejection;
+mod run;
 pub mod runtime;
 mod serve;
 pub mod sync;
 pub mod upstreams;
 
+pub use run::{parts, run};
 pub use serve::{GatewayError, Identity, Parts, Running, start};

@@ -75,8 +75,11 @@ impl PingoraLane {
 
     async fn refuse(&self, session: &mut Session, context: &mut Context, rejection: Rejection) -> Result<()> {
         let problem = rejection.problem(context.request);
-        let mut headers: Vec<_> =
-            problem.headers.into_iter().map(|(name, value)| (http::HeaderName::from_static(name), value)).collect();
+        let mut headers: Vec<_> = problem
+            .headers
+            .into_iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value))
+            .collect();
         headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
         context.rejection = Some(rejection);
         let answer = Answer { status: problem.status, headers, body: problem.body.to_vec() };
@@ -310,7 +313,12 @@ impl ProxyHttp for PingoraLane {
         error
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(
+        &self,
+        session: &mut Session,
+        error: &Error,
+        context: &mut Context,
+    ) -> FailToProxy {
         let broken_framing = error
             .root_cause()
             .downcast_ref::<std::io::Error>()
@@ -318,7 +326,9 @@ impl ProxyHttp for PingoraLane {
         let from_client = *error.esource() == ErrorSource::Downstream;
         let rejection = match context.rejection.take() {
             Some(rejection) => Some(rejection),
-            None if broken_framing && from_client => Some(Rejection::Malformed("The body's framing is broken.")),
+            None if broken_framing && from_client => {
+                Some(Rejection::Malformed("The body's framing is broken."))
+            }
             None if from_client && is_timeout(error) => Some(Rejection::ClientTimeout),
             None if from_client => None,
             None if is_timeout(error) => Some(Rejection::UpstreamTimeout),
@@ -397,7 +407,9 @@ fn check_authority(request: &RequestHeader) -> Result<(), Rejection> {
     let authority = request.uri.authority().map(http::uri::Authority::as_str);
     match (authority, host) {
         (Some(authority), _) if host_name(authority.as_bytes()).is_none() => Err(wrong),
-        (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => Err(wrong),
+        (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+            Err(wrong)
+        }
         _ => Ok(()),
     }
 }
@@ -408,7 +420,8 @@ fn host_of(request: &RequestHeader) -> Option<&str> {
 }
 
 fn check_length(request: &RequestHeader, body_max_bytes: u64) -> Result<(), Rejection> {
-    let length = request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    let length =
+        request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
     if length.is_some_and(|l| l > body_max_bytes) { Err(Rejection::BodyTooLarge) } else { Ok(()) }
 }
 
@@ -473,5 +486,7 @@ fn finish_head(context: &Context, response: &mut ResponseHeader, edits: &HeaderE
 /// Whether this head is the whole answer (RFC 9112, section 6.3).
 fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
     let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0");
-    session.req_header().method == http::Method::HEAD || matches!(response.status.as_u16(), 204 | 304) || empty
+    session.req_header().method == http::Method::HEAD
+        || matches!(response.status.as_u16(), 204 | 304)
+        || empty
 }

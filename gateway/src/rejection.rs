@@ -83,47 +83,74 @@ impl Rejection {
             Self::CredentialAmbiguous => {
                 (401, "credential_ambiguous", "More than one API key", "Send one key, in one header, once.")
             }
-            Self::CredentialInvalid => {
-                (401, "credential_invalid", "The API key is not valid", "Copy the key again, or make a new one.")
+            Self::CredentialInvalid => (
+                401,
+                "credential_invalid",
+                "The API key is not valid",
+                "Copy the key again, or make a new one.",
+            ),
+            Self::CredentialExpired => {
+                (401, "credential_expired", "The API key has expired", "Make a new key.")
             }
-            Self::CredentialExpired => (401, "credential_expired", "The API key has expired", "Make a new key."),
-            Self::BalanceExhausted => (402, "balance_exhausted", "The balance is used up", "Top up your wallet."),
+            Self::BalanceExhausted => {
+                (402, "balance_exhausted", "The balance is used up", "Top up your wallet.")
+            }
             Self::SubscriptionInactive => {
                 (403, "subscription_inactive", "The subscription is not active", "Renew the subscription.")
             }
-            Self::NotEntitled => {
-                (403, "not_entitled", "The key does not open this API", "Use the key of your subscription to this API.")
-            }
-            Self::ListingSuspended => {
-                (403, "listing_suspended", "The API is suspended", "The operator has suspended this API; try later.")
-            }
+            Self::NotEntitled => (
+                403,
+                "not_entitled",
+                "The key does not open this API",
+                "Use the key of your subscription to this API.",
+            ),
+            Self::ListingSuspended => (
+                403,
+                "listing_suspended",
+                "The API is suspended",
+                "The operator has suspended this API; try later.",
+            ),
             Self::PluginRejected(sentence) => {
                 return (403, "plugin_rejected", "The call was refused", sentence.clone());
             }
             Self::RouteNotFound => {
                 (404, "route_not_found", "No such route", "Look at the listing's page for its routes.")
             }
-            Self::MethodNotAllowed(_) => {
-                (405, "method_not_allowed", "The route has no such method", "The Allow header names its methods.")
-            }
+            Self::MethodNotAllowed(_) => (
+                405,
+                "method_not_allowed",
+                "The route has no such method",
+                "The Allow header names its methods.",
+            ),
             Self::ClientTimeout => (408, "request_timeout", "The request took too long", "Send it faster."),
             Self::BodyTooLarge => (413, "request_too_large", "The body is too large", "Send a smaller body."),
-            Self::HeadTooLarge => (431, "request_too_large", "The headers are too large", "Send fewer headers."),
+            Self::HeadTooLarge => {
+                (431, "request_too_large", "The headers are too large", "Send fewer headers.")
+            }
             Self::RateLimited(_) => {
                 (429, "rate_limited", "Too many calls", "Wait as long as the Retry-After header says.")
             }
-            Self::ConcurrencyLimited => {
-                (429, "concurrency_limited", "Too many calls at once", "Wait for an answer before the next call.")
-            }
+            Self::ConcurrencyLimited => (
+                429,
+                "concurrency_limited",
+                "Too many calls at once",
+                "Wait for an answer before the next call.",
+            ),
             Self::TrialExhausted => {
                 (429, "trial_exhausted", "The trial is used up", "Choose a plan to go on.")
             }
-            Self::QuotaExhausted(_) => {
-                (429, "quota_exhausted", "The quota is used up", "Wait for the next window, or choose a larger plan.")
-            }
-            Self::UpstreamUnreachable => {
-                (502, "upstream_unreachable", "The API does not answer", "The vendor's server cannot be reached.")
-            }
+            Self::QuotaExhausted(_) => (
+                429,
+                "quota_exhausted",
+                "The quota is used up",
+                "Wait for the next window, or choose a larger plan.",
+            ),
+            Self::UpstreamUnreachable => (
+                502,
+                "upstream_unreachable",
+                "The API does not answer",
+                "The vendor's server cannot be reached.",
+            ),
             Self::CountersUnavailable => {
                 (503, "counters_unavailable", "Limits cannot be counted just now", "Try again in a moment.")
             }
@@ -131,9 +158,12 @@ impl Rejection {
                 (503, "metering_unavailable", "Calls cannot be recorded just now", "Try again in a moment.")
             }
             Self::NotReady => (503, "not_ready", "The gateway is starting", "Try again in a moment."),
-            Self::UpstreamTimeout => {
-                (504, "upstream_timeout", "The API took too long", "The vendor's server did not answer in time.")
-            }
+            Self::UpstreamTimeout => (
+                504,
+                "upstream_timeout",
+                "The API took too long",
+                "The vendor's server did not answer in time.",
+            ),
         };
         (status, code, title, detail.to_owned())
     }
@@ -165,7 +195,10 @@ impl Rejection {
         let mut headers = Vec::with_capacity(2);
         let retry_after_ms = match self {
             Self::RateLimited(ms) | Self::QuotaExhausted(Some(ms)) => Some(*ms),
-            Self::ConcurrencyLimited | Self::CountersUnavailable | Self::MeteringUnavailable | Self::NotReady => Some(0),
+            Self::ConcurrencyLimited
+            | Self::CountersUnavailable
+            | Self::MeteringUnavailable
+            | Self::NotReady => Some(0),
             _ => None,
         };
         if let Some(ms) = retry_after_ms {
@@ -180,7 +213,9 @@ impl Rejection {
             Self::CredentialMissing
             | Self::CredentialAmbiguous
             | Self::CredentialInvalid
-            | Self::CredentialExpired => headers.push(("www-authenticate", HeaderValue::from_static("Bearer"))),
+            | Self::CredentialExpired => {
+                headers.push(("www-authenticate", HeaderValue::from_static("Bearer")))
+            }
             _ => {}
         }
         Problem { status, headers, body: Bytes::from(document.to_string()) }

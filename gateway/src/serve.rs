@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use apiclay_config::admin::Observed;
-use apiclay_config::clock::Clock;
+use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
+use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::{GatewaySettings, TlsFiles};
-use apiclay_config::usage::GatewayEpoch;
+use apiclay_config::usage::{Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow};
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::tls::TlsSettings;
@@ -23,15 +24,16 @@ use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch}
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use rand::Rng as _;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::counters::{Counters, Embedded, Redis};
+use crate::counters::{Counters, embedded::EmbeddedCounters, redis::RedisCounters};
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
-use crate::limits::{BookOptions, LeaseBook};
-use crate::metering::{Batcher, Spool, SpoolOptions, send_forever};
+use crate::limits::{BookOptions, LeaseBook, Monotonic, UnaccountedUnits};
+use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
 use crate::runtime::Compiler;
@@ -43,6 +45,8 @@ const UPSTREAM_POOL_SIZE: usize = 1_024;
 const TRIES_MAX: usize = 16;
 /// How often gauges are brought up to date.
 const GAUGES_INTERVAL_MS: u64 = 1_000;
+/// Between two tries to close earlier leases.
+const CLOSE_AGAIN_MS: u64 = 1_000;
 /// How long the listener may take to come up.
 const LISTEN_DEADLINE_MS: u64 = 10_000;
 
@@ -96,6 +100,12 @@ pub enum GatewayError {
     /// Spool.
     #[error("the spool cannot be used")]
     Spool(#[from] crate::metering::SpoolError),
+    /// Embedded counters.
+    #[error("the embedded counters cannot be opened")]
+    EmbeddedCounters(#[from] crate::counters::embedded::EmbeddedError),
+    /// Batches.
+    #[error("what earlier lives left cannot be batched")]
+    Batcher(#[from] crate::metering::BatcherError),
     /// Configuration.
     #[error("the configuration on disk cannot be used")]
     Configuration(#[from] crate::sync::DiskError),
@@ -129,8 +139,11 @@ pub struct Running {
     gateway: Arc<Gateway>,
     open: Arc<AtomicUsize>,
     stop: watch::Sender<bool>,
+    drained: watch::Sender<bool>,
+    leases: CancellationToken,
     grace: Duration,
     sender: tokio::task::JoinHandle<()>,
+    keeper: tokio::task::JoinHandle<()>,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
@@ -147,9 +160,10 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let metrics = Metrics::new()?;
     // The spool takes the folder's lock: nothing else is opened before it.
     let spool = Spool::open(&folder.join("spool"), from.clone(), spool_options(&settings))?;
-    let (book, earlier) = open_book(&folder, redis_url, &from, &settings, &clock).await?;
-    let mut batcher = Batcher::new(Arc::clone(&spool));
-    close_earlier(&book, earlier, &mut batcher).await?;
+    let book = open_book(&folder, redis_url.as_ref(), &from, &settings, &clock)?;
+    let mut batcher = Batcher::new(Arc::clone(&spool))?;
+    // What earlier lives left on record is told to the lease book before it closes their leases.
+    while batcher.collect(&*book)?.is_some() {}
 
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&spool),
@@ -163,21 +177,20 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch)?;
 
     let (stop, stopped) = watch::channel(false);
-    let (address, open) = listen(&settings, Arc::clone(&gateway), stopped.clone()).await?;
-    let sender = tokio::spawn(send_forever(
-        batcher,
-        Arc::clone(&book),
-        control.clone(),
-        settings.batch_interval_ms,
-        stopped.clone(),
-    ));
+    let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
+    let grace = Duration::from_secs(settings.shutdown_grace_s);
+    let (drained, all_ended) = watch::channel(false);
+    let send = SendOptions { interval_ms: settings.batch_interval_ms, ..SendOptions::default() };
+    let ledger = Arc::clone(&book) as Arc<dyn LeaseLedger>;
+    let sender = send_forever(batcher, Arc::clone(&spool), ledger, control.clone(), send, until(all_ended));
+    let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
+    let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));
     let tasks = vec![
+        tokio::spawn(close_earlier(Arc::clone(&book), Arc::clone(&spool), clock.clone())),
         tokio::spawn(follow(control, configuration, clock)),
-        tokio::spawn(Arc::clone(&book).maintain(stopped)),
         tokio::spawn(keep_gauges(spool, metrics)),
     ];
-    let grace = Duration::from_secs(settings.shutdown_grace_s);
-    Ok(Running { address, gateway, open, stop, grace, sender, tasks })
+    Ok(Running { address, gateway, open, stop, drained, leases, grace, sender, keeper, tasks })
 }
 
 impl Running {
@@ -188,9 +201,11 @@ impl Running {
         while self.open.load(Ordering::Relaxed) > 0 && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        if tokio::time::timeout_at(deadline, self.sender).await.is_err() {
-            tracing::warn!("not every batch was sent; the rest is sent at the next start");
-        }
+        // Both end within deadlines of their own.
+        self.drained.send_replace(true);
+        let _ = self.sender.await;
+        self.leases.cancel();
+        let _ = self.keeper.await;
         for task in self.tasks {
             task.abort();
         }
@@ -258,7 +273,7 @@ async fn listen(
     let limits = FrontLimits {
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
-        body_timeout: Duration::from_millis(settings.body_read_timeout_ms),
+        body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
     };
     let mut options = HttpServerOptions::default();
     options.h2c = true;
@@ -284,7 +299,8 @@ async fn listen(
 }
 
 fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
-    let socket = if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
     // Where somebody else listens already, this bind must fail; only then may ours share the port with it.
     if address.port() != 0 {
         drop(std::net::TcpListener::bind(address)?);
@@ -298,8 +314,11 @@ async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {
     let deadline = tokio::time::Instant::now() + Duration::from_millis(LISTEN_DEADLINE_MS);
     let mut target = address;
     if target.ip().is_unspecified() {
-        let loopback: std::net::IpAddr =
-            if target.is_ipv4() { std::net::Ipv4Addr::LOCALHOST.into() } else { std::net::Ipv6Addr::LOCALHOST.into() };
+        let loopback: std::net::IpAddr = if target.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
         target.set_ip(loopback);
     }
     loop {
@@ -334,17 +353,83 @@ impl ShutdownSignalWatch for Stop {
     }
 }
 
-async fn open_book(
+/// Returns once the value is true.
+async fn until(mut value: watch::Receiver<bool>) {
+    let _ = value.wait_for(|so| *so).await;
+}
+
+fn open_book(
     folder: &Path,
-    redis_url: Option<SecretString>,
+    redis_url: Option<&SecretString>,
     from: &GatewayEpoch,
     settings: &GatewaySettings,
     clock: &Clock,
-) -> Result<(Arc<LeaseBook>, crate::limits::EarlierLeases), GatewayError> {
+) -> Result<Arc<LeaseBook>, GatewayError> {
     let counters: Arc<dyn Counters> = match redis_url {
-        Some(url) => Arc::new(Redis::connect(&url, folder).await?),
-        None => Arc::new(Embedded::open(&folder.join("counters.sqlite"), clock.clone())?),
+        // A gateway that has leases has seen counters before: an empty server is then a loss, not a beginning.
+        Some(url) => Arc::new(RedisCounters::new(url.expose_secret(), !LeaseBook::exists(folder))?),
+        None => Arc::new(EmbeddedCounters::open(folder, clock.clone())?),
     };
-    let options = BookOptions { lease_wait_ms: settings.lease_wait_ms, ..BookOptions::default() };
-    Ok(LeaseBook::open(&folder.join("leases"), counters, from.clone(), options)?)
+    let options = BookOptions { lease_wait_ms: settings.lease_wait_ms, ..BookOptions::new(from.clone()) };
+    let (book, earlier) = LeaseBook::open(folder, counters, options, Monotonic::system())?;
+    if earlier.damaged > 0 {
+        tracing::error!(slots = earlier.damaged, "the lease table has slots that cannot be read");
+    }
+    Ok(book)
+}
+
+/// Closes the leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
+/// without a record, a unit a record.
+async fn close_earlier(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
+    loop {
+        match book.close_earlier_epoch().await {
+            Ok(unaccounted) => {
+                for units in unaccounted {
+                    record_unaccounted(&spool, &units, clock.now());
+                }
+                return;
+            }
+            Err(away) => tracing::warn!(error = %away, "earlier leases stay open for now"),
+        }
+        tokio::time::sleep(Duration::from_millis(CLOSE_AGAIN_MS)).await;
+    }
+}
+
+fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
+    let mut parts = units.counter.split(':');
+    let kind = parts.next();
+    // A trial belongs to an account and a listing: no subscription can be named.
+    let subscription = parts.next().filter(|_| kind == Some("quota")).and_then(|id| id.parse().ok());
+    let window = match parts.next() {
+        Some("hour") => LeasedWindow::Hour,
+        Some("day") => LeasedWindow::Day,
+        Some("month") => LeasedWindow::Month,
+        _ => LeasedWindow::Trial,
+    };
+    let mut leases = [0; LEASED_WINDOWS];
+    leases[window as usize] = units.lease;
+    let event = Event {
+        request: RequestId::generate(),
+        subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)),
+        credential: CredentialId::from_u128(0),
+        route: RouteId::from_u128(0),
+        plan_revision: 0,
+        at,
+        duration_us: 0,
+        status: 0,
+        tries: 0,
+        ending: Ending::Unaccounted,
+        billable: false,
+        kept: true,
+        leases,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    for _ in 0..units.units {
+        match spool.begin(&event) {
+            Ok(ticket) => spool.end(ticket, &event),
+            // They are said again at the next start.
+            Err(_) => return,
+        }
+    }
 }

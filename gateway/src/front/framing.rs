@@ -84,7 +84,9 @@ impl Frame {
 /// One byte outside a chunk's data.
 fn line(chunk: Chunk, byte: u8) -> Frame {
     let next = match (chunk, byte) {
-        (Chunk::Size(value, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F') if digits < CHUNK_SIZE_DIGITS_MAX => {
+        (Chunk::Size(value, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+            if digits < CHUNK_SIZE_DIGITS_MAX =>
+        {
             let digit = char::from(byte).to_digit(16).unwrap_or(0);
             Chunk::Size(value * 16 + u64::from(digit), digits + 1)
         }
@@ -130,8 +132,23 @@ mod tests {
     #[test]
     fn every_laxity_is_refused() {
         for bad in [
-            "0_2e\r\n", "-1\r\n", "+2\r\n", " 2\r\n", "2 \r\n", "0x2\r\n", "2;x=y\r\n", "2\nab", "\r\n", ";x\r\n", "g\r\n",
-            "ffffffffffffffff\r\n", "2\r\nabX", "2\r\nab\n", "0\r\nTrailer: x\r\n\r\n", "0\n\n", "0\r\n\n",
+            "0_2e\r\n",
+            "-1\r\n",
+            "+2\r\n",
+            " 2\r\n",
+            "2 \r\n",
+            "0x2\r\n",
+            "2;x=y\r\n",
+            "2\nab",
+            "\r\n",
+            ";x\r\n",
+            "g\r\n",
+            "ffffffffffffffff\r\n",
+            "2\r\nabX",
+            "2\r\nab\n",
+            "0\r\nTrailer: x\r\n\r\n",
+            "0\n\n",
+            "0\r\n\n",
         ] {
             assert_eq!(run(bad.as_bytes(), 1).1, Frame::Bad, "{bad:?}");
         }

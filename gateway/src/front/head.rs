@@ -48,7 +48,9 @@ pub fn parse(buffer: &[u8]) -> Result<Option<Head>, Rejection> {
     let mut request = httparse::Request::new(&mut headers);
     match request.parse(&buffer[..bytes]) {
         Ok(httparse::Status::Complete(_)) => {}
-        Ok(httparse::Status::Partial) => return Err(Rejection::Malformed("The request's head is incomplete.")),
+        Ok(httparse::Status::Partial) => {
+            return Err(Rejection::Malformed("The request's head is incomplete."));
+        }
         Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
         Err(_) => return Err(Rejection::Malformed("The request's head is not HTTP/1.1.")),
     }
@@ -167,7 +169,8 @@ pub fn host_name(value: &[u8]) -> Option<&str> {
         None => text.split_once(':').unwrap_or((text, "")),
     };
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    let port_fits = port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    let port_fits =
+        port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
     (!name.is_empty() && name.bytes().all(plain) && port_fits).then_some(name)
 }
 

@@ -91,7 +91,9 @@ impl Front {
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
                 Next::Head(head) => {
-                    let Some((returned, rest)) = self.call(stream, head, buffer, shutdown).await else { return };
+                    let Some((returned, rest)) = self.call(stream, head, buffer, shutdown).await else {
+                        return;
+                    };
                     (stream, buffer) = (returned, rest);
                 }
             }

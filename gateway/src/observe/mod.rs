@@ -58,13 +58,20 @@ impl Metrics {
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
         let name = |name: &str, help: &str| Opts::new(format!("apiclay_gateway_{name}"), help);
-        let calls =
-            IntCounterVec::new(name("calls_total", "Calls answered from an upstream."), &["listing", "class"])?;
-        let rejections =
-            IntCounterVec::new(name("rejections_total", "Calls refused by the gateway, by code."), &["code"])?;
+        let calls = IntCounterVec::new(
+            name("calls_total", "Calls answered from an upstream."),
+            &["listing", "class"],
+        )?;
+        let rejections = IntCounterVec::new(
+            name("rejections_total", "Calls refused by the gateway, by code."),
+            &["code"],
+        )?;
         let duration = HistogramVec::new(
-            HistogramOpts::new("apiclay_gateway_call_duration_seconds", "From a call's head to its answer's end.")
-                .buckets(LATENCY_BUCKETS_S.to_vec()),
+            HistogramOpts::new(
+                "apiclay_gateway_call_duration_seconds",
+                "From a call's head to its answer's end.",
+            )
+            .buckets(LATENCY_BUCKETS_S.to_vec()),
             &["listing"],
         )?;
         let gauge = |n: &str, help: &str| IntGauge::with_opts(name(n, help));
@@ -73,8 +80,14 @@ impl Metrics {
             rejections,
             duration,
             revision: gauge("config_revision", "Revision of the configuration that is served.")?,
-            config_heard_at: gauge("config_heard_timestamp_seconds", "When the control plane was last heard.")?,
-            refused_revisions: IntCounter::with_opts(name("config_refused_total", "Revisions that were refused."))?,
+            config_heard_at: gauge(
+                "config_heard_timestamp_seconds",
+                "When the control plane was last heard.",
+            )?,
+            refused_revisions: IntCounter::with_opts(name(
+                "config_refused_total",
+                "Revisions that were refused.",
+            ))?,
             connections: gauge("connections", "Client connections that are open.")?,
             spool_bytes: gauge("spool_bytes", "Size of the spool on disk.")?,
             spool_open_records: gauge("spool_open_records", "Calls whose record is open.")?,

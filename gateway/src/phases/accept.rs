@@ -15,7 +15,10 @@ const METHOD_MAX_BYTES: usize = 32;
 /// When something is ambiguous, or there is no configuration yet.
 pub fn accept(call: &mut Call<'_>) -> Result<(), Rejection> {
     let method = call.head.method;
-    if method.is_empty() || method.len() > METHOD_MAX_BYTES || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') {
+    if method.is_empty()
+        || method.len() > METHOD_MAX_BYTES
+        || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+    {
         return Err(Rejection::Malformed("A method is capital letters."));
     }
     if matches!(method, "CONNECT" | "TRACE") {
@@ -56,11 +59,15 @@ fn check_segment(segment: &[u8]) -> Result<(), Rejection> {
     while let [byte, tail @ ..] = rest {
         let (decoded, next) = if *byte == b'%' {
             let [high, low, after @ ..] = tail else {
-                return Err(Rejection::Malformed("A percent sign in the path is followed by two hexadecimal digits."));
+                return Err(Rejection::Malformed(
+                    "A percent sign in the path is followed by two hexadecimal digits.",
+                ));
             };
             let digit = |b: u8| char::from(b).to_digit(16);
             let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
-                return Err(Rejection::Malformed("A percent sign in the path is followed by two hexadecimal digits."));
+                return Err(Rejection::Malformed(
+                    "A percent sign in the path is followed by two hexadecimal digits.",
+                ));
             };
             let decoded = (high * 16 + low) as u8;
             if decoded < b' ' || matches!(decoded, b'/' | b'\\' | 0x7f) {
@@ -96,8 +103,28 @@ mod tests {
             assert_eq!(check_path(path), Ok(()), "{path}");
         }
         for path in [
-            "", "a", "//a", "/a//b", "/./a", "/../a", "/%2e%2e/a", "/.%2E/a", "/a%2Fb", "/a%5cb", "/a\\b", "/a%00",
-            "/..;x/a", "/%2e%2e%3bx/a", "/a%", "/a%2", "/a%zz", "/a b", "/a\u{7f}", "/caf\u{e9}", "/a#b", "/%0d%0a",
+            "",
+            "a",
+            "//a",
+            "/a//b",
+            "/./a",
+            "/../a",
+            "/%2e%2e/a",
+            "/.%2E/a",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/..;x/a",
+            "/%2e%2e%3bx/a",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a b",
+            "/a\u{7f}",
+            "/caf\u{e9}",
+            "/a#b",
+            "/%0d%0a",
         ] {
             assert!(check_path(path).is_err(), "{path}");
         }

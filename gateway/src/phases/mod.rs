@@ -84,7 +84,8 @@ fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
 }
 
 fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
-    let (Some(credential), Some(route)) = (call.context.credential.clone(), call.context.route.clone()) else {
+    let (Some(credential), Some(route)) = (call.context.credential.clone(), call.context.route.clone())
+    else {
         return Ok(None);
     };
     let entitlement = &credential.entitlement;

@@ -18,8 +18,15 @@ pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 /// Headers of an answer that end at the gateway, and those that only it may say.
-pub const DROPPED: &[&str] =
-    &["keep-alive", "proxy-authenticate", "proxy-connection", "trailer", "ratelimit", "ratelimit-policy", "x-request-id"];
+pub const DROPPED: &[&str] = &[
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "trailer",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-request-id",
+];
 
 /// Opens the record of a call whose final head was taken from the upstream.
 ///
@@ -152,8 +159,12 @@ mod tests {
 
     #[test]
     fn cookies_are_confined_to_the_listing() {
-        let confine = |v: &str| confine_cookie(v.as_bytes(), "/acme/echo").map(|v| String::from_utf8(v).unwrap());
-        assert_eq!(confine("a=1; Path=/; Domain=acme.example; HttpOnly").unwrap(), "a=1; HttpOnly; Path=/acme/echo");
+        let confine =
+            |v: &str| confine_cookie(v.as_bytes(), "/acme/echo").map(|v| String::from_utf8(v).unwrap());
+        assert_eq!(
+            confine("a=1; Path=/; Domain=acme.example; HttpOnly").unwrap(),
+            "a=1; HttpOnly; Path=/acme/echo"
+        );
         assert_eq!(confine("a=1; path=/deep").unwrap(), "a=1; Path=/acme/echo/deep");
         assert_eq!(confine("apiclay_session=x"), None);
         assert_eq!(confine("__HOST-apiclay_session=x"), None);

@@ -76,7 +76,8 @@ impl Compiler {
         for (key, plan) in &snapshot.plans {
             let early = plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access));
             for binding in early {
-                let rule = format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
+                let rule =
+                    format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
                 faults.push(Fault { place: plan.id.to_string(), rule });
             }
             plan_plugins.insert(*key, bind(&plan.id, &plan.bindings, &[], &mut faults));
@@ -108,7 +109,8 @@ impl Compiler {
         let mut injected = Vec::with_capacity(listing.secrets.len());
         for secret in &listing.secrets {
             let place = format!("{}/{}", listing.id, secret.header);
-            let opened = self.master_key.as_ref().ok_or(()).and_then(|k| k.open(&secret.value, &place).map_err(drop));
+            let opened =
+                self.master_key.as_ref().ok_or(()).and_then(|k| k.open(&secret.value, &place).map_err(drop));
             let header = HeaderName::try_from(secret.header.as_str());
             let value = opened.ok().and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
             match (header, value) {
@@ -116,7 +118,9 @@ impl Compiler {
                     value.set_sensitive(true);
                     injected.push((header, value));
                 }
-                _ => fault(format!("its secret for `{}` cannot be opened with this master key", secret.header)),
+                _ => {
+                    fault(format!("its secret for `{}` cannot be opened with this master key", secret.header))
+                }
             }
         }
         let upstream = Upstream::compile(&listing.upstream, &self.egress);
@@ -171,7 +175,9 @@ impl Compiler {
                 inactive: subscription.inactive,
                 ends_at: subscription.ends_at,
                 rates: plan.limits.iter().filter_map(rate).collect(),
-                concurrency: plan.concurrency_max.map(|max| self.in_flight(subscription.id, max, live_gateways)),
+                concurrency: plan
+                    .concurrency_max
+                    .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
@@ -219,7 +225,12 @@ impl Compiler {
                 Window::Month => (LeasedWindow::Month, "month"),
                 Window::Second | Window::Minute => continue,
             };
-            quotas.push(self.quota(format!("quota:{}:{name}", subscription.id), window, limit.max, limit.hard));
+            quotas.push(self.quota(
+                format!("quota:{}:{name}", subscription.id),
+                window,
+                limit.max,
+                limit.hard,
+            ));
         }
         quotas
     }
@@ -244,7 +255,10 @@ fn bind(
             Ok((registered, plugin)) => bound.push(Bound {
                 binding: binding.id,
                 name: registered.name,
-                order: apiclay_plugins::registry().iter().position(|r| r.name == registered.name).unwrap_or(0),
+                order: apiclay_plugins::registry()
+                    .iter()
+                    .position(|r| r.name == registered.name)
+                    .unwrap_or(0),
                 plugin: Arc::from(plugin),
             }),
             Err(wrong) => faults.push(Fault { place: place.to_string(), rule: wrong.to_string() }),

@@ -2,7 +2,7 @@
 //! so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
 
 mod compile;
-mod rates;
+pub mod rates;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use apiclay_plugins::Plugin;
 use http::{HeaderName, HeaderValue};
 
 pub use compile::{CompileError, Compiler};
-pub use rates::{Rate, RateView};
+pub use rates::Rate;
 
 use crate::limits::Tally;
 use crate::upstreams::Upstream;

@@ -24,7 +24,9 @@ pub struct Disk {
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     /// Reading or writing failed.
-    #[error("the configuration's file {path} cannot be read or written; see that the disk has room and is writable")]
+    #[error(
+        "the configuration's file {path} cannot be read or written; see that the disk has room and is writable"
+    )]
     Io {
         /// Which.
         path: String,

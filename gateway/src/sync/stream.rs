@@ -68,7 +68,12 @@ impl ControlPlane {
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(url: Url, gateway: String, token: SecretString, epoch: String) -> Result<Self, reqwest::Error> {
+    pub fn new(
+        url: Url,
+        gateway: String,
+        token: SecretString,
+        epoch: String,
+    ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -87,7 +92,8 @@ impl ControlPlane {
 
     async fn report(&self, revision: u64, refused: Option<String>) -> Result<(), StreamError> {
         let plugins = apiclay_plugins::announcements();
-        let report = Report { revision, refused, plugins, version: env!("CARGO_PKG_VERSION"), epoch: &self.epoch };
+        let report =
+            Report { revision, refused, plugins, version: env!("CARGO_PKG_VERSION"), epoch: &self.epoch };
         let answer = self
             .request(reqwest::Method::POST, &format!("gateways/{}/report", self.gateway))
             .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
@@ -107,12 +113,17 @@ impl BatchSink for ControlPlane {
             .json(batch)
             .send()
             .await;
-        match sent.map(|answer| answer.status()) {
-            Ok(status) if status.is_success() => Ok(()),
-            Ok(StatusCode::CONFLICT) => Err(PostError::Conflict),
-            Ok(StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY) => Err(PostError::Refused),
-            Ok(_) | Err(_) => Err(PostError::Retry),
+        let answer = sent.map_err(|e| PostError::Retry(e.to_string()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
         }
+        let said = answer.text().await.unwrap_or_default();
+        Err(match status {
+            StatusCode::CONFLICT => PostError::Conflict(said),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => PostError::Refused(said),
+            _ => PostError::Retry(format!("{status}: {said}")),
+        })
     }
 }
 
@@ -165,7 +176,9 @@ async fn try_follow(
     let mut buffer: Vec<u8> = Vec::new();
     let silence = Duration::from_millis(SILENCE_MAX_MS);
     loop {
-        let Ok(next) = tokio::time::timeout(silence, body.next()).await else { return Err(StreamError::Silence) };
+        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
+            return Err(StreamError::Silence);
+        };
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
         let frames = take_frames(&mut buffer)?;

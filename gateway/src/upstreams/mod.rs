@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use apiclay_config::egress::{Destination, Egress, EgressError, Scheme};
+use apiclay_config::egress::{Destination, Egress, EgressError};
 use apiclay_config::snapshot;
 use arc_swap::ArcSwapOption;
 
@@ -57,17 +57,16 @@ impl Upstream {
         for target in &upstream.targets {
             let destination = egress.parse(&target.url).map_err(|e| e.to_string())?;
             let base_path = destination.path_and_query.trim_end_matches('/').to_owned();
-            let default_port = match destination.scheme {
-                Scheme::Http => 80,
-                Scheme::Https => 443,
-            };
-            let authority = if destination.port == default_port {
-                destination.host.clone()
-            } else {
-                format!("{}:{}", destination.host, destination.port)
-            };
+            let authority = destination.authority();
             let (addresses, turn) = (ArcSwapOption::empty(), AtomicUsize::new(0));
-            targets.push(Target { destination, base_path, authority, egress: egress.clone(), addresses, turn });
+            targets.push(Target {
+                destination,
+                base_path,
+                authority,
+                egress: egress.clone(),
+                addresses,
+                turn,
+            });
         }
         let weights: Vec<u32> = upstream.targets.iter().map(|t| t.weight).collect();
         Ok(Self {
@@ -111,7 +110,7 @@ impl Target {
     fn choose(&self, addresses: &[SocketAddr]) -> Result<SocketAddr, EgressError> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let address = addresses.get(turn % addresses.len().max(1)).copied();
-        let address = address.ok_or_else(|| EgressError::NoAddress { host: self.destination.host.clone() })?;
+        let address = address.ok_or_else(|| EgressError::NotFound { host: self.destination.host.clone() })?;
         self.egress.vet(address)?;
         Ok(address)
     }
