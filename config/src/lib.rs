@@ -7,6 +7,7 @@ pub mod ids;
 pub mod key;
 pub mod money;
 pub mod seal;
+pub mod settings;
 pub mod snapshot;
 pub mod usage;
 pub mod wire;
