@@ -3,6 +3,7 @@
 //! `example.rs` writes the table out for people. From here they go to the mains, which hand each part its own.
 
 mod assemble;
+mod door;
 mod example;
 mod fault;
 mod load;
