@@ -102,7 +102,6 @@ impl From<bool> for Key {
 pub(crate) struct Collection {
     pub name: &'static str,
     pub indexes: &'static [Index],
-    pub schema: u32,
 }
 
 impl Collection {
@@ -124,7 +123,7 @@ impl Collection {
                 index.name
             );
         }
-        Self { name: T::COLLECTION, indexes: T::INDEXES, schema: T::SCHEMA }
+        Self { name: T::COLLECTION, indexes: T::INDEXES }
     }
 
     /// The declared name equal to `name`, which came from a database.
@@ -159,7 +158,8 @@ impl Record {
         let collection = Collection::of::<T>();
         let id = value.id();
         if id.is_empty() || id.len() > ID_MAX_BYTES || id.contains('\0') {
-            return Err(collection.unstorable(format!("its id must have 1 to {ID_MAX_BYTES} bytes, none of them NUL")));
+            return Err(collection
+                .unstorable(format!("its id must have 1 to {ID_MAX_BYTES} bytes, none of them NUL")));
         }
         let doc = serde_json::to_value(value).map_err(|error| collection.unstorable(error.to_string()))?;
         if !doc.is_object() {
@@ -170,7 +170,8 @@ impl Record {
             return Err(collection.unstorable(format!("it has more than {DOCUMENT_MAX_BYTES} bytes")));
         }
         for index in collection.indexes {
-            keys_of(index, &doc).map_err(|reason| collection.unstorable(format!("{}: {reason}", index.name)))?;
+            keys_of(index, &doc)
+                .map_err(|reason| collection.unstorable(format!("{}: {reason}", index.name)))?;
         }
         Ok(Self { id, version: FIRST_VERSION, schema: T::SCHEMA, doc, bytes })
     }
@@ -192,7 +193,7 @@ impl Record {
 }
 
 /// About how many bytes a document takes; an error where a database would change it in silence.
-fn measure(value: &Value, depth: usize) -> Result<usize, String> {
+pub(crate) fn measure(value: &Value, depth: usize) -> Result<usize, String> {
     if depth > DOCUMENT_DEPTH_MAX_LEVELS {
         return Err(format!("it is nested more than {DOCUMENT_DEPTH_MAX_LEVELS} levels deep"));
     }
@@ -235,7 +236,8 @@ pub(crate) fn keys_of(index: &Index, doc: &Value) -> Result<Vec<Vec<Key>>, Strin
     };
     let mut keys = Vec::with_capacity(elements.len());
     for element in elements {
-        let fields: Result<Option<Vec<Key>>, String> = paths.iter().map(|path| key_at(element, path)).collect();
+        let fields: Result<Option<Vec<Key>>, String> =
+            paths.iter().map(|path| key_at(element, path)).collect();
         if let Some(key) = fields? {
             keys.push(key);
         }

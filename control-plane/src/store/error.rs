@@ -76,7 +76,9 @@ pub enum StoreError {
         source: Cause,
     },
     /// The database does not answer. A write that ends so may or may not have happened: look it up.
-    #[error("the store is not available; see that its database runs and has space, look up any write, try again")]
+    #[error(
+        "the store is not available; see that its database runs and has space, look up any write, try again"
+    )]
     Unavailable {
         /// What the database said.
         #[source]

@@ -83,7 +83,8 @@ impl Embedded {
         R: Send + 'static,
         F: FnOnce(&Connection) -> Result<R, StoreError> + Send + 'static,
     {
-        let permit = Arc::clone(&self.readers.permits).acquire_owned().await.map_err(StoreError::unavailable)?;
+        let permit =
+            Arc::clone(&self.readers.permits).acquire_owned().await.map_err(StoreError::unavailable)?;
         let readers = Arc::clone(&self.readers);
         run_blocking(move || {
             // The permit goes into the thread: a caller that leaves must not free it before the connection is back.
@@ -210,10 +211,9 @@ fn cannot_open(error: rusqlite::Error) -> StoreError {
 }
 
 fn is_busy(error: &(dyn std::error::Error + 'static)) -> bool {
-    error
-        .downcast_ref::<rusqlite::Error>()
-        .and_then(rusqlite::Error::sqlite_error_code)
-        .is_some_and(|code| matches!(code, rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+    error.downcast_ref::<rusqlite::Error>().and_then(rusqlite::Error::sqlite_error_code).is_some_and(|code| {
+        matches!(code, rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+    })
 }
 
 async fn run_blocking<R, F>(work: F) -> Result<R, StoreError>

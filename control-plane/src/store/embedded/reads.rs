@@ -17,8 +17,13 @@ pub(super) fn ping(connection: &Connection) -> Result<(), StoreError> {
     })
 }
 
-pub(super) fn get(connection: &Connection, collection: Collection, id: &str) -> Result<Option<Record>, StoreError> {
-    let sql = format!(r#"SELECT id, version, schema_version, json(doc) FROM "{}" WHERE id = ?"#, collection.name);
+pub(super) fn get(
+    connection: &Connection,
+    collection: Collection,
+    id: &str,
+) -> Result<Option<Record>, StoreError> {
+    let sql =
+        format!(r#"SELECT id, version, schema_version, json(doc) FROM "{}" WHERE id = ?"#, collection.name);
     let mut statement = connection.prepare_cached(&sql).map_err(StoreError::unavailable)?;
     let mut rows = statement.query([id]).map_err(StoreError::unavailable)?;
     match rows.next().map_err(StoreError::unavailable)? {

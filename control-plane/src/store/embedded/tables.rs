@@ -116,8 +116,9 @@ fn make_keys_table(connection: &Connection, collection: Collection, index: &Inde
     let mut rows = documents.query([])?;
     while let Some(row) = rows.next()? {
         let (id, doc): (String, String) = (row.get(0)?, row.get(1)?);
-        let doc: Value = serde_json::from_str(&doc)
-            .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error)))?;
+        let doc: Value = serde_json::from_str(&doc).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(1, rusqlite::types::Type::Text, Box::new(error))
+        })?;
         write_keys(connection, collection, index, &id, &doc)?;
     }
     Ok(())
@@ -126,7 +127,9 @@ fn make_keys_table(connection: &Connection, collection: Collection, index: &Inde
 /// Whether a thing exists as this statement would make it; one that was declared otherwise is dropped.
 fn exists_as(connection: &Connection, kind: &str, name: &str, sql: &str) -> rusqlite::Result<bool> {
     let found: Option<String> = connection
-        .query_row("SELECT sql FROM sqlite_master WHERE type = ?1 AND name = ?2", [kind, name], |row| row.get(0))
+        .query_row("SELECT sql FROM sqlite_master WHERE type = ?1 AND name = ?2", [kind, name], |row| {
+            row.get(0)
+        })
         .optional()?;
     match found {
         Some(found) if found == sql => Ok(true),

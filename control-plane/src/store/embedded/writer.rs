@@ -50,7 +50,10 @@ impl Writer {
     pub async fn write(&self, collection: Collection, write: Write) -> Result<i64, StoreError> {
         let (answer, answered) = oneshot::channel();
         let job = Job { collection, write, answer };
-        self.queue.send(job).await.map_err(|_| StoreError::unavailable("the thread that writes has ended"))?;
+        self.queue
+            .send(job)
+            .await
+            .map_err(|_| StoreError::unavailable("the thread that writes has ended"))?;
         answered.await.map_err(|_| StoreError::unavailable("the thread that writes has ended"))?
     }
 }
@@ -99,7 +102,10 @@ fn transaction(connection: &Connection, group: &[Job]) -> rusqlite::Result<Vec<R
         // A full or failing disk makes SQLite undo the whole transaction: then no write of the group stands.
         if let (true, Err(Failure::Sqlite(error))) = (connection.is_autocommit(), outcome.as_ref()) {
             return Err(rusqlite::Error::SqliteFailure(
-                error.sqlite_error().copied().unwrap_or(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR)),
+                error
+                    .sqlite_error()
+                    .copied()
+                    .unwrap_or(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_IOERR)),
                 Some(error.to_string()),
             ));
         }
@@ -205,6 +211,10 @@ fn taken_index(collection: Collection, error: &rusqlite::Error) -> Option<&'stat
     }
     let named = |field: &&str| format!("{}.{}", collection.name, tables::column(field));
     let single = collection.indexes.iter().filter(|index| !index.multi && index.unique);
-    let columns_of = |fields: &[&str]| fields.iter().map(|field| named(&field)).collect::<Vec<_>>().join(", ");
-    single.map(|index| (index.name, columns_of(index.fields))).find(|(_, of)| of == columns).map(|(name, _)| name)
+    let columns_of =
+        |fields: &[&str]| fields.iter().map(|field| named(&field)).collect::<Vec<_>>().join(", ");
+    single
+        .map(|index| (index.name, columns_of(index.fields)))
+        .find(|(_, of)| of == columns)
+        .map(|(name, _)| name)
 }
