@@ -10,8 +10,8 @@ use super::documents::Listing;
 use crate::http::Code;
 use crate::refusal::{Invalid, NAME_MAX_CHARS, Refusal, check_line, check_slug};
 
-/// Listings one vendor may have.
-pub const LISTINGS_PER_VENDOR_MAX: usize = 200;
+/// Listings one vendor may make.
+pub const LISTINGS_PER_VENDOR_MAX: u32 = 500;
 /// Routes one listing may have.
 pub const ROUTES_MAX: usize = 2_000;
 /// Targets one upstream may have.

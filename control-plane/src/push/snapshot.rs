@@ -60,8 +60,7 @@ pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotEr
     }
     // Live ones only: a revoked key has no slot, and is not in that index.
     for credential in all::<Credential>(store, Query::by("slot")).await? {
-        let owner = snapshot.subscriptions.get(&credential.subscription);
-        if credential.is_live() && owner.is_some_and(|owner| !owner.inactive) {
+        if credential.is_live() && snapshot.subscriptions.contains_key(&credential.subscription) {
             snapshot.credentials.insert(credential.id, credential.served());
         }
     }

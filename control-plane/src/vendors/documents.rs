@@ -18,6 +18,9 @@ pub struct Vendor {
     pub name: String,
     /// Who acts for it; at least one owner.
     pub members: Vec<Member>,
+    /// Listings that were ever made for it.
+    #[serde(default)]
+    pub listings_made: u32,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
