@@ -2,6 +2,7 @@
 //! settings, and the one door out. Nothing here knows HTTP servers, databases or plugins; both planes start from here.
 
 pub mod clock;
+pub mod egress;
 pub mod ids;
 pub mod key;
 pub mod money;

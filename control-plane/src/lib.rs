@@ -1,2 +1,10 @@
-//! Placeholder while the workspace is laid out.
+//! The control plane: accounts, listings, plans, subscriptions, the web app, and the configuration that gateways get.
+//! [`router`] is the API's table of contents; each domain is a folder with rules, documents and routes.
+
+pub mod accounts;
+pub mod app;
+pub mod http;
+pub mod observe;
+pub mod outbound;
+pub mod router;
 pub mod store;

@@ -1,0 +1,14 @@
+//! Accounts: who people are and how they show it. Sign-up, sign-in, sessions, tokens, and the codes that go by mail.
+//!
+//! `rules` are pure, `documents` are what is stored, `routes` are what stands at `/auth` and `/me`. Between them are
+//! the few things that happen here, a file each. The rest of the control plane knows an account by its id and takes
+//! `http::Caller`, which `recognise` makes.
+
+pub mod access_token;
+pub mod codes;
+pub mod documents;
+pub mod hashing;
+pub mod limits;
+pub mod recognise;
+pub mod routes;
+pub mod rules;

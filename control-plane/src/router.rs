@@ -1,0 +1,48 @@
+//! The table of contents of the API, in the order of API.md. Each domain lists its own routes with `routes!`, from
+//! which both the router and the OpenAPI description are made; what is not listed here does not exist.
+
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::timeout::TimeoutLayer;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::accounts;
+use crate::app::App;
+use crate::http::answer;
+use crate::http::problem::{Code, Problem};
+use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
+use crate::outbound;
+
+/// Where the API stands.
+pub const BASE: &str = "/backend/v1";
+
+/// The API: what stands below [`BASE`].
+fn api() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .nest("/auth", accounts::routes::auth())
+        .nest("/me", accounts::routes::me())
+        .nest("/dev", outbound::routes::dev())
+}
+
+/// The whole router, over what handlers share.
+pub fn build(app: &App) -> Router {
+    let (api, _description) = OpenApiRouter::default().nest(BASE, api()).split_for_parts();
+    api.merge(accounts::routes::well_known())
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async {
+            Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Duration::from_secs(ANSWER_TIMEOUT_S),
+        ))
+        .layer(CatchPanicLayer::custom(answer::after_panic))
+        .layer(from_fn_with_state(app.clone(), answer::around))
+        .with_state(app.clone())
+}
