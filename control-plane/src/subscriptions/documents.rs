@@ -45,6 +45,13 @@ impl Subscription {
         format!("{account}:{plan}")
     }
 
+    /// The range in which an account's live keys are.
+    #[must_use]
+    pub fn live_keys_of(account: AccountId) -> (String, String) {
+        // `;` follows `:`.
+        (format!("{account}:"), format!("{account};"))
+    }
+
     /// Whether it opens anything.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -8,7 +8,7 @@ use crate::refusal::{Invalid, NAME_MAX_CHARS, Refusal, check_line};
 /// Keys one subscription may have at a time.
 pub const CREDENTIALS_MAX: u32 = 20;
 /// Live subscriptions one account may have.
-pub const SUBSCRIPTIONS_PER_ACCOUNT_MAX: usize = 2_000;
+pub const SUBSCRIPTIONS_PER_ACCOUNT_MAX: usize = 500;
 /// How long an old key may go on beside the new one.
 pub const GRACE_MAX_S: u64 = 30 * 24 * 3_600;
 
