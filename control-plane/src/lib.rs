@@ -1,10 +1,13 @@
 //! The control plane: accounts, listings, plans, subscriptions, the web app, and the configuration that gateways get.
-//! [`router`] is the API's table of contents; each domain is a folder with rules, documents and routes.
+//! [`router`] is the API's table of contents; each domain is a folder with rules, documents and routes. [`app`] is
+//! what they share, [`serve`] answers until told to end.
 
 pub mod accounts;
 pub mod app;
 pub mod http;
 pub mod observe;
+pub mod openapi;
 pub mod outbound;
 pub mod router;
+pub mod serve;
 pub mod store;

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts;
@@ -16,7 +17,7 @@ use crate::app::App;
 use crate::http::answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
-use crate::outbound;
+use crate::{openapi, outbound};
 
 /// Where the API stands.
 pub const BASE: &str = "/backend/v1";
@@ -29,10 +30,26 @@ fn api() -> OpenApiRouter<App> {
         .nest("/dev", outbound::routes::dev())
 }
 
+/// The API with its description, before it is given anything to work on.
+fn described() -> (Router<App>, OpenApi) {
+    OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts()
+}
+
+/// The description alone, for the golden file.
+#[must_use]
+pub fn description() -> OpenApi {
+    described().1
+}
+
 /// The whole router, over what handlers share.
-pub fn build(app: &App) -> Router {
-    let (api, _description) = OpenApiRouter::default().nest(BASE, api()).split_for_parts();
-    api.merge(accounts::routes::well_known())
+///
+/// # Errors
+/// Where the description cannot be written: a mistake in our code, which any test finds.
+pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
+    let (api, description) = described();
+    Ok(api
+        .merge(openapi::routes(&description)?)
+        .merge(accounts::routes::well_known())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")
@@ -44,5 +61,5 @@ pub fn build(app: &App) -> Router {
         ))
         .layer(CatchPanicLayer::custom(answer::after_panic))
         .layer(from_fn_with_state(app.clone(), answer::around))
-        .with_state(app.clone())
+        .with_state(app.clone()))
 }

@@ -5,10 +5,17 @@
 //! `http::Caller`, which `recognise` makes.
 
 pub mod access_token;
+pub mod admin;
 pub mod codes;
 pub mod documents;
+pub mod families;
 pub mod hashing;
+mod letters;
 pub mod limits;
 pub mod recognise;
 pub mod routes;
 pub mod rules;
+pub mod sessions;
+pub mod sign_in;
+pub mod sign_up;
+pub mod sweep;

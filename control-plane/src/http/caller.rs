@@ -39,6 +39,21 @@ pub enum Via {
     PersonalToken(Vec<Scope>),
 }
 
+impl Caller {
+    /// Refuses a personal token, for what only the person may do: a token must not make tokens or change passwords.
+    ///
+    /// # Errors
+    /// 403 for a personal token.
+    pub fn in_person(&self) -> Result<(), Problem> {
+        match self.via {
+            Via::PersonalToken(_) => {
+                Err(Problem::new(Code::ScopeMissing, "no scope of a personal token allows this; sign in"))
+            }
+            Via::Session(_) | Via::AccessToken(_) => Ok(()),
+        }
+    }
+}
+
 /// A caller with the role of admin; anybody else is 403.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Admin(pub Caller);

@@ -198,6 +198,16 @@ impl Problem {
         self.code
     }
 
+    /// Its fields' faults in a sentence, for a command line.
+    #[must_use]
+    pub fn faults_in_words(&self) -> String {
+        let told = self
+            .errors
+            .iter()
+            .map(|fault| format!("{}: {}", fault.pointer.trim_start_matches('/'), fault.message));
+        told.collect::<Vec<_>>().join("; ")
+    }
+
     /// What caused it, with every source, for the log.
     #[must_use]
     pub fn cause(&self) -> Option<String> {

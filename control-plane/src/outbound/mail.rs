@@ -40,6 +40,15 @@ impl Document for Message {
     }
 }
 
+/// What is written, whoever gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Letter {
+    /// The line that mail programs show.
+    pub subject: &'static str,
+    /// What it says.
+    pub text: String,
+}
+
 /// Where mail goes.
 #[derive(Clone)]
 pub enum Mail {
@@ -62,22 +71,14 @@ impl Mail {
         Self::Stored(store)
     }
 
-    /// Hands a message over. When this returns it is where it can be read.
-    ///
-    /// # Errors
-    /// Where the store does not take it.
-    pub async fn send(
-        &self,
-        to: &str,
-        subject: &str,
-        text: String,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    /// Hands a message over. In the outbox it can be read when this returns. Into the store it goes beside the request
+    /// that caused it: were it awaited, an answer would take longer where there is somebody to write to.
+    pub fn send(&self, to: &str, letter: Letter, now: Timestamp) {
         let message = Message {
             id: format!("msg_{:032x}", rand::random::<u128>()),
             to: to.to_owned(),
-            subject: subject.to_owned(),
-            text,
+            subject: letter.subject.to_owned(),
+            text: letter.text,
             created_at: now,
         };
         match self {
@@ -87,16 +88,19 @@ impl Mail {
                     outbox.pop_front();
                 }
                 outbox.push_back(message);
-                Ok(())
             }
             Self::Stored(store) => {
-                store.insert(&message).await?;
-                tracing::warn!(
-                    message = message.id,
-                    subject,
-                    "mail is kept in the store: no transport is configured"
-                );
-                Ok(())
+                let store = store.clone();
+                tokio::spawn(async move {
+                    match store.insert(&message).await {
+                        Ok(()) => tracing::warn!(
+                            message = message.id,
+                            subject = message.subject,
+                            "mail is kept in the store: no transport is configured"
+                        ),
+                        Err(error) => tracing::error!(%error, "mail was lost: the store did not take it"),
+                    }
+                });
             }
         }
     }

@@ -45,6 +45,7 @@ impl Document for Account {
     const INDEXES: &'static [Index] = &[
         Index { name: "email", fields: &["email"], unique: true, multi: false },
         Index { name: "username", fields: &["username"], unique: true, multi: false },
+        Index { name: "admin", fields: &["admin", "created_at"], unique: false, multi: false },
         Index { name: "created_at", fields: &["created_at"], unique: false, multi: false },
     ];
 

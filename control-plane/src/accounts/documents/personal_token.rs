@@ -31,6 +31,7 @@ impl Document for PersonalToken {
     const INDEXES: &'static [Index] = &[
         Index { name: "digest", fields: &["digest"], unique: true, multi: false },
         Index { name: "account", fields: &["account", "created_at"], unique: false, multi: false },
+        Index { name: "expires_at", fields: &["expires_at"], unique: false, multi: false },
     ];
 
     fn id(&self) -> String {

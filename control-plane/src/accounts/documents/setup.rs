@@ -1,6 +1,7 @@
 //! The link by which the first admin of a new marketplace signs up: made once, used once.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Document, Index};
@@ -12,8 +13,8 @@ pub struct SetupLink {
     pub digest: String,
     /// When it is no good any more.
     pub expires_at: Timestamp,
-    /// When it was used.
-    pub used_at: Option<Timestamp>,
+    /// The id of the account that it will make: a second use meets it, also at the same moment.
+    pub account: AccountId,
 }
 
 impl SetupLink {
