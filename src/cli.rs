@@ -97,7 +97,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let load = if demo { Settings::load_demo } else { Settings::load };
     let settings = load(cli.config.as_deref(), process_environment());
     if let Command::Check = cli.command {
-        return upkeep::check(settings).await;
+        return crate::upkeep::check(settings).await;
     }
     let settings = settings?;
     apiclay_config::process::start_logging(&settings.log);
@@ -114,4 +114,4 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-use crate::upkeep;
+

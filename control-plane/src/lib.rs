@@ -9,5 +9,6 @@ pub mod observe;
 pub mod openapi;
 pub mod outbound;
 pub mod router;
+pub mod run;
 pub mod serve;
 pub mod store;
