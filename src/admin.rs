@@ -21,10 +21,15 @@ const PASSWORD_MAX_BYTES: u64 = 4_096;
 /// When a field breaks a rule, or the store does not take it.
 pub async fn create(settings: &Settings, who: AdminCreate) -> anyhow::Result<()> {
     let mut password = String::new();
-    std::io::stdin().take(PASSWORD_MAX_BYTES).read_to_string(&mut password).context("no password on standard input")?;
+    std::io::stdin()
+        .take(PASSWORD_MAX_BYTES)
+        .read_to_string(&mut password)
+        .context("no password on standard input")?;
     let password = SecretString::from(password.trim_end_matches(['\r', '\n']).to_owned());
     if password.expose_secret().is_empty() {
-        bail!("give the password on standard input: apiclay admin create --email E --username U < password-file");
+        bail!(
+            "give the password on standard input: apiclay admin create --email E --username U < password-file"
+        );
     }
     let store = open_store(settings).await?;
     let id = create_admin(&store, &who.email, &who.username, password, Clock::System.now()).await?;

@@ -59,7 +59,14 @@ pub async fn fill(settings: &Settings, store: &Store, upstream: SocketAddr) -> a
         for (name, title) in [(VENDOR, "Demo Vendor"), (BUYER, "Demo Buyer")] {
             visitor.sign_up(name, title).await?;
         }
-        create_admin(store, &email(ADMIN), ADMIN, SecretString::from(PASSWORD.to_owned()), Clock::System.now()).await?;
+        create_admin(
+            store,
+            &email(ADMIN),
+            ADMIN,
+            SecretString::from(PASSWORD.to_owned()),
+            Clock::System.now(),
+        )
+        .await?;
     }
     let (vendor, buyer) = (visitor.sign_in(VENDOR).await?, visitor.sign_in(BUYER).await?);
     let listing = if first {
@@ -78,7 +85,9 @@ pub async fn fill(settings: &Settings, store: &Store, upstream: SocketAddr) -> a
     let keys = format!("/subscriptions/{subscription}/credentials");
     let before = buyer.send(Method::GET, &keys, Value::Null).await?;
     for key in before["items"].as_array().into_iter().flatten().filter(|k| k["name"] == "demo") {
-        buyer.send(Method::DELETE, &format!("{keys}/{}", key["id"].as_str().unwrap_or_default()), Value::Null).await?;
+        buyer
+            .send(Method::DELETE, &format!("{keys}/{}", key["id"].as_str().unwrap_or_default()), Value::Null)
+            .await?;
     }
     let made = buyer.send(Method::POST, &keys, json!({"name": "demo"})).await?;
     let key = made["key"].as_str().context("the API gave no key")?;
@@ -98,7 +107,9 @@ async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow
     let listing = id(&listing)?;
     let at = format!("/listings/{listing}");
     vendor.send(Method::PUT, &format!("{at}/upstream"), targets(upstream)).await?;
-    for (method, path) in [("GET", "/hello"), ("GET", "/hello/{name}"), ("POST", "/messages"), ("GET", "/now/{city}")] {
+    for (method, path) in
+        [("GET", "/hello"), ("GET", "/hello/{name}"), ("POST", "/messages"), ("GET", "/now/{city}")]
+    {
         vendor.send(Method::POST, &format!("{at}/routes"), json!({"method": method, "path": path})).await?;
     }
     let limit = |window: &str, max: u32| json!({"unit": "call", "window": window, "max": max, "hard": true});
@@ -112,7 +123,9 @@ async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow
     let taste = json!({"slug": "taste", "name": "Taste", "price": {"amount": "499", "currency": "INR"}, "trial": {"calls": 25}});
     vendor.send(Method::POST, &format!("{at}/plans"), taste).await?;
     vendor.send(Method::POST, &format!("{at}/submit"), json!({})).await?;
-    admin.send(Method::POST, &format!("/admin{at}/approve"), json!({"reason": "the demo's own listing"})).await?;
+    admin
+        .send(Method::POST, &format!("/admin{at}/approve"), json!({"reason": "the demo's own listing"}))
+        .await?;
     vendor.send(Method::POST, &format!("{at}/publish"), json!({})).await?;
     Ok(listing)
 }
@@ -152,7 +165,8 @@ impl Api {
         let person = json!({"email": email, "username": name, "name": title, "password": PASSWORD});
         self.send(Method::POST, "/auth/signup", person).await?;
         let outbox = self.send(Method::GET, &format!("/dev/outbox?to={email}"), Value::Null).await?;
-        let text = outbox["items"].as_array().and_then(|items| items.last()).and_then(|mail| mail["text"].as_str());
+        let text =
+            outbox["items"].as_array().and_then(|items| items.last()).and_then(|mail| mail["text"].as_str());
         let is_code = |word: &&str| word.len() == 6 && word.bytes().all(|b| b.is_ascii_digit());
         let code = text.unwrap_or_default().split(|c: char| !c.is_ascii_alphanumeric()).find(is_code);
         let code = code.context("the outbox has no code")?;

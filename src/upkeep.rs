@@ -50,7 +50,12 @@ pub async fn check(settings: Result<Settings, SettingsError>) -> anyhow::Result<
         ("APICLAY_ADMIN_LISTEN", settings.admin_listen),
     ] {
         let bound = std::net::TcpListener::bind(address);
-        tell(what, bound.map(drop).map_err(|e| format!("{address} cannot be listened on ({e}); is it served already?")));
+        tell(
+            what,
+            bound
+                .map(drop)
+                .map_err(|e| format!("{address} cannot be listened on ({e}); is it served already?")),
+        );
     }
     let key = master_key_file(&settings);
     let usable = if key.exists() { apiclay_config::seal::MasterKey::load(&key).map(drop) } else { Ok(()) };

@@ -10,8 +10,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A control plane of ApiCLay: accounts, listings, plans, the web app, and what gateways are told.
 #[derive(Parser)]
-#[command(name = "apiclay-control-plane", version, after_help = "Settings: environment and --config FILE; see \
-    config.example.toml.\nExample: MONGODB_URI=mongodb://db/apiclay REDIS_URL=redis://cache apiclay-control-plane")]
+#[command(
+    name = "apiclay-control-plane",
+    version,
+    after_help = "Settings: environment and --config FILE; see \
+    config.example.toml.\nExample: MONGODB_URI=mongodb://db/apiclay REDIS_URL=redis://cache apiclay-control-plane"
+)]
 struct Cli {
     /// A TOML file with settings; the environment wins over it.
     #[arg(long, value_name = "FILE")]

@@ -31,7 +31,9 @@ const MASTER_KEY_FILE: &str = "master.key";
 pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let listener = bind(&settings)?;
     settings.bound(Some(listener.local_addr()?), None);
-    let app = app(&settings, open_store(&settings).await?, master_key(&settings)?, settings.egress(Vec::new())).await?;
+    let app =
+        app(&settings, open_store(&settings).await?, master_key(&settings)?, settings.egress(Vec::new()))
+            .await?;
     admin::start(settings.admin_listen, vec![observed(&app)]).await.context("APICLAY_ADMIN_LISTEN")?;
     tell_setup_link(&app).await?;
     serve(app, &settings, listener, async {
@@ -125,7 +127,10 @@ pub async fn app(
 pub async fn tell_setup_link(app: &App) -> anyhow::Result<()> {
     if let Some(token) = make_setup_link(&app.store, app.clock.now()).await? {
         let base = app.app_url.as_str().trim_end_matches('/');
-        eprintln!("\nNo admin yet. Open this link within 24 hours to make one:\n  {base}/setup#{}", token.expose_secret());
+        eprintln!(
+            "\nNo admin yet. Open this link within 24 hours to make one:\n  {base}/setup#{}",
+            token.expose_secret()
+        );
         eprintln!("or run: apiclay admin create --email E --username U\n");
     }
     Ok(())
@@ -142,11 +147,11 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let tls = match &settings.control.tls {
-        Some(files) => Some(
-            RustlsConfig::from_pem_file(&files.cert, &files.key)
-                .await
-                .with_context(|| format!("the certificate {} or its key cannot be used", files.cert.display()))?,
-        ),
+        Some(files) => {
+            Some(RustlsConfig::from_pem_file(&files.cert, &files.key).await.with_context(|| {
+                format!("the certificate {} or its key cannot be used", files.cert.display())
+            })?)
+        }
         None => None,
     };
     tracing::info!(part = "control-plane", address = %listener.local_addr()?, "listening");
