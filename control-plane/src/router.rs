@@ -32,7 +32,10 @@ fn api() -> OpenApiRouter<App> {
 
 /// The API with its description, before it is given anything to work on.
 fn described() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts()
+    let (router, mut description) =
+        OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts();
+    openapi::name_operations(&mut description);
+    (router, description)
 }
 
 /// The description alone, for the golden file.
