@@ -13,6 +13,7 @@ use url::Url;
 use crate::accounts::access_token::{KeyError, SigningKeys};
 use crate::accounts::hashing::Hashing;
 use crate::accounts::limits::AddressLimits;
+use crate::http::idempotency::Record;
 use crate::observe::Metrics;
 use crate::outbound::mail::Mail;
 use crate::push::{ChangeEntry, Push};
@@ -140,6 +141,7 @@ impl App {
 
 /// Makes every collection and index; each domain names its documents in its `register`.
 async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<Record>().await?;
     accounts::documents::register(store).await?;
     crate::outbound::mail::register(store).await?;
     vendors::register(store).await?;
