@@ -38,17 +38,18 @@ fn api() -> OpenApiRouter<App> {
         .nest("/dev", outbound::routes::dev())
 }
 
-/// What gateways call: what stands below [`INTERNAL`].
-fn internal() -> OpenApiRouter<App> {
-    push::routes::internal().merge(usage::routes::internal())
+/// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.
+fn internal() -> Router<App> {
+    let internal = push::routes::internal().merge(usage::routes::internal());
+    OpenApiRouter::default().nest(INTERNAL, internal).split_for_parts().0
 }
 
 /// The API with its description, before it is given anything to work on.
 fn described() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base())
-        .nest(BASE, api())
-        .nest(INTERNAL, internal())
-        .split_for_parts()
+    let (router, mut description) =
+        OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts();
+    openapi::name_operations(&mut description);
+    (router, description)
 }
 
 /// The description alone, for the golden file.
@@ -64,6 +65,7 @@ pub fn description() -> OpenApi {
 pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
     let (api, description) = described();
     Ok(api
+        .merge(internal())
         .merge(openapi::routes(&description)?)
         .merge(accounts::routes::well_known())
         .fallback(|| async { Problem::not_found() })

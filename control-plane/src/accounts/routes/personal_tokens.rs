@@ -21,7 +21,7 @@ const TOKENS_MAX_PER_ACCOUNT: usize = 50;
 /// What the token shall be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct PersonalTokenWanted {
     /// What the person calls it.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
@@ -52,7 +52,7 @@ pub(super) struct Shown {
 
 /// A new personal token.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Made {
+pub(super) struct PersonalTokenMade {
     /// What it is.
     #[serde(flatten)]
     shown: Shown,
@@ -80,15 +80,15 @@ pub(super) async fn list(
 }
 
 /// Makes a personal token.
-#[utoipa::path(post, path = "/tokens", tag = "me", request_body = Wanted, responses(
-    (status = 201, body = Made),
+#[utoipa::path(post, path = "/tokens", tag = "me", request_body = PersonalTokenWanted, responses(
+    (status = 201, body = PersonalTokenMade),
     (status = 400, description = "a field breaks a rule", body = ProblemBody),
     (status = 409, description = "`personal_tokens_exhausted`", body = ProblemBody)))]
 pub(super) async fn make(
     State(app): State<App>,
     caller: Caller,
-    Json(wanted): Json<Wanted>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+    Json(wanted): Json<PersonalTokenWanted>,
+) -> Result<(StatusCode, Json<PersonalTokenMade>), Problem> {
     caller.in_person()?;
     let now = app.clock.now();
     let (name, scopes) = check(&wanted, now)?;
@@ -108,7 +108,10 @@ pub(super) async fn make(
         expires_at: wanted.expires_at,
     };
     app.store.insert(&made).await?;
-    Ok((StatusCode::CREATED, Json(Made { shown: made.into(), token: secret.expose_secret().to_owned() })))
+    Ok((
+        StatusCode::CREATED,
+        Json(PersonalTokenMade { shown: made.into(), token: secret.expose_secret().to_owned() }),
+    ))
 }
 
 /// Revokes a personal token.
@@ -128,7 +131,7 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn check(wanted: &Wanted, now: Timestamp) -> Result<(String, Vec<Scope>), Problem> {
+fn check(wanted: &PersonalTokenWanted, now: Timestamp) -> Result<(String, Vec<Scope>), Problem> {
     let mut faults = Vec::new();
     let name = names::name(&wanted.name, "/name").unwrap_or_else(|fault| {
         faults.push(fault);
