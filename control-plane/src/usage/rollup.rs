@@ -154,7 +154,7 @@ mod tests {
     fn too_many_cells_are_counted_together_and_none_is_lost() {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
         let many: Vec<Cell> =
-            (0..20_000_i64).map(|n| cell(n % 60, u128::from(n.unsigned_abs()) + 1, 1)).collect();
+            (0..20_000_u32).map(|n| cell(i64::from(n % 60), u128::from(n) + 1, 1)).collect();
         rollup.apply("gw:1", &Portion::from([(1, many)]));
         assert_eq!(calls(&rollup), 20_000);
         assert_eq!(rollup.cells.len(), CELLS_MAX + 1);
