@@ -1,5 +1,6 @@
 //! One list of what a counter store does, run over the embedded one and a real Redis. Each check has a counter of its own,
 //! so that all share one store. Next: `restarts.rs`, about stores that are killed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -57,14 +57,11 @@ impl Desk {
         self.open.is_empty() && self.closed.is_empty() && self.asked.is_none()
     }
 
-    /// Stops every lease in hand.
-    pub(super) fn withdraw(&mut self, tally: &Tally) {
-        for lease in &self.open {
+    /// Stops every lease in hand, for good.
+    pub(super) fn withdraw(&self, tally: &Tally) {
+        for lease in self.open.iter().chain(&self.closed) {
+            tally.core.table.slot(lease.place).expire();
             freeze(tally, lease);
-        }
-        for lease in &self.closed {
-            tally.core.table.slot(lease.place).void_spare();
-            tally.unhold(lease.place, lease.serial);
         }
     }
 
@@ -113,8 +110,9 @@ impl Desk {
         self.closed.retain(|lease| {
             let slot = tally.core.table.slot(lease.place);
             let spare = slot.word().free() > 0 && now_ms < slot.ends_ms() && !unused;
-            let settled = slot.is_settled() && !spare;
-            if !settled && now_ms.saturating_sub(lease.since_ms) < SLOT_KEPT_MAX_MS {
+            let settled = slot.is_settled();
+            let long_ago = now_ms.saturating_sub(lease.since_ms) >= SLOT_KEPT_MAX_MS;
+            if spare || !(settled || long_ago) {
                 return true;
             }
             if !settled {
@@ -207,7 +205,10 @@ impl Tally {
                     if self.arrived(asked, &request, &grant, sent_ms) {
                         return Ok(());
                     }
-                    tokio::time::sleep(Duration::from_millis(TURN_PAUSE_MS)).await;
+                    // Withdrawn under a lowered limit, or of a window whose last milliseconds are over here.
+                    if grant.ends_in_ms.is_some_and(|ms| ms < TURN_PAUSE_MS) {
+                        tokio::time::sleep(Duration::from_millis(TURN_PAUSE_MS)).await;
+                    }
                 }
                 Err(CountersError::Stale(_)) => {
                     let mut desk = self.desk.lock();
@@ -286,6 +287,7 @@ impl Tally {
         desk.open.push(lease);
         desk.granted_at_ms = now_ms.max(1);
         if lowered {
+            self.core.table.slot(lease.place).expire();
             freeze(self, &lease);
             return false;
         }
