@@ -1,5 +1,5 @@
 //! One counter at this gateway: the leases in hand, and what the store last said. Taking a unit and giving it back is one
-//! compare-and-swap in the mapped slot: no lock, no allocation. Getting leases is `desk.rs`. Next: the call's event names
+//! compare-and-swap in the mapped slot: no lock, no allocation. Getting leases is `asking.rs`. Next: the call's event names
 //! the unit's lease.
 
 use std::sync::atomic::{
