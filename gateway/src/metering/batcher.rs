@@ -172,7 +172,6 @@ impl Batcher {
             units_of.recorded(written.batch.id.seq, *lease, *units);
         }
         self.reached(Step::Told)?;
-        ground.remove_finished();
         let Some(written) = self.written.take() else { return Ok(None) };
         self.spool.ground().shelf.lock().put(written.shelved);
         Ok(Some(written.batch))

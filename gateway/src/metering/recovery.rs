@@ -122,7 +122,6 @@ pub fn recover(
         reserve: Mutex::new(false),
         next_number: AtomicU64::new(1),
     };
-    ground.remove_finished();
     Ok((ground, left))
 }
 

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::Event;
 
+use parking_lot::Mutex;
+
 use super::record::{self, Found, OpeningSeal, RECORD_WORDS};
 use crate::mapped::Mapped;
 
@@ -47,6 +49,8 @@ pub struct Segment {
     /// All before this place are done.
     done_before: AtomicU32,
     dirty: AtomicBool,
+    /// Held while syncing: whoever finds nothing to sync may rely on it.
+    syncing: Mutex<()>,
 }
 
 /// A segment that cannot be read.
@@ -122,6 +126,7 @@ impl Segment {
             expected: AtomicU32::new(UNKNOWN),
             done_before: AtomicU32::new(0),
             dirty: AtomicBool::new(false),
+            syncing: Mutex::new(()),
         }
     }
 
@@ -149,8 +154,18 @@ impl Segment {
     pub fn hand_out(&self, next: u32) {
         self.handed.store(next, Release);
         if next == self.places {
-            self.expected.store(self.places, Release);
+            self.hand_out_no_more();
         }
+    }
+
+    /// What was handed out is all there will be.
+    pub fn hand_out_no_more(&self) {
+        self.expected.store(self.handed.load(Acquire), Release);
+    }
+
+    /// Whether all that was handed out is in batches.
+    pub fn is_idle(&self) -> bool {
+        self.done.load(Acquire) == self.handed.load(Acquire)
     }
 
     /// Opens a record at a place that was given away.
@@ -279,7 +294,9 @@ impl Segment {
             counter.store(written, Relaxed);
         }
         self.done.store(done, Relaxed);
-        self.dirty.store(true, Relaxed);
+        if left.interrupted > 0 {
+            self.dirty.store(true, Relaxed);
+        }
         self.handed.store(self.places, Release);
         left
     }
@@ -294,6 +311,7 @@ impl Segment {
     /// # Errors
     /// When the disk says so; it will be tried again.
     pub fn sync(&self) -> io::Result<()> {
+        let _syncing = self.syncing.lock();
         if self.dirty.swap(false, AcqRel) {
             self.map.sync().inspect_err(|_| self.dirty.store(true, Release))?;
         }
