@@ -64,17 +64,6 @@ pub enum Unreadable {
     Io(io::Error),
 }
 
-/// What [`Segment::recover`] found.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
-    /// Closed, in no batch yet.
-    pub unbatched: u64,
-    /// Open at the kill, now closed as interrupted (and among the unbatched).
-    pub interrupted: u64,
-    /// Not matching their checksum.
-    pub torn: u64,
-}
-
 impl Segment {
     /// Makes a segment of `bytes`, its blocks allocated and its pages at hand.
     ///
@@ -98,8 +87,13 @@ impl Segment {
     /// When it is blank, of another format, or cannot be read.
     pub fn open(folder: &Path, name: String) -> Result<Self, Unreadable> {
         let path = folder.join(&name);
-        if std::fs::metadata(&path).map_err(Unreadable::Io)?.len() == 0 {
-            return Err(Unreadable::Blank);
+        let length = std::fs::metadata(&path).map_err(Unreadable::Io)?.len();
+        match length as usize {
+            0 => return Err(Unreadable::Blank),
+            bytes if bytes < 2 * RECORD_BYTES || !bytes.is_multiple_of(RECORD_BYTES) => {
+                return Err(Unreadable::Format(0));
+            }
+            _ => {}
         }
         let map = Mapped::open(&path).map_err(Unreadable::Io)?;
         let header: Vec<u64> = map.words().iter().take(2).map(|word| word.load(Relaxed)).collect();
@@ -231,14 +225,11 @@ impl Segment {
         taken
     }
 
-    /// When the oldest of the closed records was opened, for a gauge.
+    /// When the first of the closed records was opened, for a gauge.
     pub fn oldest_closed(&self) -> Option<Timestamp> {
-        (self.done_before.load(Relaxed)..self.handed.load(Acquire))
-            .filter(|place| record::is_closed(self.record(*place)))
-            .find_map(|place| match record::read(self.record(place)) {
-                Found::Closed(event) => Some(event.at),
-                _ => None,
-            })
+        let mut places = self.done_before.load(Relaxed)..self.handed.load(Acquire);
+        places
+            .find_map(|place| if let Found::Closed(event) = self.find(place) { Some(event.at) } else { None })
     }
 
     /// Marks a record as being in a batch. After a power cut it may stand here as it was before it was closed, or not at
@@ -251,7 +242,13 @@ impl Segment {
         }
     }
 
-    fn count_torn(&self, place: u32) {
+    /// What stands at a place.
+    pub fn find(&self, place: u32) -> Found {
+        record::read(self.record(place))
+    }
+
+    /// Reports a torn record, and marks it so that it is reported once.
+    pub fn count_torn(&self, place: u32) {
         tracing::error!(
             segment = self.name,
             place,
@@ -263,42 +260,15 @@ impl Segment {
         self.dirty.store(true, Release);
     }
 
-    /// Reads what an earlier life left, closes its open records as interrupted, and sets the counters. Batches on disk
-    /// must have marked theirs before.
-    pub fn recover(&self) -> Left {
-        let mut left = Left::default();
-        let (mut written, mut done) = (0, 0);
-        for place in 0..self.places {
-            written += 1;
-            match record::read(self.record(place)) {
-                Found::Empty => written -= 1,
-                Found::Open(_) => {
-                    record::interrupt(self.record(place));
-                    left.interrupted += 1;
-                    left.unbatched += 1;
-                }
-                Found::Closed(_) => left.unbatched += 1,
-                Found::Batched => done += 1,
-                Found::TornCounted => {
-                    self.torn.fetch_add(1, Relaxed);
-                    done += 1;
-                }
-                Found::Torn => {
-                    self.count_torn(place);
-                    left.torn += 1;
-                    done += 1;
-                }
-            }
-        }
+    /// Sets the counters of a segment that an earlier life left: `written` records, all closed, `done` of them batched or
+    /// torn, `torn` among these.
+    pub fn take_over(&self, written: u32, done: u32, torn: u32) {
         for counter in [&self.opened, &self.closed, &self.expected] {
             counter.store(written, Relaxed);
         }
+        self.torn.store(torn, Relaxed);
         self.done.store(done, Relaxed);
-        if left.interrupted > 0 {
-            self.dirty.store(true, Relaxed);
-        }
         self.handed.store(self.places, Release);
-        left
     }
 
     /// Whether every record it will ever have is in a batch.

@@ -18,8 +18,8 @@ use rustix::fs::FlockOperation;
 
 use super::ground::Ground;
 use super::record::OpeningSeal;
-use super::recovery::{self, RecoveryError};
-use super::segment::{Left, RECORD_BYTES, Segment};
+use super::recovery::{self, Left, RecoveryError};
+use super::segment::{RECORD_BYTES, Segment};
 use super::shards::{self, Shard};
 
 const LOCK_NAME: &str = "lock";
