@@ -1,4 +1,5 @@
 //! Access tokens that are not quite ours: none is accepted, and nothing that a token names is fetched.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Usage over a real store: batches in any order, doubled, and folded by two at once, are counted once each.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 
 use std::sync::Arc;
 
