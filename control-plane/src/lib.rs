@@ -11,3 +11,4 @@ pub mod outbound;
 pub mod router;
 pub mod serve;
 pub mod store;
+pub mod tls;

@@ -5,13 +5,13 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 
 use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
 use crate::router;
+use crate::tls::{Files, TlsError};
 
 /// How long requests that are under way may take to end after the signal.
 pub const GRACE_PERIOD_S: u64 = 10;
@@ -24,6 +24,9 @@ pub enum ServeError {
     /// The router could not be built.
     #[error("the router could not be built")]
     Router(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no certificate.
+    #[error("the control plane cannot speak TLS")]
+    Tls(#[from] TlsError),
     /// The listener failed.
     #[error("the control plane's listener failed; see that its address is free")]
     Listener(#[from] std::io::Error),
@@ -36,7 +39,7 @@ pub enum ServeError {
 pub async fn serve(
     app: App,
     listener: TcpListener,
-    tls: Option<RustlsConfig>,
+    tls: Option<Files>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service =
@@ -44,18 +47,25 @@ pub async fn serve(
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
     let sweeping = tokio::spawn(accounts::sweep::run(app));
+    let certificate = match &tls {
+        Some(files) => Some(files.load().await?),
+        None => None,
+    };
+    let following = async {
+        if let (Some(files), Some(config)) = (&tls, certificate.clone()) {
+            files.follow(config).await;
+        }
+        std::future::pending::<()>().await;
+    };
     let answering = async {
-        match tls {
-            Some(tls) => {
-                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
-                limit(server.http_builder());
-                server.serve(service).await
-            }
-            None => {
-                let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
-                limit(server.http_builder());
-                server.serve(service).await
-            }
+        if let Some(config) = certificate.clone() {
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle.clone());
+            limit(server.http_builder());
+            server.serve(service).await
+        } else {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+            limit(server.http_builder());
+            server.serve(service).await
         }
     };
     let ending = async {
@@ -66,6 +76,7 @@ pub async fn serve(
     let ended = tokio::select! {
         answered = answering => answered,
         () = ending => Ok(()),
+        () = following => Ok(()),
     };
     sweeping.abort();
     Ok(ended?)
