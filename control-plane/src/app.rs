@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use apiclay_config::clock::Clock;
 use apiclay_config::seal::MasterKey;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::accounts;
@@ -43,6 +44,8 @@ pub struct Parts {
     pub limits: AddressLimits,
     /// What is measured.
     pub metrics: Metrics,
+    /// Cancelled when the control plane is told to end: whoever streams without an end of its own ends then.
+    pub ending: CancellationToken,
 }
 
 impl Deref for App {
@@ -92,6 +95,7 @@ impl App {
             hashing: Hashing::new(),
             limits: if demo { AddressLimits::off() } else { AddressLimits::on() },
             metrics: Metrics::new(),
+            ending: CancellationToken::new(),
             store,
             clock,
             app_url,

@@ -46,7 +46,7 @@ pub async fn serve(
         router::build(&app).map_err(ServeError::Router)?.into_make_service_with_connect_info::<SocketAddr>();
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
-    let sweeping = tokio::spawn(accounts::sweep::run(app));
+    let ending = app.ending.clone();
     let certificate = match &tls {
         Some(files) => Some(files.load().await?),
         None => None,
@@ -68,17 +68,19 @@ pub async fn serve(
             server.serve(service).await
         }
     };
-    let ending = async {
+    let told = async {
         shutdown.await;
+        // What streams for as long as it is listened to ends by itself, or the grace period would pass waiting for it.
+        ending.cancel();
         handle.graceful_shutdown(Some(Duration::from_secs(GRACE_PERIOD_S)));
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {
         answered = answering => answered,
-        () = ending => Ok(()),
+        () = told => Ok(()),
         () = following => Ok(()),
+        () = accounts::sweep::run(app) => Ok(()),
     };
-    sweeping.abort();
     Ok(ended?)
 }
 
