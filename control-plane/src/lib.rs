@@ -19,6 +19,10 @@ pub mod router;
 pub mod run;
 pub mod serve;
 pub mod store;
+<<<<<<< HEAD
 pub mod subscriptions;
 pub mod usage;
 pub mod vendors;
+=======
+pub mod tls;
+>>>>>>> api
