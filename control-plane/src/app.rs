@@ -48,7 +48,6 @@ pub struct Parts {
     pub limits: AddressLimits,
     /// What is measured.
     pub metrics: Metrics,
-<<<<<<< HEAD
     /// The rules of the one door out.
     pub egress: Arc<Egress>,
     /// Where listings are called.
@@ -61,10 +60,8 @@ pub struct Parts {
     pub live_gateways: Arc<AtomicU32>,
     /// The way of batches into rollups.
     pub fold: Arc<Fold>,
-=======
     /// Cancelled when the control plane is told to end: whoever streams without an end of its own ends then.
     pub ending: CancellationToken,
->>>>>>> api
 }
 
 impl Deref for App {
@@ -122,7 +119,6 @@ impl App {
             mail: if demo { Mail::outbox() } else { Mail::stored(store.clone()) },
             hashing: Hashing::new(),
             limits: if demo { AddressLimits::off() } else { AddressLimits::on() },
-<<<<<<< HEAD
             metrics,
             egress,
             gateway_url,
@@ -130,10 +126,7 @@ impl App {
             push,
             live_gateways: Arc::new(AtomicU32::new(1)),
             fold,
-=======
-            metrics: Metrics::new(),
             ending: CancellationToken::new(),
->>>>>>> api
             store,
             clock,
             app_url,

@@ -19,10 +19,7 @@ pub mod router;
 pub mod run;
 pub mod serve;
 pub mod store;
-<<<<<<< HEAD
 pub mod subscriptions;
+pub mod tls;
 pub mod usage;
 pub mod vendors;
-=======
-pub mod tls;
->>>>>>> api
