@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod market;
+
 use std::sync::Arc;
 
 use apiclay_config::clock::{Clock, Timestamp};
