@@ -2,6 +2,8 @@
 //! snapshot that a gateway's own rules accept at any moment.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 
+#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+
 use std::sync::Arc;
 
 use apiclay_config::clock::{Clock, Timestamp};

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub mod market;
+
 use std::sync::Arc;
 
 use apiclay_config::clock::{Clock, Timestamp};
