@@ -122,7 +122,7 @@ pub async fn open_shop(market: &Marketplace, upstream: &str, calls: u64) -> Resu
         plan_ids.push(vendor.create(&format!("{listing}/plans"), &plan.terms(calls)).await?);
     }
     vendor.post(&format!("{listing}/submit"), &json!({}), 200).await?;
-    let admin = market.admin().await?;
+    let admin = market.admin("operator").await?;
     admin.post(&format!("/admin{listing}/approve"), &json!({ "reason": "tried it" }), 200).await?;
     vendor.post(&format!("{listing}/publish"), &json!({}), 200).await?;
     Ok(Shop { plan_ids, prefix: format!("/{VENDOR}/{LISTING}"), imported })

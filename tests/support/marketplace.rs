@@ -15,7 +15,6 @@ use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 use crate::{Api, Apiclay, Mongod, Ready, Redis, api::PASSWORD, apiclay::binary, free_port};
 
 const COMMAND_DEADLINE_MS: u64 = 30_000;
-const ADMIN_USERNAME: &str = "operator";
 const MASTER_KEY: &str = "master.key";
 
 type Env = Vec<(String, String)>;
@@ -102,13 +101,13 @@ impl Marketplace {
         Api::at(&self.control_url)
     }
 
-    /// Makes an admin with the command line, while the control plane runs, and signs in as that admin.
+    /// Makes an admin of that name with the command line, while the control plane runs, and signs in as that admin.
     ///
     /// # Errors
     /// When the command fails or the sign-in is refused.
-    pub async fn admin(&self) -> Result<Api> {
-        let email = format!("{ADMIN_USERNAME}@example.test");
-        let args = ["admin", "create", "--email", &email, "--username", ADMIN_USERNAME];
+    pub async fn admin(&self, username: &str) -> Result<Api> {
+        let email = format!("{username}@example.test");
+        let args = ["admin", "create", "--email", &email, "--username", username];
         run(&args, &self.env, PASSWORD).await?;
         self.api()?.sign_in(&email).await
     }
