@@ -36,29 +36,33 @@ as_root() {
     if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi
 }
 
+# However the script ends: the policy that was only for its own packages goes, and what was half fetched.
+own_policy=no
+work=
+clean_up() {
+    if [ "$own_policy" = yes ]; then as_root rm -f /usr/sbin/policy-rc.d; fi
+    if [ -n "$work" ]; then rm -rf "$work"; fi
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
 # Debian starts a daemon as its package is installed. The tests start servers of their own, so for the length of this one
 # install the policy says no, and nothing that came with it is started at the next boot.
 install_packages() {
     have apt-get || fail "please install:$packages"
     [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null || fail "please install, as root: apt-get install$packages"
     policy=/usr/sbin/policy-rc.d
-    own_policy=no
     if [ ! -e "$policy" ]; then
         own_policy=yes
-        trap 'as_root rm -f /usr/sbin/policy-rc.d' EXIT
         printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null
         as_root chmod +x "$policy"
     fi
     say "installing$packages"
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq </dev/null >&2
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 update -qq </dev/null >&2
     # shellcheck disable=SC2086
     as_root env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 \
-        apt-get install -y -qq --no-install-recommends $packages </dev/null >"$log" 2>&1 ||
+        apt-get -o DPkg::Lock::Timeout=120 install -y -qq --no-install-recommends $packages </dev/null >"$log" 2>&1 ||
         { tail -n 30 "$log" >&2; fail "apt-get install failed"; }
-    if [ "$own_policy" = yes ]; then
-        as_root rm -f "$policy"
-        trap - EXIT
-    fi
     have systemctl || return 0
     for service in redis-server redis-sentinel nginx haproxy prometheus; do
         case " $packages " in *" $service "*) as_root systemctl disable --quiet "$service" 2>/dev/null || true ;; esac
@@ -136,7 +140,7 @@ openapi_wanted=no
 if [ "$mode" = test ]; then
     need redis-server redis-server "counters are tested on it"
     need redis-sentinel redis-sentinel "failover of counters is tested with it"
-    need nginx nginx-light "stands behind the gateway as a vendor's server"
+    need nginx nginx "stands behind the gateway as a vendor's server"
     need chromium chromium "the web pages are tested in it"
     need chromedriver chromium-driver "drives the browser"
     need haproxy haproxy "a peer to be measured beside"
@@ -161,7 +165,6 @@ if [ -n "$packages" ] || [ $mongod_wanted = yes ] || [ $openapi_wanted = yes ]; 
     [ -z "$packages" ] || install_packages
     [ $mongod_wanted = no ] || fetch_mongod
     [ $openapi_wanted = no ] || fetch_openapi
-    rm -rf "$work"
 fi
 
 if [ "$mode" = test ]; then
