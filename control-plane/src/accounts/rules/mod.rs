@@ -1,0 +1,7 @@
+//! The rules of accounts, pure: time and randomness come in as parameters.
+
+pub mod guard;
+pub mod names;
+pub mod password;
+pub mod scopes;
+pub mod tokens;
