@@ -17,17 +17,31 @@ use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
 use crate::http::{answer, idempotency};
-use crate::{openapi, outbound};
+use crate::{admin, catalog, discover, openapi, outbound, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
 pub const BASE: &str = "/backend/v1";
+/// Where gateways call.
+pub const INTERNAL: &str = "/internal/v1";
 
 /// The API: what stands below [`BASE`].
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .nest("/auth", accounts::routes::auth())
         .nest("/me", accounts::routes::me())
+        .nest("/vendors", vendors::routes::vendors().merge(catalog::routes::of_vendors()))
+        .nest("/listings", catalog::routes::listings().merge(plans::routes::of_listings()))
+        .nest("/plans", plans::routes::plans())
+        .nest("/discover", discover::routes::discover())
+        .nest("/subscriptions", subscriptions::routes::subscriptions())
+        .nest("/admin", admin::routes::admin())
         .nest("/dev", outbound::routes::dev())
+}
+
+/// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.
+fn internal() -> Router<App> {
+    let internal = push::routes::internal().merge(usage::routes::internal());
+    OpenApiRouter::default().nest(INTERNAL, internal).split_for_parts().0
 }
 
 /// The API with its description, before it is given anything to work on.
@@ -51,6 +65,7 @@ pub fn description() -> OpenApi {
 pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
     let (api, description) = described();
     Ok(api
+        .merge(internal())
         .merge(openapi::routes(&description)?)
         .merge(accounts::routes::well_known())
         .fallback(|| async { Problem::not_found() })

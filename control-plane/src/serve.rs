@@ -10,8 +10,8 @@ use hyper_util::rt::TokioTimer;
 use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
-use crate::router;
 use crate::tls::{Files, TlsError};
+use crate::{jobs, router};
 
 /// How long requests that are under way may take to end after the signal.
 pub const GRACE_PERIOD_S: u64 = 10;
@@ -46,6 +46,9 @@ pub async fn serve(
         router::build(&app).map_err(ServeError::Router)?.into_make_service_with_connect_info::<SocketAddr>();
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
+    // Stop when this ends, since they are dropped with it.
+    let _jobs = jobs::start(&app);
+    let push = std::sync::Arc::clone(&app.push);
     let ending = app.ending.clone();
     let certificate = match &tls {
         Some(files) => Some(files.load().await?),
@@ -70,6 +73,7 @@ pub async fn serve(
     };
     let told = async {
         shutdown.await;
+        push.close();
         // What streams for as long as it is listened to ends by itself, or the grace period would pass waiting for it.
         ending.cancel();
         handle.graceful_shutdown(Some(Duration::from_secs(GRACE_PERIOD_S)));

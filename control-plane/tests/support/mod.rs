@@ -1,11 +1,14 @@
 //! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
 //! clock that stands still until it is set. Mail is read where the demo shows it.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 #![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod market;
 
 use std::sync::Arc;
 
 use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use apiclay_control_plane::app::{App, Given};
 use apiclay_control_plane::serve::serve;
@@ -54,7 +57,17 @@ pub async fn start_over(
     // Several crates bring a provider of cryptography; the process chooses one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let app_url = app_url.parse().unwrap();
-    let given = Given { store, clock: Clock::manual(NOW), app_url, demo, master_key };
+    let given = Given {
+        store,
+        clock: Clock::manual(NOW),
+        app_url,
+        demo,
+        master_key,
+        // Nothing of ours is refused as a listener; loopback is the one private network that may be reached.
+        egress: Arc::new(Egress::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new(), Vec::new())),
+        gateway_url: "http://127.0.0.1:8000".parse().unwrap(),
+        shared_counters: false,
+    };
     let app = App::new(given).await.unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
