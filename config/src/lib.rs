@@ -1,12 +1,15 @@
 //! What both planes agree on: names, money, time, secrets, the configuration a gateway needs, usage on the wire,
 //! settings, and the one door out. Nothing here knows HTTP servers, databases or plugins; both planes start from here.
 
+pub mod admin;
 pub mod clock;
 pub mod egress;
 pub mod ids;
 pub mod key;
 pub mod money;
+pub mod process;
 pub mod seal;
+pub mod settings;
 pub mod snapshot;
 pub mod usage;
 pub mod wire;

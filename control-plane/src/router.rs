@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts;
 use crate::app::App;
-use crate::http::answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
+use crate::http::{answer, idempotency};
 use crate::{admin, catalog, discover, openapi, outbound, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
@@ -72,6 +72,7 @@ pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Syn
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")
         })
+        .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

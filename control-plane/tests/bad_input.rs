@@ -1,6 +1,13 @@
 //! Bodies that are wrong in every way that a description of them allows: always a 4xx problem, never a 5xx, and
 //! nothing is written. The bodies and their fields come from the API's own description, so that a new operation is
 //! tried without being named here.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 
@@ -32,7 +39,7 @@ fn takers() -> Vec<Taker> {
             }
             let Value::Object(example) = example(&description, schema) else { continue };
             // An id of no kind: the body is read before it is looked up, or the answer is 404, which will do as well.
-            let path = path.trim_start_matches(router::BASE).replace('{', "").replace('}', "");
+            let path = path.trim_start_matches(router::BASE).replace(['{', '}'], "");
             let method = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
             takers.push(Taker { method, path, public: is_public(operation), example });
         }

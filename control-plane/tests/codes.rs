@@ -1,4 +1,11 @@
 //! Codes that go by mail: counted, locked, good once, and telling nobody whether an address has an account.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 

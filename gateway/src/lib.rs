@@ -1,2 +1,22 @@
-//! The data plane.
+//! The data plane: buyers' calls to vendors' upstreams, authenticated, limited, counted. Start at [`serve`]; a call's way
+//! is [`front`], then the phases, driven by [`proxy`]; its record goes to [`metering`], the configuration comes by [`sync`].
+
+pub mod context;
+pub mod counters;
+pub mod front;
+pub mod gateway;
+pub mod limits;
 pub mod mapped;
+pub mod metering;
+pub mod observe;
+pub mod phases;
+pub mod proxy;
+pub mod rejection;
+mod run;
+pub mod runtime;
+mod serve;
+pub mod sync;
+pub mod upstreams;
+
+pub use run::{parts, run};
+pub use serve::{GatewayError, Identity, Parts, Running, start};

@@ -221,9 +221,11 @@ impl Rules {
     }
 }
 
-/// Whether the machine would take `ip` for its own: only then can a socket be bound to it. Nothing is sent.
+/// Whether the machine takes `ip` for its own: only then can a socket be bound to it. Nothing is sent. Any other failure
+/// (no more file descriptors) counts as its own, so that pressure opens nothing.
 fn is_of_this_machine(ip: IpAddr) -> bool {
-    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+    let bound = UdpSocket::bind((ip, 0));
+    ip.is_loopback() || !bound.is_err_and(|error| error.kind() == std::io::ErrorKind::AddrNotAvailable)
 }
 
 /// An address as the network will see it: a mapped v6 address is the v4 address inside, and there is no zone or flow.

@@ -175,7 +175,7 @@ pub struct Limit {
 }
 
 /// The windows that limits have. Seconds and minutes are rates; the others are counted exactly from leases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Window {
     /// A rate.

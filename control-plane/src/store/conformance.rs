@@ -7,10 +7,11 @@
 mod cases;
 mod crash;
 mod embedded_alone;
-mod kinds;
+pub mod kinds;
 mod mongo_alone;
 mod mongod;
 mod multi_cases;
+mod walk_cases;
 
 use super::Store;
 
@@ -19,8 +20,10 @@ macro_rules! run_cases {
     ($open:expr; $($room:ident :: $case:ident),+ $(,)?) => {{
         $(
             eprintln!("case {}", stringify!($case));
+            let began = std::time::Instant::now();
             let store: Store = $open(stringify!($case)).await;
             Box::pin($room::$case(&store)).await;
+            eprintln!("     {} ms", began.elapsed().as_millis());
         )+
     }};
 }
@@ -35,15 +38,15 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         cases::replace_needs_the_version,
         cases::replace_keeps_indexes_in_step,
         cases::one_of_many_replacements_wins,
-        cases::walks_ranges_both_ways,
-        cases::walks_equality_then_range,
-        cases::walks_the_primary_key,
-        cases::pages_are_stable_under_inserts,
-        cases::cursors_belong_to_their_query,
+        walk_cases::walks_ranges_both_ways,
+        walk_cases::walks_equality_then_range,
+        walk_cases::walks_the_primary_key,
+        walk_cases::pages_are_stable_under_inserts,
+        walk_cases::cursors_belong_to_their_query,
         cases::newer_schema_is_refused,
         cases::unstorable_documents_are_refused,
         cases::keys_are_never_operators,
-        cases::pages_are_bounded_by_bytes,
+        walk_cases::pages_are_bounded_by_bytes,
         multi_cases::multi_index_is_unique_across_documents,
         multi_cases::multi_index_is_sparse,
         multi_cases::multi_compound_takes_fields_of_one_element,

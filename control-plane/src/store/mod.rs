@@ -85,7 +85,11 @@ impl Store {
 
     /// One page of a walk along a declared index.
     pub async fn query<T: Document>(&self, query: &Query) -> Result<Page<T>, StoreError> {
-        let page = self.backend.query(Walk::new(Collection::of::<T>(), query)?).await?;
+        let walk = Walk::new(Collection::of::<T>(), query)?;
+        if walk.is_empty() {
+            return Ok(Page { items: Vec::new(), next_cursor: None });
+        }
+        let page = self.backend.query(walk).await?;
         let items = page.items.into_iter().map(Record::read).collect::<Result<_, _>>()?;
         Ok(Page { items, next_cursor: page.next_cursor })
     }

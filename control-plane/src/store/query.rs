@@ -112,6 +112,14 @@ pub(crate) struct Place {
     pub id: String,
 }
 
+#[cfg(test)]
+impl Place {
+    pub fn at(index: Option<&'static Index>, key: Vec<Key>, id: &str) -> Self {
+        let index = index.map_or(ID_INDEX, |index| index.name).to_owned();
+        Self { index, key, id: id.to_owned() }
+    }
+}
+
 /// A query held against its collection.
 #[derive(Debug)]
 pub(crate) struct Walk {
@@ -157,6 +165,11 @@ impl Walk {
             walk.after = Some(place);
         }
         Ok(walk)
+    }
+
+    /// Whether the range has nothing in it, whatever is stored. MongoDB would call it a mistake.
+    pub fn is_empty(&self) -> bool {
+        matches!((&self.from, &self.below), (Some(from), Some(below)) if from >= below)
     }
 
     fn index_name(&self) -> &'static str {

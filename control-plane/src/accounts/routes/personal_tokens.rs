@@ -12,8 +12,8 @@ use crate::accounts::rules::scopes::Scope;
 use crate::accounts::rules::{names, tokens};
 use crate::app::App;
 use crate::http::problem::{Code, Fault, ProblemBody};
-use crate::http::{Caller, Json, Listed, Paging, Path, Problem, Query};
-use crate::store;
+use crate::http::{Caller, Json, Listed, NewId, Paging, Path, Problem, Query};
+use crate::store::{self, StoreError};
 
 /// Personal tokens of one account.
 const TOKENS_MAX_PER_ACCOUNT: usize = 50;
@@ -87,6 +87,7 @@ pub(super) async fn list(
 pub(super) async fn make(
     State(app): State<App>,
     caller: Caller,
+    new_id: NewId,
     Json(wanted): Json<PersonalTokenWanted>,
 ) -> Result<(StatusCode, Json<PersonalTokenMade>), Problem> {
     caller.in_person()?;
@@ -99,7 +100,7 @@ pub(super) async fn make(
     }
     let secret = tokens::generate(tokens::PERSONAL_PREFIX);
     let made = PersonalToken {
-        id: format!("pat_{:032x}", rand::random::<u128>()),
+        id: format!("pat_{:032x}", new_id.number()),
         account: caller.account,
         digest: tokens::digest(secret.expose_secret()),
         name,
@@ -107,7 +108,14 @@ pub(super) async fn make(
         created_at: now,
         expires_at: wanted.expires_at,
     };
-    app.store.insert(&made).await?;
+    match app.store.insert(&made).await {
+        // An earlier try of this request died before its answer: its secret was never shown, and this one takes its place.
+        Err(StoreError::Duplicate { index: "id", .. }) => {
+            let before = app.store.get::<PersonalToken>(&made.id).await?.ok_or_else(Problem::not_found)?;
+            app.store.replace(&made, before.version).await.map(drop)?;
+        }
+        inserted => inserted?,
+    }
     Ok((
         StatusCode::CREATED,
         Json(PersonalTokenMade { shown: made.into(), token: secret.expose_secret().to_owned() }),

@@ -1,7 +1,7 @@
 //! Kill -9 in the middle of writes: what was acknowledged is there afterwards.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ fn written(writer: usize, number: usize) -> Entry {
 #[test]
 fn embedded_keeps_what_it_acknowledged() {
     if let Some(path) = std::env::var_os(CHILD_STORE) {
-        return write_until_killed(PathBuf::from(path));
+        return write_until_killed(Path::new(&path));
     }
     let folder = tempfile::tempdir().unwrap();
     for round in 0..ROUNDS {
@@ -56,8 +56,8 @@ fn embedded_keeps_what_it_acknowledged() {
 }
 
 #[tokio::main]
-async fn write_until_killed(path: PathBuf) {
-    let store = Store::open_embedded(&path).await.unwrap();
+async fn write_until_killed(path: &Path) {
+    let store = Store::open_embedded(path).await.unwrap();
     store.register::<Entry>().await.unwrap();
     store.register::<Counter>().await.unwrap();
     store.insert(&Counter { id: "c".to_owned(), value: 1 }).await.unwrap();
@@ -145,7 +145,8 @@ async fn mongodb_keeps_what_it_acknowledged() {
     for writer in writers {
         writer.await.unwrap();
     }
-    for id in acknowledged.lock().clone() {
+    let acknowledged = acknowledged.lock().clone();
+    for id in acknowledged {
         assert!(store.get::<Entry>(&id).await.unwrap().is_some(), "{id} was acknowledged and is gone");
     }
 }

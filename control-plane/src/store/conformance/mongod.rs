@@ -60,7 +60,7 @@ impl Mongod {
             match client.database("admin").run_command(command.clone()).await {
                 Ok(answer) => return answer,
                 Err(error) => {
-                    assert!(Instant::now() < deadline, "mongod does not answer: {error}\n{}", self.log())
+                    assert!(Instant::now() < deadline, "mongod does not answer: {error}\n{}", self.log());
                 }
             }
             tokio::time::sleep(Duration::from_millis(50)).await;

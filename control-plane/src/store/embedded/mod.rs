@@ -53,6 +53,7 @@ impl Embedded {
     }
 
     fn open_blocking(path: &Path) -> Result<Self, StoreError> {
+        make_private(path).map_err(|error| StoreError::CannotOpen { source: Box::new(error) })?;
         let mut tries = 0;
         let writing = loop {
             match connect(path).and_then(|connection| tables::lay_out(&connection).map(|()| connection)) {
@@ -176,6 +177,7 @@ fn copy(from: &Connection, to: &Path, partial: &Path) -> Result<(), super::Cause
     if to.try_exists()? {
         return Err("there is a file of this name already".into());
     }
+    make_private(partial)?;
     let mut copy = Connection::open(partial)?;
     let step = rusqlite::backup::Backup::new(from, &mut copy)?.step(-1)?;
     if step != rusqlite::backup::StepResult::Done {
@@ -188,6 +190,12 @@ fn copy(from: &Connection, to: &Path, partial: &Path) -> Result<(), super::Cause
     std::fs::rename(partial, to)?;
     let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Ok(std::fs::File::open(folder)?.sync_all()?)
+}
+
+/// Makes an empty file that only its owner reads, for SQLite to fill; its log takes the same permissions.
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(|_| ())
 }
 
 fn connect(path: &Path) -> Result<Connection, StoreError> {

@@ -107,3 +107,55 @@ fn record(collection: Collection, row: &Row<'_>) -> Result<Record, StoreError> {
     let doc = serde_json::from_str(text).map_err(|error| StoreError::corrupt(collection.name, &id, error))?;
     Ok(Record { bytes: text.len(), id: id.clone(), version, schema, doc })
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::Query;
+    use crate::store::conformance::kinds::{Account, Entry};
+    use crate::store::embedded::tables;
+
+    /// Every walk is a search in its index: no table is scanned and nothing is sorted.
+    #[test]
+    fn walks_neither_scan_nor_sort() {
+        let connection = Connection::open_in_memory().unwrap();
+        let check = |collection: Collection, query: &Query| {
+            let mut walk = Walk::new(collection, query).unwrap();
+            let (sql, _) = statement(&walk);
+            let first = plan(&connection, &sql);
+            let key = walk.index.map_or(1, |index| index.fields.len());
+            walk.after = Some(crate::store::query::Place::at(walk.index, vec!["a".into(); key], "id"));
+            let (sql, _) = statement(&walk);
+            for plan in [first, plan(&connection, &sql)] {
+                assert!(!plan.contains("TEMP B-TREE"), "{query:?}: {plan}");
+                let searched = !walk.equals.is_empty() || walk.from.is_some();
+                assert!(!searched || !plan.contains("SCAN"), "{query:?}: {plan}");
+            }
+        };
+        for collection in [Collection::of::<Account>(), Collection::of::<Entry>()] {
+            tables::register(&connection, collection).unwrap();
+            let names =
+                collection.indexes.iter().map(|index| (index.name, index.fields.len())).chain([("id", 1)]);
+            for (name, fields) in names {
+                for equal in 0..=fields {
+                    let query = (0..equal).fold(Query::by(name), |query, _| query.equals("a"));
+                    for query in [query.clone(), query.clone().descending()] {
+                        check(collection, &query);
+                        if equal < fields {
+                            check(collection, &query.clone().from("a").below("b"));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan(connection: &Connection, sql: &str) -> String {
+        let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        let marks = explain.parameter_count();
+        let rows =
+            explain.query_map(rusqlite::params_from_iter(vec!["a"; marks]), |row| row.get::<_, String>(3));
+        rows.unwrap().map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    }
+}

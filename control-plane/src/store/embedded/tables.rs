@@ -104,7 +104,7 @@ fn make_keys_table(connection: &Connection, collection: Collection, index: &Inde
         columns.iter().map(|column| format!("{column} NOT NULL")).collect::<Vec<_>>().join(", ")
     );
     // The declared fields are kept as the comment of the second index, so that a change of them is seen.
-    let by_id = format!(r#"CREATE INDEX "{name}$id" ON "{name}" (id) /* {} */"#, index.fields.join(", "));
+    let by_id = format!(r#"CREATE INDEX "{name}$id" ON "{name}" (id /* {} */)"#, index.fields.join(", "));
     let same = exists_as(connection, "index", &format!("{name}$id"), &by_id)?;
     if exists_as(connection, "table", &name, &sql)? && same {
         return Ok(());
@@ -183,5 +183,53 @@ impl ToSql for Key {
             Self::Text(text) => text.to_sql(),
             Self::Bool(yes) => yes.to_sql(),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::store::conformance::kinds::{Account, Entry};
+
+    /// A second registration changes nothing, above all it does not fill an index anew.
+    #[test]
+    fn registers_once() {
+        let connection = Connection::open_in_memory().unwrap();
+        let changed =
+            || -> i64 { connection.pragma_query_value(None, "schema_version", |row| row.get(0)).unwrap() };
+        for collection in [Collection::of::<Account>(), Collection::of::<Entry>()] {
+            register(&connection, collection).unwrap();
+            let before = changed();
+            register(&connection, collection).unwrap();
+            assert_eq!(changed(), before, "{}", collection.name);
+        }
+    }
+
+    /// An index declared otherwise by a later release takes the place of the earlier one.
+    #[test]
+    fn follows_a_changed_declaration() {
+        const BEFORE: &[Index] = &[
+            Index { name: "one", fields: &["a"], unique: false, multi: false },
+            Index { name: "many", fields: &["list.a"], unique: false, multi: true },
+        ];
+        const AFTER: &[Index] = &[
+            Index { name: "one", fields: &["b.c"], unique: true, multi: false },
+            Index { name: "many", fields: &["list.b"], unique: false, multi: true },
+        ];
+        let connection = Connection::open_in_memory().unwrap();
+        register(&connection, Collection { name: "things", indexes: BEFORE }).unwrap();
+        let doc = r#"{"a": 1, "b": {"c": 2}, "list": [{"a": 3, "b": 4}]}"#;
+        connection
+            .execute(
+                "INSERT INTO things (id, version, schema_version, doc) VALUES ('x', 1, 1, jsonb(?))",
+                [doc],
+            )
+            .unwrap();
+        register(&connection, Collection { name: "things", indexes: AFTER }).unwrap();
+        let one = |sql: &str| -> i64 { connection.query_row(sql, [], |row| row.get(0)).unwrap() };
+        assert_eq!(one(r#"SELECT k0 FROM "things$many$keys""#), 4);
+        let by_index = r#"SELECT "f_b$c" FROM things INDEXED BY "things$one" WHERE "f_b$c" IS NOT NULL"#;
+        assert_eq!(one(by_index), 2);
     }
 }

@@ -8,7 +8,7 @@ use rusqlite::{Connection, ErrorCode, params};
 use tokio::sync::{mpsc, oneshot};
 
 use super::tables;
-use crate::store::document::{Collection, FIRST_VERSION, ID_INDEX, Record};
+use crate::store::document::{Collection, FIRST_VERSION, ID_INDEX, Index, Record};
 use crate::store::error::StoreError;
 
 /// Writes that may wait; more callers wait before the queue.
@@ -210,11 +210,7 @@ fn taken_index(collection: Collection, error: &rusqlite::Error) -> Option<&'stat
         return Some(ID_INDEX);
     }
     let named = |field: &&str| format!("{}.{}", collection.name, tables::column(field));
-    let single = collection.indexes.iter().filter(|index| !index.multi && index.unique);
-    let columns_of =
-        |fields: &[&str]| fields.iter().map(|field| named(&field)).collect::<Vec<_>>().join(", ");
-    single
-        .map(|index| (index.name, columns_of(index.fields)))
-        .find(|(_, of)| of == columns)
-        .map(|(name, _)| name)
+    let columns_of = |index: &Index| index.fields.iter().map(named).collect::<Vec<_>>().join(", ");
+    let mut single = collection.indexes.iter().filter(|index| !index.multi && index.unique);
+    single.find(|index| columns_of(index) == columns).map(|index| index.name)
 }

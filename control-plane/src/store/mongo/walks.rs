@@ -27,13 +27,17 @@ pub(super) async fn query(
             (shape::index_paths(index), shape::index_name(index, down), with_id)
         }
     };
-    // One more than the page, by which the page knows that there is a next one.
-    let batch = u32::try_from(walk.limit + 1).unwrap_or(u32::MAX);
+    // Beside the page: the document of the cursor, met again, and one by which the page knows that it is not the last.
+    let batch = u32::try_from(walk.limit + 2).unwrap_or(u32::MAX);
     let mut finding = if walk.equals.len() == paths.len() && !with_id {
         // One key of a unique index: there is nothing between two ends.
         documents.find(at_key(walk, &paths))
     } else {
         let (low, high) = bounds(walk, &paths, with_id);
+        if low == high {
+            // A cursor at the very end of its range.
+            return Ok(PageBuilder::new(walk).finish());
+        }
         let (min, max) = if down { (high, low) } else { (low, high) };
         documents.find(walk.index.map(shape::is_in_index).unwrap_or_default()).min(min).max(max)
     };

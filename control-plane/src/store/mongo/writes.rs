@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use mongodb::bson::{Document as Bson, doc};
 use mongodb::error::{Error, ErrorKind, WriteFailure};
+use mongodb::options::ReadConcern;
 use tokio::time::Instant;
 
 use super::{OPERATION_TIMEOUT_MS, shape, within};
@@ -22,6 +23,9 @@ const MARKS_KEPT_MAX_ITEMS: i32 = 8;
 const ASK_AGAIN_MS: u64 = 20_000;
 const ASK_AGAIN_DELAY_MIN_MS: u64 = 50;
 const ASK_AGAIN_DELAY_MAX_MS: u64 = 1_000;
+
+/// How long a look-up waits for the majority.
+const LOOK_UP_TIMEOUT_MS: u64 = 10_000;
 
 const DUPLICATE_KEY: i32 = 11_000;
 
@@ -74,9 +78,14 @@ fn new_mark() -> String {
     format!("{:032x}", rand::random::<u128>())
 }
 
-/// The version and the marks of a document, as a majority has it.
+/// The version and the marks of a document. A linearizable read sees every write that the primary has, once a
+/// majority has it too; a majority read could miss our own write, not long after it was made.
 async fn look_up(documents: &Documents, id: &str) -> Result<Option<(i64, Vec<String>)>, Error> {
-    let looking = documents.find_one(doc! { "_id": id }).projection(doc! { "version": 1, "writes": 1 });
+    let looking = documents
+        .find_one(doc! { "_id": id })
+        .projection(doc! { "version": 1, "writes": 1 })
+        .read_concern(ReadConcern::linearizable())
+        .max_time(Duration::from_millis(LOOK_UP_TIMEOUT_MS));
     let found = within(OPERATION_TIMEOUT_MS, looking.into_future()).await?;
     Ok(found.map(|stored| {
         let marks = stored.get_array("writes").map(Vec::as_slice).unwrap_or_default();

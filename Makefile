@@ -1,0 +1,52 @@
+# The project's commands. `make help` lists them; each installs the tools it needs first (tests/support/install.sh).
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run build test check tools-build tools-test
+
+# What is fetched or compiled once per machine, outside the clone.
+XDG_CACHE_HOME ?= $(HOME)/.cache
+APICLAY_CACHE_DIR ?= $(XDG_CACHE_HOME)/apiclay
+CARGO_TARGET_DIR ?= target
+INSTALL := tests/support/install.sh
+
+# The faster linkers are used only when the compiler here can: asked anew per recipe, because the install step may have
+# just brought one. A user's own RUSTFLAGS win.
+links_with = $(shell echo 'int main(void){return 0;}' | cc -fuse-ld=$(1) -x c - -o /dev/null 2>/dev/null && echo yes)
+RUSTFLAGS ?= $(if $(call links_with,mold),-Clink-arg=-fuse-ld=mold,$(if $(call links_with,lld),-Clink-arg=-fuse-ld=lld))
+
+# Read by the tests: a mongod, the libraries it alone needs, a folder of real OpenAPI documents.
+MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongod)
+MONGOD_LIBRARY_PATH ?= $(APICLAY_CACHE_DIR)/mongodb/lib
+APICLAY_OPENAPI_SAMPLES ?= $(APICLAY_CACHE_DIR)/openapi
+
+# Tests return their errors, which carry what was done; a backtrace under each would bury that.
+RUST_LIB_BACKTRACE ?= 0
+
+export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
+export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
+
+help: ## list the commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+run: build ## build a release binary and serve with demo data
+	exec "$(CARGO_TARGET_DIR)/release/apiclay" serve --demo
+
+build: tools-build ## build the release binary
+	cargo build --locked --release --bin apiclay
+
+test: tools-test ## build every binary and run every test, against real servers
+	cargo build --locked --workspace --bins
+	cargo nextest run --locked --workspace
+
+check: tools-test ## formatting, lints, licences and sources, documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo deny --locked --log-level error check bans licenses sources
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --workspace
+
+tools-build:
+	@sh $(INSTALL) build
+
+tools-test:
+	@sh $(INSTALL) test

@@ -1,0 +1,150 @@
+//! What is known about one call, filled in phase by phase. The lanes own one a call and hand it to the phases.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::RequestId;
+use apiclay_config::usage::{Event, LEASED_WINDOWS};
+use apiclay_plugins::HeaderEdits;
+use http::{HeaderMap, HeaderName};
+
+use crate::limits::Unit;
+use crate::metering::Ticket;
+use crate::rejection::Rejection;
+use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
+
+/// Headers of the request as the phases read them; each lane has its own.
+pub trait CallHeaders: apiclay_plugins::Headers + Sync {
+    /// Calls `each` with every value under `name`.
+    fn values(&self, name: &HeaderName, each: &mut dyn FnMut(&[u8]));
+}
+
+impl CallHeaders for HeaderLines<'_> {
+    fn values(&self, name: &HeaderName, each: &mut dyn FnMut(&[u8])) {
+        for value in self.0.get_all(name) {
+            each(value.as_bytes());
+        }
+    }
+}
+
+/// Headers as the Pingora lane holds them.
+pub struct HeaderLines<'a>(pub &'a HeaderMap);
+
+impl apiclay_plugins::Headers for HeaderLines<'_> {
+    fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        self.0.get(name).map(http::HeaderValue::as_bytes)
+    }
+}
+
+/// The request's head, borrowed from the lane.
+pub struct Head<'a> {
+    /// The method as sent.
+    pub method: &'a str,
+    /// The path as sent, without the query.
+    pub path: &'a str,
+    /// The host asked for, without its port.
+    pub host: &'a str,
+    /// The headers.
+    pub headers: &'a dyn CallHeaders,
+}
+
+/// A quota unit that this call holds, and where it goes back to.
+pub struct Held {
+    /// Which of the entitlement's tallies.
+    pub tally: usize,
+    /// The unit.
+    pub unit: Unit,
+}
+
+/// What is known about the call so far.
+pub struct Context {
+    /// Its id, also at the upstream.
+    pub request: RequestId,
+    /// When its head was read, by the clock that never jumps.
+    pub started: Instant,
+    /// The same by the wall clock.
+    pub at: Timestamp,
+    /// Who is connected.
+    pub peer: Option<IpAddr>,
+    /// Whether the client came over TLS.
+    pub secure: bool,
+    /// The configuration this call is under, from its first phase to its last.
+    pub runtime: Option<Arc<Runtime>>,
+    /// Phase route.
+    pub listing: Option<Arc<Listing>>,
+    /// Phase route.
+    pub route: Option<Arc<Route>>,
+    /// Phase route: where the path below the listing begins in the path as sent.
+    pub path_below: usize,
+    /// Phase authenticate.
+    pub credential: Option<Arc<Credential>>,
+    /// Phase limit: given back when the context goes.
+    pub in_flight: Option<InFlight>,
+    /// Phase reserve.
+    pub held: Vec<Held>,
+    /// Phase upstream: the target tried last.
+    pub target: Option<usize>,
+    /// Phase upstream: how many were tried.
+    pub tries: u8,
+    /// Plugins' edits of the request.
+    pub request_edits: HeaderEdits,
+    /// Phase respond: the open record.
+    pub ticket: Option<Ticket>,
+    /// Phase respond: the record's content so far.
+    pub event: Option<Event>,
+    /// Status that the client was given.
+    pub status: u16,
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Answer body bytes.
+    pub bytes_out: u64,
+    /// The refusal, where there was one.
+    pub rejection: Option<Rejection>,
+    /// Settled: nothing more is counted.
+    pub settled: bool,
+}
+
+impl Context {
+    /// A call of which nothing is known.
+    #[must_use]
+    pub fn new(at: Timestamp) -> Self {
+        Self {
+            request: RequestId::generate(),
+            started: Instant::now(),
+            at,
+            peer: None,
+            secure: false,
+            runtime: None,
+            listing: None,
+            route: None,
+            path_below: 0,
+            credential: None,
+            in_flight: None,
+            held: Vec::new(),
+            target: None,
+            tries: 0,
+            request_edits: HeaderEdits::default(),
+            ticket: None,
+            event: None,
+            status: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            rejection: None,
+            settled: false,
+        }
+    }
+
+    /// The leases its units came from, as the event names them.
+    #[must_use]
+    pub fn leases(&self) -> [u32; LEASED_WINDOWS] {
+        let mut leases = [0; LEASED_WINDOWS];
+        if let Some(credential) = &self.credential {
+            for held in &self.held {
+                leases[credential.entitlement.tallies[held.tally].window as usize] = held.unit.lease;
+            }
+        }
+        leases
+    }
+}

@@ -1,0 +1,128 @@
+//! The way to Redis: one shared connection, made again when it fails, with a deadline on every call and a breaker of our
+//! own, because the client alone waits half a second where the server is down. Next: `scripts.rs` speaks over it.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, ScriptInvocation, Value};
+use tokio::sync::Mutex;
+
+use crate::counters::CountersError;
+
+/// How long a connection may take to be made.
+pub const CONNECT_TIMEOUT_MS: u64 = 250;
+/// How long a call may take, with its connection.
+pub const CALL_DEADLINE_MS: u64 = 500;
+/// The first pause after a failure; doubled with each.
+pub const BREAKER_MIN_MS: u64 = 50;
+/// The longest pause.
+pub const BREAKER_MAX_MS: u64 = 1_000;
+
+/// What runs on each new connection before anyone else uses it.
+#[async_trait]
+pub(super) trait Greeting: Send + Sync {
+    async fn greet(&self, connection: &mut MultiplexedConnection) -> Result<(), CountersError>;
+}
+
+/// What is said over a connection.
+pub(super) enum Request<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a Cmd),
+}
+
+/// One server's connection.
+pub(super) struct Link {
+    client: Client,
+    /// The connection, with the number it has among its kind, so that a late failure drops no later connection.
+    connection: Mutex<(u64, Option<MultiplexedConnection>)>,
+    start: Instant,
+    open_until_ms: AtomicU64,
+    pause_ms: AtomicU64,
+}
+
+impl Link {
+    pub(super) fn new(url: &str) -> RedisResult<Self> {
+        Ok(Self {
+            client: Client::open(url)?,
+            connection: Mutex::new((0, None)),
+            start: Instant::now(),
+            open_until_ms: AtomicU64::new(0),
+            pause_ms: AtomicU64::new(BREAKER_MIN_MS),
+        })
+    }
+
+    /// Milliseconds since this link was made; only goes forward.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Says something and waits for the answer.
+    pub(super) async fn call(
+        &self,
+        greeting: &dyn Greeting,
+        request: Request<'_>,
+    ) -> Result<Value, CountersError> {
+        if self.now_ms() < self.open_until_ms.load(Relaxed) {
+            return Err(CountersError::Unavailable(None));
+        }
+        let mut number = 0;
+        let work = async {
+            let mut connection = self.connection(greeting, &mut number).await?;
+            let answer = match request {
+                Request::Script(script) => script.invoke_async(&mut connection).await,
+                Request::Command(command) => command.query_async(&mut connection).await,
+            };
+            answer.map_err(CountersError::unavailable)
+        };
+        let deadline = Duration::from_millis(CALL_DEADLINE_MS);
+        let result = tokio::time::timeout(deadline, work)
+            .await
+            .unwrap_or_else(|late| Err(CountersError::unavailable(late)));
+        match &result {
+            Ok(_) => self.pause_ms.store(BREAKER_MIN_MS, Relaxed),
+            Err(CountersError::Unavailable(Some(_))) => self.failed(number).await,
+            Err(_) => {}
+        }
+        result
+    }
+
+    async fn connection(
+        &self,
+        greeting: &dyn Greeting,
+        number: &mut u64,
+    ) -> Result<MultiplexedConnection, CountersError> {
+        let mut held = self.connection.lock().await;
+        *number = held.0;
+        if let Some(connection) = &held.1 {
+            return Ok(connection.clone());
+        }
+        // Whoever was first in this line may have failed: the others do not try one after the other.
+        if self.now_ms() < self.open_until_ms.load(Relaxed) {
+            return Err(CountersError::Unavailable(None));
+        }
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(Duration::from_millis(CONNECT_TIMEOUT_MS)))
+            .set_response_timeout(Some(Duration::from_millis(CALL_DEADLINE_MS)));
+        let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
+        let mut connection = made.map_err(CountersError::unavailable)?;
+        greeting.greet(&mut connection).await?;
+        held.0 += 1;
+        *number = held.0;
+        held.1 = Some(connection.clone());
+        Ok(connection)
+    }
+
+    async fn failed(&self, number: u64) {
+        let pause_ms = self.pause_ms.load(Relaxed);
+        self.pause_ms.store(pause_ms.saturating_mul(2).min(BREAKER_MAX_MS), Relaxed);
+        self.open_until_ms.store(self.now_ms().saturating_add(pause_ms), Relaxed);
+        // Where someone is connecting just now, there is nothing to drop.
+        if let Ok(mut held) = self.connection.try_lock()
+            && held.0 == number
+        {
+            held.1 = None;
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Where a request's body ends: a pure state machine over its bytes, strict where Pingora is lenient (RFC 9112, section
+//! 7.1, without extensions and trailers, which nothing needs and attacks like). The gate moves it.
+
+/// Hexadecimal digits of a chunk's size at most: more cannot be counted in 60 bits.
+const CHUNK_SIZE_DIGITS_MAX: u8 = 15;
+
+/// What is left of the body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frame {
+    /// No end: an upgraded connection, or HTTP/2.
+    Open,
+    /// This many bytes, at least one.
+    Length(u64),
+    /// Chunks.
+    Chunked(Chunk),
+    /// Nothing: what follows is the next request.
+    End,
+    /// The framing is broken; nothing more can be believed.
+    Bad,
+}
+
+/// Where in a chunk we are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// In the size: its value and digits so far.
+    Size(u64, u8),
+    /// After the size's CR.
+    SizeLf(u64),
+    /// In the data.
+    Data(u64),
+    /// After the data.
+    DataCr,
+    /// After the data's CR.
+    DataLf,
+    /// After the last chunk's size line.
+    LastCr,
+    /// After the last CR.
+    LastLf,
+}
+
+impl Frame {
+    /// A body of this length.
+    #[must_use]
+    pub const fn length(bytes: u64) -> Self {
+        if bytes == 0 { Self::End } else { Self::Length(bytes) }
+    }
+
+    /// A chunked body.
+    #[must_use]
+    pub const fn chunked() -> Self {
+        Self::Chunked(Chunk::Size(0, 0))
+    }
+
+    /// How many of `bytes` belong to this body; moves on by them.
+    pub fn advance(&mut self, bytes: &[u8]) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() {
+            match *self {
+                Self::Open => return bytes.len(),
+                Self::End | Self::Bad => return taken,
+                Self::Length(left) => {
+                    let n = left.min((bytes.len() - taken) as u64);
+                    taken += n as usize;
+                    *self = Self::length(left - n);
+                }
+                Self::Chunked(Chunk::Data(left)) => {
+                    let n = left.min((bytes.len() - taken) as u64);
+                    taken += n as usize;
+                    *self = Self::Chunked(if left == n { Chunk::DataCr } else { Chunk::Data(left - n) });
+                }
+                Self::Chunked(chunk) => {
+                    *self = line(chunk, bytes[taken]);
+                    if *self == Self::Bad {
+                        return taken;
+                    }
+                    taken += 1;
+                }
+            }
+        }
+        taken
+    }
+}
+
+/// One byte outside a chunk's data.
+fn line(chunk: Chunk, byte: u8) -> Frame {
+    let next = match (chunk, byte) {
+        (Chunk::Size(value, digits), b'0'..=b'9' | b'a'..=b'f' | b'A'..=b'F')
+            if digits < CHUNK_SIZE_DIGITS_MAX =>
+        {
+            let digit = char::from(byte).to_digit(16).unwrap_or(0);
+            Chunk::Size(value * 16 + u64::from(digit), digits + 1)
+        }
+        (Chunk::Size(value, 1..), b'\r') => Chunk::SizeLf(value),
+        (Chunk::SizeLf(0), b'\n') => Chunk::LastCr,
+        (Chunk::SizeLf(value), b'\n') => Chunk::Data(value),
+        (Chunk::DataCr, b'\r') => Chunk::DataLf,
+        (Chunk::DataLf, b'\n') => Chunk::Size(0, 0),
+        (Chunk::LastCr, b'\r') => Chunk::LastLf,
+        (Chunk::LastLf, b'\n') => return Frame::End,
+        _ => return Frame::Bad,
+    };
+    Frame::Chunked(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `bytes` in pieces of `step`; where the body ended, and how.
+    fn run(bytes: &[u8], step: usize) -> (usize, Frame) {
+        let mut frame = Frame::chunked();
+        let mut taken = 0;
+        for piece in bytes.chunks(step) {
+            let n = frame.advance(piece);
+            taken += n;
+            if n < piece.len() {
+                break;
+            }
+        }
+        (taken, frame)
+    }
+
+    #[test]
+    fn a_chunked_body_ends_at_its_last_byte_however_it_arrives() {
+        let body = b"4\r\nwiki\r\nA\r\n0123456789\r\n000\r\n\r\n";
+        let wire = [&body[..], b"GET / HTTP/1.1\r\n"].concat();
+        for step in 1..wire.len() {
+            assert_eq!(run(&wire, step), (body.len(), Frame::End), "in pieces of {step}");
+        }
+    }
+
+    #[test]
+    fn every_laxity_is_refused() {
+        for bad in [
+            "0_2e\r\n",
+            "-1\r\n",
+            "+2\r\n",
+            " 2\r\n",
+            "2 \r\n",
+            "0x2\r\n",
+            "2;x=y\r\n",
+            "2\nab",
+            "\r\n",
+            ";x\r\n",
+            "g\r\n",
+            "ffffffffffffffff\r\n",
+            "2\r\nabX",
+            "2\r\nab\n",
+            "0\r\nTrailer: x\r\n\r\n",
+            "0\n\n",
+            "0\r\n\n",
+        ] {
+            assert_eq!(run(bad.as_bytes(), 1).1, Frame::Bad, "{bad:?}");
+        }
+    }
+}

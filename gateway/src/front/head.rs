@@ -1,0 +1,273 @@
+//! A request's head, checked once and strictly (RFC 9112). Whatever two readers could understand differently is refused
+//! here, before either lane sees it: lines ended by LF alone, folded lines, doubled or odd lengths, hosts that disagree.
+
+use bytes::BytesMut;
+
+use super::framing::Frame;
+use crate::rejection::Rejection;
+
+/// Bytes of a head, its last empty line included.
+pub const HEAD_MAX_BYTES: usize = 32_768;
+/// Headers in it.
+pub const HEADERS_MAX: usize = 100;
+
+/// What the front learnt of a head.
+#[derive(Debug)]
+pub struct Head {
+    /// Its length.
+    pub bytes: usize,
+    /// What body follows.
+    pub frame: Frame,
+    /// The head to pass on where the one that was sent will not do (a target in absolute form).
+    pub rewritten: Option<BytesMut>,
+}
+
+/// What the headers say of framing and host.
+#[derive(Default)]
+struct Said<'a> {
+    hosts: usize,
+    host: &'a [u8],
+    length: Option<u64>,
+    chunked: bool,
+    upgrade: bool,
+    connection_upgrade: bool,
+}
+
+/// Reads the head at the beginning of `buffer`; `None` while it is not all there.
+///
+/// # Errors
+/// Why it is refused.
+pub fn parse(buffer: &[u8]) -> Result<Option<Head>, Rejection> {
+    let Some(bytes) = find_end(buffer)? else {
+        return if buffer.len() >= HEAD_MAX_BYTES { Err(Rejection::HeadTooLarge) } else { Ok(None) };
+    };
+    if bytes > HEAD_MAX_BYTES {
+        return Err(Rejection::HeadTooLarge);
+    }
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut request = httparse::Request::new(&mut headers);
+    match request.parse(&buffer[..bytes]) {
+        Ok(httparse::Status::Complete(_)) => {}
+        Ok(httparse::Status::Partial) => {
+            return Err(Rejection::Malformed("The request's head is incomplete."));
+        }
+        Err(httparse::Error::TooManyHeaders) => return Err(Rejection::HeadTooLarge),
+        Err(_) => return Err(Rejection::Malformed("The request's head is not HTTP/1.1.")),
+    }
+    let old = request.version == Some(0);
+    let said = read_headers(request.headers)?;
+    let frame = frame(&said, old)?;
+    let target = request.path.unwrap_or_default();
+    let rewritten = check_target(target, request.method.unwrap_or_default(), &said)?
+        .map(|origin_form| rewrite(&buffer[..bytes], target, origin_form));
+    Ok(Some(Head { bytes, frame, rewritten }))
+}
+
+/// Where the head ends, checking its lines on the way: each ends in CRLF, none is folded, no control character hides.
+fn find_end(buffer: &[u8]) -> Result<Option<usize>, Rejection> {
+    let mut line_start = 0;
+    let seen = &buffer[..buffer.len().min(HEAD_MAX_BYTES + 1)];
+    for (at, byte) in seen.iter().enumerate() {
+        match byte {
+            b'\n' => {
+                if at == 0 || seen[at - 1] != b'\r' {
+                    return Err(Rejection::Malformed("A line of the head does not end in CRLF."));
+                }
+                let line = &seen[line_start..at - 1];
+                if line.is_empty() {
+                    return if line_start == 0 {
+                        Err(Rejection::Malformed("The request begins with an empty line."))
+                    } else {
+                        Ok(Some(at + 1))
+                    };
+                }
+                if line_start > 0 && matches!(line[0], b' ' | b'\t') {
+                    return Err(Rejection::Malformed("A header is folded over two lines."));
+                }
+                line_start = at + 1;
+            }
+            b'\r' if seen.get(at + 1).is_some_and(|next| *next != b'\n') => {
+                return Err(Rejection::Malformed("The head has a carriage return inside a line."));
+            }
+            0..=8 | 11 | 12 | 14..=31 | 127 => {
+                return Err(Rejection::Malformed("The head has a control character."));
+            }
+            _ => {}
+        }
+    }
+    Ok(None)
+}
+
+fn read_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Said<'a>, Rejection> {
+    let mut said = Said::default();
+    for header in headers {
+        let (name, value) = (header.name, header.value);
+        if name.eq_ignore_ascii_case("host") {
+            said.hosts += 1;
+            said.host = value;
+        } else if name.eq_ignore_ascii_case("content-length") {
+            if said.length.is_some() {
+                return Err(Rejection::Malformed("Content-Length stands there twice."));
+            }
+            said.length = Some(length(value)?);
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if said.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Rejection::Malformed("The only Transfer-Encoding is chunked, once."));
+            }
+            said.chunked = true;
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            said.upgrade = value.eq_ignore_ascii_case(b"websocket");
+        } else if name.eq_ignore_ascii_case("connection") {
+            let upgrades = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"upgrade");
+            said.connection_upgrade |= value.split(|b| *b == b',').any(upgrades);
+        } else if name.eq_ignore_ascii_case("expect") && !value.eq_ignore_ascii_case(b"100-continue") {
+            return Err(Rejection::Malformed("The only expectation is 100-continue."));
+        }
+    }
+    if said.hosts != 1 {
+        return Err(Rejection::Malformed("Name one host, in one Host header."));
+    }
+    if host_name(said.host).is_none() {
+        return Err(Rejection::Malformed("The Host header is not a host and port."));
+    }
+    Ok(said)
+}
+
+/// Decimal digits and nothing else (RFC 9110, section 8.6).
+fn length(value: &[u8]) -> Result<u64, Rejection> {
+    let wrong = Rejection::Malformed("Content-Length is not a number of bytes.");
+    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+        return Err(wrong);
+    }
+    std::str::from_utf8(value).ok().and_then(|text| text.parse().ok()).ok_or(wrong)
+}
+
+fn frame(said: &Said<'_>, old: bool) -> Result<Frame, Rejection> {
+    match (said.length, said.chunked) {
+        (Some(_), true) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding disagree.")),
+        (None, true) if old => Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding.")),
+        // An upgrade is a request without a body; whether the stream becomes one is the upstream's to say.
+        (None, false) if said.upgrade && said.connection_upgrade && !old => Ok(Frame::Open),
+        (Some(_), false) | (None, true) if said.upgrade && said.connection_upgrade => {
+            Err(Rejection::Malformed("An upgrade has no body."))
+        }
+        (Some(bytes), false) => Ok(Frame::length(bytes)),
+        (None, true) => Ok(Frame::chunked()),
+        (None, false) => Ok(Frame::End),
+    }
+}
+
+/// The host without its port, where `value` is a host and maybe a port, without user information.
+#[must_use]
+pub fn host_name(value: &[u8]) -> Option<&str> {
+    let text = std::str::from_utf8(value).ok()?;
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let end = rest.find(']')? + 2;
+            (&text[..end], text[end..].strip_prefix(':').or(text[end..].is_empty().then_some(""))?)
+        }
+        None => text.split_once(':').unwrap_or((text, "")),
+    };
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    let port_fits =
+        port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    (!name.is_empty() && name.bytes().all(plain) && port_fits).then_some(name)
+}
+
+/// `None` for a target in origin form; the origin form of one in absolute form, where it agrees with the host.
+fn check_target<'t>(target: &'t str, method: &str, said: &Said<'_>) -> Result<Option<&'t str>, Rejection> {
+    if target.starts_with('/') {
+        return Ok(None);
+    }
+    if method == "CONNECT" {
+        return Err(Rejection::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+    }
+    let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
+    let rest = rest.ok_or(Rejection::Malformed("The request's target is not a path."))?;
+    let (authority, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    if !authority.as_bytes().eq_ignore_ascii_case(said.host) || path.starts_with('?') {
+        return Err(Rejection::Malformed("The request's target and its Host header disagree."));
+    }
+    Ok(Some(if path.is_empty() { "/" } else { path }))
+}
+
+fn rewrite(head: &[u8], target: &str, origin_form: &str) -> BytesMut {
+    let text_at = head.windows(target.len()).position(|w| w == target.as_bytes()).unwrap_or(0);
+    let mut rewritten = BytesMut::with_capacity(head.len());
+    rewritten.extend_from_slice(&head[..text_at]);
+    rewritten.extend_from_slice(origin_form.as_bytes());
+    rewritten.extend_from_slice(&head[text_at + target.len()..]);
+    rewritten
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> Result<Option<Head>, Rejection> {
+        parse(text.as_bytes())
+    }
+
+    #[test]
+    fn what_is_clear_is_read() {
+        let with = |rest: &str| head(&format!("GET /a HTTP/1.1\r\nHost: h\r\n{rest}\r\n")).unwrap().unwrap();
+        assert_eq!(with("").frame, Frame::End);
+        assert_eq!(with("Content-Length: 5\r\n").frame, Frame::Length(5));
+        assert_eq!(with("Transfer-Encoding: chunked\r\n").frame, Frame::chunked());
+        assert_eq!(with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n").frame, Frame::Open);
+        assert!(head("GET /a HTTP/1.1\r\nHost: h\r\n").unwrap().is_none());
+        let absolute = head("GET http://h:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\n").unwrap().unwrap();
+        assert_eq!(&absolute.rewritten.unwrap()[..], b"GET /a?b HTTP/1.1\r\nHost: h:80\r\n\r\n");
+    }
+
+    #[test]
+    fn what_two_readers_could_read_differently_is_refused() {
+        for lines in [
+            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+            "Content-Length: 5\r\nContent-Length: 5\r\n",
+            "Content-Length: 5\r\nContent-Length: 6\r\n",
+            "Content-Length: +5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Content-Length:\r\n",
+            "Content-Length: 5, 5\r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Transfer-Encoding: ,chunked\r\n",
+            "Transfer-Encoding: xchunked\r\n",
+            "Transfer-Encoding: chunked;a=b\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Host: h\r\n",
+            "X: a\r\n b\r\n",
+            "X: a\nY: b\r\n",
+            "X: a\rb\r\n",
+            "X: a\0b\r\n",
+            "X : a\r\n",
+            "Expect: 200-maybe\r\n",
+        ] {
+            assert!(head(&format!("POST /a HTTP/1.1\r\nHost: h\r\n{lines}\r\n")).is_err(), "{lines:?}");
+        }
+        for whole in [
+            "GET /a HTTP/1.1\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: u@h\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost: h, g\r\n\r\n",
+            "GET /a HTTP/1.1\r\nHost:\r\n\r\n",
+            "GET http://g/a HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
+            "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
+            "POST /a HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "GET /a HTTP/2.0\r\nHost: h\r\n\r\n",
+            "\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET  /a HTTP/1.1\r\nHost: h\r\n\r\n",
+        ] {
+            assert!(head(whole).is_err(), "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_head_that_is_too_large_is_said_to_be() {
+        let long = format!("GET /a HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "a".repeat(HEAD_MAX_BYTES));
+        assert_eq!(head(&long).unwrap_err(), Rejection::HeadTooLarge);
+        let many = format!("GET /a HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: a\r\n".repeat(HEADERS_MAX));
+        assert_eq!(head(&many).unwrap_err(), Rejection::HeadTooLarge);
+    }
+}

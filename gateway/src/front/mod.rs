@@ -1,0 +1,250 @@
+//! Where clients connect. Owns an HTTP/1.1 connection between calls: reads each head under one deadline, checks it once and
+//! strictly ([`head`]), and hands the call to Pingora's lane behind a [`gate`] that ends at its last byte. HTTP/2 goes
+//! whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
+
+pub mod certificates;
+mod framing;
+mod gate;
+pub mod head;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use apiclay_config::ids::RequestId;
+use async_trait::async_trait;
+use bytes::BytesMut;
+use pingora_core::apps::{HttpServerApp as _, ServerApp};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::{ALPN, Stream};
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::observe::Metrics;
+use crate::proxy::PingoraLane;
+use crate::rejection::Rejection;
+use framing::Frame;
+use gate::Gate;
+
+/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
+const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// Room for a head before its first read.
+const HEAD_BUFFER_BYTES: usize = 4_096;
+/// Bytes still read from a client that was refused, so that it sees the answer and no reset.
+const LINGER_MAX_BYTES: usize = 65_536;
+/// How long they are waited for.
+const LINGER_MAX_MS: u64 = 1_000;
+
+/// Limits of the front.
+#[derive(Debug, Clone, Copy)]
+pub struct FrontLimits {
+    /// From a head's first byte to its last.
+    pub head_timeout: Duration,
+    /// From one call's end to the next one's first byte.
+    pub idle_timeout: Duration,
+    /// Between two reads of a body, and for one write.
+    pub body_timeout: Duration,
+}
+
+/// The service behind the gateway's listeners.
+pub struct Front {
+    lane: Arc<HttpProxy<PingoraLane>>,
+    limits: FrontLimits,
+    metrics: Arc<Metrics>,
+    open: Arc<AtomicUsize>,
+}
+
+/// What the wait for a head came to.
+enum Next {
+    Head(head::Head),
+    Http2,
+    Refused(Rejection),
+    Closed,
+}
+
+impl Front {
+    /// A front before `lane`.
+    #[must_use]
+    pub fn new(lane: Arc<HttpProxy<PingoraLane>>, limits: FrontLimits, metrics: Arc<Metrics>) -> Self {
+        Self { lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
+    }
+
+    /// How many connections are open, for the drain at shutdown.
+    #[must_use]
+    pub fn open_connections(&self) -> Arc<AtomicUsize> {
+        Arc::clone(&self.open)
+    }
+
+    async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+        if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            // Pingora would wait for the preface without end: read it here, under the head's deadline.
+            if self.read_preface(&mut stream, &mut buffer).await {
+                self.http2(stream, buffer, shutdown).await;
+            }
+            return;
+        }
+        loop {
+            match self.next_head(&mut stream, &mut buffer, shutdown).await {
+                Next::Closed => return,
+                Next::Http2 => return self.http2(stream, buffer, shutdown).await,
+                Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
+                Next::Head(head) => {
+                    let Some((returned, rest)) = self.call(stream, head, buffer, shutdown).await else {
+                        return;
+                    };
+                    (stream, buffer) = (returned, rest);
+                }
+            }
+        }
+    }
+
+    /// Waits for the next head: idle without a limit but the idle one, then under one deadline for the whole head.
+    async fn next_head(&self, stream: &mut Stream, buffer: &mut BytesMut, shutdown: &ShutdownWatch) -> Next {
+        let mut deadline = (!buffer.is_empty()).then(|| Instant::now() + self.limits.head_timeout);
+        loop {
+            if buffer.starts_with(H2_PREFACE) {
+                return Next::Http2;
+            }
+            // While all of it could still become the preface, nothing is decided.
+            if !buffer.is_empty() && !H2_PREFACE.starts_with(buffer) {
+                match head::parse(buffer) {
+                    Ok(Some(head)) => return Next::Head(head),
+                    Ok(None) => {}
+                    Err(rejection) => return Next::Refused(rejection),
+                }
+            }
+            let until = deadline.unwrap_or_else(|| Instant::now() + self.limits.idle_timeout);
+            let mut shutdown = shutdown.clone();
+            let read = tokio::select! {
+                biased;
+                read = tokio::time::timeout_at(until.into(), stream.read_buf(buffer)) => read,
+                () = async { let _ = shutdown.wait_for(|begun| *begun).await; }, if deadline.is_none() => {
+                    return Next::Closed;
+                }
+            };
+            match read {
+                Err(_) if deadline.is_some() => return Next::Refused(Rejection::ClientTimeout),
+                Err(_) | Ok(Err(_) | Ok(0)) => return Next::Closed,
+                Ok(Ok(_)) => {
+                    deadline.get_or_insert_with(|| Instant::now() + self.limits.head_timeout);
+                }
+            }
+        }
+    }
+
+    /// One call through Pingora's lane. `None` where the connection cannot carry another.
+    async fn call(
+        &self,
+        stream: Stream,
+        head: head::Head,
+        mut buffer: BytesMut,
+        shutdown: &ShutdownWatch,
+    ) -> Option<(Stream, BytesMut)> {
+        let sent = buffer.split_to(head.bytes);
+        let prefix = head.rewritten.unwrap_or(sent);
+        let gate = Gate::new(stream, buffer, head.frame);
+        let mut session = ServerSession::new_http1(Box::new(gate));
+        let keepalive = (!*shutdown.borrow()).then(|| self.limits.idle_timeout.as_secs().max(1));
+        session.set_keepalive(keepalive);
+        session.set_read_timeout(Some(self.limits.body_timeout));
+        session.set_write_timeout(Some(self.limits.body_timeout));
+        session.set_total_drain_timeout(Some(Duration::from_millis(LINGER_MAX_MS)));
+        session.set_pipelined_prefix(prefix);
+        // Boxed, or every idle connection would carry the room for this future.
+        let returned = Box::pin(self.lane.process_new_http(session, shutdown)).await?;
+        let gate = returned.consume().0.into_any().downcast::<Gate>().ok()?;
+        gate.finished()
+    }
+
+    async fn read_preface(&self, stream: &mut Stream, buffer: &mut BytesMut) -> bool {
+        let read = async {
+            while buffer.len() < H2_PREFACE.len() && H2_PREFACE.starts_with(buffer) {
+                if !matches!(stream.read_buf(buffer).await, Ok(1..)) {
+                    return false;
+                }
+            }
+            buffer.starts_with(H2_PREFACE)
+        };
+        tokio::time::timeout(self.limits.head_timeout, read).await.unwrap_or(false)
+    }
+
+    async fn http2(&self, stream: Stream, buffer: BytesMut, shutdown: &ShutdownWatch) {
+        let gate = Gate::new(stream, buffer, Frame::Open);
+        Box::pin(ServerApp::process_new(&self.lane, Box::new(gate), shutdown)).await;
+    }
+
+    /// Answers bytes that are no request, and closes: nothing after them can be trusted.
+    async fn refuse(&self, mut stream: Stream, rejection: &Rejection) {
+        self.metrics.rejected(rejection.code());
+        let request = RequestId::generate();
+        let problem = rejection.problem(request);
+        let status = http::StatusCode::from_u16(problem.status).unwrap_or(http::StatusCode::BAD_REQUEST);
+        let mut answer = format!(
+            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nx-request-id: {request}\r\n\
+             connection: close\r\n\r\n",
+            problem.status,
+            status.canonical_reason().unwrap_or(""),
+            problem.body.len(),
+        )
+        .into_bytes();
+        answer.extend_from_slice(&problem.body);
+        let write = async {
+            stream.write_all(&answer).await?;
+            stream.flush().await?;
+            tokio::io::AsyncWriteExt::shutdown(&mut stream).await
+        };
+        let written = tokio::time::timeout(self.limits.body_timeout, write).await;
+        if matches!(written, Ok(Ok(()))) {
+            linger(&mut stream).await;
+        }
+    }
+}
+
+/// Reads a little of what the client is still sending: closing over unread bytes would reset the answer away.
+async fn linger(stream: &mut Stream) {
+    let drain = async {
+        let mut waste = [0u8; 4_096];
+        let mut read = 0;
+        while read < LINGER_MAX_BYTES {
+            match stream.read(&mut waste).await {
+                Ok(0) | Err(_) => return,
+                Ok(n) => read += n,
+            }
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), drain).await;
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _counted = Counted::new(self);
+        self.serve(stream, shutdown).await;
+        None
+    }
+
+    async fn cleanup(&self) {
+        // Nobody else tells the proxy, which is not the service's own application.
+        self.lane.http_cleanup().await;
+    }
+}
+
+/// A connection that is counted as open until it goes.
+struct Counted<'a>(&'a Front);
+
+impl<'a> Counted<'a> {
+    fn new(front: &'a Front) -> Self {
+        front.open.fetch_add(1, Ordering::Relaxed);
+        front.metrics.connections.inc();
+        Self(front)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.metrics.connections.dec();
+    }
+}

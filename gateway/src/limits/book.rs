@@ -1,0 +1,201 @@
+//! All limits of one gateway: a [`Tally`] a counter, the lease table on disk, and which lease belongs to which counter, so
+//! that batches can say units by counter and window. Next: `maintain.rs` keeps leases coming and going.
+
+use std::path::Path;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::desk::InHand;
+use super::earlier::EarlierLeases;
+use super::table::LeaseTable;
+use super::tally::Tally;
+use super::{BookOptions, CounterSpec, KEY_MAX_BYTES, Monotonic};
+use crate::counters::{Counters, CountersError, LeaseId};
+
+/// Counters that may run low between two looks; more wait for a call to ask.
+const LOW_QUEUE_MAX: usize = 4_096;
+
+/// Why a lease book does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum BookError {
+    /// The table's files.
+    #[error(
+        "the lease table in this gateway's data folder cannot be opened: check its disk, and that no other process uses it"
+    )]
+    Table(#[source] std::io::Error),
+    /// The epoch is the caller's to make.
+    #[error("a gateway's epoch is 16 hexadecimal digits, this one is `{0}`")]
+    Epoch(String),
+}
+
+/// Which place a lease is at, and whose it is; no tally for leases of an earlier epoch.
+pub(super) struct Known {
+    pub(super) place: u32,
+    pub(super) tally: Weak<Tally>,
+}
+
+/// What all counters of a gateway share.
+pub(super) struct Core {
+    pub(super) table: LeaseTable,
+    pub(super) counters: Arc<dyn Counters>,
+    pub(super) clock: Monotonic,
+    pub(super) options: BookOptions,
+    pub(super) gateway: Arc<str>,
+    pub(super) epoch: u64,
+    pub(super) known: DashMap<u32, Known>,
+    pub(super) wake: Notify,
+    low_in: SyncSender<Weak<Tally>>,
+    low_out: Mutex<Receiver<Weak<Tally>>>,
+}
+
+impl Core {
+    pub(super) fn lease_id(&self, serial: u32) -> LeaseId {
+        LeaseId { gateway: self.gateway.clone(), epoch: self.epoch, serial }
+    }
+
+    /// Puts a new lease's name into the table.
+    pub(super) fn reserve(&self, tally: &Tally) -> Result<(u32, u32), CountersError> {
+        if tally.key.len() > KEY_MAX_BYTES {
+            return Err(CountersError::Key(tally.key.clone()));
+        }
+        let (place, serial) =
+            self.table.reserve().map_err(|full| CountersError::LeaseTable(Some(Arc::new(full))))?;
+        self.table.slot(place).ask(serial, self.epoch, &tally.key, tally.window);
+        self.known.insert(serial, Known { place, tally: tally.me.clone() });
+        Ok((place, serial))
+    }
+
+    /// Empties a lease's slot: nothing is to be said about it any more.
+    pub(super) fn let_go(&self, place: u32, serial: u32) {
+        if self.known.remove(&serial).is_some() {
+            self.table.release(place);
+        }
+    }
+
+    /// Takes units out of the count of open ones.
+    pub(super) fn count_out(&self, tally: &Tally, units: u32) {
+        let less = |open: u64| Some(open.saturating_sub(u64::from(units)));
+        let _ = tally.open_units.fetch_update(SeqCst, SeqCst, less);
+    }
+
+    /// Says that a counter will want a lease soon. The queue is allocated once; when it is full, calls will ask themselves.
+    pub(super) fn runs_low(&self, tally: &Weak<Tally>) {
+        if self.low_in.try_send(tally.clone()).is_ok() {
+            self.wake.notify_one();
+        }
+    }
+
+    pub(super) fn next_low(&self) -> Option<Arc<Tally>> {
+        let queue = self.low_out.lock();
+        std::iter::from_fn(|| queue.try_recv().ok()).find_map(|tally| tally.upgrade())
+    }
+}
+
+/// The limits of one gateway.
+pub struct LeaseBook {
+    pub(super) core: Arc<Core>,
+    pub(super) tallies: DashMap<String, Arc<Tally>>,
+    /// Leases of earlier epochs that are not done with.
+    pub(super) earlier: Mutex<Vec<InHand>>,
+}
+
+impl LeaseBook {
+    /// Opens the lease table in `dir`, or makes it, and says which leases an earlier epoch left there. The caller has
+    /// locked the folder.
+    ///
+    /// # Errors
+    /// When the table cannot be read or made.
+    pub fn open(
+        dir: &Path,
+        counters: Arc<dyn Counters>,
+        options: BookOptions,
+        clock: Monotonic,
+    ) -> Result<(Arc<Self>, EarlierLeases), BookError> {
+        let name = &options.gateway.epoch;
+        let epoch = u64::from_str_radix(name, 16)
+            .ok()
+            .filter(|_| name.len() == 16)
+            .ok_or_else(|| BookError::Epoch(name.clone()))?;
+        let (table, damaged) = LeaseTable::open(dir).map_err(BookError::Table)?;
+        let (low_in, low_out) = sync_channel(LOW_QUEUE_MAX);
+        let core = Arc::new(Core {
+            table,
+            counters,
+            clock,
+            gateway: options.gateway.gateway.as_str().into(),
+            epoch,
+            options,
+            known: DashMap::new(),
+            wake: Notify::new(),
+            low_in,
+            low_out: Mutex::new(low_out),
+        });
+        let book = Arc::new(Self { core, tallies: DashMap::new(), earlier: Mutex::new(Vec::new()) });
+        let leases = book.find_earlier();
+        Ok((book, EarlierLeases { leases, damaged }))
+    }
+
+    /// Whether `dir` has a lease table: a gateway without one starts for the first time, and only such a one may take an
+    /// empty counter store for a new one.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        LeaseTable::exists(dir)
+    }
+
+    /// The tally of a counter, the same while anyone holds it or it has leases. A limit that differs from the one it has
+    /// takes effect at once.
+    pub fn tally(&self, spec: &CounterSpec) -> Arc<Tally> {
+        let known = self.tallies.get(&spec.key).map(|tally| tally.clone());
+        let tally = known.unwrap_or_else(|| {
+            let entry = self.tallies.entry(spec.key.clone());
+            entry.or_insert_with(|| Tally::new(self.core.clone(), spec)).clone()
+        });
+        tally.set_limit(spec);
+        tally
+    }
+
+    /// Notes that `kept_units` units of `lease` have a record in batch `batch_seq`; once a batch, however often it is said.
+    /// The numbers ascend over the life of the data folder, also from one epoch to the next.
+    pub fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
+        let Some(known) = self.core.known.get(&lease) else { return };
+        let slot = self.core.table.slot(known.place);
+        if slot.word().serial() == lease
+            && slot.record(batch_seq, kept_units)
+            && let Some(tally) = known.tally.upgrade()
+        {
+            self.core.count_out(&tally, kept_units);
+        }
+    }
+
+    /// The counter and window of a lease, also of an earlier epoch's while it is not done with.
+    #[must_use]
+    pub fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
+        let known = self.core.known.get(&lease)?;
+        let slot = self.core.table.slot(known.place);
+        let content = slot.content().filter(|content| content.serial == lease)?;
+        Some((content.key, slot.window()))
+    }
+
+    /// Waits until the lease table is on the disk, so that a power cut loses nothing before this.
+    ///
+    /// # Errors
+    /// When the disk says so.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.core.table.sync()
+    }
+}
+
+impl crate::metering::LeaseLedger for LeaseBook {
+    fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
+        Self::counter_of(self, lease)
+    }
+
+    fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
+        Self::recorded(self, batch_seq, lease, kept_units);
+    }
+}

@@ -1,0 +1,153 @@
+//! The leases of one counter on their way: asked for, open, closed at the store, done with. The desk is under its counter's
+//! own lock, which no call takes to take a unit. Next: `asking.rs` gets leases, `maintain.rs` returns them.
+
+use tokio::sync::watch;
+
+use super::tally::Tally;
+use super::{
+    DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WANT_MAX_UNITS,
+    WANT_START_UNITS,
+};
+use crate::counters::{Close, CountersError};
+
+/// What came of a grant, once it did.
+pub(super) type Answer = Option<Result<(), CountersError>>;
+
+/// A lease in hand.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InHand {
+    pub(super) place: u32,
+    pub(super) serial: u32,
+    /// When it came, or when it was closed.
+    pub(super) since_ms: u64,
+}
+
+/// A lease that was asked for and not answered yet: asked again under the same name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked {
+    pub(super) place: u32,
+    pub(super) serial: u32,
+    /// [`Tally::lowered`] then.
+    pub(super) lowered: u64,
+}
+
+/// The leases of one counter.
+pub(super) struct Desk {
+    pub(super) open: Vec<InHand>,
+    closed: Vec<InHand>,
+    pub(super) asked: Option<Asked>,
+    pub(super) asking: Option<watch::Receiver<Answer>>,
+    pub(super) want: u32,
+    pub(super) granted_at_ms: u64,
+}
+
+impl Desk {
+    pub(super) fn new(want: u32) -> Self {
+        Self { open: Vec::new(), closed: Vec::new(), asked: None, asking: None, want, granted_at_ms: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.open.is_empty() && self.closed.is_empty() && self.asked.is_none()
+    }
+
+    /// Stops every lease in hand, for good.
+    pub(super) fn withdraw(&self, tally: &Tally) {
+        for lease in self.open.iter().chain(&self.closed) {
+            tally.core.table.slot(lease.place).expire();
+            freeze(tally, lease);
+        }
+    }
+
+    /// Freezes leases that are done with, and says all that the store has not heard of yet.
+    pub(super) fn closes(&mut self, tally: &Tally, now_ms: u64, idle: bool) -> Vec<Close> {
+        let crowded = self.open.len().saturating_sub(UNSETTLED_LEASES_MAX);
+        for (index, lease) in self.open.iter().enumerate() {
+            let slot = tally.core.table.slot(lease.place);
+            let used_up = slot.word().free() == 0;
+            let unsettled_ms = now_ms.saturating_sub(lease.since_ms);
+            let done = used_up && (slot.is_settled() || index < crowded || unsettled_ms >= UNSETTLED_MAX_MS);
+            if now_ms >= slot.ends_ms() || done || (idle && !used_up) {
+                freeze(tally, lease);
+            }
+        }
+        let frozen = self.open.iter().filter(|l| tally.core.table.slot(l.place).word().is_frozen());
+        frozen
+            .map(|lease| {
+                let slot = tally.core.table.slot(lease.place);
+                Close {
+                    lease: tally.core.lease_id(lease.serial),
+                    window: slot.window(),
+                    unspent: slot.word().free(),
+                }
+            })
+            .collect()
+    }
+
+    /// The store has closed these.
+    pub(super) fn closed(&mut self, tally: &Tally, closes: &[Close], now_ms: u64) {
+        for close in closes {
+            let Some(index) = self.open.iter().position(|l| l.serial == close.lease.serial) else { continue };
+            let lease = self.open.swap_remove(index);
+            let slot = tally.core.table.slot(lease.place);
+            let spare = slot.closed();
+            tally.core.count_out(tally, close.unspent);
+            self.closed.push(InHand { since_ms: now_ms, ..lease });
+            if spare > 0 {
+                tally.hold(lease.place, lease.serial);
+            }
+        }
+    }
+
+    /// Empties the slots of closed leases whose every unit has a record.
+    pub(super) fn release_settled(&mut self, tally: &Tally, now_ms: u64, unused: bool) {
+        self.closed.retain(|lease| {
+            let slot = tally.core.table.slot(lease.place);
+            let spare = slot.word().free() > 0 && now_ms < slot.ends_ms() && !unused;
+            let settled = slot.is_settled();
+            let long_ago = now_ms.saturating_sub(lease.since_ms) >= SLOT_KEPT_MAX_MS;
+            if spare || !(settled || long_ago) {
+                return true;
+            }
+            if !settled {
+                tracing::warn!(lease = lease.serial, "units of a lease never had a record");
+            }
+            tally.unhold(lease.place, lease.serial);
+            // Settled units were counted out as they were recorded; the rest goes out of the count with its slot.
+            let rest = slot.units().saturating_sub(slot.returned()).saturating_sub(slot.recorded());
+            tally.core.count_out(tally, rest);
+            tally.core.let_go(lease.place, lease.serial);
+            false
+        });
+    }
+
+    /// Units given back to leases that had no room in sight: into sight with them.
+    pub(super) fn show_spare(&self, tally: &Tally) -> bool {
+        let mut shown = false;
+        for lease in self.closed.iter().chain(&self.open) {
+            let word = tally.core.table.slot(lease.place).word();
+            if !word.is_frozen() && word.free() > 0 {
+                shown |= tally.hold(lease.place, lease.serial);
+            }
+        }
+        shown
+    }
+
+    pub(super) fn adapt_want(&mut self, now_ms: u64) {
+        let lasted_ms = now_ms.saturating_sub(self.granted_at_ms);
+        if self.granted_at_ms > 0 && lasted_ms < DRY_FAST_MS {
+            self.want = self.want.saturating_mul(2).min(WANT_MAX_UNITS);
+        } else if lasted_ms > DRY_SLOW_MS {
+            self.want = (self.want / 2).max(1);
+        }
+    }
+
+    pub(super) fn calm(&mut self) {
+        self.want = self.want.min(WANT_START_UNITS);
+    }
+}
+
+/// Takes a lease out of calls' sight and stops it.
+pub(super) fn freeze(tally: &Tally, lease: &InHand) {
+    tally.unhold(lease.place, lease.serial);
+    tally.core.table.slot(lease.place).freeze();
+}

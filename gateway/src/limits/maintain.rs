@@ -1,0 +1,92 @@
+//! The book's background work: asks for leases before calls run out, returns units that nobody takes, closes leases that
+//! are used up, and tries again what the store did not hear. Next: the counter store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream;
+use tokio_util::sync::CancellationToken;
+
+use super::tally::Tally;
+use super::{LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS};
+use crate::counters::CountersError;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+
+/// Counters whose closes are under way at once.
+const CLOSES_AT_ONCE: usize = 32;
+
+impl LeaseBook {
+    /// Works until `shutdown`, then returns what is idle.
+    pub async fn maintain(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut sweep = tokio::time::interval(Duration::from_millis(SWEEP_EVERY_MS));
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                () = self.core.wake.notified() => self.prefetch(),
+                _ = sweep.tick() => {
+                    self.prefetch();
+                    self.sweep(false).await;
+                }
+            }
+        }
+        let all = Duration::from_millis(RETURN_ALL_MAX_MS);
+        if tokio::time::timeout(all, self.sweep(true)).await.is_err() {
+            tracing::warn!("leases were not all returned: the next start returns them");
+        }
+    }
+
+    fn prefetch(&self) {
+        while let Some(tally) = self.core.next_low() {
+            // Near the end a prefetch would only take units from other gateways; a call that needs one will ask.
+            let ends = tally.hard.load(Relaxed) && tally.remaining_at_store.load(Acquire) == 0;
+            if !ends {
+                tally.ask_once();
+            }
+        }
+    }
+
+    /// One look at every counter. `all` returns every unit, used lately or not.
+    pub(super) async fn sweep(&self, all: bool) {
+        self.release_earlier();
+        let tallies: Vec<Arc<Tally>> = self.tallies.iter().map(|tally| tally.clone()).collect();
+        let closing = stream::iter(tallies).map(|tally| async move { tally.sweep(all).await });
+        let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
+        while let Some(closed) = closing.next().await {
+            if let Err(error) = closed {
+                // The store is away: all others would fail as well. They are closed at a later look.
+                tracing::debug!(%error, "leases stay open");
+                break;
+            }
+        }
+        drop(closing);
+        // Nobody can get at a tally between the count and the removal: both happen under the map's lock.
+        self.tallies.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.desk.lock().is_empty());
+    }
+}
+
+impl Tally {
+    async fn sweep(&self, all: bool) -> Result<(), CountersError> {
+        let now_ms = self.core.clock.now_ms();
+        let closes = {
+            let mut desk = self.desk.lock();
+            // The map's and the sweep's own.
+            let unused = all || self.me.strong_count() <= 2;
+            let idle_ms = now_ms.saturating_sub(self.used_at_ms.load(Relaxed));
+            let idle = unused || idle_ms >= self.core.options.idle_return_ms;
+            if idle {
+                desk.calm();
+            }
+            let closes = desk.closes(self, now_ms, idle);
+            desk.release_settled(self, now_ms, unused);
+            closes
+        };
+        if closes.is_empty() {
+            return Ok(());
+        }
+        self.core.counters.close(&self.key, &closes).await?;
+        self.desk.lock().closed(self, &closes, self.core.clock.now_ms());
+        Ok(())
+    }
+}

@@ -1,0 +1,146 @@
+//! Limits that hold across gateways: fixed windows and trials, spent from leases. The phases ask a counter's [`Tally`] for a
+//! unit and give it back when the call does not count; the [`LeaseBook`] gets leases from the counter store (`counters/`)
+//! and returns what is idle. The protocol is COUNTING.md's "Leases and counters". Next: `phases/reserve`, `metering/`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
+
+use apiclay_config::usage::{GatewayEpoch, LeasedWindow};
+
+mod asking;
+pub mod book;
+mod desk;
+mod earlier;
+pub mod lease;
+mod maintain;
+mod slot;
+pub mod table;
+mod tally;
+pub mod windows;
+
+pub use book::{BookError, LeaseBook};
+pub use earlier::{EarlierLease, EarlierLeases, UnaccountedUnits};
+pub use slot::KEY_MAX_BYTES;
+pub use tally::Tally;
+
+#[cfg(test)]
+mod tests;
+
+/// Units asked for at first; doubled while leases run dry fast.
+pub const WANT_START_UNITS: u32 = 8;
+/// Units asked for at most.
+pub const WANT_MAX_UNITS: u32 = 8_192;
+/// A lease used up within this time was too small.
+pub const DRY_FAST_MS: u64 = 1_000;
+/// A lease that lasted longer than this was too large.
+pub const DRY_SLOW_MS: u64 = 10_000;
+/// How long "exhausted" is believed before the store is asked again: other gateways may have returned units.
+pub const EXHAUSTED_BELIEVED_MS: u64 = 1_000;
+/// How long calls are refused without asking after the store failed.
+pub const UNAVAILABLE_BELIEVED_MS: u64 = 100;
+/// Leases of one counter that may wait for their records before the oldest is closed regardless.
+pub const UNSETTLED_LEASES_MAX: usize = 64;
+/// How long a used-up lease waits for its records before it is closed regardless.
+pub const UNSETTLED_MAX_MS: u64 = 600_000;
+/// How long a closed lease keeps its slot for records that do not come.
+pub const SLOT_KEPT_MAX_MS: u64 = 86_400_000;
+/// How often idle units and used-up leases are looked for.
+pub const SWEEP_EVERY_MS: u64 = 250;
+/// How long a gateway that stops tries to return its units.
+pub const RETURN_ALL_MAX_MS: u64 = 2_000;
+
+/// A counter that calls are counted in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CounterSpec {
+    /// `quota:<subscription>:<window>` or `trial:<account>:<listing>`, at most [`KEY_MAX_BYTES`].
+    pub key: String,
+    /// Its kind of window.
+    pub window: LeasedWindow,
+    /// Units a window.
+    pub max: u64,
+    /// Whether calls beyond it are refused.
+    pub hard: bool,
+}
+
+/// One unit that a call has taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unit {
+    /// The lease it is of; never 0. Goes into the call's event.
+    pub lease: u32,
+    pub(crate) slot: u32,
+}
+
+/// What a counter says to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Take {
+    /// Go on.
+    Unit(Unit),
+    /// No unit at hand: await [`Tally::refill`] and ask again.
+    Wait,
+    /// The limit is reached.
+    Exhausted {
+        /// Until the window's end; `None` for a trial.
+        resets_in_ms: Option<u64>,
+    },
+    /// The counter store did not answer just now.
+    Unavailable,
+}
+
+/// A counter as this gateway sees it, for `RateLimit` fields.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct View {
+    /// The limit.
+    pub max: u64,
+    /// What remained at the store at the last grant, and what is at hand here.
+    pub remaining: u64,
+    /// Until the window's end; `None` for a trial, and before the first grant.
+    pub resets_in_ms: Option<u64>,
+}
+
+/// How a [`LeaseBook`] works.
+#[derive(Debug, Clone)]
+pub struct BookOptions {
+    /// Who this gateway is in this life.
+    pub gateway: GatewayEpoch,
+    /// How long a call waits for a grant.
+    pub lease_wait_ms: u64,
+    /// Units of one counter that may be out without a record at once.
+    pub open_leases_max_units: u32,
+    /// Units that nobody took for this long go back.
+    pub idle_return_ms: u64,
+}
+
+impl BookOptions {
+    /// The defaults, for this gateway.
+    #[must_use]
+    pub fn new(gateway: GatewayEpoch) -> Self {
+        Self { gateway, lease_wait_ms: 250, open_leases_max_units: 100_000, idle_return_ms: 30_000 }
+    }
+}
+
+/// Time that only goes forward: what windows' ends are measured with, whatever the wall clock does.
+#[derive(Debug, Clone)]
+pub enum Monotonic {
+    /// The machine's, from this moment on.
+    System(Instant),
+    /// A test's, in milliseconds.
+    Manual(Arc<AtomicU64>),
+}
+
+impl Monotonic {
+    /// The machine's, beginning now.
+    #[must_use]
+    pub fn system() -> Self {
+        Self::System(Instant::now())
+    }
+
+    /// Milliseconds since it began.
+    #[must_use]
+    pub fn now_ms(&self) -> u64 {
+        match self {
+            Self::System(start) => u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX),
+            Self::Manual(ms) => ms.load(Relaxed),
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! The lease table: every lease this gateway holds, in mapped files of slots, so that a kill leaves exactly what was spent.
+//! Grows a file at a time; slots are handed out under one lock, which no call ever takes. Next: `book.rs`.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use parking_lot::Mutex;
+
+use super::slot::{SLOT_WORDS, Slot};
+use crate::mapped::Mapped;
+
+/// Slots of the first file, of 64 KiB; each further file has twice as many as the one before.
+pub const FIRST_SEGMENT_SLOTS: usize = 256;
+/// Files at most: two million leases.
+pub const SEGMENTS_MAX: usize = 13;
+
+const MAGIC: u64 = u64::from_le_bytes(*b"aclease1");
+/// The file's first slot is its head: what it is, and in the first file the next serial.
+const HEAD_MAGIC: usize = 0;
+const HEAD_NEXT_SERIAL: usize = 1;
+
+/// The files of one gateway's leases.
+pub struct LeaseTable {
+    dir: PathBuf,
+    segments: [OnceLock<Mapped>; SEGMENTS_MAX],
+    free: Mutex<Vec<u32>>,
+}
+
+impl LeaseTable {
+    /// Whether the folder has a table: a gateway without one starts for the first time.
+    #[must_use]
+    pub fn exists(dir: &Path) -> bool {
+        segment_path(dir, 0).exists()
+    }
+
+    /// Opens the table in `dir`, or makes it. Damaged slots are emptied and counted: their units stay spent at the store.
+    pub fn open(dir: &Path) -> std::io::Result<(Self, usize)> {
+        let table = Self {
+            dir: dir.to_path_buf(),
+            segments: [const { OnceLock::new() }; SEGMENTS_MAX],
+            free: Mutex::new(Vec::new()),
+        };
+        let mut damaged = 0;
+        for index in 0..SEGMENTS_MAX {
+            if !segment_path(dir, index).exists() {
+                break;
+            }
+            let mapped = Mapped::open(&segment_path(dir, index))?;
+            let words = mapped.words();
+            // A file made just before a kill is all zeroes: it has no leases yet, and is as good as new.
+            let magic = words[HEAD_MAGIC].load(Relaxed);
+            if words.len() != segment_slots(index) * SLOT_WORDS || (magic != MAGIC && magic != 0) {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    "not a lease table of this version",
+                ));
+            }
+            words[HEAD_MAGIC].store(MAGIC, Relaxed);
+            let _ = table.segments[index].set(mapped);
+            for place in places_of(index) {
+                let slot = table.slot(place);
+                if !slot.is_empty() && slot.content().is_none() {
+                    slot.clear();
+                    damaged += 1;
+                }
+            }
+        }
+        if table.segments[0].get().is_none() {
+            table.grow(0)?;
+        }
+        let mut free: Vec<u32> = table.places().filter(|place| table.slot(*place).is_empty()).collect();
+        free.reverse();
+        *table.free.lock() = free;
+        Ok((table, damaged))
+    }
+
+    /// Every place there is, used or not.
+    pub fn places(&self) -> impl Iterator<Item = u32> + '_ {
+        let segments = self.segments.iter().take_while(|s| s.get().is_some()).count();
+        (0..segments).flat_map(places_of)
+    }
+
+    /// The slot at a place that this table handed out.
+    pub fn slot(&self, place: u32) -> Slot<'_> {
+        // Files double, so a place's highest bit says which file it is in, and the rest where in it.
+        let number = place as usize + FIRST_SEGMENT_SLOTS;
+        let segment = (number / FIRST_SEGMENT_SLOTS).ilog2() as usize;
+        let index = number - segment_slots(segment);
+        // Places come from this table alone, and its files stay mapped while it lives.
+        let words = self.segments[segment].get().map_or(&[][..], Mapped::words);
+        Slot(&words[index * SLOT_WORDS..(index + 1) * SLOT_WORDS])
+    }
+
+    /// A free place, with a serial that no lease of this folder had.
+    pub fn reserve(&self) -> std::io::Result<(u32, u32)> {
+        let mut free = self.free.lock();
+        if free.is_empty() {
+            let index = self.segments.iter().take_while(|s| s.get().is_some()).count();
+            self.grow(index)?;
+            free.extend(places_of(index).rev());
+        }
+        let place = free.pop().ok_or(std::io::ErrorKind::StorageFull)?;
+        let next = &self.head()[HEAD_NEXT_SERIAL];
+        // Under the lock: stored before the serial is used, so that a kill cannot bring it again. 0 is no lease.
+        let serial = (next.load(Relaxed) as u32).max(1);
+        next.store(u64::from(serial.wrapping_add(1)), Relaxed);
+        Ok((place, serial))
+    }
+
+    /// Empties a slot, for another lease to use.
+    pub fn release(&self, place: u32) {
+        self.slot(place).clear();
+        self.free.lock().push(place);
+    }
+
+    /// Waits until the table is on the disk.
+    pub fn sync(&self) -> std::io::Result<()> {
+        self.segments.iter().map_while(OnceLock::get).try_for_each(Mapped::sync)
+    }
+
+    fn head(&self) -> &[AtomicU64] {
+        self.segments[0].get().map_or(&[], Mapped::words)
+    }
+
+    fn grow(&self, index: usize) -> std::io::Result<()> {
+        let segment = self.segments.get(index).ok_or(std::io::ErrorKind::StorageFull)?;
+        let mapped = Mapped::create(&segment_path(&self.dir, index), segment_slots(index) * SLOT_WORDS)?;
+        mapped.words()[HEAD_MAGIC].store(MAGIC, Relaxed);
+        let _ = segment.set(mapped);
+        Ok(())
+    }
+}
+
+fn segment_slots(index: usize) -> usize {
+    FIRST_SEGMENT_SLOTS << index
+}
+
+/// The places in a file, but for its first slot, which is the head.
+fn places_of(index: usize) -> std::ops::Range<u32> {
+    let first = segment_slots(index) - FIRST_SEGMENT_SLOTS;
+    (first + 1) as u32..(first + segment_slots(index)) as u32
+}
+
+fn segment_path(dir: &Path, index: usize) -> PathBuf {
+    dir.join(format!("leases.{index}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use apiclay_config::usage::LeasedWindow;
+
+    use super::*;
+
+    #[test]
+    fn a_table_grows_and_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, _) = LeaseTable::open(dir.path()).unwrap();
+        let mut places = std::collections::BTreeSet::new();
+        let mut damaged = 0;
+        for n in 1..=3_000_u32 {
+            let (place, serial) = table.reserve().unwrap();
+            assert!(places.insert(place));
+            assert_eq!(serial, n);
+            table.slot(place).ask(serial, 9, &format!("counter-{n}"), LeasedWindow::Hour);
+            if n % 1_000 == 0 {
+                table.slot(place).0[20].store(1, Relaxed);
+                table.slot(place).0[13].store(64, Relaxed);
+                damaged += 1;
+            }
+        }
+        drop(table);
+        let (table, found_damaged) = LeaseTable::open(dir.path()).unwrap();
+        assert_eq!(found_damaged, damaged);
+        let found = table.places().filter(|place| !table.slot(*place).is_empty()).count();
+        assert_eq!(found, 3_000 - damaged);
+        let (place, serial) = table.reserve().unwrap();
+        assert_eq!(serial, 3_001);
+        assert!(table.slot(place).is_empty());
+    }
+}

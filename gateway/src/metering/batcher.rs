@@ -1,0 +1,285 @@
+//! The batcher: takes closed records out of the spool into numbered batches on disk. The order is what makes it exact:
+//! first the file, whole and synced; then the marks on the records; then the lease book. A kill anywhere between leaves
+//! each record either to be taken or in exactly one file. The sender sends what comes out of here.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UsageBatch};
+
+use super::batch_file::{self, BATCH_SUFFIX, TakenFrom, batch_name};
+use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
+use super::segment::Segment;
+use super::shelf::{Aside, Shelved};
+use super::spool::Spool;
+use super::units::{LeaseLedger, kept_units, units_taken};
+
+/// A batch that could not be made or kept.
+#[derive(Debug, thiserror::Error)]
+pub enum BatcherError {
+    /// Another batcher would give the same numbers.
+    #[error("the spool has a batcher already: there is one in a gateway's life")]
+    Second,
+    /// Reading, writing or renaming a batch failed; the records are still in the spool.
+    #[error("cannot write or read usage batches: check the disk of the gateway's data folder")]
+    Disk(#[from] io::Error),
+    /// Packing failed.
+    #[error("cannot pack usage records: is there memory left?")]
+    Pack(#[from] InvalidBatch),
+    /// A test stops here as a kill would.
+    #[cfg(test)]
+    #[error("killed by the test")]
+    Killed,
+}
+
+/// Where a test can kill a batcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Records taken and packed, nothing written.
+    Packed,
+    /// The file is written and synced, under its unfinished name.
+    Unfinished,
+    /// It has its name; the folder is not synced.
+    Renamed,
+    /// It is on the disk for good.
+    OnDisk,
+    /// Half of its records are marked.
+    HalfMarked,
+    /// All are.
+    Marked,
+    /// The lease book knows.
+    Told,
+}
+
+/// Makes batches.
+pub struct Batcher {
+    spool: Arc<Spool>,
+    next_seq: u64,
+    /// A batch that has its file and its number, and whose records are not all marked.
+    written: Option<Written>,
+    #[cfg(test)]
+    pub(super) kill_at: Option<Step>,
+}
+
+struct Written {
+    batch: UsageBatch,
+    taken: Vec<Taken>,
+    kept: BTreeMap<u32, u32>,
+    shelved: Shelved,
+}
+
+/// Records of one segment.
+struct Taken {
+    segment: Arc<Segment>,
+    records: Vec<(u32, Event)>,
+}
+
+impl Batcher {
+    /// The batcher of this life.
+    ///
+    /// # Errors
+    /// When there is one already.
+    pub fn new(spool: Arc<Spool>) -> Result<Self, BatcherError> {
+        if std::mem::replace(&mut *spool.batcher.lock(), true) {
+            return Err(BatcherError::Second);
+        }
+        Ok(Self {
+            spool,
+            next_seq: 1,
+            written: None,
+            #[cfg(test)]
+            kill_at: None,
+        })
+    }
+
+    /// Takes what is closed, at most [`BATCH_EVENTS_MAX`] records, into the next batch; `None` where nothing is.
+    ///
+    /// # Errors
+    /// When the disk fails or is full: the records stay, and the next call goes on where this one stopped.
+    pub fn collect(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<UsageBatch>, BatcherError> {
+        if self.written.is_none() {
+            let written = match self.write(BATCH_EVENTS_MAX, units_of) {
+                Err(BatcherError::Disk(failed)) if is_full(&failed) => self.write_on_full_disk(units_of)?,
+                other => other?,
+            };
+            let Some(written) = written else { return Ok(None) };
+            self.written = Some(written);
+        }
+        self.settle(units_of)
+    }
+
+    /// Acknowledged batches make room; where that is not enough, the reserve does for a small batch.
+    fn write_on_full_disk(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
+        let spool = Arc::clone(&self.spool);
+        spool.ground().remove_acked(Timestamp(i64::MAX));
+        let _in_use = spool.ground().use_reserve();
+        self.write(RESERVE_EVENTS_MAX, units_of)
+    }
+
+    fn write(&mut self, limit: usize, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
+        let ground = self.spool.ground();
+        let taken = take(ground, limit);
+        let events: Vec<Event> =
+            taken.iter().flat_map(|t| t.records.iter().map(|(_, e)| e.clone())).collect();
+        let Some(oldest) = events.iter().map(|event| event.at).min() else { return Ok(None) };
+        let kept = kept_units(&events);
+        let id = BatchId { from: ground.from.clone(), seq: self.next_seq };
+        let batch = UsageBatch::pack(id, units_taken(&kept, units_of), &events)?;
+        self.reached(Step::Packed)?;
+        let refs = taken.iter().map(Taken::refs).collect();
+        let lines = batch_file::to_lines(&batch, oldest, refs).map_err(io::Error::from)?;
+        let unfinished = batch_file::write_unfinished(&ground.folder, &batch.id, &lines)?;
+        self.reached(Step::Unfinished)?;
+        let named = ground.folder.join(batch_name(&ground.from.epoch, self.next_seq, BATCH_SUFFIX));
+        std::fs::rename(unfinished, named)?;
+        let bytes = lines.len() as u64;
+        ground.count_bytes(bytes);
+        let since = ground.options.clock.now();
+        let shelved = Shelved { epoch: ground.from.epoch.clone(), seq: self.next_seq, bytes, oldest, since };
+        // From here on the number is taken, whatever fails.
+        self.next_seq += 1;
+        Ok(Some(Written { batch, taken, kept, shelved }))
+    }
+
+    /// Brings a batch that has its file to its end; may be done twice.
+    fn settle(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<UsageBatch>, BatcherError> {
+        let Some(written) = &self.written else { return Ok(None) };
+        self.reached(Step::Renamed)?;
+        let ground = self.spool.ground();
+        // Not marked before the file is there for good: a power cut may still take its name back.
+        batch_file::sync_folder(&ground.folder)?;
+        self.reached(Step::OnDisk)?;
+        let half = written.batch.event_count as usize / 2;
+        let all = written.taken.iter().flat_map(|t| t.records.iter().map(|(place, _)| (&t.segment, *place)));
+        for (nth, (segment, place)) in all.enumerate() {
+            if nth == half {
+                self.reached(Step::HalfMarked)?;
+            }
+            segment.mark_batched(place);
+        }
+        self.reached(Step::Marked)?;
+        for (lease, units) in &written.kept {
+            units_of.recorded(written.batch.id.seq, *lease, *units);
+        }
+        self.reached(Step::Told)?;
+        let Some(written) = self.written.take() else { return Ok(None) };
+        self.spool.ground().shelf.lock().put(written.shelved);
+        Ok(Some(written.batch))
+    }
+
+    /// The batch that is to be sent next: the oldest that is not acknowledged, earlier lives' included.
+    ///
+    /// # Errors
+    /// When the disk fails. A batch that is damaged is set aside, and the next one returned.
+    pub fn pending(&self) -> Result<Option<UsageBatch>, BatcherError> {
+        loop {
+            let Some((shelved, path)) = self.spool.ground().shelf.lock().oldest() else { return Ok(None) };
+            match batch_file::read_batch(&path) {
+                Ok(batch) => return Ok(Some(batch)),
+                Err(failed)
+                    if matches!(failed.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
+                {
+                    let Shelved { epoch, seq, .. } = &shelved;
+                    tracing::error!(epoch, seq, error = %failed, "a batch is damaged or gone: set aside");
+                    self.put_aside(epoch, *seq, Aside::Damaged)?;
+                }
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+    }
+
+    /// Takes note that the control plane has the batch; its file stays for `keep_hours`.
+    ///
+    /// # Errors
+    /// When the disk fails: the batch stays pending. Sent again, it changes nothing.
+    pub fn acknowledged(&mut self, id: &BatchId) -> Result<(), BatcherError> {
+        let ground = self.spool.ground();
+        // An acknowledged batch is not asked any more which records it took: their marks must be on the disk.
+        ground.sync()?;
+        let now = ground.options.clock.now();
+        Ok(ground.shelf.lock().acknowledge(&id.from.epoch, id.seq, now)?)
+    }
+
+    /// Sets a batch aside for a person: the control plane has another one under its id.
+    ///
+    /// # Errors
+    /// When the disk fails: the batch stays pending.
+    pub fn set_aside(&mut self, id: &BatchId) -> Result<(), BatcherError> {
+        self.put_aside(&id.from.epoch, id.seq, Aside::Conflict)
+    }
+
+    fn put_aside(&self, epoch: &str, seq: u64, why: Aside) -> Result<(), BatcherError> {
+        let ground = self.spool.ground();
+        // As with acknowledged ones: nobody asks the file again which records it took.
+        ground.sync()?;
+        Ok(ground.shelf.lock().set_aside(epoch, seq, why)?)
+    }
+
+    /// Lets the next batches go first, until [`Batcher::resume_postponed`].
+    pub fn postpone(&mut self, id: &BatchId) {
+        self.spool.ground().shelf.lock().postpone(&id.from.epoch, id.seq);
+    }
+
+    /// Puts the postponed back in front.
+    pub fn resume_postponed(&mut self) {
+        self.spool.ground().shelf.lock().resume_postponed();
+    }
+
+    /// Makes acknowledged batches of an epoch pending again, for a store that was restored and has only those up to
+    /// `have_seq`. Says how many.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn give_again(&mut self, epoch: &str, have_seq: u64) -> Result<usize, BatcherError> {
+        Ok(self.spool.ground().shelf.lock().give_again(epoch, have_seq)?)
+    }
+
+    /// Tells the lease book again what the batches of an epoch, as far as they are here, hold: at start, for the life
+    /// before, since the kill may have come before it was told.
+    ///
+    /// # Errors
+    /// When a batch cannot be read.
+    pub fn retell(&self, epoch: &str, units_of: &dyn LeaseLedger) -> Result<(), BatcherError> {
+        let files = self.spool.ground().shelf.lock().files_of(epoch);
+        for path in files {
+            let batch = batch_file::read_batch(&path)?;
+            for (lease, units) in kept_units(&batch.unpack()?) {
+                units_of.recorded(batch.id.seq, lease, units);
+            }
+        }
+        Ok(())
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "tests stop here as a kill would")]
+    fn reached(&self, _step: Step) -> Result<(), BatcherError> {
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn reached(&self, step: Step) -> Result<(), BatcherError> {
+        if self.kill_at == Some(step) { Err(BatcherError::Killed) } else { Ok(()) }
+    }
+}
+
+impl Taken {
+    fn refs(&self) -> TakenFrom {
+        TakenFrom::new(self.segment.name(), self.records.iter().map(|(place, _)| *place))
+    }
+}
+
+fn take(ground: &Ground, limit: usize) -> Vec<Taken> {
+    let segments = ground.segments.lock().clone();
+    let mut room = limit;
+    let mut taken = Vec::new();
+    for segment in segments.into_iter().filter(|segment| segment.unbatched() > 0) {
+        let records = segment.closed_records(room);
+        room -= records.len();
+        if !records.is_empty() {
+            taken.push(Taken { segment, records });
+        }
+    }
+    taken
+}

@@ -1,0 +1,122 @@
+//! The sender against a control plane that is away, forgets to answer, and refuses: each batch is taken once, what is
+//! sent again is the same to the byte, and at shutdown what is there goes out.
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use super::*;
+use crate::metering::batch_file::CONFLICT_SUFFIX;
+use crate::metering::{BatchSink, PostError, SendOptions, send_forever};
+
+#[derive(Default)]
+struct Plane {
+    taken: Mutex<BTreeMap<(String, u64), Vec<u8>>>,
+    posts: Mutex<u64>,
+    away: Mutex<bool>,
+}
+
+#[async_trait]
+impl BatchSink for Arc<Plane> {
+    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError> {
+        let post = {
+            let mut posts = self.posts.lock();
+            *posts += 1;
+            *posts
+        };
+        if *self.away.lock() {
+            return Err(PostError::Retry("away".into()));
+        }
+        let events = batch.unpack().unwrap();
+        if events.iter().any(|event| event.request.as_u128() == 666) {
+            return Err(PostError::Conflict("another batch".into()));
+        }
+        if events.iter().any(|event| event.request.as_u128() == 999) {
+            return Err(PostError::Refused("not this one".into()));
+        }
+        let bytes = serde_json::to_vec(batch).unwrap();
+        let id = (batch.id.from.epoch.clone(), batch.id.seq);
+        let before = self.taken.lock().insert(id, bytes.clone());
+        assert!(before.is_none_or(|before| before == bytes), "sent again, but not the same");
+        // The batch was taken, and the answer is lost: the sender must send it again.
+        if post % 3 == 1 { Err(PostError::Retry("answer lost".into())) } else { Ok(()) }
+    }
+}
+
+impl Plane {
+    fn events(&self) -> usize {
+        let taken = self.taken.lock();
+        let batches = taken.values().map(|bytes| serde_json::from_slice::<UsageBatch>(bytes).unwrap());
+        batches.map(|batch| batch.event_count as usize).sum()
+    }
+}
+
+async fn until(done: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !done() {
+        assert!(started.elapsed() < Duration::from_secs(20), "waited too long");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_record_arrives_once_whatever_the_control_plane_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, batcher) = open(folder.path(), 1, small());
+    let plane = Arc::new(Plane::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let options = SendOptions { interval_ms: 5, shutdown_max_ms: 10_000 };
+    let sending = tokio::spawn(send_forever(
+        batcher,
+        Arc::clone(&spool),
+        Arc::new(Book::default()),
+        Arc::clone(&plane),
+        options,
+        async { drop(stopped.await) },
+    ));
+    for number in 0..20 {
+        call(&spool, number);
+        tokio::time::sleep(Duration::from_millis(4)).await;
+    }
+    let all_sent = || spool.stats().pending_batches == 0 && spool.stats().unbatched_records == 0;
+    until(|| plane.events() == 20 && all_sent()).await;
+
+    *plane.away.lock() = true;
+    let posts = *plane.posts.lock();
+    call(&spool, 20);
+    until(|| *plane.posts.lock() > posts).await;
+    (21..40).for_each(|number| call(&spool, number));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(spool.stats().unbatched_records, 19, "they wait in the spool, not in files");
+    assert!(spool.stats().oldest_unacked_ms > 0);
+    *plane.away.lock() = false;
+    until(|| plane.events() == 40 && all_sent()).await;
+
+    call(&spool, 666);
+    until(|| spool.stats().set_aside_batches == 1).await;
+    call(&spool, 999);
+    until(|| spool.stats().pending_batches == 1 && spool.stats().unbatched_records == 0).await;
+    call(&spool, 40);
+    until(|| plane.events() == 41).await;
+
+    call(&spool, 41);
+    stop.send(()).unwrap();
+    sending.await.unwrap();
+    assert_eq!(plane.events(), 42);
+    assert_eq!(files(folder.path(), CONFLICT_SUFFIX), 1);
+    assert_eq!(spool.stats().pending_batches, 1, "the refused one stays for the next life");
+}
+
+#[tokio::test]
+async fn at_shutdown_what_cannot_be_sent_by_the_deadline_stays_on_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, batcher) = open(folder.path(), 1, small());
+    let plane = Arc::new(Plane { away: Mutex::new(true), ..Plane::default() });
+    call(&spool, 1);
+    let options = SendOptions { interval_ms: 5, shutdown_max_ms: 300 };
+    let started = Instant::now();
+    let book = Arc::new(Book::default());
+    send_forever(batcher, Arc::clone(&spool), book, plane, options, std::future::ready(())).await;
+    assert!(started.elapsed() < Duration::from_secs(3));
+    drop(spool);
+    assert_eq!(events(folder.path()).len(), 1);
+}

@@ -1,0 +1,132 @@
+//! Phase 1: what every call must be, over any version of HTTP. The front has checked an HTTP/1.1 head byte by byte; what
+//! stands here holds for HTTP/2 as well. Pins the configuration for the whole call.
+
+use crate::phases::Call;
+use crate::rejection::Rejection;
+
+/// Bytes a path may have.
+const PATH_MAX_BYTES: usize = 8_192;
+/// Bytes a method may have.
+const METHOD_MAX_BYTES: usize = 32;
+
+/// Checks method, host and path; pins the runtime.
+///
+/// # Errors
+/// When something is ambiguous, or there is no configuration yet.
+pub fn accept(call: &mut Call<'_>) -> Result<(), Rejection> {
+    let method = call.head.method;
+    if method.is_empty()
+        || method.len() > METHOD_MAX_BYTES
+        || !method.bytes().all(|b| b.is_ascii_uppercase() || b == b'-')
+    {
+        return Err(Rejection::Malformed("A method is capital letters."));
+    }
+    if matches!(method, "CONNECT" | "TRACE") {
+        return Err(Rejection::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+    }
+    if call.head.host.is_empty() {
+        return Err(Rejection::Malformed("Name one host, in the Host header."));
+    }
+    check_path(call.head.path)?;
+    call.context.runtime = Some(call.gateway.runtime().ok_or(Rejection::NotReady)?);
+    Ok(())
+}
+
+/// A path that everybody reads alike: what policy sees is what the upstream sees, so whatever a server may fold
+/// (dot segments, empty segments, encoded separators) is refused rather than folded.
+fn check_path(path: &str) -> Result<(), Rejection> {
+    if path.len() > PATH_MAX_BYTES {
+        return Err(Rejection::Malformed("The path is too long."));
+    }
+    if !path.starts_with('/') || path.bytes().any(|b| b <= b' ' || b >= 0x7f || b == b'\\' || b == b'#') {
+        return Err(Rejection::Malformed("The path has a character that must be percent-encoded."));
+    }
+    let segments = path[1..].split('/');
+    let last = segments.clone().count() - 1;
+    for (place, segment) in segments.enumerate() {
+        if segment.is_empty() && place != last {
+            return Err(Rejection::Malformed("The path has an empty segment."));
+        }
+        check_segment(segment.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn check_segment(segment: &[u8]) -> Result<(), Rejection> {
+    let mut dots = 0;
+    let mut others = 0;
+    let mut rest = segment;
+    while let [byte, tail @ ..] = rest {
+        let (decoded, next) = if *byte == b'%' {
+            let [high, low, after @ ..] = tail else {
+                return Err(Rejection::Malformed(
+                    "A percent sign in the path is followed by two hexadecimal digits.",
+                ));
+            };
+            let digit = |b: u8| char::from(b).to_digit(16);
+            let (Some(high), Some(low)) = (digit(*high), digit(*low)) else {
+                return Err(Rejection::Malformed(
+                    "A percent sign in the path is followed by two hexadecimal digits.",
+                ));
+            };
+            let decoded = (high * 16 + low) as u8;
+            if decoded < b' ' || matches!(decoded, b'/' | b'\\' | 0x7f) {
+                return Err(Rejection::Malformed("The path has an encoded slash or control character."));
+            }
+            (decoded, after)
+        } else {
+            (*byte, tail)
+        };
+        if decoded == b';' {
+            break; // some servers cut parameters off: `..;x` is `..` to them
+        }
+        if decoded == b'.' {
+            dots += 1;
+        } else {
+            others += 1;
+        }
+        rest = next;
+    }
+    if others == 0 && (dots == 1 || dots == 2) {
+        return Err(Rejection::Malformed("The path has a dot segment."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_servers_fold_differently_are_refused() {
+        for path in ["/a/b", "/a/b/", "/a/%20b", "/a/b.c", "/...", "/a;x=1/b", "/v1/caf%C3%A9", "/"] {
+            assert_eq!(check_path(path), Ok(()), "{path}");
+        }
+        for path in [
+            "",
+            "a",
+            "//a",
+            "/a//b",
+            "/./a",
+            "/../a",
+            "/%2e%2e/a",
+            "/.%2E/a",
+            "/a%2Fb",
+            "/a%5cb",
+            "/a\\b",
+            "/a%00",
+            "/..;x/a",
+            "/%2e%2e%3bx/a",
+            "/a%",
+            "/a%2",
+            "/a%zz",
+            "/a b",
+            "/a\u{7f}",
+            "/caf\u{e9}",
+            "/a#b",
+            "/%0d%0a",
+        ] {
+            assert!(check_path(path).is_err(), "{path}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! Phase 3: which key, and so whose call. The key travels in `X-Api-Key`, or as a bearer token where that header is not
+//! there; keys are looked up by their digest, so that no time tells how much of one was right.
+
+use apiclay_config::key;
+use http::HeaderName;
+use http::header::AUTHORIZATION;
+
+use crate::phases::Call;
+use crate::rejection::Rejection;
+
+/// The header that our keys travel in.
+pub const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Finds the credential.
+///
+/// # Errors
+/// When there is no key, more than one, none that we know, or one past its time.
+pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
+    let digest = find_key(call)?;
+    let runtime = call.context.runtime.as_ref().ok_or(Rejection::NotReady)?;
+    let credential = runtime.credentials.get(&digest).ok_or(Rejection::CredentialInvalid)?;
+    if credential.expires_at.is_some_and(|at| at <= call.context.at) {
+        return Err(Rejection::CredentialExpired);
+    }
+    call.context.credential = Some(std::sync::Arc::clone(credential));
+    Ok(())
+}
+
+fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
+    let mut digest = None;
+    let mut keys = 0;
+    call.head.headers.values(&KEY_HEADER, &mut |value| {
+        keys += 1;
+        digest = key::is_well_formed(value).then(|| key::digest(value));
+    });
+    let mut foreign_bearer = false;
+    let mut ours_as_bearer = 0;
+    call.head.headers.values(&AUTHORIZATION, &mut |value| {
+        if let Some(token) = bearer(value) {
+            if token.starts_with(key::PREFIX.as_bytes()) {
+                ours_as_bearer += 1;
+                digest = key::is_well_formed(token).then(|| key::digest(token));
+            } else {
+                foreign_bearer = true;
+            }
+        }
+    });
+    match keys + ours_as_bearer {
+        0 if foreign_bearer => Err(Rejection::CredentialInvalid),
+        0 => Err(Rejection::CredentialMissing),
+        1 => digest.ok_or(Rejection::CredentialInvalid),
+        _ => Err(Rejection::CredentialAmbiguous),
+    }
+}
+
+/// The token of a `Bearer` credential (RFC 6750, section 2.1); the scheme's case does not matter.
+#[must_use]
+pub fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}

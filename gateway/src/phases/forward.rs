@@ -1,0 +1,145 @@
+//! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
+//! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
+
+use http::header::{AUTHORIZATION, HOST};
+use http::{HeaderName, HeaderValue};
+
+use crate::context::{CallHeaders, Context};
+use crate::phases::authenticate::{KEY_HEADER, bearer};
+use crate::phases::upstream;
+
+/// The call's id, made by the gateway.
+pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// Names of our cookies: a vendor never sees them, and cannot set them.
+pub const OWN_COOKIES: [&str; 2] = ["__Host-apiclay_session", "apiclay_session"];
+
+/// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim.
+const DROPPED: [&str; 14] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "upgrade",
+    "host",
+    "forwarded",
+    "x-real-ip",
+    "x-user-id",
+    "x-request-id",
+    "x-api-key",
+    "expect",
+];
+
+/// Whether a header of the request goes on to the upstream. `hop_by_hop` are the names in the `Connection` header.
+#[must_use]
+pub fn keeps(name: &str, value: &[u8], has_key_header: bool, hop_by_hop: &[String]) -> bool {
+    if DROPPED.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("x-consumer-") {
+        return false;
+    }
+    // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
+    if name == AUTHORIZATION.as_str()
+        && !has_key_header
+        && bearer(value).is_some_and(|token| token.starts_with(apiclay_config::key::PREFIX.as_bytes()))
+    {
+        return false;
+    }
+    !hop_by_hop.iter().any(|h| h == name)
+}
+
+/// The names that the `Connection` header makes hop-by-hop, in lower case. Framing is ours to say, not the client's.
+#[must_use]
+pub fn hop_by_hop(headers: &dyn CallHeaders) -> Vec<String> {
+    let mut names = Vec::new();
+    headers.values(&http::header::CONNECTION, &mut |value| {
+        for token in value.split(|b| *b == b',') {
+            names.push(String::from_utf8_lossy(token.trim_ascii()).to_ascii_lowercase());
+        }
+    });
+    names.retain(|n| !matches!(n.as_str(), "content-length" | "transfer-encoding" | "content-type"));
+    names
+}
+
+/// Whether the key came in its own header, so that `Authorization` is the buyer's.
+#[must_use]
+pub fn has_key_header(headers: &dyn CallHeaders) -> bool {
+    headers.get(&KEY_HEADER).is_some()
+}
+
+/// A `Cookie` header without our cookies; `None` where nothing is left.
+#[must_use]
+pub fn cookies(value: &[u8]) -> Option<Vec<u8>> {
+    let ours = |pair: &[u8]| {
+        let name = pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        OWN_COOKIES.iter().any(|own| own.as_bytes() == name)
+    };
+    let kept: Vec<&[u8]> = value.split(|b| *b == b';').map(<[u8]>::trim_ascii).filter(|p| !ours(p)).collect();
+    let joined = kept.join(&b"; "[..]);
+    (!joined.is_empty()).then_some(joined)
+}
+
+/// Headers that the gateway sets on the way to the upstream.
+pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(HeaderName, HeaderValue)) {
+    let text = |value: &str| HeaderValue::from_str(value).ok();
+    let mut put = |name: HeaderName, value: Option<HeaderValue>| {
+        if let Some(value) = value {
+            add(name, value);
+        }
+    };
+    for (name, edit) in context.request_edits.iter() {
+        put(name.clone(), edit.cloned());
+    }
+    if let Some(target) = upstream::picked(context) {
+        put(HOST, text(&target.authority));
+    }
+    put(REQUEST_ID_HEADER, text(&context.request.to_string()));
+    if let Some(peer) = context.peer {
+        put(HeaderName::from_static("x-forwarded-for"), text(&peer.to_string()));
+    }
+    let scheme = if context.secure { "https" } else { "http" };
+    put(HeaderName::from_static("x-forwarded-proto"), text(scheme));
+    put(HeaderName::from_static("x-forwarded-host"), text(host));
+    if let Some(credential) = &context.credential {
+        let entitlement = &credential.entitlement;
+        put(HeaderName::from_static("x-consumer-id"), text(&entitlement.subscription.to_string()));
+        put(HeaderName::from_static("x-consumer-plan"), text(&entitlement.plan.to_string()));
+    }
+    if let Some(listing) = &context.listing {
+        for (name, value) in &listing.injected {
+            put(name.clone(), Some(value.clone()));
+        }
+    }
+}
+
+/// The path and query that the upstream is asked for: the target's base, then what stands below the listing.
+#[must_use]
+pub fn path_and_query(context: &Context, path: &str, query: Option<&str>) -> String {
+    let base = upstream::picked(context).map_or("", |target| target.base_path.as_str());
+    let below = path.get(context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
+    match query {
+        Some(query) => format!("{base}{below}?{query}"),
+        None => format!("{base}{below}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_credential_goes_and_the_buyers_stays() {
+        let key = b"Bearer apiclay_abc";
+        assert!(!keeps("authorization", key, false, &[]));
+        assert!(keeps("authorization", key, true, &[]));
+        assert!(keeps("authorization", b"Bearer vendor-token", false, &[]));
+        assert!(!keeps("x-api-key", b"k", true, &[]));
+        assert!(!keeps("x-consumer-id", b"me", true, &[]));
+        assert!(!keeps("x-named", b"1", true, &["x-named".to_owned()]));
+    }
+
+    #[test]
+    fn only_our_cookies_are_taken_out() {
+        assert_eq!(cookies(b"a=1; apiclay_session=s; b=2").as_deref(), Some(&b"a=1; b=2"[..]));
+        assert_eq!(cookies(b"__Host-apiclay_session=s"), None);
+    }
+}

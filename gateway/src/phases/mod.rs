@@ -1,0 +1,118 @@
+//! The ten phases of a call, one file each, plain functions over a [`Call`]. The lanes call them in this order and hold
+//! no policy: accept, route, authenticate, entitle, limit, reserve, upstream, forward, respond, settle.
+
+pub mod accept;
+pub mod authenticate;
+pub mod entitle;
+pub mod forward;
+pub mod limit;
+pub mod reserve;
+pub mod respond;
+pub mod route;
+pub mod settle;
+pub mod upstream;
+
+use apiclay_plugins::{Access, Answer, Request, Verdict};
+
+use crate::context::{Context, Head};
+use crate::gateway::Gateway;
+use crate::rejection::Rejection;
+use crate::runtime::Bound;
+
+/// One call, as the phases see it.
+pub struct Call<'a> {
+    /// What the client sent.
+    pub head: Head<'a>,
+    /// What is known so far.
+    pub context: &'a mut Context,
+    /// What all calls share.
+    pub gateway: &'a Gateway,
+}
+
+/// What the phases before the upstream decided.
+pub enum Admission {
+    /// Send it on.
+    Admitted,
+    /// A plugin answers.
+    Respond(Answer),
+    /// A counter has no unit at hand: await its grant, then call [`admit`] again from phase reserve.
+    Wait(usize),
+}
+
+/// Phases 1 to 5, and plugins' `on_access`.
+///
+/// # Errors
+/// Why the call is refused.
+pub fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
+    accept::accept(call)?;
+    route::route(call)?;
+    if let Some(answer) = on_access(call)? {
+        return Ok(Some(answer));
+    }
+    route::method(call)?;
+    authenticate::authenticate(call)?;
+    entitle::entitle(call)?;
+    limit::limit(call)?;
+    Ok(None)
+}
+
+/// Phase 6 and plugins' `on_request`.
+///
+/// # Errors
+/// Why the call is refused.
+pub fn admit(call: &mut Call<'_>) -> Result<Admission, Rejection> {
+    match reserve::reserve(call)? {
+        Some(waits_for) => Ok(Admission::Wait(waits_for)),
+        None => match on_request(call)? {
+            Some(answer) => Ok(Admission::Respond(answer)),
+            None => Ok(Admission::Admitted),
+        },
+    }
+}
+
+fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
+    let Some(listing) = &call.context.listing else { return Ok(None) };
+    let plugins = call.context.route.as_ref().map_or(&listing.plugins, |route| &route.plugins);
+    let path = &call.head.path[call.context.path_below..];
+    for Bound { plugin, .. } in plugins {
+        let access = Access { method: call.head.method, path, headers: call.head.headers };
+        if let Some(answer) = decide(plugin.on_access(&access))? {
+            return Ok(Some(answer));
+        }
+    }
+    Ok(None)
+}
+
+fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
+    let (Some(credential), Some(route)) = (call.context.credential.clone(), call.context.route.clone())
+    else {
+        return Ok(None);
+    };
+    let entitlement = &credential.entitlement;
+    for bound in route.plugins_with(&entitlement.plugins) {
+        let path = &call.head.path[call.context.path_below..];
+        let mut request = Request {
+            access: Access { method: call.head.method, path, headers: call.head.headers },
+            subscription: entitlement.subscription,
+            listing: entitlement.listing,
+            edits: &mut call.context.request_edits,
+        };
+        if let Some(answer) = decide(bound.plugin.on_request(&mut request))? {
+            return Ok(Some(answer));
+        }
+    }
+    Ok(None)
+}
+
+/// A plugin's failure refuses the call: nothing fails open.
+fn decide(verdict: Result<Verdict, apiclay_plugins::PluginError>) -> Result<Option<Answer>, Rejection> {
+    match verdict {
+        Ok(Verdict::Continue) => Ok(None),
+        Ok(Verdict::Respond(answer)) => Ok(Some(answer)),
+        Ok(Verdict::Reject(sentence)) => Err(Rejection::PluginRejected(sentence)),
+        Err(failed) => {
+            tracing::error!(error = %failed, "a plugin failed");
+            Err(Rejection::PluginRejected("A plugin of this API could not decide.".to_owned()))
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Phase 9: the answer as the buyer sees it. Opens the record before the head's first byte is written: from here on the
+//! call counts. Cookies are confined to the listing, hop-by-hop headers go, `RateLimit` says what is left.
+
+use apiclay_config::usage::{Ending, Event};
+use apiclay_plugins::{HeaderEdits, Headers, Response};
+use http::{HeaderName, HeaderValue};
+
+use crate::context::Context;
+use crate::gateway::Gateway;
+use crate::limits::View;
+use crate::phases::forward::OWN_COOKIES;
+use crate::rejection::Rejection;
+use crate::runtime::rates;
+
+/// What is left and when it begins anew.
+pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The plan's limits.
+pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Headers of an answer that end at the gateway, and those that only it may say.
+pub const DROPPED: &[&str] = &[
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-connection",
+    "trailer",
+    "ratelimit",
+    "ratelimit-policy",
+    "x-request-id",
+];
+
+/// Opens the record of a call whose final head was taken from the upstream.
+///
+/// # Errors
+/// When it cannot be recorded: the call is refused rather than given away.
+pub fn open(gateway: &Gateway, context: &mut Context, status: u16) -> Result<(), Rejection> {
+    let (Some(credential), Some(route)) = (&context.credential, &context.route) else {
+        return Err(Rejection::NotReady);
+    };
+    let entitlement = &credential.entitlement;
+    let event = Event {
+        request: context.request,
+        subscription: entitlement.subscription,
+        credential: credential.id,
+        route: route.id,
+        plan_revision: entitlement.plan_revision,
+        at: context.at,
+        duration_us: 0,
+        status,
+        tries: context.tries,
+        ending: Ending::Interrupted,
+        billable: false,
+        kept: true,
+        leases: context.leases(),
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    context.ticket = Some(gateway.spool.begin(&event).map_err(|_| Rejection::MeteringUnavailable)?);
+    context.event = Some(event);
+    context.status = status;
+    Ok(())
+}
+
+/// Changes to an answer's head that plugins ask for.
+///
+/// # Errors
+/// When a plugin fails: the answer is replaced by a refusal.
+pub fn plugins(
+    context: &Context,
+    status: u16,
+    request_headers: &dyn Headers,
+    headers: &dyn Headers,
+) -> Result<HeaderEdits, Rejection> {
+    let mut edits = HeaderEdits::default();
+    let bound = match (&context.route, &context.credential, &context.listing) {
+        (Some(route), Some(credential), _) => route.plugins_with(&credential.entitlement.plugins),
+        (Some(route), None, _) => route.plugins.iter().collect(),
+        (None, _, Some(listing)) => listing.plugins.iter().collect(),
+        (None, _, None) => Vec::new(),
+    };
+    for plugin in bound {
+        let mut response = Response { status, request_headers, headers, edits: &mut edits };
+        plugin.plugin.on_response(&mut response).map_err(|failed| {
+            tracing::error!(plugin = plugin.name, error = %failed, "a plugin failed");
+            Rejection::PluginRejected("A plugin of this API could not finish the answer.".to_owned())
+        })?;
+    }
+    Ok(edits)
+}
+
+/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a known caller.
+pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, HeaderValue)) {
+    let Some(credential) = &context.credential else { return };
+    let entitlement = &credential.entitlement;
+    let mut policy = Vec::new();
+    let mut left = Vec::new();
+    for rate in &entitlement.rates {
+        let (name, seconds) = match rates::seconds(rate.window) {
+            Some(1) => ("second", 1),
+            Some(seconds) => ("minute", seconds),
+            None => continue,
+        };
+        policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
+    }
+    for quota in &entitlement.tallies {
+        use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial};
+        let (name, window) = match quota.window {
+            Hour => ("hour", ";w=3600"),
+            Day => ("day", ";w=86400"),
+            Month => ("month", ""),
+            Trial => ("trial", ""),
+        };
+        let View { max, remaining, resets_in_ms } = quota.tally.view();
+        policy.push(format!("\"{name}\";q={max}{window}"));
+        let resets = resets_in_ms.map_or(String::new(), |ms| format!(";t={}", ms.div_ceil(1_000)));
+        left.push(format!("\"{name}\";r={remaining}{resets}"));
+    }
+    for (name, values) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
+        if let Ok(value) = HeaderValue::from_str(&values.join(", "))
+            && !values.is_empty()
+        {
+            add(name, value);
+        }
+    }
+}
+
+/// A vendor's `Set-Cookie`: dropped under our names, otherwise confined to the listing's path on this host.
+#[must_use]
+pub fn confine_cookie(value: &[u8], listing_path: &str) -> Option<Vec<u8>> {
+    let mut parts = value.split(|b| *b == b';').map(<[u8]>::trim_ascii);
+    let pair = parts.next()?;
+    let name = pair.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+    // Browsers ignore the case of prefixes, so we do too.
+    if OWN_COOKIES.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+        || name.get(..7).is_some_and(|prefix| prefix.eq_ignore_ascii_case(b"__host-"))
+    {
+        return None;
+    }
+    let mut confined = pair.to_vec();
+    let mut path: &[u8] = b"/";
+    for attribute in parts {
+        let key = attribute.split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if key.eq_ignore_ascii_case(b"path") {
+            path = attribute.get(5..).unwrap_or_default().trim_ascii();
+        } else if !key.eq_ignore_ascii_case(b"domain") && !key.is_empty() {
+            confined.extend_from_slice(b"; ");
+            confined.extend_from_slice(attribute);
+        }
+    }
+    let path = if path.first() == Some(&b'/') { path } else { b"/" };
+    confined.extend_from_slice(b"; Path=");
+    confined.extend_from_slice(listing_path.as_bytes());
+    confined.extend_from_slice(if path == b"/" && !listing_path.is_empty() { b"" } else { path });
+    Some(confined)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cookies_are_confined_to_the_listing() {
+        let confine =
+            |v: &str| confine_cookie(v.as_bytes(), "/acme/echo").map(|v| String::from_utf8(v).unwrap());
+        assert_eq!(
+            confine("a=1; Path=/; Domain=acme.example; HttpOnly").unwrap(),
+            "a=1; HttpOnly; Path=/acme/echo"
+        );
+        assert_eq!(confine("a=1; path=/deep").unwrap(), "a=1; Path=/acme/echo/deep");
+        assert_eq!(confine("apiclay_session=x"), None);
+        assert_eq!(confine("__HOST-apiclay_session=x"), None);
+    }
+}

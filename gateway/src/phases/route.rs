@@ -1,0 +1,69 @@
+//! Phase 2: host and path to listing and route. A listing is named by the path's first two segments, or by the host
+//! where the gateway has a domain.
+
+use std::sync::Arc;
+
+use crate::phases::Call;
+use crate::rejection::Rejection;
+use crate::runtime::{Listing, Route};
+
+/// Finds the listing, and the route where the method has one. A preflight finds the route of the method it asks about.
+///
+/// # Errors
+/// When no listing, or no route at this path, is there.
+pub fn route(call: &mut Call<'_>) -> Result<(), Rejection> {
+    let (listing, below) = find_listing(call).ok_or(Rejection::RouteNotFound)?;
+    let path = call.head.path.get(below..).filter(|p| !p.is_empty()).unwrap_or("/");
+    let method = asked_method(call);
+    let route = {
+        let found = listing.routes.at(path).map_err(|_| Rejection::RouteNotFound)?;
+        by_method(found.value, &method)
+    };
+    call.context.route = route;
+    call.context.path_below = below.min(call.head.path.len());
+    call.context.listing = Some(listing);
+    Ok(())
+}
+
+/// Refuses a method that the path does not have. After `on_access`, so that a preflight is answered first.
+///
+/// # Errors
+/// The methods that are there.
+pub fn method(call: &Call<'_>) -> Result<(), Rejection> {
+    let preflighted = call.head.method == "OPTIONS"
+        && !matches!(&call.context.route, Some(route) if &*route.method == "OPTIONS");
+    if call.context.route.is_some() && !preflighted {
+        return Ok(());
+    }
+    let path = call.head.path.get(call.context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
+    let found = call.context.listing.as_ref().and_then(|listing| listing.routes.at(path).ok());
+    let methods: Vec<&str> = found.iter().flat_map(|f| f.value.iter().map(|r| &*r.method)).collect();
+    Err(Rejection::MethodNotAllowed(methods.join(", ")))
+}
+
+fn find_listing(call: &Call<'_>) -> Option<(Arc<Listing>, usize)> {
+    let runtime = call.context.runtime.as_ref()?;
+    if let Some(name) = call.gateway.listing_by_host(call.head.host) {
+        return Some((Arc::clone(runtime.listings.get(name.as_str())?), 0));
+    }
+    let path = &call.head.path[1..];
+    let vendor_end = path.find('/')?;
+    let listing_end = path[vendor_end + 1..].find('/').map_or(path.len(), |at| vendor_end + 1 + at);
+    let listing = runtime.listings.get(&path[..listing_end])?;
+    Some((Arc::clone(listing), listing_end + 1))
+}
+
+/// The method itself, or the one that a preflight asks about (the Fetch standard, section 4.8).
+fn asked_method(call: &Call<'_>) -> String {
+    let requested = call.head.headers.get(&http::header::ACCESS_CONTROL_REQUEST_METHOD);
+    match (call.head.method, requested) {
+        ("OPTIONS", Some(method)) => String::from_utf8_lossy(method).into_owned(),
+        (method, _) => method.to_owned(),
+    }
+}
+
+/// A route for `HEAD` is that for `GET`, where there is none of its own (RFC 9110, section 9.3.2).
+fn by_method(routes: &[Arc<Route>], method: &str) -> Option<Arc<Route>> {
+    let named = |name: &str| routes.iter().find(|r| &*r.method == name).cloned();
+    named(method).or_else(|| if method == "HEAD" { named("GET") } else { None })
+}

@@ -1,0 +1,65 @@
+//! Phase 10: the call is over. Closes the record before the last write, keeps the units or gives them back, counts, and
+//! logs. Whatever happens to a call ends here, once.
+
+use apiclay_config::usage::Ending;
+use apiclay_plugins::Completion;
+
+use crate::context::Context;
+use crate::gateway::Gateway;
+use crate::phases::reserve;
+
+/// Settles the call. Again is harmless.
+pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
+    if std::mem::replace(&mut context.settled, true) {
+        return;
+    }
+    let elapsed = context.started.elapsed();
+    let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    match (context.ticket.take(), context.event.take()) {
+        (Some(ticket), Some(mut event)) => {
+            // By default the vendor's 5xx are not billed, nor what he broke off; a client who leaves pays.
+            let billable = event.status < 500 && ending != Ending::UpstreamBroke;
+            if !billable {
+                reserve::give_back(context);
+            }
+            event.duration_us = u32::try_from(duration_us).unwrap_or(u32::MAX);
+            event.ending = ending;
+            event.billable = billable;
+            event.kept = billable;
+            event.tries = context.tries;
+            event.bytes_in = context.bytes_in;
+            event.bytes_out = context.bytes_out;
+            gateway.spool.end(ticket, &event);
+            if let Some(listing) = &context.listing {
+                listing.calls.answered(context.status, elapsed.as_secs_f64());
+            }
+        }
+        _ => reserve::give_back(context),
+    }
+    context.in_flight = None;
+    let code = context.rejection.as_ref().map(crate::rejection::Rejection::code);
+    if let Some(code) = code {
+        gateway.metrics.rejected(code);
+    }
+    complete_plugins(context, duration_us);
+    tracing::info!(
+        target: "apiclay::access",
+        request_id = %context.request,
+        listing = context.listing.as_ref().map(|l| &*l.name),
+        subscription = context.credential.as_ref().map(|c| tracing::field::display(c.entitlement.subscription)),
+        status = context.status,
+        code,
+        duration_us,
+        tries = context.tries,
+        "call"
+    );
+}
+
+fn complete_plugins(context: &Context, duration_us: u64) {
+    let Some(route) = &context.route else { return };
+    let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.plugins);
+    let completion = Completion { request: context.request, status: context.status, duration_us };
+    for bound in route.plugins_with(plan) {
+        bound.plugin.on_complete(&completion);
+    }
+}

@@ -1,0 +1,272 @@
+//! Compiles snapshots into runtimes. Keeps rates, concurrency and tallies from one to the next, so that a new revision
+//! resets nobody's window. A snapshot that cannot be compiled whole is refused with what is wrong.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
+
+use apiclay_config::egress::Egress;
+use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::seal::MasterKey;
+use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
+use apiclay_config::usage::LeasedWindow;
+use apiclay_plugins::by_name;
+use http::{HeaderName, HeaderValue};
+use secrecy::ExposeSecret as _;
+
+use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
+use crate::limits::{CounterSpec, LeaseBook};
+use crate::observe::Metrics;
+use crate::upstreams::Upstream;
+
+/// Faults shown of a refused snapshot at most.
+const FAULTS_SHOWN_MAX: usize = 20;
+
+/// Why a snapshot is refused.
+#[derive(Debug, thiserror::Error)]
+#[error("revision {revision} is refused: {}", show(faults))]
+pub struct CompileError {
+    /// The refused revision.
+    pub revision: u64,
+    /// What is wrong.
+    pub faults: Vec<Fault>,
+}
+
+fn show(faults: &[Fault]) -> String {
+    let shown: Vec<String> = faults.iter().take(FAULTS_SHOWN_MAX).map(Fault::to_string).collect();
+    shown.join("; ")
+}
+
+type RateKey = (SubscriptionId, Window);
+
+/// What outlives runtimes.
+pub struct Compiler {
+    book: Arc<LeaseBook>,
+    master_key: Option<Arc<MasterKey>>,
+    egress: Egress,
+    metrics: Arc<Metrics>,
+    rates: HashMap<RateKey, Weak<Rate>>,
+    concurrency: HashMap<SubscriptionId, Weak<Concurrency>>,
+}
+
+impl Compiler {
+    /// A compiler with nothing kept yet.
+    #[must_use]
+    pub fn new(
+        book: Arc<LeaseBook>,
+        master_key: Option<Arc<MasterKey>>,
+        egress: Egress,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { book, master_key, egress, metrics, rates: HashMap::new(), concurrency: HashMap::new() }
+    }
+
+    /// Compiles `snapshot`, its rates shared by `live_gateways`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile(&mut self, snapshot: &Snapshot, live_gateways: u32) -> Result<Runtime, CompileError> {
+        let mut faults = snapshot::validate(snapshot);
+        let everywhere = bind(&"gateway", &snapshot.bindings, &[], &mut faults);
+        let mut listings = HashMap::with_capacity(snapshot.listings.len());
+        for listing in snapshot.listings.values() {
+            let compiled = self.listing(listing, &everywhere, &mut faults);
+            listings.insert(compiled.name.clone(), Arc::new(compiled));
+        }
+        let mut plan_plugins: HashMap<(PlanId, u32), Vec<Bound>> = HashMap::new();
+        for (key, plan) in &snapshot.plans {
+            let early = plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access));
+            for binding in early {
+                let rule =
+                    format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
+                faults.push(Fault { place: plan.id.to_string(), rule });
+            }
+            plan_plugins.insert(*key, bind(&plan.id, &plan.bindings, &[], &mut faults));
+        }
+        if !faults.is_empty() {
+            return Err(CompileError { revision: snapshot.revision, faults });
+        }
+        let entitlements = self.entitlements(snapshot, &plan_plugins, live_gateways);
+        let mut credentials = HashMap::with_capacity(snapshot.credentials.len());
+        for credential in snapshot.credentials.values() {
+            // Validation found the subscription and its plan, so this finds the entitlement.
+            if let Some(entitlement) = entitlements.get(&credential.subscription) {
+                let compiled = Credential {
+                    id: credential.id,
+                    expires_at: credential.expires_at,
+                    entitlement: Arc::clone(entitlement),
+                };
+                credentials.insert(credential.digest, Arc::new(compiled));
+            }
+        }
+        self.rates.retain(|_, rate| rate.strong_count() > 0);
+        self.concurrency.retain(|_, concurrency| concurrency.strong_count() > 0);
+        Ok(Runtime { revision: snapshot.revision, listings, credentials })
+    }
+
+    fn listing(&self, listing: &snapshot::Listing, everywhere: &[Bound], faults: &mut Vec<Fault>) -> Listing {
+        let mut fault = |rule: String| faults.push(Fault { place: listing.id.to_string(), rule });
+        let name = format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str();
+        let mut injected = Vec::with_capacity(listing.secrets.len());
+        for secret in &listing.secrets {
+            let place = format!("{}/{}", listing.id, secret.header);
+            let opened =
+                self.master_key.as_ref().ok_or(()).and_then(|k| k.open(&secret.value, &place).map_err(drop));
+            let header = HeaderName::try_from(secret.header.as_str());
+            let value = opened.ok().and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
+            match (header, value) {
+                (Ok(header), Some(mut value)) => {
+                    value.set_sensitive(true);
+                    injected.push((header, value));
+                }
+                _ => {
+                    fault(format!(
+                        "its secret for `{}` cannot be opened with this master key",
+                        secret.header
+                    ));
+                }
+            }
+        }
+        let upstream = Upstream::compile(&listing.upstream, &self.egress);
+        if let Err(wrong) = &upstream {
+            fault(wrong.clone());
+        }
+        let plugins = bind(&listing.id, &listing.bindings, everywhere, faults);
+        let mut by_path: HashMap<&str, Vec<Arc<Route>>> = HashMap::new();
+        for route in &listing.routes {
+            let compiled = Route {
+                id: route.id,
+                method: route.method.as_str().into(),
+                plugins: bind(&route.id, &route.bindings, &plugins, faults),
+            };
+            by_path.entry(&route.path).or_default().push(Arc::new(compiled));
+        }
+        let mut routes = matchit::Router::new();
+        for (path, methods) in by_path {
+            if let Err(wrong) = routes.insert(path, methods) {
+                faults.push(Fault { place: listing.id.to_string(), rule: format!("`{path}`: {wrong}") });
+            }
+        }
+        Listing {
+            id: listing.id,
+            calls: self.metrics.listing(&name),
+            name,
+            suspended: listing.suspended,
+            routes,
+            upstream: upstream.unwrap_or_default(),
+            injected,
+            plugins,
+        }
+    }
+
+    fn entitlements(
+        &mut self,
+        snapshot: &Snapshot,
+        plan_plugins: &HashMap<(PlanId, u32), Vec<Bound>>,
+        live_gateways: u32,
+    ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
+        let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
+        for subscription in snapshot.subscriptions.values() {
+            let key = (subscription.plan, subscription.plan_revision);
+            let Some(plan) = snapshot.plans.get(&key) else { continue };
+            let rate = |limit: &Limit| self.rate(subscription.id, limit, live_gateways);
+            let entitlement = Entitlement {
+                subscription: subscription.id,
+                account: subscription.account,
+                listing: subscription.listing,
+                plan: subscription.plan,
+                plan_revision: subscription.plan_revision,
+                inactive: subscription.inactive,
+                ends_at: subscription.ends_at,
+                rates: plan.limits.iter().filter_map(rate).collect(),
+                concurrency: plan
+                    .concurrency_max
+                    .map(|max| self.in_flight(subscription.id, max, live_gateways)),
+                tallies: self.quotas(subscription, plan),
+                plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
+            };
+            entitlements.insert(subscription.id, Arc::new(entitlement));
+        }
+        entitlements
+    }
+
+    /// The subscription's rate as it was, or a new one where the plan or the number of gateways changed.
+    fn rate(&mut self, subscription: SubscriptionId, limit: &Limit, live_gateways: u32) -> Option<Arc<Rate>> {
+        let max = u32::try_from(limit.max).unwrap_or(u32::MAX);
+        rates::seconds(limit.window)?;
+        let key = (subscription, limit.window);
+        let kept = self.rates.get(&key).and_then(Weak::upgrade);
+        if let Some(rate) = kept.filter(|r| r.max == max && r.share == max.div_ceil(live_gateways.max(1))) {
+            return Some(rate);
+        }
+        let rate = Arc::new(Rate::new(limit.window, max, live_gateways)?);
+        self.rates.insert(key, Arc::downgrade(&rate));
+        Some(rate)
+    }
+
+    fn in_flight(&mut self, subscription: SubscriptionId, max: u32, live_gateways: u32) -> Arc<Concurrency> {
+        let share = max.div_ceil(live_gateways.max(1));
+        if let Some(kept) = self.concurrency.get(&subscription).and_then(Weak::upgrade) {
+            kept.set_max(share);
+            return kept;
+        }
+        let concurrency = Arc::new(Concurrency::new(share));
+        self.concurrency.insert(subscription, Arc::downgrade(&concurrency));
+        concurrency
+    }
+
+    /// The trial first: a call that the trial refuses takes no quota.
+    fn quotas(&self, subscription: &snapshot::Subscription, plan: &snapshot::Plan) -> Vec<Quota> {
+        let mut quotas = Vec::new();
+        if let Some(calls) = plan.trial_calls {
+            let key = format!("trial:{}:{}", subscription.account, subscription.listing);
+            quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
+        }
+        for limit in &plan.limits {
+            let (window, name) = match limit.window {
+                Window::Hour => (LeasedWindow::Hour, "hour"),
+                Window::Day => (LeasedWindow::Day, "day"),
+                Window::Month => (LeasedWindow::Month, "month"),
+                Window::Second | Window::Minute => continue,
+            };
+            quotas.push(self.quota(
+                format!("quota:{}:{name}", subscription.id),
+                window,
+                limit.max,
+                limit.hard,
+            ));
+        }
+        quotas
+    }
+
+    fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
+        Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
+    }
+}
+
+/// Builds the plugins bound here, with those of the wider place, in the registry's order; the narrower replaces its type.
+fn bind(
+    place: &dyn std::fmt::Display,
+    bindings: &[Binding],
+    wider: &[Bound],
+    faults: &mut Vec<Fault>,
+) -> Vec<Bound> {
+    let mut bound: Vec<Bound> =
+        wider.iter().filter(|w| !bindings.iter().any(|b| b.plugin == w.name)).cloned().collect();
+    for binding in bindings {
+        let built = by_name(&binding.plugin).and_then(|r| Ok((r, (r.build)(&binding.config)?)));
+        match built {
+            Ok((registered, plugin)) => bound.push(Bound {
+                binding: binding.id,
+                name: registered.name,
+                order: apiclay_plugins::registry()
+                    .iter()
+                    .position(|r| r.name == registered.name)
+                    .unwrap_or(0),
+                plugin: Arc::from(plugin),
+            }),
+            Err(wrong) => faults.push(Fault { place: place.to_string(), rule: wrong.to_string() }),
+        }
+    }
+    bound.sort_by_key(|b| b.order);
+    bound
+}

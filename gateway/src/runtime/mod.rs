@@ -1,0 +1,170 @@
+//! A snapshot, compiled: what a call needs, ready to look up. Compiled whole or refused whole; routes hold built plugins,
+//! so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
+
+mod compile;
+pub mod rates;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
+use apiclay_config::key::Digest;
+use apiclay_config::usage::LeasedWindow;
+use apiclay_plugins::Plugin;
+use http::{HeaderName, HeaderValue};
+
+pub use compile::{CompileError, Compiler};
+pub use rates::Rate;
+
+use crate::limits::Tally;
+use crate::upstreams::Upstream;
+
+/// Everything at one revision, ready to serve.
+pub struct Runtime {
+    /// The snapshot's revision.
+    pub revision: u64,
+    /// Listings by vendor's slug and own slug, `vendor/listing`.
+    pub listings: HashMap<Box<str>, Arc<Listing>>,
+    /// Keys by digest.
+    pub credentials: HashMap<Digest, Arc<Credential>>,
+}
+
+/// A listing, ready to serve.
+pub struct Listing {
+    /// Its id.
+    pub id: ListingId,
+    /// `vendor/listing`, as in paths and metrics.
+    pub name: Box<str>,
+    /// Refused by the operator's word.
+    pub suspended: bool,
+    /// Path below the listing to the routes there.
+    pub routes: matchit::Router<Vec<Arc<Route>>>,
+    /// Where calls go.
+    pub upstream: Upstream,
+    /// Headers that the gateway adds for the vendor.
+    pub injected: Vec<(HeaderName, HeaderValue)>,
+    /// Plugins of the gateway and of this listing, for calls that found no route.
+    pub plugins: Vec<Bound>,
+    /// Where its calls are counted.
+    pub calls: crate::observe::ListingCalls,
+}
+
+/// A route, ready to serve.
+pub struct Route {
+    /// Its id.
+    pub id: RouteId,
+    /// Its method.
+    pub method: Box<str>,
+    /// Plugins of gateway, listing and route, in the order they run in.
+    pub plugins: Vec<Bound>,
+}
+
+/// A built plugin.
+#[derive(Clone)]
+pub struct Bound {
+    /// The binding it was built from.
+    pub binding: BindingId,
+    /// Its type's name.
+    pub name: &'static str,
+    /// Its place in the registry's order.
+    pub order: usize,
+    /// The plugin.
+    pub plugin: Arc<dyn Plugin>,
+}
+
+/// A key, ready to look up.
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// Refused from then on.
+    pub expires_at: Option<Timestamp>,
+    /// What it opens.
+    pub entitlement: Arc<Entitlement>,
+}
+
+/// What a subscription is allowed.
+pub struct Entitlement {
+    /// The subscription.
+    pub subscription: SubscriptionId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// What may be called.
+    pub listing: ListingId,
+    /// Under which plan.
+    pub plan: PlanId,
+    /// In which edition.
+    pub plan_revision: u32,
+    /// Refused.
+    pub inactive: bool,
+    /// Refused from then on.
+    pub ends_at: Option<Timestamp>,
+    /// Rates by second and minute.
+    pub rates: Vec<Arc<Rate>>,
+    /// Calls in flight.
+    pub concurrency: Option<Arc<Concurrency>>,
+    /// Quotas and the trial, each a unit a call.
+    pub tallies: Vec<Quota>,
+    /// Plugins of the plan; they replace those of the same type.
+    pub plugins: Vec<Bound>,
+}
+
+/// One counter that a call needs a unit of.
+pub struct Quota {
+    /// Its window.
+    pub window: LeasedWindow,
+    /// Refuse at the limit.
+    pub hard: bool,
+    /// The counter.
+    pub tally: Arc<Tally>,
+}
+
+/// Calls in flight of one subscription on this gateway.
+pub struct Concurrency {
+    max: AtomicU32,
+    now: AtomicU32,
+}
+
+/// A call in flight; counted back when it goes.
+pub struct InFlight(Arc<Concurrency>);
+
+impl Concurrency {
+    /// None in flight, `max` at most.
+    #[must_use]
+    pub fn new(max: u32) -> Self {
+        Self { max: AtomicU32::new(max), now: AtomicU32::new(0) }
+    }
+
+    /// A plan's new maximum.
+    pub fn set_max(&self, max: u32) {
+        self.max.store(max, Ordering::Relaxed);
+    }
+
+    /// One more, where there is room.
+    #[must_use]
+    pub fn enter(self: &Arc<Self>) -> Option<InFlight> {
+        let max = self.max.load(Ordering::Relaxed);
+        self.now
+            .try_update(Ordering::Relaxed, Ordering::Relaxed, |now| (now < max).then_some(now + 1))
+            .ok()
+            .map(|_| InFlight(Arc::clone(self)))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.now.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Route {
+    /// The plugins of a call: the route's, with the plan's in place of those of the same type.
+    #[must_use]
+    pub fn plugins_with<'a>(&'a self, plan: &'a [Bound]) -> Vec<&'a Bound> {
+        let mut all: Vec<&Bound> =
+            self.plugins.iter().filter(|b| !plan.iter().any(|p| p.name == b.name)).chain(plan).collect();
+        all.sort_by_key(|b| b.order);
+        all
+    }
+}

@@ -1,0 +1,82 @@
+//! Rates by second and minute: GCRA (the virtual scheduling algorithm of ITU-T I.371) by the `governor` crate, burst = max.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use apiclay_config::snapshot::Window;
+use governor::clock::{Clock as _, DefaultClock};
+use governor::middleware::StateInformationMiddleware;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+
+/// One subscription's rate in one window, on this gateway.
+pub struct Rate {
+    /// Second or minute.
+    pub window: Window,
+    /// The plan's maximum.
+    pub max: u32,
+    /// This gateway's share of it.
+    pub share: u32,
+    limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
+    clock: DefaultClock,
+}
+
+/// What is left of a rate after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateView {
+    /// Calls that may follow at once.
+    pub remaining: u32,
+}
+
+impl Rate {
+    /// `max` calls a window, shared by `live_gateways`; each gets one at least.
+    #[must_use]
+    pub fn new(window: Window, max: u32, live_gateways: u32) -> Option<Self> {
+        let share = NonZeroU32::new(max.div_ceil(live_gateways.max(1)))?;
+        let period = Duration::from_secs(seconds(window)?) / share.get();
+        let quota = Quota::with_period(period)?.allow_burst(share);
+        let clock = DefaultClock::default();
+        let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
+        Some(Self { window, max, share: share.get(), limiter, clock })
+    }
+
+    /// Takes one call.
+    ///
+    /// # Errors
+    /// How long until the next would be let through, in milliseconds.
+    pub fn take(&self) -> Result<RateView, u64> {
+        match self.limiter.check() {
+            Ok(state) => Ok(RateView { remaining: state.remaining_burst_capacity() }),
+            Err(not_yet) => {
+                let wait = not_yet.wait_time_from(self.clock.now());
+                Err(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+            }
+        }
+    }
+}
+
+/// The length of a rate's window; `None` for windows that are counted from leases.
+#[must_use]
+pub const fn seconds(window: Window) -> Option<u64> {
+    match window {
+        Window::Second => Some(1),
+        Window::Minute => Some(60),
+        Window::Hour | Window::Day | Window::Month => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_lets_its_burst_through_and_says_when_to_come_again() {
+        let rate = Rate::new(Window::Minute, 6, 2).unwrap();
+        for left in (0..3).rev() {
+            assert_eq!(rate.take(), Ok(RateView { remaining: left }));
+        }
+        let wait_ms = rate.take().unwrap_err();
+        assert!((15_000..=20_000).contains(&wait_ms), "{wait_ms}");
+        assert!(Rate::new(Window::Day, 6, 1).is_none());
+    }
+}

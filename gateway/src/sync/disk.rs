@@ -1,0 +1,188 @@
+//! The last good configuration on disk: one file, a snapshot's frame and then a delta's for each revision since. A new
+//! file is written beside, synced and moved into place; the one before stays as a second choice, should this one be
+//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use apiclay_config::snapshot::{Delta, Frame, Snapshot};
+use apiclay_config::wire;
+
+/// Deltas after which the file is written anew.
+const DELTAS_MAX: usize = 1_000;
+
+/// The configuration's files in one folder.
+pub struct Disk {
+    current: PathBuf,
+    previous: PathBuf,
+    file: Option<File>,
+    deltas: usize,
+}
+
+/// What the disk did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum DiskError {
+    /// Reading or writing failed.
+    #[error(
+        "the configuration's file {path} cannot be read or written; see that the disk has room and is writable"
+    )]
+    Io {
+        /// Which.
+        path: String,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A snapshot too large for a frame.
+    #[error("the configuration cannot be framed")]
+    Frame(#[from] wire::InvalidFrame),
+    /// A snapshot that is no JSON, which only a fault of ours brings about.
+    #[error("the configuration cannot be written as JSON")]
+    Json(#[from] serde_json::Error),
+}
+
+impl Disk {
+    /// The configuration in `folder`.
+    #[must_use]
+    pub fn new(folder: &Path) -> Self {
+        let (current, previous) = (folder.join("configuration"), folder.join("configuration.previous"));
+        Self { current, previous, file: None, deltas: 0 }
+    }
+
+    /// The last good configuration: the current file's as far as it can be believed, else the one before.
+    ///
+    /// # Errors
+    /// When a file is there and cannot be read.
+    pub fn load(&self) -> Result<Option<Snapshot>, DiskError> {
+        for path in [&self.current, &self.previous] {
+            match fs::read(path) {
+                Ok(bytes) => {
+                    if let Some(snapshot) = read(&bytes) {
+                        return Ok(Some(snapshot));
+                    }
+                    tracing::error!(path = %path.display(), "the configuration on disk is damaged");
+                }
+                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(failed(path, source)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// A whole snapshot in place of what was there.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was there stays.
+    pub fn replace(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
+        let mut bytes = Vec::new();
+        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot.clone())))?)?;
+        let beside = self.current.with_extension("new");
+        self.file = None;
+        let file = write_beside(&beside, &bytes).map_err(|e| failed(&beside, e))?;
+        match fs::rename(&self.current, &self.previous) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&self.current, e)),
+            _ => {}
+        }
+        fs::rename(&beside, &self.current).map_err(|e| failed(&self.current, e))?;
+        if let Some(folder) = self.current.parent() {
+            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(folder, e))?;
+        }
+        self.file = Some(file);
+        self.deltas = 0;
+        Ok(())
+    }
+
+    /// One more revision; `told` is what it leads to, should the file be written anew.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn append(&mut self, delta: &Delta, told: &Snapshot) -> Result<(), DiskError> {
+        let Some(file) = self.file.as_mut().filter(|_| self.deltas < DELTAS_MAX) else {
+            // After a start the tail may be torn: begin a file of our own.
+            return self.replace(told);
+        };
+        let mut bytes = Vec::new();
+        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Delta(delta.clone()))?)?;
+        let written = file.write_all(&bytes).and_then(|()| file.sync_data());
+        if let Err(e) = written {
+            // Half a frame may be there: the next one must not follow it.
+            self.file = None;
+            return Err(failed(&self.current, e));
+        }
+        self.deltas += 1;
+        Ok(())
+    }
+}
+
+fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<File> {
+    let mut file = OpenOptions::new().create(true).write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    Ok(file)
+}
+
+fn failed(path: &Path, source: io::Error) -> DiskError {
+    DiskError::Io { path: path.display().to_string(), source }
+}
+
+/// The snapshot and the deltas after it, up to the first frame that cannot be believed.
+fn read(bytes: &[u8]) -> Option<Snapshot> {
+    let (payload, mut at) = wire::read(bytes).ok()??;
+    let Ok(Frame::Snapshot(mut snapshot)) = serde_json::from_slice(payload) else { return None };
+    while let Ok(Some((payload, used))) = wire::read(&bytes[at..]) {
+        let Ok(Frame::Delta(delta)) = serde_json::from_slice(payload) else { break };
+        if delta.revision != snapshot.revision + 1 {
+            break;
+        }
+        for change in &delta.changes {
+            snapshot.apply(change);
+        }
+        snapshot.revision = delta.revision;
+        at += used;
+    }
+    Some(*snapshot)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn delta(revision: u64) -> Delta {
+        Delta { revision, changes: Vec::new() }
+    }
+
+    fn at(revision: u64) -> Snapshot {
+        Snapshot { revision, ..Snapshot::default() }
+    }
+
+    #[test]
+    fn a_byte_flipped_anywhere_leaves_an_earlier_revision_to_serve() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(folder.path());
+        disk.replace(&at(1)).unwrap();
+        disk.replace(&at(5)).unwrap();
+        disk.append(&delta(6), &at(6)).unwrap();
+        disk.append(&delta(7), &at(7)).unwrap();
+        assert_eq!(disk.load().unwrap().unwrap().revision, 7);
+        let whole = fs::read(&disk.current).unwrap();
+        for place in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[place] ^= 0x10;
+            fs::write(&disk.current, &damaged).unwrap();
+            let found = disk.load().unwrap().unwrap().revision;
+            assert!([1, 5, 6].contains(&found), "byte {place} flipped: revision {found}");
+            fs::write(&disk.current, &whole[..place]).unwrap();
+            assert!(disk.load().unwrap().unwrap().revision < 7, "cut at {place}");
+        }
+    }
+
+    #[test]
+    fn after_a_start_the_file_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        Disk::new(folder.path()).replace(&at(3)).unwrap();
+        let mut disk = Disk::new(folder.path());
+        disk.append(&delta(4), &at(4)).unwrap();
+        assert_eq!(disk.load().unwrap().unwrap().revision, 4);
+    }
+}

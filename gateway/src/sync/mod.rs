@@ -1,0 +1,10 @@
+//! Configuration in: the stream from a control plane, the last good configuration on disk, and what of it is served. A
+//! revision is acknowledged once it is on disk. Next: `runtime` compiles it, `gateway` serves it.
+
+mod configuration;
+mod disk;
+mod stream;
+
+pub use configuration::{Applied, Configuration};
+pub use disk::{Disk, DiskError};
+pub use stream::{ControlPlane, follow};

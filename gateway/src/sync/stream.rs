@@ -1,0 +1,214 @@
+//! The connection to a control plane: asks for what came after the revision at hand, applies what comes, reports what is
+//! served. Broken, it comes back with a growing pause; the gateway serves on meanwhile.
+
+use std::time::Duration;
+
+use apiclay_config::clock::Clock;
+use apiclay_config::snapshot::Frame;
+use apiclay_config::usage::UsageBatch;
+use apiclay_config::wire;
+use futures_util::StreamExt as _;
+use rand::Rng as _;
+use reqwest::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use url::Url;
+
+use super::configuration::Configuration;
+use crate::metering::{BatchSink, PostError};
+
+/// The first pause before connecting again, and the longest.
+const RETRY_FIRST_MS: u64 = 100;
+const RETRY_MAX_MS: u64 = 5_000;
+/// Without a frame for so long (heartbeats come every second) the connection is taken for dead.
+const SILENCE_MAX_MS: u64 = 10_000;
+/// Limit on any other request.
+const REQUEST_TIMEOUT_MS: u64 = 10_000;
+
+/// Where the control plane is, and who we are to it.
+#[derive(Clone)]
+pub struct ControlPlane {
+    http: reqwest::Client,
+    url: Url,
+    gateway: String,
+    token: SecretString,
+    epoch: String,
+}
+
+/// Why the stream broke.
+#[derive(Debug, thiserror::Error)]
+enum StreamError {
+    #[error("the control plane cannot be reached")]
+    Http(#[from] reqwest::Error),
+    #[error("the control plane answered {0}; see that this gateway is enrolled and its token is right")]
+    Refused(StatusCode),
+    #[error("the stream is damaged")]
+    Frame(#[from] wire::InvalidFrame),
+    #[error("a frame is not understood")]
+    Json(#[from] serde_json::Error),
+    #[error("the control plane fell silent")]
+    Silence,
+    #[error("the stream ended")]
+    End,
+    #[error("the configuration could not be applied")]
+    Apply(#[from] super::configuration::ApplyError),
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    revision: u64,
+    refused: Option<String>,
+    plugins: Vec<apiclay_plugins::Announcement>,
+    version: &'static str,
+    epoch: &'a str,
+}
+
+impl ControlPlane {
+    /// A client for the control plane at `url`.
+    ///
+    /// # Errors
+    /// When TLS cannot be set up.
+    pub fn new(
+        url: Url,
+        gateway: String,
+        token: SecretString,
+        epoch: String,
+    ) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
+            .build()?;
+        Ok(Self { http, url, gateway, token, epoch })
+    }
+
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        let base = self.url.as_str().trim_end_matches('/');
+        self.http
+            .request(method, format!("{base}/internal/v1/{path}"))
+            .header("x-gateway-id", &self.gateway)
+            .bearer_auth(self.token.expose_secret())
+    }
+
+    async fn report(&self, revision: u64, refused: Option<String>) -> Result<(), StreamError> {
+        let plugins = apiclay_plugins::announcements();
+        let report =
+            Report { revision, refused, plugins, version: env!("CARGO_PKG_VERSION"), epoch: &self.epoch };
+        let answer = self
+            .request(reqwest::Method::POST, &format!("gateways/{}/report", self.gateway))
+            .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
+            .json(&report)
+            .send()
+            .await?;
+        if answer.status().is_success() { Ok(()) } else { Err(StreamError::Refused(answer.status())) }
+    }
+}
+
+#[async_trait::async_trait]
+impl BatchSink for ControlPlane {
+    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError> {
+        let sent = self
+            .request(reqwest::Method::POST, "usage/batches")
+            .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
+            .json(batch)
+            .send()
+            .await;
+        let answer = sent.map_err(|e| PostError::Retry(e.to_string()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let said = answer.text().await.unwrap_or_default();
+        Err(match status {
+            StatusCode::CONFLICT => PostError::Conflict(said),
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => PostError::Refused(said),
+            _ => PostError::Retry(format!("{status}: {said}")),
+        })
+    }
+}
+
+/// Follows the control plane until the task is dropped.
+pub async fn follow(control: ControlPlane, mut configuration: Configuration, clock: Clock) {
+    let mut pause_ms = RETRY_FIRST_MS;
+    let mut from_start = false;
+    loop {
+        let revision = if from_start { 0 } else { configuration.revision() };
+        let begun = tokio::time::Instant::now();
+        let broken = follow_once(&control, &mut configuration, &clock, revision).await;
+        from_start = matches!(broken, StreamError::Apply(super::configuration::ApplyError::Gap { .. }));
+        if begun.elapsed() > Duration::from_millis(RETRY_MAX_MS) {
+            pause_ms = RETRY_FIRST_MS;
+        }
+        tracing::warn!(error = %broken, cause = ?std::error::Error::source(&broken).map(ToString::to_string),
+            pause_ms, "the configuration stream broke");
+        let jitter_ms = rand::rng().random_range(0..=pause_ms / 2);
+        tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
+        pause_ms = (pause_ms * 2).min(RETRY_MAX_MS);
+    }
+}
+
+async fn follow_once(
+    control: &ControlPlane,
+    configuration: &mut Configuration,
+    clock: &Clock,
+    revision: u64,
+) -> StreamError {
+    match try_follow(control, configuration, clock, revision).await {
+        Err(broken) => broken,
+        Ok(()) => StreamError::End,
+    }
+}
+
+async fn try_follow(
+    control: &ControlPlane,
+    configuration: &mut Configuration,
+    clock: &Clock,
+    revision: u64,
+) -> Result<(), StreamError> {
+    // A plugin type must be announced before anybody may bind it: report first.
+    control.report(configuration.revision(), None).await?;
+    let answer =
+        control.request(reqwest::Method::GET, &format!("config/stream?revision={revision}")).send().await?;
+    if !answer.status().is_success() {
+        return Err(StreamError::Refused(answer.status()));
+    }
+    let mut body = answer.bytes_stream();
+    let mut buffer: Vec<u8> = Vec::new();
+    let silence = Duration::from_millis(SILENCE_MAX_MS);
+    loop {
+        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
+            return Err(StreamError::Silence);
+        };
+        let Some(chunk) = next else { return Ok(()) };
+        buffer.extend_from_slice(&chunk?);
+        let frames = take_frames(&mut buffer)?;
+        if frames.is_empty() {
+            continue;
+        }
+        configuration_heard(configuration, clock);
+        let told_more = frames.iter().any(|f| !matches!(f, Frame::Heartbeat { .. }));
+        let applied = configuration.apply(frames)?;
+        if told_more {
+            if let Some(refused) = &applied.refused {
+                tracing::error!(error = %refused, "the last good configuration serves on");
+            }
+            control.report(applied.revision, applied.refused.map(|r| r.to_string())).await?;
+        }
+    }
+}
+
+fn configuration_heard(configuration: &Configuration, clock: &Clock) {
+    configuration.gateway().metrics.config_heard_at.set(clock.now().0 / 1_000);
+}
+
+/// All whole frames in `buffer`; what is left there is the beginning of the next.
+fn take_frames(buffer: &mut Vec<u8>) -> Result<Vec<Frame>, StreamError> {
+    let mut frames = Vec::new();
+    let mut at = 0;
+    while let Some((payload, used)) = wire::read(&buffer[at..])? {
+        frames.push(serde_json::from_slice(payload)?);
+        at += used;
+    }
+    buffer.drain(..at);
+    Ok(frames)
+}

@@ -1,0 +1,154 @@
+//! Where a listing is proxied: targets by weight, their addresses found and vetted through the one door out. The phase
+//! `upstream` picks a target; the lane connects to the address found here and to no other.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use apiclay_config::egress::{Destination, Egress, EgressError};
+use apiclay_config::snapshot;
+use arc_swap::ArcSwapOption;
+
+/// How long found addresses are believed.
+const ADDRESSES_KEEP_MS: u64 = 30_000;
+
+/// A listing's upstream, ready to use.
+#[derive(Default)]
+pub struct Upstream {
+    /// Its addresses.
+    pub targets: Vec<Target>,
+    /// Limit on connecting.
+    pub connect_timeout: Duration,
+    /// Limit on each wait for its bytes.
+    pub read_timeout: Duration,
+    /// Further tries of a call that is safe to send again.
+    pub retries_max: u8,
+    /// Targets by turn: each stands here as often as its weight says, spread out.
+    turns: Vec<u16>,
+    next: AtomicUsize,
+}
+
+/// One address of an upstream.
+pub struct Target {
+    /// Scheme, host and port.
+    pub destination: Destination,
+    /// What goes before the call's path; empty or `/base`, without a slash at its end.
+    pub base_path: String,
+    /// The `Host` header for it.
+    pub authority: String,
+    egress: Egress,
+    addresses: ArcSwapOption<Found>,
+    turn: AtomicUsize,
+}
+
+struct Found {
+    at: Instant,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Upstream {
+    /// Reads what the snapshot says.
+    ///
+    /// # Errors
+    /// What is wrong with a target.
+    pub fn compile(upstream: &snapshot::Upstream, egress: &Egress) -> Result<Self, String> {
+        let mut targets = Vec::with_capacity(upstream.targets.len());
+        for target in &upstream.targets {
+            let destination = egress.parse(&target.url).map_err(|e| e.to_string())?;
+            let base_path = destination.path_and_query.trim_end_matches('/').to_owned();
+            let authority = destination.authority();
+            let (addresses, turn) = (ArcSwapOption::empty(), AtomicUsize::new(0));
+            targets.push(Target {
+                destination,
+                base_path,
+                authority,
+                egress: egress.clone(),
+                addresses,
+                turn,
+            });
+        }
+        let weights: Vec<u32> = upstream.targets.iter().map(|t| t.weight).collect();
+        Ok(Self {
+            targets,
+            connect_timeout: Duration::from_millis(upstream.connect_timeout_ms.into()),
+            read_timeout: Duration::from_millis(upstream.read_timeout_ms.into()),
+            retries_max: upstream.retries_max,
+            turns: turns(&weights),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    /// The next target by weight; another than `but`, where there is one.
+    #[must_use]
+    pub fn pick(&self, but: Option<usize>) -> usize {
+        let turn = self.next.fetch_add(1, Ordering::Relaxed);
+        let picked = self.turns.get(turn % self.turns.len().max(1)).map_or(0, |t| usize::from(*t));
+        match but {
+            Some(tried) if tried == picked && self.targets.len() > 1 => (picked + 1) % self.targets.len(),
+            _ => picked,
+        }
+    }
+}
+
+impl Target {
+    /// An address to connect to: vetted, and found anew when what was found is too old.
+    ///
+    /// # Errors
+    /// When the name cannot be found or its address may not be reached.
+    pub async fn address(&self) -> Result<SocketAddr, EgressError> {
+        let fresh = Duration::from_millis(ADDRESSES_KEEP_MS);
+        if let Some(found) = self.addresses.load().as_ref().filter(|f| f.at.elapsed() < fresh) {
+            return self.choose(&found.addresses);
+        }
+        let addresses = self.egress.resolve(&self.destination).await?;
+        let chosen = self.choose(&addresses);
+        self.addresses.store(Some(Arc::new(Found { at: Instant::now(), addresses })));
+        chosen
+    }
+
+    fn choose(&self, addresses: &[SocketAddr]) -> Result<SocketAddr, EgressError> {
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let address = addresses.get(turn % addresses.len().max(1)).copied();
+        let address = address.ok_or_else(|| EgressError::NotFound { host: self.destination.host.clone() })?;
+        self.egress.vet(address)?;
+        Ok(address)
+    }
+}
+
+/// A round in which each target has as many turns as its weight, spread evenly (smooth weighted round robin).
+fn turns(weights: &[u32]) -> Vec<u16> {
+    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
+    let weights: Vec<i64> = weights.iter().map(|w| i64::from(w / divisor)).collect();
+    let total: i64 = weights.iter().sum();
+    let mut credit = vec![0i64; weights.len()];
+    let mut turns = Vec::new();
+    for _ in 0..total {
+        for (credit, weight) in credit.iter_mut().zip(&weights) {
+            *credit += weight;
+        }
+        let richest = (0..credit.len()).max_by_key(|i| (credit[*i], std::cmp::Reverse(*i))).unwrap_or(0);
+        credit[richest] -= total;
+        turns.push(u16::try_from(richest).unwrap_or(0));
+    }
+    turns
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_follow_weights_and_are_spread() {
+        assert_eq!(turns(&[1]), [0]);
+        assert_eq!(turns(&[2, 2]), [0, 1]);
+        assert_eq!(turns(&[3, 1]), [0, 0, 1, 0]);
+        let many = turns(&[5, 1, 1]);
+        assert_eq!(many.len(), 7);
+        assert_eq!(many.iter().filter(|t| **t == 0).count(), 5);
+    }
+}

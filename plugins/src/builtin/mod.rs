@@ -1,0 +1,4 @@
+//! The plugins that come with the gateway, one file each.
+
+pub mod cors;
+pub mod request_headers;
