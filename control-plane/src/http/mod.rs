@@ -11,6 +11,7 @@ pub mod json;
 pub mod paging;
 pub mod params;
 pub mod problem;
+pub(crate) mod read_ahead;
 pub mod request_id;
 
 pub use address::PeerAddress;
