@@ -1,6 +1,4 @@
 //! Access tokens that are not quite ours: none is accepted, and nothing that a token names is fetched.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

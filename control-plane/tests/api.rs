@@ -1,7 +1,5 @@
 //! The API as a whole: its description equals the golden file, nothing that needs a caller answers without one, and
 //! every answer bears what every answer bears.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

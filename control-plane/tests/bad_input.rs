@@ -1,8 +1,6 @@
 //! Bodies that are wrong in every way that a description of them allows: always a 4xx problem, never a 5xx, and
 //! nothing is written. The bodies and their fields come from the API's own description, so that a new operation is
 //! tried without being named here.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,4 @@
 //! Codes that go by mail: counted, locked, good once, and telling nobody whether an address has an account.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,4 @@
 //! A POST that is sent again under its Idempotency-Key: one effect, one answer, nothing secret kept in the clear.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,6 +1,4 @@
 //! Signing in: sessions with their cookie and CSRF token, access and refresh tokens, personal tokens, the first admin.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
