@@ -275,8 +275,14 @@ async fn a_batch_shows_in_its_buyers_usage_within_two_seconds_and_in_nobody_else
     let usage = plane.done(&buyer, Method::GET, &minute, json!(null), 200).await;
     assert_eq!((&usage["total"]["calls"], &usage["items"][0]["calls"]), (&json!(10), &json!(10)));
     for query in ["by=year", "from=yesterday", "from=2030-01-01T00:00:00Z&to=2029-01-01T00:00:00Z", "x=1"] {
-        assert_eq!(plane.call(&buyer, Method::GET, &format!("{path}?{query}"), json!(null)).await.status(), 400);
+        assert_eq!(
+            plane.call(&buyer, Method::GET, &format!("{path}?{query}"), json!(null)).await.status(),
+            400
+        );
     }
     assert_eq!(plane.call(&vendor, Method::GET, &path, json!(null)).await.status(), 404);
-    assert_eq!(gateway.to(Method::POST, "/usage/batches").json(&json!({})).send().await.unwrap().status(), 400);
+    assert_eq!(
+        gateway.to(Method::POST, "/usage/batches").json(&json!({})).send().await.unwrap().status(),
+        400
+    );
 }
