@@ -235,12 +235,12 @@ async fn every_body_of_two_megabytes_of_no_utf8_or_of_another_type_is_refused() 
         let mut padded = good.clone();
         padded.resize(2_000_001, b' ');
         for (answer, wanted) in [
-            (of("application/json", padded).await, &[413, 404][..]),
-            (of("application/json", b"{\"name\":\"\xff\xfe\"}".to_vec()).await, &[400, 404]),
-            (of("application/json", Vec::new()).await, &[400, 404]),
-            (of("application/json", vec![b'['; 100_000]).await, &[400, 404]),
-            (of("text/plain", good.clone()).await, &[415, 404]),
-            (of("application/x-www-form-urlencoded", b"a[$gt]=".to_vec()).await, &[415, 404]),
+            (of("application/json", padded).await, &[413, 404, 403][..]),
+            (of("application/json", b"{\"name\":\"\xff\xfe\"}".to_vec()).await, &[400, 404, 403]),
+            (of("application/json", Vec::new()).await, &[400, 404, 403]),
+            (of("application/json", vec![b'['; 100_000]).await, &[400, 404, 403]),
+            (of("text/plain", good.clone()).await, &[415, 404, 403]),
+            (of("application/x-www-form-urlencoded", b"a[$gt]=".to_vec()).await, &[415, 404, 403]),
         ] {
             assert_no_fault_of_ours(&answer, &taker);
             assert!(wanted.contains(&answer.status().as_u16()), "{taker:?}: {}", answer.status());

@@ -12,6 +12,7 @@ pub mod paging;
 pub mod params;
 pub mod problem;
 pub mod request_id;
+mod unread;
 
 pub use address::PeerAddress;
 pub use caller::{Admin, Caller, Via};
