@@ -13,6 +13,7 @@ pub mod params;
 pub mod problem;
 pub(crate) mod read_ahead;
 pub mod request_id;
+mod unread;
 
 pub use address::PeerAddress;
 pub use caller::{Admin, Caller, Via};
