@@ -1,0 +1,109 @@
+//! What the operator sees, as stored: enrolled gateways with what they last said, who holds the embedded counters, and
+//! what was decided with which reason.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::AccountId;
+use apiclay_config::key::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Document, Index};
+
+/// A gateway that may connect.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Gateway {
+    /// What it is called: lower-case letters, digits and hyphens.
+    pub id: String,
+    /// Of its token.
+    pub token_digest: Digest,
+    /// When it got that token.
+    pub enrolled_at: Timestamp,
+    /// When it was last heard of.
+    #[serde(default)]
+    pub last_seen_at: Option<Timestamp>,
+    /// What it said last.
+    #[serde(default)]
+    pub report: Option<GatewayReport>,
+}
+
+/// What a gateway says of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct GatewayReport {
+    /// The revision it runs.
+    pub revision: u64,
+    /// The plugin types it has.
+    pub plugins: Vec<PluginType>,
+    /// Its release.
+    pub version: String,
+    /// Of its present life.
+    pub epoch: String,
+    /// When it said so.
+    pub at: Timestamp,
+}
+
+/// A plugin type, as announced.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct PluginType {
+    /// Its name.
+    pub name: String,
+    /// JSON Schema of its configuration, as text: a schema's `$ref` is no field of ours.
+    pub schema: String,
+}
+
+impl Document for Gateway {
+    const COLLECTION: &'static str = "gateways";
+    const INDEXES: &'static [Index] = &[];
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+}
+
+/// Who has the embedded counters: one gateway, since another would count anew.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EmbeddedCounters {
+    /// Which.
+    pub gateway: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl EmbeddedCounters {
+    /// There is one such document.
+    pub const ID: &'static str = "embedded";
+}
+
+impl Document for EmbeddedCounters {
+    const COLLECTION: &'static str = "counters_held";
+    const INDEXES: &'static [Index] = &[];
+
+    fn id(&self) -> String {
+        Self::ID.to_owned()
+    }
+}
+
+/// Something an admin decided.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Decision {
+    /// Sortable by time.
+    pub id: String,
+    /// Who.
+    pub by: AccountId,
+    /// What: `listing.approve`.
+    pub action: String,
+    /// About what, by its id.
+    pub subject: String,
+    /// Why.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl Document for Decision {
+    const COLLECTION: &'static str = "decisions";
+    const INDEXES: &'static [Index] =
+        &[Index { name: "subject", fields: &["subject", "id"], unique: false, multi: false }];
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+}

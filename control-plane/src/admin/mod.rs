@@ -1,0 +1,16 @@
+//! What the operator does: review listings, stop and restore them, look after gateways. Each decision is kept with its
+//! reason.
+
+pub mod documents;
+pub mod gateways;
+pub mod routes;
+mod routes_gateways;
+
+use crate::store::{Store, StoreError};
+
+/// Makes its collections.
+pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<documents::Gateway>().await?;
+    store.register::<documents::EmbeddedCounters>().await?;
+    store.register::<documents::Decision>().await
+}

@@ -1,0 +1,128 @@
+//! `/admin/gateways` and `/admin/plugins`: what runs, how far it is, what it can do.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::clock::Timestamp;
+use axum::extract::State;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::documents::Gateway;
+use super::gateways;
+use crate::app::App;
+use crate::http::problem::ProblemBody;
+use crate::http::{Admin, Json, Listed, Problem};
+use crate::store::Query;
+use crate::usage::documents::FoldCursor;
+
+/// Lives of gateways that are shown.
+const LIVES_MAX: usize = 1_000;
+
+/// Below `/admin`.
+pub(super) fn gateways() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(plugins))
+}
+
+/// A gateway, and how far it is.
+#[derive(Debug, Serialize, ToSchema)]
+struct GatewayView {
+    id: String,
+    /// Whether it was heard of lately.
+    live: bool,
+    /// The revision it runs.
+    revision: Option<u64>,
+    /// How many revisions it lacks.
+    lag: Option<u64>,
+    version: Option<String>,
+    epoch: Option<String>,
+    plugins: Vec<String>,
+    #[schema(value_type = String, format = DateTime)]
+    enrolled_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_seen_at: Option<Timestamp>,
+    /// How far the usage of its lives is folded.
+    folding: Vec<FoldingView>,
+}
+
+/// How far one life's usage is folded.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct FoldingView {
+    epoch: String,
+    folded_seq: u64,
+    /// The batch that is missing, while later ones are there.
+    missing_seq: Option<u64>,
+    #[schema(value_type = String, format = DateTime)]
+    folded_at: Timestamp,
+}
+
+/// Every enrolled gateway.
+#[utoipa::path(get, path = "/gateways", tag = "admin", responses(
+    (status = 200, body = Listed<GatewayView>), (status = 403, body = ProblemBody)))]
+async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayView>>, Problem> {
+    let latest = app.push.poll().await?;
+    let now = app.clock.now();
+    let open = app.store.query::<FoldCursor>(&Query::by("open").equals(true).limit(LIVES_MAX)).await?;
+    let mut folding: BTreeMap<String, Vec<FoldingView>> = BTreeMap::new();
+    for cursor in open.items.into_iter().map(|cursor| cursor.value) {
+        folding.entry(cursor.from.gateway).or_default().push(FoldingView {
+            epoch: cursor.from.epoch,
+            folded_seq: cursor.folded_seq,
+            missing_seq: cursor.blocked_by_gap_before.map(|_| cursor.folded_seq.saturating_add(1)),
+            folded_at: cursor.folded_at,
+        });
+    }
+    let present = |gateway: Gateway| {
+        let live = gateways::is_live(&gateway, now);
+        let report = gateway.report.as_ref();
+        GatewayView {
+            live,
+            revision: report.map(|report| report.revision),
+            lag: report.map(|report| latest.saturating_sub(report.revision)),
+            version: report.map(|report| report.version.clone()),
+            epoch: report.map(|report| report.epoch.clone()),
+            plugins: report
+                .map(|report| report.plugins.iter().map(|plugin| plugin.name.clone()).collect())
+                .unwrap_or_default(),
+            enrolled_at: gateway.enrolled_at,
+            last_seen_at: gateway.last_seen_at,
+            folding: folding.get(&gateway.id).cloned().unwrap_or_default(),
+            id: gateway.id,
+        }
+    };
+    Ok(Json(Listed::whole(gateways::all(&app.store).await?.into_iter().map(present).collect())))
+}
+
+/// A plugin type.
+#[derive(Debug, Serialize, ToSchema)]
+struct PluginView {
+    name: String,
+    /// JSON Schema of its configuration.
+    schema: Value,
+    /// Gateways that have announced it.
+    gateways: Vec<String>,
+    /// Whether all of them have: only then it can be attached.
+    attachable: bool,
+}
+
+/// The plugin types that gateways have announced.
+#[utoipa::path(get, path = "/plugins", tag = "admin", responses(
+    (status = 200, body = Listed<PluginView>), (status = 403, body = ProblemBody)))]
+async fn plugins(State(app): State<App>, _: Admin) -> Result<Json<Listed<PluginView>>, Problem> {
+    let gateways = gateways::all(&app.store).await?;
+    let mut types: BTreeMap<String, PluginView> = BTreeMap::new();
+    for gateway in &gateways {
+        for plugin in gateway.report.iter().flat_map(|report| &report.plugins) {
+            let view = types.entry(plugin.name.clone()).or_insert_with(|| PluginView {
+                name: plugin.name.clone(),
+                schema: serde_json::from_str(&plugin.schema).unwrap_or(Value::Null),
+                gateways: Vec::new(),
+                attachable: gateways::first_unannounced(&gateways, [plugin.name.as_str()]).is_none(),
+            });
+            view.gateways.push(gateway.id.clone());
+        }
+    }
+    Ok(Json(Listed::whole(types.into_values().collect())))
+}

@@ -1,0 +1,23 @@
+//! Listings: APIs that are sold, with their upstream, routes, secrets and plugins. What changes here and is published goes
+//! through `push` to the gateways; what buyers see of it is in `discover`.
+
+pub mod access;
+pub mod definition;
+pub mod documents;
+mod bindings;
+pub(crate) mod edit;
+mod input;
+pub mod paths;
+pub mod routes;
+mod routes_parts;
+mod routes_state;
+pub mod rules;
+pub(crate) mod view;
+
+use crate::store::{Store, StoreError};
+
+/// Makes its collections.
+pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<documents::Listing>().await?;
+    store.register::<definition::Definition>().await
+}

@@ -1,0 +1,274 @@
+//! What a listing may be and become. Pure: the routes ask here before they write, and the gateway's own rules
+//! (`snapshot::validate`) are asked too, so that nothing is accepted here that a gateway would refuse there.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::snapshot::{self, Snapshot};
+use serde::{Deserialize, Serialize};
+
+use super::documents::Listing;
+use crate::http::Code;
+use crate::refusal::{Invalid, NAME_MAX_CHARS, Refusal, check_line, check_slug};
+
+/// Listings one vendor may make.
+pub const LISTINGS_PER_VENDOR_MAX: u32 = 500;
+/// Routes one listing may have.
+pub const ROUTES_MAX: usize = 2_000;
+/// Targets one upstream may have.
+pub const TARGETS_MAX: usize = 32;
+/// Secrets one listing may have.
+pub const SECRETS_MAX: usize = 16;
+/// Bytes of one secret.
+pub const SECRET_MAX_BYTES: usize = 8 * 1024;
+/// Characters of a summary.
+pub const SUMMARY_MAX_CHARS: usize = 300;
+/// Tags one listing may have.
+pub const TAGS_MAX: usize = 10;
+/// Characters of a tag or a category.
+pub const TAG_MAX_CHARS: usize = 40;
+/// Plugins attached to one place.
+pub const BINDINGS_MAX: usize = 32;
+/// Bytes of one plugin's configuration.
+pub const BINDING_CONFIG_MAX_BYTES: usize = 32 * 1024;
+/// Characters of a reason.
+pub const REASON_MAX_CHARS: usize = 1_000;
+/// Longest wait that an upstream may be given.
+pub const TIMEOUT_MAX_MS: u32 = 600_000;
+/// Most further tries.
+pub const RETRIES_MAX: u8 = 5;
+
+/// Where a listing is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The vendor works on it.
+    Draft,
+    /// It waits for the operator.
+    Submitted,
+    /// It may be published.
+    Approved,
+    /// It is sold and called.
+    Published,
+    /// It is called by those who have it, and sold no more.
+    Deprecated,
+    /// It is neither sold nor called.
+    Retired,
+}
+
+/// What moves a listing from state to state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// The vendor hands it in.
+    Submit,
+    /// The operator agrees.
+    Approve,
+    /// The operator does not.
+    Reject,
+    /// The vendor begins to sell.
+    Publish,
+    /// The vendor stops selling.
+    Deprecate,
+    /// The vendor ends it.
+    Retire,
+}
+
+impl State {
+    /// The state after `step`; none where that step leads nowhere from here.
+    #[must_use]
+    pub const fn after(self, step: Step) -> Option<Self> {
+        match (self, step) {
+            (Self::Draft, Step::Submit) => Some(Self::Submitted),
+            (Self::Submitted, Step::Approve) => Some(Self::Approved),
+            (Self::Submitted, Step::Reject) => Some(Self::Draft),
+            (Self::Approved | Self::Deprecated, Step::Publish) => Some(Self::Published),
+            (Self::Published, Step::Deprecate) => Some(Self::Deprecated),
+            (Self::Published | Self::Deprecated, Step::Retire) => Some(Self::Retired),
+            _ => None,
+        }
+    }
+}
+
+/// Moves a listing.
+///
+/// # Errors
+/// Where the step leads nowhere from its state, or it is not complete enough to be handed in.
+pub fn step(listing: &mut Listing, step: Step) -> Result<(), Refusal> {
+    let Some(next) = listing.state.after(step) else {
+        return Err(Refusal::because(
+            Code::StateConflict,
+            format!("a listing that is {} cannot take this step", state_word(listing.state)),
+        ));
+    };
+    if matches!(step, Step::Submit | Step::Publish) {
+        complete(listing)?;
+    }
+    listing.state = next;
+    Ok(())
+}
+
+/// The state as written.
+#[must_use]
+pub const fn state_word(state: State) -> &'static str {
+    match state {
+        State::Draft => "draft",
+        State::Submitted => "submitted",
+        State::Approved => "approved",
+        State::Published => "published",
+        State::Deprecated => "deprecated",
+        State::Retired => "retired",
+    }
+}
+
+/// Whether there is enough of it to be called.
+fn complete(listing: &Listing) -> Result<(), Refusal> {
+    let missing = if listing.upstream.is_none() {
+        "an upstream"
+    } else if listing.routes.is_empty() {
+        "a route"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::because(Code::ListingIncomplete, format!("the listing lacks {missing}")))
+}
+
+/// The gateway's own rules, over this listing alone.
+///
+/// # Errors
+/// Every rule that it would break there.
+pub fn check_served(listing: &Listing) -> Result<(), Refusal> {
+    let Some(served) = listing.served() else { return Ok(()) };
+    let snapshot = Snapshot { listings: BTreeMap::from([(served.id, served)]), ..Snapshot::default() };
+    let faults = snapshot::validate(&snapshot);
+    Refusal::unless_empty(faults.into_iter().map(|fault| Invalid::new("", "not_servable", fault.rule)).collect())
+}
+
+/// Checks the words of a listing.
+///
+/// # Errors
+/// Every field that breaks a rule.
+pub fn check_words(
+    slug: Option<&str>,
+    name: Option<&str>,
+    summary: Option<&str>,
+    category: Option<&str>,
+    tags: Option<&[String]>,
+) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    if let Some(slug) = slug {
+        check_slug(&mut faults, "/slug", slug);
+    }
+    if let Some(name) = name {
+        check_line(&mut faults, "/name", name, NAME_MAX_CHARS);
+    }
+    if let Some(summary) = summary {
+        check_line(&mut faults, "/summary", summary, SUMMARY_MAX_CHARS);
+    }
+    if let Some(category) = category {
+        check_line(&mut faults, "/category", category, TAG_MAX_CHARS);
+    }
+    for (place, tag) in tags.unwrap_or_default().iter().enumerate() {
+        if place == TAGS_MAX {
+            faults.push(Invalid::new("/tags", "too_many", format!("at most {TAGS_MAX} tags")));
+            break;
+        }
+        check_line(&mut faults, &format!("/tags/{place}"), tag, TAG_MAX_CHARS);
+    }
+    Refusal::unless_empty(faults)
+}
+
+/// Methods a route may have: those that a gateway proxies.
+const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+
+/// Checks one route by itself.
+///
+/// # Errors
+/// Every field that breaks a rule.
+pub fn check_route(method: &str, path: &str) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    if !METHODS.contains(&method) {
+        faults.push(Invalid::new("/method", "method_invalid", format!("one of {}", METHODS.join(", "))));
+    }
+    if let Err(wrong) = snapshot::parse_path(path) {
+        faults.push(Invalid::new("/path", "path_invalid", wrong.to_string()));
+    }
+    Refusal::unless_empty(faults)
+}
+
+/// Checks the header that a secret is put in; the name is in lower case from here on.
+///
+/// # Errors
+/// Where the header or the value cannot be sent.
+pub fn check_secret(header: &str, value: &str) -> Result<String, Refusal> {
+    let mut faults = Vec::new();
+    let header = header.to_ascii_lowercase();
+    let is_name = http::HeaderName::from_bytes(header.as_bytes()).is_ok();
+    if !is_name || snapshot::header_is_reserved(&header) {
+        faults.push(Invalid::new("/header", "header_invalid", "this header cannot be injected"));
+    }
+    let sendable = http::HeaderValue::from_str(value).is_ok() && value.trim() == value;
+    if value.is_empty() || value.len() > SECRET_MAX_BYTES || !sendable {
+        faults.push(Invalid::new(
+            "/value",
+            "value_invalid",
+            format!("1 to {SECRET_MAX_BYTES} visible ASCII characters, no blanks at the ends"),
+        ));
+    }
+    Refusal::unless_empty(faults).map(|()| header)
+}
+
+/// Checks a reason that the operator gives.
+///
+/// # Errors
+/// Where there is none, or it is too long.
+pub fn check_reason(reason: &str) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    check_line(&mut faults, "/reason", reason, REASON_MAX_CHARS);
+    Refusal::unless_empty(faults)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listing_goes_its_way_and_no_other() {
+        use State::{Approved, Deprecated, Draft, Published, Retired, Submitted};
+        let steps =
+            [Step::Submit, Step::Approve, Step::Reject, Step::Publish, Step::Deprecate, Step::Retire];
+        let ways: Vec<(State, State)> = [Draft, Submitted, Approved, Published, Deprecated, Retired]
+            .into_iter()
+            .flat_map(|from| steps.into_iter().filter_map(move |step| Some((from, from.after(step)?))))
+            .collect();
+        assert_eq!(
+            ways,
+            [
+                (Draft, Submitted),
+                (Submitted, Approved),
+                (Submitted, Draft),
+                (Approved, Published),
+                (Published, Deprecated),
+                (Published, Retired),
+                (Deprecated, Published),
+                (Deprecated, Retired),
+            ]
+        );
+    }
+
+    #[test]
+    fn secrets_go_into_headers_that_are_ours_to_set() {
+        assert_eq!(check_secret("X-Vendor-Token", "abc").ok().as_deref(), Some("x-vendor-token"));
+        for (header, value) in
+            [("Host", "a"), ("cookie", "a"), ("x y", "a"), ("", "a"), ("x-a", ""), ("x-a", "a\r\nb: c"), ("x-a", " a")]
+        {
+            assert!(check_secret(header, value).is_err(), "{header} {value:?}");
+        }
+    }
+
+    #[test]
+    fn routes_are_plain_methods_and_paths() {
+        assert!(check_route("GET", "/now/{city}").is_ok());
+        for (method, path) in [("get", "/a"), ("CONNECT", "/a"), ("TRACE", "/a"), ("GET", "a"), ("GET", "/a?b")] {
+            assert!(check_route(method, path).is_err(), "{method} {path}");
+        }
+    }
+}

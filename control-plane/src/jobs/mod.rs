@@ -1,0 +1,63 @@
+//! What runs beside the requests, on every control plane, without a leader: each job is safe to run twice at once. A job
+//! that fails says so and tries again at its next turn.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+
+use crate::admin::gateways;
+use crate::app::App;
+use crate::push::{self, POLL_INTERVAL_MS};
+use crate::refusal::Refusal;
+
+/// How often marks that a dead writer left are looked for.
+const SWEEP_INTERVAL_MS: u64 = 250;
+/// How often old revisions are dropped.
+const PRUNE_INTERVAL_MS: u64 = 60_000;
+/// How often live gateways are counted.
+const GATEWAYS_INTERVAL_MS: u64 = 2_000;
+
+/// Starts them; they stop when the set is dropped.
+#[must_use]
+pub fn start(app: &App) -> JoinSet<()> {
+    let mut jobs = JoinSet::new();
+    let fold = app.clone();
+    jobs.spawn(async move { fold.fold.run().await });
+    every(&mut jobs, app, "poll the change log", POLL_INTERVAL_MS, |app: App| async move {
+        app.push.poll().await?;
+        Ok(())
+    });
+    every(&mut jobs, app, "sweep marks", SWEEP_INTERVAL_MS, |app: App| async move {
+        push::sweep(&app.push).await?;
+        Ok(())
+    });
+    every(&mut jobs, app, "prune the change log", PRUNE_INTERVAL_MS, |app: App| async move { Ok(app.push.prune().await?) });
+    every(&mut jobs, app, "count live gateways", GATEWAYS_INTERVAL_MS, |app: App| async move {
+        let now = app.clock.now();
+        let live = gateways::all(&app.store).await?.iter().filter(|one| gateways::is_live(one, now)).count();
+        app.live_gateways.store(u32::try_from(live).unwrap_or(u32::MAX), Ordering::Relaxed);
+        Ok(())
+    });
+    jobs
+}
+
+fn every<F, Fut>(jobs: &mut JoinSet<()>, app: &App, name: &'static str, interval_ms: u64, job: F)
+where
+    F: Fn(App) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<(), Refusal>> + Send + 'static,
+{
+    let app = app.clone();
+    jobs.spawn(async move {
+        let mut turns = tokio::time::interval(Duration::from_millis(interval_ms));
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            turns.tick().await;
+            if let Err(error) = job(app.clone()).await {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(job = name, cause, "a job failed and will be tried again: {error}");
+            }
+        }
+    });
+}

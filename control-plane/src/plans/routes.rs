@@ -1,0 +1,282 @@
+//! `/listings/{listing}/plans` and `/plans/{plan}`. Every change of terms is a new revision: what was sold stays.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{ListingId, PlanId};
+use apiclay_config::money::Money;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access;
+use super::documents::{Plan, PlanRevision, Terms};
+use super::rules::{
+    self, LimitInput, MoneyShape, PLANS_PER_LISTING_MAX, REVISIONS_MAX, Trial, Unit, UsagePrice,
+};
+use crate::app::App;
+use crate::catalog;
+use crate::http::problem::ProblemBody;
+use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tagged};
+use crate::refusal::{NAME_MAX_CHARS, Refusal, check_line, check_slug};
+use crate::store::{FIRST_VERSION, StoreError, Versioned};
+use crate::vendors::rules::Act;
+
+/// Below `/listings`.
+pub fn of_listings() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(create, list))
+}
+
+/// Below `/plans`.
+pub fn plans() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(show, change)).routes(routes!(retire))
+}
+
+/// A new plan.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PlanInput {
+    slug: String,
+    name: String,
+    /// A month.
+    #[schema(value_type = MoneyShape)]
+    price: Money,
+    #[serde(default)]
+    limits: Vec<LimitInput>,
+    /// Calls before anything is paid.
+    trial: Option<Trial>,
+    /// A call.
+    usage_price: Option<UsagePrice>,
+    /// How many calls at once.
+    concurrency_max: Option<u32>,
+}
+
+/// A change of a plan: what is not named stays. `trial`, `usage_price` and `concurrency_max` can be set to null.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PlanChange {
+    name: Option<String>,
+    #[schema(value_type = Option<MoneyShape>)]
+    price: Option<Money>,
+    limits: Option<Vec<LimitInput>>,
+    #[serde(default, deserialize_with = "given")]
+    trial: Option<Option<Trial>>,
+    #[serde(default, deserialize_with = "given")]
+    usage_price: Option<Option<UsagePrice>>,
+    #[serde(default, deserialize_with = "given")]
+    concurrency_max: Option<Option<u32>>,
+}
+
+/// Tells null from nothing.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(field).map(Some)
+}
+
+/// A plan and its terms.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct PlanView {
+    #[schema(value_type = String)]
+    id: PlanId,
+    #[schema(value_type = String)]
+    listing_id: ListingId,
+    slug: String,
+    name: String,
+    revision: u32,
+    #[schema(value_type = MoneyShape)]
+    price: Money,
+    limits: Vec<LimitInput>,
+    trial: Option<Trial>,
+    usage_price: Option<UsagePrice>,
+    concurrency_max: Option<u32>,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    retired_at: Option<Timestamp>,
+}
+
+/// A plan as it is shown, whoever sees it.
+pub(crate) fn present(plan: &Plan, terms: &Terms) -> PlanView {
+    let limit = |limit: &apiclay_config::snapshot::Limit| LimitInput {
+        unit: Unit::Call,
+        window: limit.window.into(),
+        max: limit.max,
+        hard: limit.hard,
+    };
+    PlanView {
+        id: plan.id,
+        listing_id: plan.listing,
+        slug: plan.slug.clone(),
+        name: plan.name.clone(),
+        revision: plan.revision,
+        price: terms.price,
+        limits: terms.limits.iter().map(limit).collect(),
+        trial: terms.trial,
+        usage_price: terms.usage_price,
+        concurrency_max: terms.concurrency_max,
+        retired_at: plan.retired_at,
+    }
+}
+
+fn check_words(slug: Option<&str>, name: Option<&str>) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    if let Some(slug) = slug {
+        check_slug(&mut faults, "/slug", slug);
+    }
+    if let Some(name) = name {
+        check_line(&mut faults, "/name", name, NAME_MAX_CHARS);
+    }
+    Refusal::unless_empty(faults)
+}
+
+/// Makes a plan.
+#[utoipa::path(post, path = "/{listing}/plans", tag = "plans", params(("listing" = String, Path)),
+    request_body = PlanInput, responses(
+    (status = 201, body = PlanView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Path(listing): Path<ListingId>,
+    new_id: NewId,
+    Json(input): Json<PlanInput>,
+) -> Result<(StatusCode, Tagged<Json<PlanView>>), Problem> {
+    let listing = catalog::access::own(&app.store, listing, caller.account, Act::Build).await?;
+    check_words(Some(&input.slug), Some(&input.name))?;
+    let terms = Terms {
+        price: input.price,
+        usage_price: input.usage_price,
+        limits: input.limits.iter().map(Into::into).collect(),
+        trial: input.trial,
+        concurrency_max: input.concurrency_max,
+    };
+    rules::check_terms(&terms)?;
+    let known = access::heads(&app.store, listing.value.id).await?;
+    if known.len() >= PLANS_PER_LISTING_MAX {
+        return Err(Problem::new(Code::LimitReached, format!("at most {PLANS_PER_LISTING_MAX} plans a listing")));
+    }
+    if known.iter().any(|plan| plan.value.slug == input.slug) {
+        return Err(slug_taken());
+    }
+    let now = app.clock.now();
+    let plan = Plan {
+        id: new_id.id(),
+        listing: listing.value.id,
+        vendor: listing.value.vendor,
+        slug: input.slug,
+        name: input.name,
+        revision: 1,
+        retired_at: None,
+        created_at: now,
+        updated_at: now,
+    };
+    // The terms first: no gateway, and no buyer, ever knows a plan without them.
+    let revision = write_revision(&app, &plan, 1, terms).await?;
+    let plan = Plan { revision: revision.revision, ..plan };
+    match app.store.insert(&plan).await {
+        Err(StoreError::Duplicate { index: "listing_slug", .. }) => return Err(slug_taken()),
+        written => written?,
+    }
+    Ok((StatusCode::CREATED, Tagged(FIRST_VERSION, Json(present(&plan, &revision.terms)))))
+}
+
+fn slug_taken() -> Problem {
+    Problem::new(Code::SlugTaken, "another plan of this listing has this slug; choose another")
+}
+
+/// Writes and publishes terms under the first free number from `from` on: a number may be taken by a writer that died.
+async fn write_revision(app: &App, plan: &Plan, from: u32, terms: Terms) -> Result<PlanRevision, Problem> {
+    let mut revision = PlanRevision {
+        plan: plan.id,
+        revision: from,
+        listing: plan.listing,
+        terms,
+        created_at: app.clock.now(),
+        unpublished: None,
+    };
+    while revision.revision <= REVISIONS_MAX {
+        match app.push.insert(revision.clone()).await {
+            Ok(written) => return Ok(written.value),
+            Err(StoreError::Duplicate { .. }) => revision.revision += 1,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Problem::new(Code::LimitReached, format!("at most {REVISIONS_MAX} revisions a plan; make another plan")))
+}
+
+/// A listing's plans, to a member of its vendor.
+#[utoipa::path(get, path = "/{listing}/plans", tag = "plans", params(("listing" = String, Path)), responses(
+    (status = 200, body = Listed<PlanView>), (status = 404, body = ProblemBody)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Path(listing): Path<ListingId>,
+) -> Result<Json<Listed<PlanView>>, Problem> {
+    catalog::access::own(&app.store, listing, caller.account, Act::Look).await?;
+    let plans = access::of_listing(&app.store, listing).await?;
+    Ok(Json(Listed::whole(plans.iter().map(|(plan, terms)| present(&plan.value, &terms.terms)).collect())))
+}
+
+/// A plan, to a member of its vendor.
+#[utoipa::path(get, path = "/{plan}", tag = "plans", params(("plan" = String, Path)), responses(
+    (status = 200, body = PlanView), (status = 404, body = ProblemBody)))]
+async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<PlanId>,
+) -> Result<Tagged<Json<PlanView>>, Problem> {
+    let plan = access::own(&app.store, id, caller.account, Act::Look).await?;
+    let terms = access::revision(&app.store, id, plan.value.revision).await?.value.terms;
+    Ok(Tagged(plan.version, Json(present(&plan.value, &terms))))
+}
+
+/// Changes a plan for those who buy from now on.
+#[utoipa::path(patch, path = "/{plan}", tag = "plans", params(("plan" = String, Path)), request_body = PlanChange,
+    responses((status = 200, body = PlanView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 412, body = ProblemBody)))]
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<PlanId>,
+    if_match: IfMatch,
+    Json(input): Json<PlanChange>,
+) -> Result<Tagged<Json<PlanView>>, Problem> {
+    let Versioned { value: mut plan, version } = access::own(&app.store, id, caller.account, Act::Build).await?;
+    if_match.check(version)?;
+    check_words(None, input.name.as_deref())?;
+    let before = access::revision(&app.store, id, plan.revision).await?.value.terms;
+    let terms = Terms {
+        price: input.price.unwrap_or(before.price),
+        usage_price: input.usage_price.unwrap_or(before.usage_price),
+        limits: input.limits.map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
+        trial: input.trial.unwrap_or(before.trial),
+        concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
+    };
+    rules::check_terms(&terms)?;
+    if let Some(name) = input.name {
+        plan.name = name;
+    }
+    if terms != before {
+        plan.revision = write_revision(&app, &plan, plan.revision + 1, terms.clone()).await?.revision;
+    }
+    plan.updated_at = app.clock.now();
+    let version = app.store.replace(&plan, version).await?;
+    Ok(Tagged(version, Json(present(&plan, &terms))))
+}
+
+/// Sells a plan no more; those who have it keep it.
+#[utoipa::path(post, path = "/{plan}/retire", tag = "plans", params(("plan" = String, Path)), responses(
+    (status = 200, body = PlanView), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody)))]
+async fn retire(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<PlanId>,
+    if_match: IfMatch,
+) -> Result<Tagged<Json<PlanView>>, Problem> {
+    let Versioned { value: mut plan, mut version } = access::own(&app.store, id, caller.account, Act::Build).await?;
+    if_match.check(version)?;
+    if plan.retired_at.is_none() {
+        plan.retired_at = Some(app.clock.now());
+        version = app.store.replace(&plan, version).await?;
+    }
+    let terms = access::revision(&app.store, id, plan.revision).await?.value.terms;
+    Ok(Tagged(version, Json(present(&plan, &terms))))
+}

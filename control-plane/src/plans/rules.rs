@@ -1,0 +1,229 @@
+//! What a plan may promise and cost. Pure; the routes call it before a revision is written.
+
+use apiclay_config::money::{MICRO_PER_UNIT, Money};
+use apiclay_config::snapshot::{Limit, Window};
+use serde::{Deserialize, Serialize};
+
+use super::documents::Terms;
+use crate::http::Code;
+use crate::refusal::{Invalid, Refusal};
+
+/// Plans one listing may have.
+pub const PLANS_PER_LISTING_MAX: usize = 50;
+/// Revisions one plan may have: each is kept, since somebody may hold it.
+pub const REVISIONS_MAX: u32 = 500;
+/// Largest amount of a price, in units of its currency.
+pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
+/// Largest number of calls in a limit or a trial.
+pub const CALLS_MAX: u64 = u32::MAX as u64;
+
+/// A limit as it is given.
+#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitInput {
+    /// What is counted.
+    pub unit: Unit,
+    /// In which window.
+    pub window: WindowInput,
+    /// How many.
+    pub max: u64,
+    /// Refuse at the limit (the default), or count and let pass.
+    #[serde(default = "hard_by_default")]
+    pub hard: bool,
+}
+
+const fn hard_by_default() -> bool {
+    true
+}
+
+/// What is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Unit {
+    /// Calls that the gateway answered from the upstream.
+    Call,
+}
+
+/// The windows that limits have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WindowInput {
+    /// A rate.
+    Second,
+    /// A rate.
+    Minute,
+    /// A UTC hour.
+    Hour,
+    /// A UTC day.
+    Day,
+    /// A UTC month.
+    Month,
+}
+
+impl From<WindowInput> for Window {
+    fn from(window: WindowInput) -> Self {
+        match window {
+            WindowInput::Second => Self::Second,
+            WindowInput::Minute => Self::Minute,
+            WindowInput::Hour => Self::Hour,
+            WindowInput::Day => Self::Day,
+            WindowInput::Month => Self::Month,
+        }
+    }
+}
+
+impl From<Window> for WindowInput {
+    fn from(window: Window) -> Self {
+        match window {
+            Window::Second => Self::Second,
+            Window::Minute => Self::Minute,
+            Window::Hour => Self::Hour,
+            Window::Day => Self::Day,
+            Window::Month => Self::Month,
+        }
+    }
+}
+
+impl From<&LimitInput> for Limit {
+    fn from(input: &LimitInput) -> Self {
+        Self { window: input.window.into(), max: input.max, hard: input.hard }
+    }
+}
+
+/// Calls before anything is paid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trial {
+    /// How many.
+    pub calls: u64,
+}
+
+/// Money as it is written, for the API's description.
+#[derive(utoipa::ToSchema)]
+#[allow(dead_code, reason = "only its shape is used")]
+pub struct MoneyShape {
+    /// A decimal string with at most six places.
+    #[schema(example = "12.50")]
+    amount: String,
+    /// ISO 4217.
+    #[schema(example = "INR")]
+    currency: String,
+}
+
+/// What each unit costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UsagePrice {
+    /// What is counted.
+    pub unit: Unit,
+    /// What one costs.
+    #[schema(value_type = MoneyShape)]
+    pub amount: Money,
+}
+
+/// Checks the terms of a revision.
+///
+/// # Errors
+/// Every field that breaks a rule.
+pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
+    let mut faults = Vec::new();
+    check_price(&mut faults, "/price", &terms.price);
+    if let Some(usage) = &terms.usage_price {
+        check_price(&mut faults, "/usage_price/amount", &usage.amount);
+        if usage.amount.currency != terms.price.currency {
+            faults.push(Invalid::new("/usage_price/amount/currency", "currency_differs", "one currency a plan"));
+        }
+    }
+    for (place, limit) in terms.limits.iter().enumerate() {
+        if !(1..=CALLS_MAX).contains(&limit.max) {
+            faults.push(Invalid::new(
+                format!("/limits/{place}/max"),
+                "out_of_range",
+                format!("1 to {CALLS_MAX} calls"),
+            ));
+        }
+        if terms.limits[..place].iter().any(|other| other.window == limit.window) {
+            faults.push(Invalid::new(format!("/limits/{place}/window"), "repeated", "one limit a window"));
+            // Windows are few: what follows can only repeat them.
+            break;
+        }
+    }
+    if terms.trial.is_some_and(|trial| !(1..=CALLS_MAX).contains(&trial.calls)) {
+        faults.push(Invalid::new("/trial/calls", "out_of_range", format!("1 to {CALLS_MAX} calls")));
+    }
+    if terms.concurrency_max == Some(0) {
+        faults.push(Invalid::new("/concurrency_max", "out_of_range", "at least 1"));
+    }
+    Refusal::unless_empty(faults)
+}
+
+fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
+    let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);
+    if !(0..=max_micro).contains(&price.micro) {
+        faults.push(Invalid::new(
+            format!("{pointer}/amount"),
+            "out_of_range",
+            format!("0 to {PRICE_MAX_UNITS}"),
+        ));
+    }
+}
+
+/// Whether these terms can be bought while nobody can pay: what costs something, with a trial only.
+///
+/// # Errors
+/// Where they cannot.
+pub fn check_buyable(terms: &Terms) -> Result<(), Refusal> {
+    if terms.is_priced() && terms.trial.is_none() {
+        return Err(Refusal::because(
+            Code::PaymentUnavailable,
+            "payments are not available yet; choose a plan that is free or has a trial",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use apiclay_config::money::Currency;
+
+    fn terms(micro: i64) -> Terms {
+        Terms {
+            price: Money::new(micro, Currency::INR),
+            usage_price: None,
+            limits: Vec::new(),
+            trial: None,
+            concurrency_max: None,
+        }
+    }
+
+    #[test]
+    fn prices_are_neither_negative_nor_boundless() {
+        assert!(check_terms(&terms(0)).is_ok());
+        assert!(check_terms(&terms(PRICE_MAX_UNITS * MICRO_PER_UNIT)).is_ok());
+        for micro in [-1, i64::MAX, i64::MIN, PRICE_MAX_UNITS * MICRO_PER_UNIT + 1] {
+            assert!(check_terms(&terms(micro)).is_err(), "{micro}");
+        }
+    }
+
+    #[test]
+    fn limits_have_windows_of_their_own() {
+        let limit = |window, max| Limit { window, max, hard: true };
+        let with = |limits| Terms { limits, ..terms(0) };
+        assert!(check_terms(&with(vec![limit(Window::Hour, 1), limit(Window::Day, CALLS_MAX)])).is_ok());
+        assert!(check_terms(&with(vec![limit(Window::Hour, 1), limit(Window::Hour, 2)])).is_err());
+        assert!(check_terms(&with(vec![limit(Window::Hour, 0)])).is_err());
+        assert!(check_terms(&with(vec![limit(Window::Hour, CALLS_MAX + 1)])).is_err());
+        assert!(check_terms(&Terms { trial: Some(Trial { calls: 0 }), ..terms(0) }).is_err());
+        assert!(check_terms(&Terms { concurrency_max: Some(0), ..terms(0) }).is_err());
+    }
+
+    #[test]
+    fn what_costs_something_is_sold_with_a_trial_only() {
+        assert!(check_buyable(&terms(0)).is_ok());
+        assert!(check_buyable(&terms(1)).is_err());
+        assert!(check_buyable(&Terms { trial: Some(Trial { calls: 1 }), ..terms(1) }).is_ok());
+        let usage = UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) };
+        assert!(check_buyable(&Terms { usage_price: Some(usage), ..terms(0) }).is_err());
+    }
+}

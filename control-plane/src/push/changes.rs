@@ -1,0 +1,79 @@
+//! What a revision changes: the document it names, as it is now, in the gateway's words. States only ever move on, so a
+//! gateway that is told the present under an old number is told nothing that a later number contradicts.
+
+use std::str::FromStr;
+
+use apiclay_config::ids::CredentialId;
+use apiclay_config::snapshot::{Change, Delta};
+
+use super::{ChangeEntry, Kind};
+use crate::catalog::documents::Listing;
+use crate::plans::documents::PlanRevision;
+use crate::store::{Document, Query, Store, StoreError};
+use crate::subscriptions::documents::{Credential, Subscription};
+
+/// The delta of one revision. It may be empty: its document concerns no gateway (any more).
+pub(super) async fn delta(store: &Store, entry: &ChangeEntry) -> Result<Delta, StoreError> {
+    let id = entry.subject.as_str();
+    let changes = match entry.kind {
+        Kind::Listing => listing(store, id).await?,
+        Kind::PlanRevision => plan_revision(store, id).await?,
+        Kind::Subscription => store
+            .get::<Subscription>(id)
+            .await?
+            .map(|found| Change::PutSubscription(found.value.served()))
+            .into_iter()
+            .collect(),
+        Kind::Credential => credential(store, id).await?.into_iter().collect(),
+    };
+    Ok(Delta { revision: entry.revision, changes })
+}
+
+/// A listing and all its plans: the first time a gateway hears of it, it has neither.
+async fn listing(store: &Store, id: &str) -> Result<Vec<Change>, StoreError> {
+    let Some(served) = served(store, id).await? else { return Ok(Vec::new()) };
+    let mut changes = vec![Change::PutListing(Box::new(served))];
+    for revision in all::<PlanRevision>(store, Query::by("listing").equals(id)).await? {
+        changes.push(Change::PutPlan(Box::new(revision.served())));
+    }
+    Ok(changes)
+}
+
+/// A plan and its listing, whose own revision may be later than this one.
+async fn plan_revision(store: &Store, id: &str) -> Result<Vec<Change>, StoreError> {
+    let Some(revision) = store.get::<PlanRevision>(id).await? else { return Ok(Vec::new()) };
+    let Some(listing) = served(store, &revision.value.listing.to_string()).await? else {
+        return Ok(Vec::new());
+    };
+    Ok(vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(revision.value.served()))])
+}
+
+async fn credential(store: &Store, id: &str) -> Result<Option<Change>, StoreError> {
+    let found = store.get::<Credential>(id).await?.map(|found| found.value);
+    if let Some(credential) = found.filter(Credential::is_live) {
+        let owner = store.get::<Subscription>(&credential.subscription.to_string()).await?;
+        if owner.is_some_and(|owner| owner.value.is_live()) {
+            return Ok(Some(Change::PutCredential(credential.served())));
+        }
+    }
+    Ok(CredentialId::from_str(id).ok().map(Change::RemoveCredential))
+}
+
+async fn served(store: &Store, id: &str) -> Result<Option<apiclay_config::snapshot::Listing>, StoreError> {
+    let listing = store.get::<Listing>(id).await?.map(|found| found.value);
+    Ok(listing.filter(|listing| listing.pushed).and_then(|listing| listing.served()))
+}
+
+/// Everything on a walk, page by page.
+pub(super) async fn all<T: Document>(store: &Store, query: Query) -> Result<Vec<T>, StoreError> {
+    let mut everything = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = store.query::<T>(&query.clone().limit(crate::store::QUERY_LIMIT_MAX_ITEMS).cursor(cursor)).await?;
+        everything.extend(page.items.into_iter().map(|item| item.value));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(everything);
+        }
+    }
+}

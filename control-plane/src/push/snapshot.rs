@@ -1,0 +1,69 @@
+//! Everything a gateway needs, at one revision. The revision is read first and the documents after it: what is newer than
+//! the revision comes again with its delta, and what a delta will bring is left out here where it would stand alone.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::snapshot::{Fault, Snapshot, validate};
+
+use super::changes::all;
+use super::last_revision;
+use crate::catalog::documents::Listing;
+use crate::plans::documents::PlanRevision;
+use crate::store::{Query, Store, StoreError};
+use crate::subscriptions::documents::{Credential, Subscription};
+
+/// For so long gateways say 403 of a cancelled subscription; after that they do not know it.
+const CANCELLED_KEEP_MS: i64 = 30 * 24 * 3_600_000;
+/// Faults named in one error.
+const FAULTS_NAMED_MAX: usize = 5;
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The store does not answer.
+    #[error("the configuration cannot be read from the store")]
+    Store(#[from] StoreError),
+    /// It would not be whole: no gateway is sent it.
+    #[error("the configuration breaks rules and is not sent: {0}")]
+    Invalid(String),
+}
+
+impl SnapshotError {
+    fn invalid(faults: &[Fault]) -> Self {
+        let named: Vec<String> = faults.iter().take(FAULTS_NAMED_MAX).map(ToString::to_string).collect();
+        Self::Invalid(format!("{} ({} in all)", named.join("; "), faults.len()))
+    }
+}
+
+/// Builds and checks it.
+///
+/// # Errors
+/// Where the store does not answer, or the whole breaks a rule.
+pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotError> {
+    let mut snapshot = Snapshot { revision: last_revision(store).await?, ..Snapshot::default() };
+    for listing in all::<Listing>(store, Query::by("pushed").equals(true)).await? {
+        if let Some(served) = listing.served() {
+            snapshot.listings.insert(served.id, served);
+        }
+    }
+    for revision in all::<PlanRevision>(store, Query::by("id")).await? {
+        if snapshot.listings.contains_key(&revision.listing) {
+            snapshot.plans.insert((revision.plan, revision.revision), revision.served());
+        }
+    }
+    let forgotten_before = now.plus_ms(-CANCELLED_KEEP_MS);
+    for subscription in all::<Subscription>(store, Query::by("id")).await? {
+        let known = snapshot.plans.contains_key(&(subscription.plan, subscription.plan_revision));
+        let recent = subscription.cancelled_at.is_none_or(|at| at > forgotten_before);
+        if known && recent {
+            snapshot.subscriptions.insert(subscription.id, subscription.served());
+        }
+    }
+    // Live ones only: a revoked key has no slot, and is not in that index.
+    for credential in all::<Credential>(store, Query::by("slot")).await? {
+        if credential.is_live() && snapshot.subscriptions.contains_key(&credential.subscription) {
+            snapshot.credentials.insert(credential.id, credential.served());
+        }
+    }
+    let faults = validate(&snapshot);
+    if faults.is_empty() { Ok(snapshot) } else { Err(SnapshotError::invalid(&faults)) }
+}

@@ -1,0 +1,140 @@
+//! One gateway's stream: everything or the deltas since its revision, then each delta as it comes, and a heartbeat every
+//! second. A task writes frames into a short queue; a gateway that does not read stops its own task and nobody else's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiclay_config::snapshot::Frame;
+use apiclay_config::wire;
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::{ChangeEntry, Push, SnapshotError, changes, snapshot};
+use crate::store::{Query, StoreError};
+
+/// Frames that wait for a gateway to read them.
+const QUEUE_MAX_FRAMES: usize = 16;
+/// Revisions read at a time.
+const REVISIONS_AT_ONCE_MAX: usize = 200;
+/// How often a gateway hears that the connection lives.
+const HEARTBEAT_INTERVAL_MS: u64 = 1_000;
+/// A gateway that takes nothing for so long is let go.
+const SEND_TIMEOUT_S: u64 = 30;
+
+/// Why a stream ends.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum StreamEnd {
+    /// The gateway left, or does not read.
+    #[error("the gateway has gone or does not read")]
+    Gone,
+    /// There is nothing to send.
+    #[error("there is no configuration to send")]
+    Configuration(#[from] SnapshotError),
+    /// A frame cannot be written.
+    #[error("a frame cannot be written")]
+    Frame,
+}
+
+impl From<StoreError> for StreamEnd {
+    fn from(error: StoreError) -> Self {
+        Self::Configuration(error.into())
+    }
+}
+
+/// How many gateways are live, among which rates are divided.
+pub(super) type LiveGateways = Arc<std::sync::atomic::AtomicU32>;
+
+/// Starts a stream for a gateway that has `revision`; the task ends when the receiver is dropped.
+pub(super) fn start(push: Arc<Push>, live: LiveGateways, gateway: String, revision: u64) -> mpsc::Receiver<Bytes> {
+    let (frames, receiver) = mpsc::channel(QUEUE_MAX_FRAMES);
+    tokio::spawn(async move {
+        let mut stream = Stream { push, live, frames, revision };
+        let end = stream.run().await;
+        match end {
+            Ok(()) | Err(StreamEnd::Gone) => tracing::debug!(gateway, "a configuration stream ended"),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::error!(gateway, cause, "a configuration stream ended: {error}");
+            }
+        }
+    });
+    receiver
+}
+
+struct Stream {
+    push: Arc<Push>,
+    live: LiveGateways,
+    frames: mpsc::Sender<Bytes>,
+    /// What the gateway has been sent.
+    revision: u64,
+}
+
+impl Stream {
+    async fn run(&mut self) -> Result<(), StreamEnd> {
+        let mut latest = self.push.watch();
+        if !self.can_continue().await? {
+            self.send_everything().await?;
+        }
+        let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_INTERVAL_MS));
+        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            latest.borrow_and_update();
+            self.send_deltas().await?;
+            tokio::select! {
+                changed = latest.changed() => changed.map_err(|_| StreamEnd::Gone)?,
+                _ = heartbeat.tick() => self.send_heartbeat().await?,
+                () = self.frames.closed() => return Err(StreamEnd::Gone),
+            }
+        }
+    }
+
+    /// Whether deltas lead from the gateway's revision to ours: not from none, not from one that we have never had (a
+    /// restored store), not from one whose successors are dropped.
+    async fn can_continue(&self) -> Result<bool, StoreError> {
+        let last = self.push.poll().await?;
+        if self.revision == 0 || self.revision > last {
+            return Ok(false);
+        }
+        let next = ChangeEntry::id_of(self.revision + 1);
+        Ok(self.revision == last || self.push.store.get::<ChangeEntry>(&next).await?.is_some())
+    }
+
+    async fn send_everything(&mut self) -> Result<(), StreamEnd> {
+        let snapshot = snapshot::build(&self.push.store, self.push.now()).await?;
+        self.revision = snapshot.revision;
+        self.send(&Frame::Snapshot(Box::new(snapshot))).await
+    }
+
+    async fn send_deltas(&mut self) -> Result<(), StreamEnd> {
+        loop {
+            let after = Query::by("id").from(ChangeEntry::id_of(self.revision + 1)).limit(REVISIONS_AT_ONCE_MAX);
+            let entries = self.push.store.query::<ChangeEntry>(&after).await?.items;
+            if entries.is_empty() {
+                return Ok(());
+            }
+            for entry in entries {
+                if entry.value.revision != self.revision + 1 {
+                    // Dropped while this gateway was reading slowly.
+                    self.send_everything().await?;
+                    break;
+                }
+                let delta = changes::delta(&self.push.store, &entry.value).await?;
+                self.send(&Frame::Delta(delta)).await?;
+                self.revision = entry.value.revision;
+            }
+        }
+    }
+
+    async fn send_heartbeat(&self) -> Result<(), StreamEnd> {
+        let live_gateways = self.live.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        self.send(&Frame::Heartbeat { revision: self.revision, live_gateways }).await
+    }
+
+    async fn send(&self, frame: &Frame) -> Result<(), StreamEnd> {
+        let payload = serde_json::to_vec(frame).map_err(|_| StreamEnd::Frame)?;
+        let mut framed = Vec::with_capacity(payload.len() + wire::HEADER_BYTES);
+        wire::write(&mut framed, &payload).map_err(|_| StreamEnd::Frame)?;
+        let sent = self.frames.send_timeout(Bytes::from(framed), Duration::from_secs(SEND_TIMEOUT_S)).await;
+        sent.map_err(|_| StreamEnd::Gone)
+    }
+}

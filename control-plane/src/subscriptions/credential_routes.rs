@@ -1,0 +1,225 @@
+//! `/subscriptions/{subscription}/credentials`: keys. A key is shown once, in the answer that makes it; what is kept is a
+//! digest. The answer comes after the key's revision, so that it opens on every gateway within a second.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{CredentialId, SubscriptionId};
+use apiclay_config::key;
+use axum::extract::State;
+use axum::http::StatusCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access;
+use super::documents::{Credential, Subscription};
+use super::rules::{self, CREDENTIALS_MAX, Slot};
+use crate::app::App;
+use crate::http::problem::ProblemBody;
+use crate::http::{Caller, Code, Json, Listed, NewId, Path, Problem};
+use crate::store::{StoreError, Versioned};
+
+/// Tries to find a free place while others take one.
+const TRIES_MAX: u32 = CREDENTIALS_MAX + 4;
+
+/// Below `/subscriptions`.
+pub(super) fn credentials() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(create, list))
+        .routes(routes!(rotate))
+        .routes(routes!(revoke))
+}
+
+/// A new key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CredentialInput {
+    /// What its owner calls it.
+    name: String,
+    /// Refused from then on.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+/// How a key is replaced.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Rotation {
+    /// How long the old key goes on, in seconds.
+    grace_s: u64,
+}
+
+/// A key, without the key.
+#[derive(Debug, Serialize, ToSchema)]
+struct CredentialView {
+    #[schema(value_type = String)]
+    id: CredentialId,
+    name: String,
+    /// Its first characters.
+    hint: String,
+    #[schema(value_type = String, format = DateTime)]
+    created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    expires_at: Option<Timestamp>,
+}
+
+/// A key, with the key: this once.
+#[derive(Serialize, ToSchema)]
+struct NewKey {
+    credential: CredentialView,
+    /// Keep it: it is not shown again.
+    key: String,
+}
+
+fn present(credential: &Credential) -> CredentialView {
+    CredentialView {
+        id: credential.id,
+        name: credential.name.clone(),
+        hint: credential.hint.clone(),
+        created_at: credential.created_at,
+        expires_at: credential.expires_at,
+    }
+}
+
+/// Makes a key.
+#[utoipa::path(post, path = "/{subscription}/credentials", tag = "buying", params(("subscription" = String, Path)),
+    request_body = CredentialInput, responses(
+    (status = 201, body = NewKey), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody),
+    (status = 409, body = ProblemBody)))]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+    new_id: NewId,
+    Json(input): Json<CredentialInput>,
+) -> Result<(StatusCode, Json<NewKey>), Problem> {
+    let subscription = live(&app, id, &caller).await?;
+    rules::check_credential(&input.name, input.expires_at, app.clock.now())?;
+    let (credential, key) = make(&app, &subscription, new_id.id(), input.name, input.expires_at).await?;
+    Ok((StatusCode::CREATED, Json(shown_once(&credential, &key))))
+}
+
+fn shown_once(credential: &Credential, key: &SecretString) -> NewKey {
+    NewKey { credential: present(credential), key: key.expose_secret().to_owned() }
+}
+
+/// The caller's live subscription, known to gateways.
+async fn live(app: &App, id: SubscriptionId, caller: &Caller) -> Result<Subscription, Problem> {
+    let subscription = access::own(&app.store, id, caller.account).await?;
+    if !subscription.value.is_live() {
+        return Err(Problem::new(Code::SubscriptionInactive, "the subscription has ended; subscribe again"));
+    }
+    // No gateway hears of the key before its subscription.
+    Ok(app.push.publish(subscription).await?.value)
+}
+
+/// Writes a key into a free place among the subscription's keys. The unique index on places holds their number, whoever
+/// else makes keys at the same time.
+async fn make(
+    app: &App,
+    subscription: &Subscription,
+    id: CredentialId,
+    name: String,
+    expires_at: Option<Timestamp>,
+) -> Result<(Credential, SecretString), Problem> {
+    let key = key::generate();
+    let now = app.clock.now();
+    let mut credential = Credential {
+        id,
+        account: subscription.account,
+        subscription: subscription.id,
+        name,
+        hint: key::hint(&key),
+        digest: key::digest(key.expose_secret().as_bytes()),
+        slot: None,
+        created_at: now,
+        expires_at,
+        revoked_at: None,
+        unpublished: None,
+    };
+    for _ in 0..TRIES_MAX {
+        let known = access::live_credentials(&app.store, subscription.id).await?;
+        let values: Vec<Credential> = known.iter().map(|known| known.value.clone()).collect();
+        match rules::free_slot(&values, now) {
+            None => break,
+            Some(Slot::OfExpired(expired)) => {
+                if let Some(expired) = known.into_iter().find(|known| known.value.id == expired) {
+                    end(app, expired, now).await?;
+                }
+            }
+            Some(Slot::Free(slot)) => {
+                credential.slot = Some(slot);
+                match app.push.insert(credential.clone()).await {
+                    Ok(written) => return Ok((written.value, key)),
+                    Err(StoreError::Duplicate { index: "slot", .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+    }
+    Err(Problem::new(Code::LimitReached, format!("at most {CREDENTIALS_MAX} keys a subscription; revoke one")))
+}
+
+/// Revokes a key, unless somebody was quicker.
+async fn end(app: &App, credential: Versioned<Credential>, now: Timestamp) -> Result<(), Problem> {
+    match app.push.replace(credential.value.revoked(now), credential.version).await {
+        Ok(_) | Err(StoreError::VersionMismatch) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The subscription's keys.
+#[utoipa::path(get, path = "/{subscription}/credentials", tag = "buying", params(("subscription" = String, Path)),
+    responses((status = 200, body = Listed<CredentialView>), (status = 404, body = ProblemBody)))]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+) -> Result<Json<Listed<CredentialView>>, Problem> {
+    access::own(&app.store, id, caller.account).await?;
+    let keys = access::live_credentials(&app.store, id).await?;
+    Ok(Json(Listed::whole(keys.iter().map(|key| present(&key.value)).collect())))
+}
+
+/// Replaces a key by a new one; the old one goes on for a while.
+#[utoipa::path(post, path = "/{subscription}/credentials/{credential}/rotate", tag = "buying",
+    params(("subscription" = String, Path), ("credential" = String, Path)), request_body = Rotation, responses(
+    (status = 200, body = NewKey), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody),
+    (status = 409, body = ProblemBody)))]
+async fn rotate(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, credential)): Path<(SubscriptionId, CredentialId)>,
+    new_id: NewId,
+    Json(input): Json<Rotation>,
+) -> Result<Json<NewKey>, Problem> {
+    let subscription = live(&app, id, &caller).await?;
+    let old = access::own_credential(&app.store, credential, id, caller.account).await?;
+    let now = app.clock.now();
+    let end_of_grace = rules::end_of_grace(input.grace_s, &old.value, now)?;
+    let (new, key) =
+        make(&app, &subscription, new_id.id(), old.value.name.clone(), old.value.expires_at).await?;
+    let mut ending = old.value;
+    if end_of_grace <= now {
+        ending = ending.revoked(now);
+    } else {
+        ending.expires_at = Some(end_of_grace);
+    }
+    app.push.replace(ending, old.version).await?;
+    Ok(Json(shown_once(&new, &key)))
+}
+
+/// Revokes a key.
+#[utoipa::path(delete, path = "/{subscription}/credentials/{credential}", tag = "buying",
+    params(("subscription" = String, Path), ("credential" = String, Path)), responses(
+    (status = 204, description = "It opens nothing from now on"), (status = 404, body = ProblemBody)))]
+async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    Path((id, credential)): Path<(SubscriptionId, CredentialId)>,
+) -> Result<StatusCode, Problem> {
+    let found = access::own_credential(&app.store, credential, id, caller.account).await?;
+    app.push.replace(found.value.revoked(app.clock.now()), found.version).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

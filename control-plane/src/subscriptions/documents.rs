@@ -1,0 +1,174 @@
+//! Subscriptions and their keys as stored. Neither is ever deleted: what ended stays as a tombstone, so that a crash
+//! between the write and its revision loses no revocation. What must be single is held by a unique index.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, SubscriptionId, VendorId};
+use apiclay_config::key::Digest;
+use apiclay_config::snapshot;
+use serde::{Deserialize, Serialize};
+
+use crate::push::{Kind, Published};
+use crate::store::{Document, Index};
+
+/// An account's right to call a listing under a plan's revision.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Whose.
+    pub account: AccountId,
+    /// Of what.
+    pub listing: ListingId,
+    /// Sold by whom.
+    pub vendor: VendorId,
+    /// Under which plan.
+    pub plan: PlanId,
+    /// In the edition that was bought.
+    pub plan_revision: u32,
+    /// Account and plan while it lives: an account has one live subscription to a plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live_key: Option<String>,
+    /// When it began.
+    pub created_at: Timestamp,
+    /// When it was cancelled.
+    #[serde(default)]
+    pub cancelled_at: Option<Timestamp>,
+    /// Written and not yet in a revision, since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpublished: Option<Timestamp>,
+}
+
+impl Subscription {
+    /// What [`Subscription::live_key`] holds.
+    #[must_use]
+    pub fn live_key_of(account: AccountId, plan: PlanId) -> String {
+        format!("{account}:{plan}")
+    }
+
+    /// The range in which an account's live keys are.
+    #[must_use]
+    pub fn live_keys_of(account: AccountId) -> (String, String) {
+        // `;` follows `:`.
+        (format!("{account}:"), format!("{account};"))
+    }
+
+    /// Whether it opens anything.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.cancelled_at.is_none()
+    }
+
+    /// As a gateway enforces it.
+    #[must_use]
+    pub fn served(&self) -> snapshot::Subscription {
+        snapshot::Subscription {
+            id: self.id,
+            account: self.account,
+            listing: self.listing,
+            plan: self.plan,
+            plan_revision: self.plan_revision,
+            inactive: !self.is_live(),
+            ends_at: None,
+        }
+    }
+}
+
+impl Document for Subscription {
+    const COLLECTION: &'static str = "subscriptions";
+    const INDEXES: &'static [Index] = &[
+        Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
+        Index { name: "live", fields: &["live_key"], unique: true, multi: false },
+        Index { name: "unpublished", fields: &["unpublished"], unique: false, multi: false },
+    ];
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl Published for Subscription {
+    const KIND: Kind = Kind::Subscription;
+
+    fn mark(&mut self) -> &mut Option<Timestamp> {
+        &mut self.unpublished
+    }
+}
+
+/// An API key, of which only a digest is kept.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Credential {
+    /// Its id.
+    pub id: CredentialId,
+    /// Whose.
+    pub account: AccountId,
+    /// What it opens.
+    pub subscription: SubscriptionId,
+    /// What its owner calls it.
+    pub name: String,
+    /// Its first characters.
+    pub hint: String,
+    /// Of the whole key.
+    pub digest: Digest,
+    /// Its place among the subscription's keys while it lives: places are numbered, so that their number is bounded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<u32>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Refused from then on.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default)]
+    pub revoked_at: Option<Timestamp>,
+    /// Written and not yet in a revision, since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpublished: Option<Timestamp>,
+}
+
+impl Credential {
+    /// Whether it has not been revoked; it may have expired.
+    #[must_use]
+    pub fn is_live(&self) -> bool {
+        self.revoked_at.is_none()
+    }
+
+    /// The same, revoked.
+    #[must_use]
+    pub fn revoked(mut self, now: Timestamp) -> Self {
+        self.revoked_at = Some(now);
+        self.slot = None;
+        self
+    }
+
+    /// As a gateway knows it.
+    #[must_use]
+    pub fn served(&self) -> snapshot::Credential {
+        snapshot::Credential {
+            id: self.id,
+            subscription: self.subscription,
+            digest: self.digest,
+            expires_at: self.expires_at,
+        }
+    }
+}
+
+impl Document for Credential {
+    const COLLECTION: &'static str = "credentials";
+    const INDEXES: &'static [Index] = &[
+        Index { name: "slot", fields: &["subscription", "slot"], unique: true, multi: false },
+        Index { name: "digest", fields: &["digest"], unique: true, multi: false },
+        Index { name: "unpublished", fields: &["unpublished"], unique: false, multi: false },
+    ];
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}
+
+impl Published for Credential {
+    const KIND: Kind = Kind::Credential;
+
+    fn mark(&mut self) -> &mut Option<Timestamp> {
+        &mut self.unpublished
+    }
+}

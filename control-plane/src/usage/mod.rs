@@ -1,0 +1,19 @@
+//! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
+//! document a subscription and hour; read by buyers (`routes`). The protocol and its proof are COUNTING.md's.
+
+pub mod documents;
+pub mod fold;
+mod ingest;
+pub mod rollup;
+pub mod routes;
+mod series;
+
+use crate::store::{Store, StoreError};
+
+/// Makes its collections.
+pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<documents::StoredBatch>().await?;
+    store.register::<documents::BatchConflict>().await?;
+    store.register::<documents::FoldCursor>().await?;
+    store.register::<rollup::Rollup>().await
+}

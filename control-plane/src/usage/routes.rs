@@ -1,0 +1,112 @@
+//! Batches in (gateways), usage out (the subscription's owner).
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::SubscriptionId;
+use apiclay_config::usage::UsageBatch;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::ingest;
+use super::rollup::Rollup;
+use super::series::{Item, Series, Step, Total};
+use crate::app::App;
+use crate::http::problem::ProblemBody;
+use crate::http::{Caller, Json, Path, Problem, Query};
+use crate::push::GatewayCaller;
+use crate::refusal::Refusal;
+use crate::store;
+use crate::subscriptions;
+
+/// Bytes of a batch.
+const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// The longest time asked for at once.
+const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
+/// Usage of calls that are counted at this moment belongs to it: gateways' clocks may be ahead by so much.
+const CLOCK_AHEAD_MS: i64 = 60_000;
+
+/// Below `/subscriptions`.
+pub fn of_subscriptions() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(usage))
+}
+
+/// Below `/internal/v1`.
+pub fn internal() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(ingest_batch)).layer(DefaultBodyLimit::max(BATCH_MAX_BYTES))
+}
+
+/// A gateway's batch; the same again is the same answer again.
+#[utoipa::path(post, path = "/usage/batches", tag = "internal", request_body(content = Object), responses(
+    (status = 200, description = "Durable"), (status = 401, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 413, body = ProblemBody), (status = 422, body = ProblemBody)))]
+async fn ingest_batch(
+    State(app): State<App>,
+    gateway: GatewayCaller,
+    Json(batch): Json<UsageBatch>,
+) -> Result<StatusCode, Problem> {
+    ingest::take(&app.store, &app.fold, &gateway.id, batch).await?;
+    Ok(StatusCode::OK)
+}
+
+/// Which usage.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Range {
+    /// From when; the subscription's begin where nothing is said.
+    #[param(value_type = Option<String>, format = DateTime)]
+    from: Option<Timestamp>,
+    /// Until when; now where nothing is said.
+    #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// How wide a step is.
+    by: Option<Step>,
+}
+
+/// What was called.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsageView {
+    /// In the whole time.
+    total: Total,
+    /// By steps; those without a call are left out.
+    items: Vec<Item>,
+}
+
+/// What was called with a subscription.
+#[utoipa::path(get, path = "/{subscription}/usage", tag = "buying", params(("subscription" = String, Path), Range),
+    responses((status = 200, body = UsageView), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+async fn usage(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+    Query(range): Query<Range>,
+) -> Result<Json<UsageView>, Problem> {
+    let subscription = subscriptions::access::own(&app.store, id, caller.account).await?.value;
+    let from = range.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
+    let to = range.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
+    let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
+    if span.is_none() || from.0 < 0 {
+        return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most").into());
+    }
+    let mut series = Series::new(from, to, range.by.unwrap_or_else(|| Step::by_default(from, to)));
+    let walk = store::Query::by("id")
+        .from(Rollup::id_of(id, from.minute().div_euclid(60)))
+        .below(Rollup::id_of(id, to.minute().div_euclid(60) + 1))
+        .limit(store::QUERY_LIMIT_MAX_ITEMS);
+    let mut cursor = None;
+    loop {
+        let page = app.store.query::<Rollup>(&walk.clone().cursor(cursor)).await?;
+        for rollup in page.items {
+            series.add(&rollup.value)?;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    let (total, items) = series.finish();
+    Ok(Json(UsageView { total, items }))
+}

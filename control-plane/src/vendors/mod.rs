@@ -1,0 +1,13 @@
+//! Vendors: companies that sell, and who may act for them. Listings, plans and payouts ask `access` who may do what.
+
+pub mod access;
+pub mod documents;
+pub mod routes;
+pub mod rules;
+
+use crate::store::{Store, StoreError};
+
+/// Makes its collections.
+pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<documents::Vendor>().await
+}
