@@ -3,18 +3,22 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use apiclay_config::clock::Clock;
+use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use url::Url;
 
-use crate::accounts;
 use crate::accounts::access_token::{KeyError, SigningKeys};
 use crate::accounts::hashing::Hashing;
 use crate::accounts::limits::AddressLimits;
 use crate::observe::Metrics;
 use crate::outbound::mail::Mail;
+use crate::push::{ChangeEntry, Push};
 use crate::store::{Store, StoreError};
+use crate::usage::fold::Fold;
+use crate::{accounts, admin, catalog, plans, subscriptions, usage, vendors};
 
 /// The state of the router, cheap to clone.
 #[derive(Clone)]
@@ -42,6 +46,18 @@ pub struct Parts {
     pub limits: AddressLimits,
     /// What is measured.
     pub metrics: Metrics,
+    /// The rules of the one door out.
+    pub egress: Arc<Egress>,
+    /// Where listings are called.
+    pub gateway_url: Url,
+    /// Whether counters are shared among gateways; where not, there is one gateway.
+    pub shared_counters: bool,
+    /// The way of documents to gateways.
+    pub push: Arc<Push>,
+    /// How many gateways are live.
+    pub live_gateways: Arc<AtomicU32>,
+    /// The way of batches into rollups.
+    pub fold: Arc<Fold>,
 }
 
 impl Deref for App {
@@ -64,6 +80,12 @@ pub struct Given {
     pub demo: bool,
     /// The key that wraps the keys of secrets.
     pub master_key: Arc<MasterKey>,
+    /// The rules of the one door out.
+    pub egress: Arc<Egress>,
+    /// Where listings are called.
+    pub gateway_url: Url,
+    /// Whether counters are shared among gateways (`REDIS_URL` is set).
+    pub shared_counters: bool,
 }
 
 /// Why there is no app.
@@ -83,14 +105,23 @@ impl App {
     /// # Errors
     /// Where the store does not answer, or the signing key was sealed by another master key.
     pub async fn new(given: Given) -> Result<Self, AppError> {
-        let Given { store, clock, app_url, demo, master_key } = given;
+        let Given { store, clock, app_url, demo, master_key, egress, gateway_url, shared_counters } = given;
         register(&store).await?;
         let signing = SigningKeys::load_or_create(&store, &master_key, clock.now(), &app_url).await?;
+        let metrics = Metrics::new();
+        let push = Arc::new(Push::open(store.clone(), clock.clone()).await?);
+        let fold = Arc::new(Fold::new(store.clone(), clock.clone(), metrics.usage_conflicts.clone()));
         Ok(Self(Arc::new(Parts {
             mail: if demo { Mail::outbox() } else { Mail::stored(store.clone()) },
             hashing: Hashing::new(),
             limits: if demo { AddressLimits::off() } else { AddressLimits::on() },
-            metrics: Metrics::new(),
+            metrics,
+            egress,
+            gateway_url,
+            shared_counters,
+            push,
+            live_gateways: Arc::new(AtomicU32::new(1)),
+            fold,
             store,
             clock,
             app_url,
@@ -110,5 +141,12 @@ impl App {
 /// Makes every collection and index; each domain names its documents in its `register`.
 async fn register(store: &Store) -> Result<(), StoreError> {
     accounts::documents::register(store).await?;
-    crate::outbound::mail::register(store).await
+    crate::outbound::mail::register(store).await?;
+    vendors::register(store).await?;
+    catalog::register(store).await?;
+    plans::register(store).await?;
+    subscriptions::register(store).await?;
+    usage::register(store).await?;
+    admin::register(store).await?;
+    store.register::<ChangeEntry>().await
 }

@@ -3,11 +3,21 @@
 //! what they share, [`serve`] answers until told to end.
 
 pub mod accounts;
+pub mod admin;
 pub mod app;
+pub mod catalog;
+pub mod discover;
 pub mod http;
+pub mod jobs;
 pub mod observe;
 pub mod openapi;
 pub mod outbound;
+pub mod plans;
+pub mod push;
+pub mod refusal;
 pub mod router;
 pub mod serve;
 pub mod store;
+pub mod subscriptions;
+pub mod usage;
+pub mod vendors;

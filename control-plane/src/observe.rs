@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounterVec, Opts, Registry, TextEncoder,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
     exponential_buckets,
 };
 
@@ -14,6 +14,8 @@ pub struct Metrics {
     registry: Registry,
     requests: IntCounterVec,
     durations: HistogramVec,
+    /// Batches whose id another content has.
+    pub(crate) usage_conflicts: IntCounter,
 }
 
 impl Default for Metrics {
@@ -50,9 +52,15 @@ impl Metrics {
             &["route"],
         )
         .expect("constant");
+        let usage_conflicts = IntCounter::new(
+            "apiclay_control_usage_conflicts_total",
+            "Usage batches whose id another content has; each is kept in usage_conflicts and counted in no bill.",
+        )
+        .expect("constant");
+        registry.register(Box::new(usage_conflicts.clone())).expect("registered once");
         registry.register(Box::new(requests.clone())).expect("registered once");
         registry.register(Box::new(durations.clone())).expect("registered once");
-        Self { registry, requests, durations }
+        Self { registry, requests, durations, usage_conflicts }
     }
 
     /// Where other parts of the control plane register what they measure.

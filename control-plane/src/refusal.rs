@@ -87,7 +87,10 @@ impl From<Refusal> for Problem {
             Refusal::Role(_) => Self::new(Code::RoleMissing, detail),
             Refusal::Because { code, detail } => Self::new(code, detail),
             Refusal::Invalid(faults) => Self::fields(
-                faults.into_iter().map(|fault| Fault::new(fault.pointer, fault.code, fault.message)).collect(),
+                faults
+                    .into_iter()
+                    .map(|fault| Fault::new(fault.pointer, fault.code, fault.message))
+                    .collect(),
             ),
             Refusal::Changed => Self::new(Code::ChangedMeanwhile, detail),
             Refusal::Store(error) => error.into(),

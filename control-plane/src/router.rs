@@ -17,22 +17,38 @@ use crate::app::App;
 use crate::http::answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
-use crate::{openapi, outbound};
+use crate::{admin, catalog, discover, openapi, outbound, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
 pub const BASE: &str = "/backend/v1";
+/// Where gateways call.
+pub const INTERNAL: &str = "/internal/v1";
 
 /// The API: what stands below [`BASE`].
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .nest("/auth", accounts::routes::auth())
         .nest("/me", accounts::routes::me())
+        .nest("/vendors", vendors::routes::vendors().merge(catalog::routes::of_vendors()))
+        .nest("/listings", catalog::routes::listings().merge(plans::routes::of_listings()))
+        .nest("/plans", plans::routes::plans())
+        .nest("/discover", discover::routes::discover())
+        .nest("/subscriptions", subscriptions::routes::subscriptions())
+        .nest("/admin", admin::routes::admin())
         .nest("/dev", outbound::routes::dev())
+}
+
+/// What gateways call: what stands below [`INTERNAL`].
+fn internal() -> OpenApiRouter<App> {
+    push::routes::internal().merge(usage::routes::internal())
 }
 
 /// The API with its description, before it is given anything to work on.
 fn described() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts()
+    OpenApiRouter::with_openapi(openapi::base())
+        .nest(BASE, api())
+        .nest(INTERNAL, internal())
+        .split_for_parts()
 }
 
 /// The description alone, for the golden file.

@@ -11,7 +11,7 @@ use hyper_util::rt::TokioTimer;
 use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
-use crate::router;
+use crate::{jobs, router};
 
 /// How long requests that are under way may take to end after the signal.
 pub const GRACE_PERIOD_S: u64 = 10;
@@ -43,6 +43,9 @@ pub async fn serve(
         router::build(&app).map_err(ServeError::Router)?.into_make_service_with_connect_info::<SocketAddr>();
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
+    let push = std::sync::Arc::clone(&app.push);
+    // Stop when this ends, since they are dropped with it.
+    let _jobs = jobs::start(&app);
     let sweeping = tokio::spawn(accounts::sweep::run(app));
     let answering = async {
         match tls {
@@ -60,6 +63,7 @@ pub async fn serve(
     };
     let ending = async {
         shutdown.await;
+        push.close();
         handle.graceful_shutdown(Some(Duration::from_secs(GRACE_PERIOD_S)));
         std::future::pending::<()>().await;
     };

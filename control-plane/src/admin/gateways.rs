@@ -172,9 +172,14 @@ pub fn is_live(gateway: &Gateway, now: Timestamp) -> bool {
 /// The first of `wanted` that some gateway has not announced; none, and all can be attached. A gateway that has never
 /// reported has announced nothing, and one that is not live counts too: it will come back.
 #[must_use]
-pub fn first_unannounced<'a>(gateways: &[Gateway], wanted: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let reports: Vec<&GatewayReport> = gateways.iter().filter_map(|gateway| gateway.report.as_ref()).collect();
+pub fn first_unannounced<'a>(
+    gateways: &[Gateway],
+    wanted: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let reports: Vec<&GatewayReport> =
+        gateways.iter().filter_map(|gateway| gateway.report.as_ref()).collect();
     wanted.into_iter().find(|name| {
-        reports.is_empty() || !reports.iter().all(|report| report.plugins.iter().any(|known| known.name == *name))
+        reports.is_empty()
+            || !reports.iter().all(|report| report.plugins.iter().any(|known| known.name == *name))
     })
 }

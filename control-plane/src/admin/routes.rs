@@ -61,7 +61,8 @@ async fn queue(
     let state = which.state.unwrap_or(ListingState::Submitted);
     let index = if state == ListingState::Submitted { "review" } else { "state" };
     let walk = store::Query::by(index).equals(rules::state_word(state));
-    let page = app.store.query::<Listing>(&Paging { limit: which.limit, cursor: which.cursor }.apply(walk)).await?;
+    let page =
+        app.store.query::<Listing>(&Paging { limit: which.limit, cursor: which.cursor }.apply(walk)).await?;
     Ok(Json(Listed::present(page, |listing| ListingView::from(&listing.value))))
 }
 
@@ -77,7 +78,8 @@ async fn approve(
     Path(id): Path<ListingId>,
     Json(Reason { reason }): Json<Reason>,
 ) -> Decided {
-    decide(&app, &admin, id, "listing.approve", reason, |listing| Ok(rules::step(listing, Step::Approve)?)).await
+    decide(&app, &admin, id, "listing.approve", reason, |listing| Ok(rules::step(listing, Step::Approve)?))
+        .await
 }
 
 /// Sends a listing back to its vendor.
@@ -90,7 +92,8 @@ async fn reject(
     Path(id): Path<ListingId>,
     Json(Reason { reason }): Json<Reason>,
 ) -> Decided {
-    decide(&app, &admin, id, "listing.reject", reason, |listing| Ok(rules::step(listing, Step::Reject)?)).await
+    decide(&app, &admin, id, "listing.reject", reason, |listing| Ok(rules::step(listing, Step::Reject)?))
+        .await
 }
 
 /// Stops every call of a listing.
@@ -136,7 +139,7 @@ async fn decide(
     id: ListingId,
     action: &str,
     reason: String,
-    change: impl Fn(&mut Listing) -> Result<(), Problem> + Send,
+    change: impl Fn(&mut Listing) -> Result<(), Problem> + Send + Sync,
 ) -> Decided {
     rules::check_reason(&reason)?;
     let mut trial = crate::catalog::access::any(&app.store, id).await?.value;

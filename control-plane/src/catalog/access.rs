@@ -1,6 +1,6 @@
 //! The ways to a listing: a member of its vendor by role, an admin to any, a buyer to what is on sale.
 
-use apiclay_config::ids::{AccountId, ListingId};
+use apiclay_config::ids::{AccountId, ListingId, RouteId};
 
 use super::documents::Listing;
 use crate::refusal::Refusal;
@@ -57,4 +57,14 @@ pub async fn on_sale_at(store: &Store, vendor: &str, slug: &str) -> Result<Versi
     let query = Query::by("public_path").equals(vendor).equals(slug).limit(1);
     let found = store.query::<Listing>(&query).await?.items.pop();
     found.filter(|listing| listing.value.is_on_sale()).ok_or(LISTING)
+}
+
+/// A listing on sale, by one of its routes.
+///
+/// # Errors
+/// Where there is none, or it is not on sale.
+pub async fn on_sale_with(store: &Store, route: RouteId) -> Result<Versioned<Listing>, Refusal> {
+    let found =
+        store.query::<Listing>(&Query::by("route").equals(route.to_string()).limit(1)).await?.items.pop();
+    found.filter(|listing| listing.value.is_on_sale()).ok_or(Refusal::NotFound("route"))
 }

@@ -29,7 +29,11 @@ pub(super) fn checked(
     let mut faults = Vec::new();
     for (place, binding) in input.iter().enumerate() {
         if !names.insert(binding.plugin.as_str()) {
-            faults.push(Invalid::new(format!("/{place}/plugin"), "repeated", "a plugin is attached once a place"));
+            faults.push(Invalid::new(
+                format!("/{place}/plugin"),
+                "repeated",
+                "a plugin is attached once a place",
+            ));
         }
         if !is_storable(&binding.config) || binding.config.to_string().len() > BINDING_CONFIG_MAX_BYTES {
             faults.push(Invalid::new(
@@ -48,7 +52,8 @@ pub(super) fn checked(
     }
     let bind = |binding: BindingInput| {
         // No configuration is an empty one.
-        let config = if binding.config.is_null() { Value::Object(serde_json::Map::new()) } else { binding.config };
+        let config =
+            if binding.config.is_null() { Value::Object(serde_json::Map::new()) } else { binding.config };
         Binding { id: new_id(), plugin: binding.plugin, config }
     };
     Ok(input.into_iter().map(bind).collect())

@@ -140,6 +140,7 @@ impl Document for Listing {
         Index { name: "public_path", fields: &["vendor_slug", "slug"], unique: true, multi: false },
         Index { name: "state", fields: &["state", "name"], unique: false, multi: false },
         Index { name: "review", fields: &["state", "submitted_at"], unique: false, multi: false },
+        Index { name: "route", fields: &["routes.id"], unique: false, multi: true },
         Index { name: "pushed", fields: &["pushed"], unique: false, multi: false },
         Index { name: "unpublished", fields: &["unpublished"], unique: false, multi: false },
     ];

@@ -5,6 +5,7 @@ use apiclay_config::egress::Egress;
 use apiclay_config::snapshot::{
     CONNECT_TIMEOUT_DEFAULT_MS, READ_TIMEOUT_DEFAULT_MS, RETRIES_DEFAULT, Target, Upstream,
 };
+use secrecy::SecretString;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -100,7 +101,12 @@ pub(super) struct SecretInput {
     pub header: String,
     /// The value; it is never shown again.
     #[schema(value_type = String, write_only)]
-    pub value: secrecy::SecretString,
+    #[serde(deserialize_with = "secret")]
+    pub value: SecretString,
+}
+
+fn secret<'de, D: serde::Deserializer<'de>>(value: D) -> Result<SecretString, D::Error> {
+    String::deserialize(value).map(SecretString::from)
 }
 
 /// A plugin to attach.
@@ -151,7 +157,11 @@ impl UpstreamInput {
 fn vet(egress: &Egress, place: usize, target: TargetInput) -> Result<Target, Problem> {
     let pointer = format!("/targets/{place}/url");
     let refused = |why: String| {
-        Problem::new(Code::TargetRefused, why.clone()).with_errors(vec![Fault::new(pointer.clone(), "refused", why)])
+        Problem::new(Code::TargetRefused, why.clone()).with_errors(vec![Fault::new(
+            pointer.clone(),
+            "refused",
+            why,
+        )])
     };
     if let Err(refusal) = egress.parse(&target.url) {
         return Err(refused(refusal.to_string()));

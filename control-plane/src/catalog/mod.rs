@@ -2,9 +2,9 @@
 //! through `push` to the gateways; what buyers see of it is in `discover`.
 
 pub mod access;
+mod bindings;
 pub mod definition;
 pub mod documents;
-mod bindings;
 pub(crate) mod edit;
 mod input;
 pub mod paths;

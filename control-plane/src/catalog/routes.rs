@@ -167,7 +167,10 @@ async fn remove(
     let listing = access::own(&app.store, id, caller.account, Act::Build).await?;
     if_match.check(listing.version)?;
     if listing.value.state != rules::State::Draft || listing.value.pushed {
-        return Err(Problem::new(Code::StateConflict, "only a draft can be removed; retire the listing instead"));
+        return Err(Problem::new(
+            Code::StateConflict,
+            "only a draft can be removed; retire the listing instead",
+        ));
     }
     app.store.delete::<Listing>(&id.to_string()).await?;
     Ok(StatusCode::NO_CONTENT)

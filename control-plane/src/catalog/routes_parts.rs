@@ -226,7 +226,9 @@ async fn put_definition(
 ) -> Result<Json<Report>, Problem> {
     // Asked before sixteen megabytes are read.
     access::own(&app.store, id, caller.account, Act::Build).await?;
-    json::require(request.headers())?;
+    if !is_json(request.headers()) {
+        return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
+    }
     let body = json::body(request, &app).await?;
     let permit = IMPORTS.acquire().await.map_err(Problem::internal)?;
     let parsed = tokio::task::spawn_blocking(move || definition::parse(&body))
@@ -241,6 +243,12 @@ async fn put_definition(
     // The words come second: without them the page says less, without the routes they would say too much.
     keep_words(&app, id, words).await?;
     Ok(Json(report))
+}
+
+fn is_json(headers: &http::HeaderMap) -> bool {
+    let value =
+        headers.get(http::header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case("application/json")
 }
 
 async fn keep_words(

@@ -139,7 +139,9 @@ pub fn check_served(listing: &Listing) -> Result<(), Refusal> {
     let Some(served) = listing.served() else { return Ok(()) };
     let snapshot = Snapshot { listings: BTreeMap::from([(served.id, served)]), ..Snapshot::default() };
     let faults = snapshot::validate(&snapshot);
-    Refusal::unless_empty(faults.into_iter().map(|fault| Invalid::new("", "not_servable", fault.rule)).collect())
+    Refusal::unless_empty(
+        faults.into_iter().map(|fault| Invalid::new("", "not_servable", fault.rule)).collect(),
+    )
 }
 
 /// Checks the words of a listing.
@@ -233,8 +235,7 @@ mod tests {
     #[test]
     fn a_listing_goes_its_way_and_no_other() {
         use State::{Approved, Deprecated, Draft, Published, Retired, Submitted};
-        let steps =
-            [Step::Submit, Step::Approve, Step::Reject, Step::Publish, Step::Deprecate, Step::Retire];
+        let steps = [Step::Submit, Step::Approve, Step::Reject, Step::Publish, Step::Deprecate, Step::Retire];
         let ways: Vec<(State, State)> = [Draft, Submitted, Approved, Published, Deprecated, Retired]
             .into_iter()
             .flat_map(|from| steps.into_iter().filter_map(move |step| Some((from, from.after(step)?))))
@@ -257,9 +258,15 @@ mod tests {
     #[test]
     fn secrets_go_into_headers_that_are_ours_to_set() {
         assert_eq!(check_secret("X-Vendor-Token", "abc").ok().as_deref(), Some("x-vendor-token"));
-        for (header, value) in
-            [("Host", "a"), ("cookie", "a"), ("x y", "a"), ("", "a"), ("x-a", ""), ("x-a", "a\r\nb: c"), ("x-a", " a")]
-        {
+        for (header, value) in [
+            ("Host", "a"),
+            ("cookie", "a"),
+            ("x y", "a"),
+            ("", "a"),
+            ("x-a", ""),
+            ("x-a", "a\r\nb: c"),
+            ("x-a", " a"),
+        ] {
             assert!(check_secret(header, value).is_err(), "{header} {value:?}");
         }
     }
@@ -267,7 +274,9 @@ mod tests {
     #[test]
     fn routes_are_plain_methods_and_paths() {
         assert!(check_route("GET", "/now/{city}").is_ok());
-        for (method, path) in [("get", "/a"), ("CONNECT", "/a"), ("TRACE", "/a"), ("GET", "a"), ("GET", "/a?b")] {
+        for (method, path) in
+            [("get", "/a"), ("CONNECT", "/a"), ("TRACE", "/a"), ("GET", "a"), ("GET", "/a?b")]
+        {
             assert!(check_route(method, path).is_err(), "{method} {path}");
         }
     }

@@ -1,6 +1,6 @@
 //! `/discover`: public, and all of it about listings on sale.
 
-use apiclay_config::ids::{ListingId, RouteId};
+use apiclay_config::ids::RouteId;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,7 +70,8 @@ struct Search {
 #[utoipa::path(get, path = "/listings", tag = "discover", params(Search), security(()), responses(
     (status = 200, body = Listed<Card>), (status = 400, body = ProblemBody)))]
 async fn list(State(app): State<App>, Query(search): Query<Search>) -> Result<Json<Listed<Card>>, Problem> {
-    let long = |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > QUERY_MAX_CHARS);
+    let long =
+        |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > QUERY_MAX_CHARS);
     if long(&search.q) || long(&search.tag) || long(&search.category) {
         return Err(Refusal::field("", "too_long", format!("at most {QUERY_MAX_CHARS} characters")).into());
     }
@@ -86,7 +87,13 @@ async fn list(State(app): State<App>, Query(search): Query<Search>) -> Result<Js
         let ask = walk.clone().limit((limit - items.len()).min(READ_AT_ONCE)).cursor(cursor);
         let found = app.store.query::<Listing>(&ask).await?;
         looked_at += found.items.len();
-        items.extend(found.items.iter().filter(|found| wanted.matches(&found.value)).map(|found| Card::from(&found.value)));
+        items.extend(
+            found
+                .items
+                .iter()
+                .filter(|found| wanted.matches(&found.value))
+                .map(|found| Card::from(&found.value)),
+        );
         cursor = found.next_cursor;
         if cursor.is_none() || items.len() >= limit || looked_at >= LOOKED_AT_MAX {
             return Ok(Json(Listed { items, next_cursor: cursor }));
@@ -139,9 +146,6 @@ async fn description(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Call {
-    /// The listing's id.
-    #[param(value_type = String)]
-    listing: ListingId,
     /// The route's id.
     #[param(value_type = String)]
     route: RouteId,
@@ -159,7 +163,7 @@ struct Snippet {
 #[utoipa::path(get, path = "/snippets", tag = "discover", params(Call), security(()), responses(
     (status = 200, body = Snippet), (status = 404, body = ProblemBody)))]
 async fn code(State(app): State<App>, Query(call): Query<Call>) -> Result<Json<Snippet>, Problem> {
-    let listing = catalog::access::on_sale(&app.store, call.listing).await?.value;
+    let listing = catalog::access::on_sale_with(&app.store, call.route).await?.value;
     let routes = with_words(&app, &listing).await?;
     let route = routes.iter().find(|route| route.id == call.route).ok_or(Refusal::NotFound("route"))?;
     Ok(Json(Snippet { code: snippets::snippet(route, &server(&app, &listing), call.lang) }))

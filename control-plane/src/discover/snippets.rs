@@ -67,7 +67,8 @@ fn encode(text: &str) -> String {
 }
 
 fn curl(method: &str, url: &str, body: Option<(&str, String)>) -> String {
-    let mut text = format!("curl -X {method} {} \\\n  -H {}", shell(url), shell(&format!("X-Api-Key: {KEY}")));
+    let mut text =
+        format!("curl -X {method} {} \\\n  -H {}", shell(url), shell(&format!("X-Api-Key: {KEY}")));
     if let Some((media_type, body)) = body {
         text.push_str(&format!(
             " \\\n  -H {} \\\n  --data {}",

@@ -83,6 +83,30 @@ codes! {
     UsernameTaken 409 "username_taken" "The username is taken";
     PersonalTokensExhausted 409 "personal_tokens_exhausted" "The account has as many personal tokens as it may";
     AttemptsExhausted 429 "attempts_exhausted" "Too many wrong attempts; wait before the next";
+    // Selling and buying
+    SlugTaken 409 "slug_taken" "The slug is taken";
+    RouteConflict 409 "route_conflict" "Another route matches the same paths";
+    StateConflict 409 "state_conflict" "The present state does not allow this";
+    LimitReached 409 "limit_reached" "There are as many as there may be";
+    ListingIncomplete 422 "listing_incomplete" "The listing lacks something that calls need";
+    TargetRefused 422 "target_refused" "The upstream's address may not be reached";
+    PluginNotAnnounced 422 "plugin_not_announced" "Not every gateway has this plugin";
+    DefinitionMissing 422 "definition_missing" "The body holds no definition";
+    DefinitionUrlUnsupported 422 "definition_url_unsupported" "Definitions are not fetched from addresses yet";
+    DefinitionNotJson 422 "definition_not_json" "The definition is not JSON";
+    DefinitionTooDeep 422 "definition_too_deep" "The definition is nested too deep";
+    DefinitionTooLarge 422 "definition_too_large" "The definition has too many parts";
+    DefinitionVersionUnsupported 422 "definition_version_unsupported" "The definition is not OpenAPI 3";
+    DefinitionWithoutPaths 422 "definition_without_paths" "The definition has no paths";
+    DefinitionReferenceExternal 422 "definition_reference_external" "The definition refers outside itself";
+    DefinitionReferenceCycle 422 "definition_reference_cycle" "The definition refers to itself in a circle";
+    PaymentUnavailable 422 "payment_unavailable" "Payments are not available yet";
+    AlreadySubscribed 409 "already_subscribed" "There is a live subscription to this plan";
+    SubscriptionInactive 409 "subscription_inactive" "The subscription has ended";
+    // Gateways
+    CountersAreEmbedded 409 "counters_are_embedded" "Another gateway has the embedded counters";
+    BatchInvalid 422 "batch_invalid" "The batch is not what it says";
+    BatchConflict 409 "batch_conflict" "Another batch has this id";
 }
 
 /// One field that is wrong, and where it stands.

@@ -33,7 +33,9 @@ pub fn start(app: &App) -> JoinSet<()> {
         push::sweep(&app.push).await?;
         Ok(())
     });
-    every(&mut jobs, app, "prune the change log", PRUNE_INTERVAL_MS, |app: App| async move { Ok(app.push.prune().await?) });
+    every(&mut jobs, app, "prune the change log", PRUNE_INTERVAL_MS, |app: App| async move {
+        Ok(app.push.prune().await?)
+    });
     every(&mut jobs, app, "count live gateways", GATEWAYS_INTERVAL_MS, |app: App| async move {
         let now = app.clock.now();
         let live = gateways::all(&app.store).await?.iter().filter(|one| gateways::is_live(one, now)).count();

@@ -15,7 +15,12 @@ const PLAN: Refusal = Refusal::NotFound("plan");
 ///
 /// # Errors
 /// Not found for everybody else; a refusal by role for a member.
-pub async fn own(store: &Store, id: PlanId, account: AccountId, act: Act) -> Result<Versioned<Plan>, Refusal> {
+pub async fn own(
+    store: &Store,
+    id: PlanId,
+    account: AccountId,
+    act: Act,
+) -> Result<Versioned<Plan>, Refusal> {
     let plan = store.get::<Plan>(&id.to_string()).await?.ok_or(PLAN)?;
     match catalog::access::own(store, plan.value.listing, account, act).await {
         Ok(_) => Ok(plan),
@@ -37,7 +42,11 @@ pub async fn on_sale(store: &Store, id: PlanId) -> Result<Plan, Refusal> {
 ///
 /// # Errors
 /// Where the store does not answer or has lost them.
-pub async fn revision(store: &Store, plan: PlanId, revision: u32) -> Result<Versioned<PlanRevision>, Refusal> {
+pub async fn revision(
+    store: &Store,
+    plan: PlanId,
+    revision: u32,
+) -> Result<Versioned<PlanRevision>, Refusal> {
     let found = store.get::<PlanRevision>(&PlanRevision::id_of(plan, revision)).await?;
     found.ok_or(Refusal::Internal("reading a plan's revision"))
 }
@@ -46,7 +55,10 @@ pub async fn revision(store: &Store, plan: PlanId, revision: u32) -> Result<Vers
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn of_listing(store: &Store, listing: ListingId) -> Result<Vec<(Versioned<Plan>, PlanRevision)>, Refusal> {
+pub async fn of_listing(
+    store: &Store,
+    listing: ListingId,
+) -> Result<Vec<(Versioned<Plan>, PlanRevision)>, Refusal> {
     let mut plans = Vec::new();
     for plan in heads(store, listing).await? {
         let terms = revision(store, plan.value.id, plan.value.revision).await?;

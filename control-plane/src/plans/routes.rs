@@ -69,7 +69,9 @@ struct PlanChange {
 }
 
 /// Tells null from nothing.
-fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<Option<T>>, D::Error> {
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(field).map(Some)
 }
 
@@ -151,7 +153,10 @@ async fn create(
     rules::check_terms(&terms)?;
     let known = access::heads(&app.store, listing.value.id).await?;
     if known.len() >= PLANS_PER_LISTING_MAX {
-        return Err(Problem::new(Code::LimitReached, format!("at most {PLANS_PER_LISTING_MAX} plans a listing")));
+        return Err(Problem::new(
+            Code::LimitReached,
+            format!("at most {PLANS_PER_LISTING_MAX} plans a listing"),
+        ));
     }
     if known.iter().any(|plan| plan.value.slug == input.slug) {
         return Err(slug_taken());
@@ -199,7 +204,10 @@ async fn write_revision(app: &App, plan: &Plan, from: u32, terms: Terms) -> Resu
             Err(error) => return Err(error.into()),
         }
     }
-    Err(Problem::new(Code::LimitReached, format!("at most {REVISIONS_MAX} revisions a plan; make another plan")))
+    Err(Problem::new(
+        Code::LimitReached,
+        format!("at most {REVISIONS_MAX} revisions a plan; make another plan"),
+    ))
 }
 
 /// A listing's plans, to a member of its vendor.
@@ -239,14 +247,17 @@ async fn change(
     if_match: IfMatch,
     Json(input): Json<PlanChange>,
 ) -> Result<Tagged<Json<PlanView>>, Problem> {
-    let Versioned { value: mut plan, version } = access::own(&app.store, id, caller.account, Act::Build).await?;
+    let Versioned { value: mut plan, version } =
+        access::own(&app.store, id, caller.account, Act::Build).await?;
     if_match.check(version)?;
     check_words(None, input.name.as_deref())?;
     let before = access::revision(&app.store, id, plan.revision).await?.value.terms;
     let terms = Terms {
         price: input.price.unwrap_or(before.price),
         usage_price: input.usage_price.unwrap_or(before.usage_price),
-        limits: input.limits.map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
+        limits: input
+            .limits
+            .map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
         trial: input.trial.unwrap_or(before.trial),
         concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
     };
@@ -271,7 +282,8 @@ async fn retire(
     Path(id): Path<PlanId>,
     if_match: IfMatch,
 ) -> Result<Tagged<Json<PlanView>>, Problem> {
-    let Versioned { value: mut plan, mut version } = access::own(&app.store, id, caller.account, Act::Build).await?;
+    let Versioned { value: mut plan, mut version } =
+        access::own(&app.store, id, caller.account, Act::Build).await?;
     if_match.check(version)?;
     if plan.retired_at.is_none() {
         plan.retired_at = Some(app.clock.now());

@@ -131,7 +131,11 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     if let Some(usage) = &terms.usage_price {
         check_price(&mut faults, "/usage_price/amount", &usage.amount);
         if usage.amount.currency != terms.price.currency {
-            faults.push(Invalid::new("/usage_price/amount/currency", "currency_differs", "one currency a plan"));
+            faults.push(Invalid::new(
+                "/usage_price/amount/currency",
+                "currency_differs",
+                "one currency a plan",
+            ));
         }
     }
     for (place, limit) in terms.limits.iter().enumerate() {

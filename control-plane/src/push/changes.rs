@@ -69,7 +69,9 @@ pub(super) async fn all<T: Document>(store: &Store, query: Query) -> Result<Vec<
     let mut everything = Vec::new();
     let mut cursor = None;
     loop {
-        let page = store.query::<T>(&query.clone().limit(crate::store::QUERY_LIMIT_MAX_ITEMS).cursor(cursor)).await?;
+        let page = store
+            .query::<T>(&query.clone().limit(crate::store::QUERY_LIMIT_MAX_ITEMS).cursor(cursor))
+            .await?;
         everything.extend(page.items.into_iter().map(|item| item.value));
         cursor = page.next_cursor;
         if cursor.is_none() {

@@ -24,11 +24,16 @@ impl FromRequestParts<App> for GatewayCaller {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let Some((id, token)) = shown(&parts.headers) else {
-            return Err(Problem::new(Code::CredentialMissing, "send X-Gateway-Id and Authorization: Bearer TOKEN"));
+            return Err(Problem::new(
+                Code::CredentialMissing,
+                "send X-Gateway-Id and Authorization: Bearer TOKEN",
+            ));
         };
         match gateways::recognise(&app.store, id, token).await? {
             Some(gateway) => Ok(Self { id: gateway.id }),
-            None => Err(Problem::new(Code::CredentialInvalid, "enrol the gateway again: `apiclay gateway enrol`")),
+            None => {
+                Err(Problem::new(Code::CredentialInvalid, "enrol the gateway again: `apiclay gateway enrol`"))
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ mod sweep;
 
 use apiclay_config::clock::{Clock, Timestamp};
 use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
 
 pub use documents::{ChangeEntry, Kind, Published};
 pub use gateway_caller::GatewayCaller;
@@ -36,6 +37,8 @@ pub struct Push {
     numbering: Mutex<u64>,
     /// The last revision known here, for those who wait for the next.
     latest: watch::Sender<u64>,
+    /// Ends the streams, which have no end of their own.
+    closing: CancellationToken,
 }
 
 impl Push {
@@ -45,7 +48,13 @@ impl Push {
     /// Where the store cannot be read.
     pub async fn open(store: Store, clock: Clock) -> Result<Self, StoreError> {
         let last = last_revision(&store).await?;
-        Ok(Self { store, clock, numbering: Mutex::new(last), latest: watch::Sender::new(last) })
+        Ok(Self {
+            store,
+            clock,
+            numbering: Mutex::new(last),
+            latest: watch::Sender::new(last),
+            closing: CancellationToken::new(),
+        })
     }
 
     /// Writes a new document and tells gateways. When this returns, it has its revision.
@@ -62,10 +71,15 @@ impl Push {
     ///
     /// # Errors
     /// As [`Push::insert`], and where another version is stored.
-    pub async fn replace<T: Published>(&self, mut value: T, version: i64) -> Result<Versioned<T>, StoreError> {
+    pub async fn replace<T: Published>(
+        &self,
+        mut value: T,
+        version: i64,
+    ) -> Result<Versioned<T>, StoreError> {
         let before = *value.mark();
         // A mark that a crash left stays the older one: the sweep's clock runs from there.
-        *value.mark() = if value.concerns_gateways() { before.or_else(|| Some(self.clock.now())) } else { before };
+        *value.mark() =
+            if value.concerns_gateways() { before.or_else(|| Some(self.clock.now())) } else { before };
         let version = self.store.replace(&value, version).await?;
         self.publish(Versioned { value, version }).await
     }
@@ -94,12 +108,8 @@ impl Push {
     async fn announce(&self, kind: Kind, subject: &str) -> Result<u64, StoreError> {
         let mut last = self.numbering.lock().await;
         for _ in 0..NUMBERING_TRIES_MAX {
-            let entry = ChangeEntry {
-                revision: *last + 1,
-                kind,
-                subject: subject.to_owned(),
-                at: self.clock.now(),
-            };
+            let entry =
+                ChangeEntry { revision: *last + 1, kind, subject: subject.to_owned(), at: self.clock.now() };
             match self.store.insert(&entry).await {
                 Ok(()) => {
                     *last = entry.revision;
@@ -149,6 +159,11 @@ impl Push {
         self.latest.subscribe()
     }
 
+    /// Ends every stream: this process is about to.
+    pub fn close(&self) {
+        self.closing.cancel();
+    }
+
     fn now(&self) -> Timestamp {
         self.clock.now()
     }
@@ -164,6 +179,3 @@ async fn last_revision(store: &Store) -> Result<u64, StoreError> {
     let last = store.query::<ChangeEntry>(&Query::by("id").descending().limit(1)).await?;
     Ok(last.items.first().map_or(0, |entry| entry.value.revision))
 }
-
-#[cfg(test)]
-mod tests;

@@ -121,7 +121,9 @@ impl ReportInput {
                 return Err(Refusal::field(
                     &format!("/plugins/{place}"),
                     "invalid",
-                    format!("a name of 1 to {WORD_MAX_BYTES} bytes, a schema of at most {PLUGIN_SCHEMA_MAX_BYTES}"),
+                    format!(
+                        "a name of 1 to {WORD_MAX_BYTES} bytes, a schema of at most {PLUGIN_SCHEMA_MAX_BYTES}"
+                    ),
                 ));
             }
             plugins.push(PluginType { name: plugin.name, schema });

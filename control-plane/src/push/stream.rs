@@ -10,6 +10,8 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{ChangeEntry, Push, SnapshotError, changes, snapshot};
+use crate::admin::gateways;
+use crate::refusal::Refusal;
 use crate::store::{Query, StoreError};
 
 /// Frames that wait for a gateway to read them.
@@ -18,6 +20,8 @@ const QUEUE_MAX_FRAMES: usize = 16;
 const REVISIONS_AT_ONCE_MAX: usize = 200;
 /// How often a gateway hears that the connection lives.
 const HEARTBEAT_INTERVAL_MS: u64 = 1_000;
+/// How often it is written down that a gateway lives, in heartbeats.
+const HEARTBEATS_PER_SIGN_OF_LIFE: u32 = 5;
 /// A gateway that takes nothing for so long is let go.
 const SEND_TIMEOUT_S: u64 = 30;
 
@@ -45,10 +49,15 @@ impl From<StoreError> for StreamEnd {
 pub(super) type LiveGateways = Arc<std::sync::atomic::AtomicU32>;
 
 /// Starts a stream for a gateway that has `revision`; the task ends when the receiver is dropped.
-pub(super) fn start(push: Arc<Push>, live: LiveGateways, gateway: String, revision: u64) -> mpsc::Receiver<Bytes> {
+pub(super) fn start(
+    push: Arc<Push>,
+    live: LiveGateways,
+    gateway: String,
+    revision: u64,
+) -> mpsc::Receiver<Bytes> {
     let (frames, receiver) = mpsc::channel(QUEUE_MAX_FRAMES);
     tokio::spawn(async move {
-        let mut stream = Stream { push, live, frames, revision };
+        let mut stream = Stream { push, live, frames, gateway: gateway.clone(), revision };
         let end = stream.run().await;
         match end {
             Ok(()) | Err(StreamEnd::Gone) => tracing::debug!(gateway, "a configuration stream ended"),
@@ -65,6 +74,7 @@ struct Stream {
     push: Arc<Push>,
     live: LiveGateways,
     frames: mpsc::Sender<Bytes>,
+    gateway: String,
     /// What the gateway has been sent.
     revision: u64,
 }
@@ -72,18 +82,27 @@ struct Stream {
 impl Stream {
     async fn run(&mut self) -> Result<(), StreamEnd> {
         let mut latest = self.push.watch();
+        let closing = self.push.closing.clone();
         if !self.can_continue().await? {
             self.send_everything().await?;
         }
         let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_INTERVAL_MS));
         heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats: u32 = 0;
         loop {
             latest.borrow_and_update();
             self.send_deltas().await?;
             tokio::select! {
                 changed = latest.changed() => changed.map_err(|_| StreamEnd::Gone)?,
-                _ = heartbeat.tick() => self.send_heartbeat().await?,
+                _ = heartbeat.tick() => {
+                    self.send_heartbeat().await?;
+                    beats = beats.wrapping_add(1);
+                    if beats.is_multiple_of(HEARTBEATS_PER_SIGN_OF_LIFE) {
+                        self.note_sign_of_life().await?;
+                    }
+                }
                 () = self.frames.closed() => return Err(StreamEnd::Gone),
+                () = closing.cancelled() => return Ok(()),
             }
         }
     }
@@ -107,7 +126,8 @@ impl Stream {
 
     async fn send_deltas(&mut self) -> Result<(), StreamEnd> {
         loop {
-            let after = Query::by("id").from(ChangeEntry::id_of(self.revision + 1)).limit(REVISIONS_AT_ONCE_MAX);
+            let after =
+                Query::by("id").from(ChangeEntry::id_of(self.revision + 1)).limit(REVISIONS_AT_ONCE_MAX);
             let entries = self.push.store.query::<ChangeEntry>(&after).await?.items;
             if entries.is_empty() {
                 return Ok(());
@@ -128,6 +148,15 @@ impl Stream {
     async fn send_heartbeat(&self) -> Result<(), StreamEnd> {
         let live_gateways = self.live.load(std::sync::atomic::Ordering::Relaxed).max(1);
         self.send(&Frame::Heartbeat { revision: self.revision, live_gateways }).await
+    }
+
+    /// A gateway that takes its heartbeats lives, whether it reports or not. One that was forgotten is let go.
+    async fn note_sign_of_life(&self) -> Result<(), StreamEnd> {
+        match gateways::heard(&self.push.store, &self.gateway, None, self.push.now()).await {
+            Err(Refusal::NotFound(_)) => Err(StreamEnd::Gone),
+            Err(Refusal::Store(error)) => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     async fn send(&self, frame: &Frame) -> Result<(), StreamEnd> {

@@ -33,7 +33,11 @@ async fn sweep_kind<T: Published>(push: &Push) -> Result<usize, StoreError> {
         push.publish(document).await?;
     }
     if count > 0 {
-        tracing::info!(collection = T::COLLECTION, count, "published documents that a writer had left marked");
+        tracing::info!(
+            collection = T::COLLECTION,
+            count,
+            "published documents that a writer had left marked"
+        );
     }
     Ok(count)
 }

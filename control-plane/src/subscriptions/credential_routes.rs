@@ -25,10 +25,7 @@ const TRIES_MAX: u32 = CREDENTIALS_MAX + 4;
 
 /// Below `/subscriptions`.
 pub(super) fn credentials() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(create, list))
-        .routes(routes!(rotate))
-        .routes(routes!(revoke))
+    OpenApiRouter::default().routes(routes!(create, list)).routes(routes!(rotate)).routes(routes!(revoke))
 }
 
 /// A new key.
@@ -158,7 +155,10 @@ async fn make(
             }
         }
     }
-    Err(Problem::new(Code::LimitReached, format!("at most {CREDENTIALS_MAX} keys a subscription; revoke one")))
+    Err(Problem::new(
+        Code::LimitReached,
+        format!("at most {CREDENTIALS_MAX} keys a subscription; revoke one"),
+    ))
 }
 
 /// Revokes a key, unless somebody was quicker.

@@ -87,9 +87,9 @@ async fn create(
     Json(input): Json<SubscriptionInput>,
 ) -> Result<(StatusCode, Tagged<Json<SubscriptionView>>), Problem> {
     let plan = plans::access::on_sale(&app.store, input.plan_id).await?;
-    let listing = catalog::access::on_sale(&app.store, plan.listing)
-        .await
-        .map_err(|refusal| if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal })?;
+    let listing = catalog::access::on_sale(&app.store, plan.listing).await.map_err(|refusal| {
+        if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
+    })?;
     let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
     plans::rules::check_buyable(&revision.value.terms)?;
     let (from, below) = Subscription::live_keys_of(caller.account);

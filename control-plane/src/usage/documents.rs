@@ -91,7 +91,8 @@ pub struct FoldCursor {
 
 impl Document for FoldCursor {
     const COLLECTION: &'static str = "fold_cursors";
-    const INDEXES: &'static [Index] = &[Index { name: "open", fields: &["open"], unique: false, multi: false }];
+    const INDEXES: &'static [Index] =
+        &[Index { name: "open", fields: &["open"], unique: false, multi: false }];
 
     fn id(&self) -> String {
         epoch_id(&self.from)

@@ -133,11 +133,18 @@ impl Fold {
         let Some(mut cursor) = self.store.get::<FoldCursor>(&id).await? else { return Ok(false) };
         let (first, below) = batches_from(from, cursor.value.folded_seq + 1);
         let query = Query::by("id").from(first).below(below).limit(BATCHES_AT_ONCE_MAX);
-        let waiting: Vec<StoredBatch> =
-            self.store.query::<StoredBatch>(&query).await?.items.into_iter().map(|found| found.value).collect();
+        let waiting: Vec<StoredBatch> = self
+            .store
+            .query::<StoredBatch>(&query)
+            .await?
+            .items
+            .into_iter()
+            .map(|found| found.value)
+            .collect();
         let now = self.clock.now();
         let seqs = waiting.iter().map(|batch| batch.batch.id.seq);
-        let ready = (cursor.value.folded_seq + 1..).zip(seqs).take_while(|(wanted, seq)| wanted == seq).count();
+        let ready =
+            (cursor.value.folded_seq + 1..).zip(seqs).take_while(|(wanted, seq)| wanted == seq).count();
         let gap_before = waiting.get(ready).map(|batch| batch.batch.id.seq);
         if ready > 0 {
             let last = cursor.value.folded_seq + ready as u64;
@@ -153,7 +160,12 @@ impl Fold {
         if ready == 0
             && let Some(seq) = gap_before
         {
-            tracing::warn!(life = id, seq, missing = cursor.value.folded_seq + 1, "folding waits for a missing batch");
+            tracing::warn!(
+                life = id,
+                seq,
+                missing = cursor.value.folded_seq + 1,
+                "folding waits for a missing batch"
+            );
         }
         match self.store.replace(&cursor.value, cursor.version).await {
             // Another control plane folds the same life: what it wrote stands, and what is left will be found.

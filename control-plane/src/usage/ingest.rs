@@ -20,7 +20,12 @@ const UNITS_MAX: usize = 4 * apiclay_config::usage::BATCH_EVENTS_MAX;
 ///
 /// # Errors
 /// Where it is another's, not what it says, or contradicts one that is there; where the store does not answer.
-pub(super) async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) -> Result<(), Refusal> {
+pub(super) async fn take(
+    store: &Store,
+    fold: &Fold,
+    gateway: &str,
+    batch: UsageBatch,
+) -> Result<(), Refusal> {
     check(gateway, &batch)?;
     let checked = batch.unpack();
     if let Err(wrong) = checked {
@@ -42,12 +47,16 @@ pub(super) async fn take(store: &Store, fold: &Fold, gateway: &str, batch: Usage
 /// The same batch again is the same answer again; another under its id is kept for a person, and refused.
 async fn again(store: &Store, fold: &Fold, stored: StoredBatch) -> Result<(), Refusal> {
     let id = batch_id(&stored.batch.id.from, stored.batch.id.seq);
-    let known = store.get::<StoredBatch>(&id).await?.ok_or(Refusal::Internal("reading a batch that is there"))?;
+    let known =
+        store.get::<StoredBatch>(&id).await?.ok_or(Refusal::Internal("reading a batch that is there"))?;
     if known.value.batch.content_hash == stored.batch.content_hash {
         return Ok(());
     }
     fold.conflict();
-    tracing::error!(batch = id, "a gateway sent another batch under an id that is taken; see usage_conflicts");
+    tracing::error!(
+        batch = id,
+        "a gateway sent another batch under an id that is taken; see usage_conflicts"
+    );
     let conflict = BatchConflict { batch: stored.batch, received_at: stored.received_at };
     match store.insert(&conflict).await {
         Ok(()) | Err(StoreError::Duplicate { .. }) => {}
@@ -60,18 +69,26 @@ fn check(gateway: &str, batch: &UsageBatch) -> Result<(), Refusal> {
     if batch.id.from.gateway != gateway {
         return Err(Refusal::because(Code::BatchInvalid, "a gateway sends its own batches"));
     }
-    let counters = batch.units.iter().all(|taken| {
-        taken.counter.len() <= COUNTER_MAX_BYTES && i64::try_from(taken.units).is_ok()
-    });
+    let counters = batch
+        .units
+        .iter()
+        .all(|taken| taken.counter.len() <= COUNTER_MAX_BYTES && i64::try_from(taken.units).is_ok());
     if !is_epoch(&batch.id.from) || batch.id.seq == 0 || i64::try_from(batch.id.seq).is_err() {
-        return Err(Refusal::because(Code::BatchInvalid, "an epoch is 16 hexadecimal digits, a seq is 1 or more"));
+        return Err(Refusal::because(
+            Code::BatchInvalid,
+            "an epoch is 16 hexadecimal digits, a seq is 1 or more",
+        ));
     }
     if batch.units.len() > UNITS_MAX || !counters {
-        return Err(Refusal::because(Code::BatchInvalid, "more counters, or longer ones, than a batch can hold"));
+        return Err(Refusal::because(
+            Code::BatchInvalid,
+            "more counters, or longer ones, than a batch can hold",
+        ));
     }
     Ok(())
 }
 
 fn is_epoch(from: &GatewayEpoch) -> bool {
-    from.epoch.len() == EPOCH_DIGITS && from.epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    from.epoch.len() == EPOCH_DIGITS
+        && from.epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

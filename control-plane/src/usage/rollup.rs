@@ -99,7 +99,10 @@ impl Document for Rollup {
 /// Sorts the events of one batch into the rollups they belong to. An event whose time no calendar has is counted when its
 /// batch came: it is billed all the same.
 #[must_use]
-pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(SubscriptionId, i64), Vec<Cell>> {
+pub fn portions(
+    mut events: Vec<Event>,
+    received_at: Timestamp,
+) -> BTreeMap<(SubscriptionId, i64), Vec<Cell>> {
     for event in &mut events {
         if !(0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute()) {
             event.at = received_at;
@@ -150,7 +153,8 @@ mod tests {
     #[test]
     fn too_many_cells_are_counted_together_and_none_is_lost() {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
-        let many: Vec<Cell> = (0..20_000).map(|n| cell(i64::from(n % 60), u128::from(n.unsigned_abs()) + 1, 1)).collect();
+        let many: Vec<Cell> =
+            (0..20_000).map(|n| cell(i64::from(n % 60), u128::from(n.unsigned_abs()) + 1, 1)).collect();
         rollup.apply("gw:1", &Portion::from([(1, many)]));
         assert_eq!(calls(&rollup), 20_000);
         assert_eq!(rollup.cells.len(), CELLS_MAX + 1);
@@ -159,7 +163,10 @@ mod tests {
     #[test]
     fn counts_stay_within_what_the_store_keeps() {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
-        rollup.apply("gw:1", &Portion::from([(1, vec![cell(0, 1, u64::MAX)]), (2, vec![cell(0, 1, u64::MAX)])]));
+        rollup.apply(
+            "gw:1",
+            &Portion::from([(1, vec![cell(0, 1, u64::MAX)]), (2, vec![cell(0, 1, u64::MAX)])]),
+        );
         assert_eq!(calls(&rollup), COUNT_MAX);
     }
 }

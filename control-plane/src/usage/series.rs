@@ -87,7 +87,13 @@ impl Series {
     /// From the minute of `from` (included) to that of `to` (left out where `to` is its begin).
     pub(super) fn new(from: Timestamp, to: Timestamp, step: Step) -> Self {
         let below_minute = to.plus_ms(59_999).minute();
-        Self { from_minute: from.minute(), below_minute, step, items: BTreeMap::new(), total: Counts::default() }
+        Self {
+            from_minute: from.minute(),
+            below_minute,
+            step,
+            items: BTreeMap::new(),
+            total: Counts::default(),
+        }
     }
 
     /// Counts what lies in the time.
@@ -98,7 +104,11 @@ impl Series {
             }
         }
         if self.items.len() > ITEMS_MAX {
-            return Err(Refusal::field("", "range_too_long", format!("at most {ITEMS_MAX} steps; choose wider ones")));
+            return Err(Refusal::field(
+                "",
+                "range_too_long",
+                format!("at most {ITEMS_MAX} steps; choose wider ones"),
+            ));
         }
         Ok(())
     }

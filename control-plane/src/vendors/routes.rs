@@ -86,9 +86,13 @@ async fn create(
     Json(input): Json<VendorInput>,
 ) -> Result<(StatusCode, Tagged<Json<VendorView>>), Problem> {
     rules::check(Some(&input.slug), Some(&input.name))?;
-    let mine = store::Query::by("member").equals(caller.account.to_string()).limit(VENDORS_PER_ACCOUNT_MAX + 1);
+    let mine =
+        store::Query::by("member").equals(caller.account.to_string()).limit(VENDORS_PER_ACCOUNT_MAX + 1);
     if app.store.query::<Vendor>(&mine).await?.items.len() > VENDORS_PER_ACCOUNT_MAX {
-        return Err(Problem::new(Code::LimitReached, format!("at most {VENDORS_PER_ACCOUNT_MAX} vendors an account")));
+        return Err(Problem::new(
+            Code::LimitReached,
+            format!("at most {VENDORS_PER_ACCOUNT_MAX} vendors an account"),
+        ));
     }
     let now = app.clock.now();
     let vendor = Vendor {
@@ -171,7 +175,11 @@ async fn members(
 ///
 /// # Errors
 /// Where the vendor has as many as it may, or somebody changed it meanwhile.
-pub(crate) async fn count_listing(app: &App, mut vendor: Versioned<Vendor>, max: u32) -> Result<Vendor, Refusal> {
+pub(crate) async fn count_listing(
+    app: &App,
+    mut vendor: Versioned<Vendor>,
+    max: u32,
+) -> Result<Vendor, Refusal> {
     if vendor.value.listings_made >= max {
         return Err(Refusal::because(Code::LimitReached, format!("at most {max} listings a vendor")));
     }

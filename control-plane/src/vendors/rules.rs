@@ -11,8 +11,8 @@ pub const VENDORS_PER_ACCOUNT_MAX: usize = 20;
 
 /// Slugs that would be mistaken for ours in addresses and host names.
 const SLUGS_RESERVED: [&str; 12] = [
-    "admin", "api", "apiclay", "backend", "billing", "docs", "gateway", "help", "internal", "status", "support",
-    "www",
+    "admin", "api", "apiclay", "backend", "billing", "docs", "gateway", "help", "internal", "status",
+    "support", "www",
 ];
 
 /// What a member is to a vendor.
@@ -73,7 +73,11 @@ pub fn check(slug: Option<&str>, name: Option<&str>) -> Result<(), Refusal> {
     if let Some(slug) = slug {
         check_slug(&mut faults, "/slug", slug);
         if SLUGS_RESERVED.contains(&slug) {
-            faults.push(Invalid::new("/slug", "slug_reserved", "this slug is kept for ourselves; choose another"));
+            faults.push(Invalid::new(
+                "/slug",
+                "slug_reserved",
+                "this slug is kept for ourselves; choose another",
+            ));
         }
     }
     if let Some(name) = name {
@@ -88,9 +92,8 @@ mod tests {
 
     #[test]
     fn only_owners_govern_and_only_builders_build() {
-        let allowed = |act| {
-            [Role::Owner, Role::Developer, Role::Finance, Role::Viewer].map(|role| role.allows(act))
-        };
+        let allowed =
+            |act| [Role::Owner, Role::Developer, Role::Finance, Role::Viewer].map(|role| role.allows(act));
         assert_eq!(allowed(Act::Look), [true; 4]);
         assert_eq!(allowed(Act::Build), [true, true, false, false]);
         assert_eq!(allowed(Act::Govern), [true, false, false, false]);

@@ -59,7 +59,9 @@ impl From<DefinitionError> for Refusal {
         let code = match error {
             DefinitionError::Tree(TreeError::Syntax(_)) => Code::DefinitionNotJson,
             DefinitionError::Tree(TreeError::TooDeep) => Code::DefinitionTooDeep,
-            DefinitionError::Tree(TreeError::TooMany) | DefinitionError::TooManyOperations => Code::DefinitionTooLarge,
+            DefinitionError::Tree(TreeError::TooMany) | DefinitionError::TooManyOperations => {
+                Code::DefinitionTooLarge
+            }
             DefinitionError::Envelope => Code::DefinitionMissing,
             DefinitionError::Url => Code::DefinitionUrlUnsupported,
             DefinitionError::Version => Code::DefinitionVersionUnsupported,
@@ -151,11 +153,14 @@ pub fn merge(
 ) -> (Report, Vec<(RouteId, Operation)>) {
     let mut paths = PathSet::of(routes.iter().map(|route| (route.method.as_str(), route.path.as_str())));
     let mut words = Vec::new();
-    let mut report = Report { skipped_total: parsed.skipped.len(), skipped: parsed.skipped, ..Report::default() };
+    let mut report =
+        Report { skipped_total: parsed.skipped.len(), skipped: parsed.skipped, ..Report::default() };
     report.skipped.truncate(SKIPPED_MAX);
     for found in parsed.found {
         let path = paths.spelling(&found.path).unwrap_or(&found.path).to_owned();
-        if let Some(known) = routes.iter_mut().find(|route| route.method == found.method && route.path == path) {
+        if let Some(known) =
+            routes.iter_mut().find(|route| route.method == found.method && route.path == path)
+        {
             known.summary.clone_from(&found.operation.summary);
             report.routes_kept += 1;
             words.push((known.id, found.operation));

@@ -55,7 +55,9 @@ pub fn check(document: &Value) -> Result<(), DefinitionError> {
                     fields
                         .iter()
                         .filter(|(name, field)| {
-                            is_container(field) && !DATA_KEYS.contains(&name.as_str()) && !name.starts_with("x-")
+                            is_container(field)
+                                && !DATA_KEYS.contains(&name.as_str())
+                                && !name.starts_with("x-")
                         })
                         .map(|(_, field)| field),
                 );

@@ -38,8 +38,12 @@ fn operations_become_routes_and_keep_their_words() {
             "schemas": {"Pet": {"example": {"name": "Rex"}, "properties": {"mother": {"$ref": "#/components/schemas/Pet"}}}}
         }
     });
-    let mut routes =
-        vec![Route { id: RouteId::from_u128(99), method: "POST".into(), path: "/pets".into(), summary: None }];
+    let mut routes = vec![Route {
+        id: RouteId::from_u128(99),
+        method: "POST".into(),
+        path: "/pets".into(),
+        summary: None,
+    }];
     let (report, words) = merged(upload(&document).unwrap(), &mut routes);
     assert_eq!((report.routes_added, report.routes_kept, report.skipped_total), (2, 1, 2));
     assert!(routes.iter().any(|route| route.method == "PUT" && route.path == "/pets/{pet_id}"));
@@ -55,10 +59,7 @@ fn operations_become_routes_and_keep_their_words() {
 fn bombs_are_refused_quickly() {
     let begun = Instant::now();
     let path = |item: Value| json!({"openapi": "3.1.0", "paths": {"/a": item}});
-    assert!(matches!(
-        upload(&path(json!({"$ref": "#/paths/~1a"}))),
-        Err(DefinitionError::ReferenceCycle(_))
-    ));
+    assert!(matches!(upload(&path(json!({"$ref": "#/paths/~1a"}))), Err(DefinitionError::ReferenceCycle(_))));
     assert!(matches!(
         upload(&path(json!({"get": {"parameters": [{"$ref": "file:///etc/passwd"}]}}))),
         Err(DefinitionError::ExternalReference(_))
@@ -68,7 +69,8 @@ fn bombs_are_refused_quickly() {
     // One large example, which every operation refers to.
     let large: Vec<u32> = (0..100_000).collect();
     let item = json!({"$ref": "#/components/pathItems/all"});
-    let paths: serde_json::Map<String, Value> = (0..3_000).map(|n| (format!("/p{n}"), item.clone())).collect();
+    let paths: serde_json::Map<String, Value> =
+        (0..3_000).map(|n| (format!("/p{n}"), item.clone())).collect();
     let parameters: Vec<Value> =
         (0..5_000).map(|n| json!({"name": format!("p{n}"), "in": "query", "example": large.len()})).collect();
     let document = json!({"openapi": "3.1.0", "paths": paths, "components": {"pathItems": {"all":

@@ -116,8 +116,9 @@ fn read_parameter(document: &Value, parameter: &Value) -> Option<Parameter> {
         required: parameter.get("required").and_then(Value::as_bool).unwrap_or(false),
         description: text(parameter, "description", LINE_MAX_CHARS),
         kind: schema.and_then(|schema| text(schema, "type", 32)),
-        example: example_of(document, parameter)
-            .or_else(|| schema.and_then(|schema| small(schema.get("example").or_else(|| schema.get("default"))?))),
+        example: example_of(document, parameter).or_else(|| {
+            schema.and_then(|schema| small(schema.get("example").or_else(|| schema.get("default"))?))
+        }),
     })
 }
 
