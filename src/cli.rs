@@ -97,21 +97,23 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
     let load = if demo { Settings::load_demo } else { Settings::load };
     let settings = load(cli.config.as_deref(), process_environment());
     if let Command::Check = cli.command {
-        return upkeep::check(settings).await;
+        return crate::upkeep::check(settings).await;
     }
     let settings = settings?;
     apiclay_config::process::start_logging(&settings.log);
     match cli.command {
         Command::Serve { .. } => crate::serve::serve(settings).await,
-        Command::Gateway { action: None } => crate::planes::gateway(settings).await,
-        Command::Gateway { action: Some(GatewayAction::Enrol { id }) } => crate::admin::enrol(&settings, &id).await,
-        Command::Gateway { action: Some(GatewayAction::Forget { id }) } => crate::admin::forget(&settings, &id).await,
-        Command::ControlPlane => crate::planes::control_plane(settings).await,
+        Command::Gateway { action: None } => apiclay_gateway::run(settings).await,
+        Command::Gateway { action: Some(GatewayAction::Enrol { id }) } => {
+            crate::admin::enrol(&settings, &id).await
+        }
+        Command::Gateway { action: Some(GatewayAction::Forget { id }) } => {
+            crate::admin::forget(&settings, &id).await
+        }
+        Command::ControlPlane => apiclay_control_plane::run::run(settings).await,
         Command::Admin { action: AdminAction::Create(who) } => crate::admin::create(&settings, who).await,
         Command::Check => Ok(()),
         Command::Backup { folder } => crate::upkeep::backup(&settings, &folder).await,
         Command::Restore { folder } => crate::upkeep::restore(&settings, &folder),
     }
 }
-
-use crate::upkeep;

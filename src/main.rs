@@ -1,10 +1,9 @@
-//! `apiclay`: the command line. `cli` says what can be asked for, the other modules do it, one file a command. `serve` runs
-//! both planes in one process; even so they talk over loopback, as they would across a network.
+//! `apiclay`: the command line. `cli` says what can be asked for, the other modules do it. `serve` runs both planes in one
+//! process; even so they talk over loopback, as they would across a network.
 
 mod admin;
 mod cli;
 mod demo;
-mod planes;
 mod serve;
 mod upkeep;
 

@@ -193,7 +193,7 @@ pub struct Counts {
     /// Answer body bytes.
     pub bytes_out: u64,
     /// How many calls took how long: power-of-two buckets of microseconds, bucket `n` below 2^n.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, with = "pairs", skip_serializing_if = "BTreeMap::is_empty")]
     pub latency_us_log2: BTreeMap<u8, u64>,
 }
 
@@ -220,6 +220,26 @@ impl Counts {
         for (bucket, calls) in &other.latency_us_log2 {
             *self.latency_us_log2.entry(*bucket).or_default() += calls;
         }
+    }
+}
+
+/// A map as a list of pairs: a number cannot be a key in JSON, and read back from flattened text it would not be one.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<u8, u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u8, u64>, D::Error> {
+        Ok(Vec::<(u8, u64)>::deserialize(deserializer)?.into_iter().collect())
     }
 }
 
@@ -377,6 +397,8 @@ mod tests {
         assert_eq!(back.unpack().unwrap(), events);
         let cells = cells(&events);
         assert_eq!(cells.len(), 2);
+        let stored = serde_json::to_value(&cells).unwrap();
+        assert_eq!(serde_json::from_value::<Vec<Cell>>(stored).unwrap(), cells, "as documents keep them");
         assert_eq!((cells[0].counts.calls, cells[0].counts.billable_calls), (2, 2));
         assert_eq!((cells[1].key.class, cells[1].counts.billable_calls), (5, 0));
     }

@@ -53,6 +53,26 @@ pub fn base() -> Description {
     base
 }
 
+/// Names every operation after its method and path, so that the names are unique and stay when a function is renamed.
+pub(crate) fn name_operations(description: &mut Description) {
+    for (path, item) in &mut description.paths.paths {
+        let words = path.trim_start_matches(crate::router::BASE).split(|c: char| !c.is_ascii_alphanumeric());
+        let place = words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join("_");
+        let methods = [
+            ("get", &mut item.get),
+            ("put", &mut item.put),
+            ("post", &mut item.post),
+            ("patch", &mut item.patch),
+            ("delete", &mut item.delete),
+        ];
+        for (method, operation) in methods {
+            if let Some(operation) = operation {
+                operation.operation_id = Some(format!("{method}_{place}"));
+            }
+        }
+    }
+}
+
 /// The description and its page, ready to be served.
 ///
 /// # Errors

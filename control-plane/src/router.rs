@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts;
 use crate::app::App;
-use crate::http::answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
+use crate::http::{answer, idempotency};
 use crate::{admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
@@ -38,17 +38,18 @@ fn api() -> OpenApiRouter<App> {
         .nest("/dev", outbound::routes::dev())
 }
 
-/// What gateways call: what stands below [`INTERNAL`].
-fn internal() -> OpenApiRouter<App> {
-    push::routes::internal().merge(usage::routes::internal())
+/// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.
+fn internal() -> Router<App> {
+    let internal = push::routes::internal().merge(usage::routes::internal());
+    OpenApiRouter::default().nest(INTERNAL, internal).split_for_parts().0
 }
 
 /// The API with its description, before it is given anything to work on.
 fn described() -> (Router<App>, OpenApi) {
-    OpenApiRouter::with_openapi(openapi::base())
-        .nest(BASE, api())
-        .nest(INTERNAL, internal())
-        .split_for_parts()
+    let (router, mut description) =
+        OpenApiRouter::with_openapi(openapi::base()).nest(BASE, api()).split_for_parts();
+    openapi::name_operations(&mut description);
+    (router, description)
 }
 
 /// The description alone, for the golden file.
@@ -64,6 +65,7 @@ pub fn description() -> OpenApi {
 pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Sync>> {
     let (api, description) = described();
     Ok(api
+        .merge(internal())
         .merge(openapi::routes(&description)?)
         .merge(accounts::routes::well_known())
         .merge(pages::routes())
@@ -71,6 +73,7 @@ pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Syn
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")
         })
+        .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,

@@ -3,8 +3,11 @@
 //! Tests run against the parts that production runs against. A server whose program is missing is a failed test that says
 //! what to do, never a skipped one. `process.rs` is what all of them stand on; then a file a server.
 
+pub mod api;
 pub mod apiclay;
 pub mod chromium;
+pub mod http1;
+pub mod marketplace;
 pub mod mongod;
 pub mod nginx;
 pub mod ports;
@@ -12,8 +15,11 @@ pub mod process;
 pub mod redis;
 pub mod wait;
 
+pub use api::Api;
 pub use apiclay::{Apiclay, Ready};
 pub use chromium::Chromium;
+pub use http1::{Answer, Wire};
+pub use marketplace::Marketplace;
 pub use mongod::Mongod;
 pub use nginx::{Nginx, NginxSite};
 pub use ports::free_port;

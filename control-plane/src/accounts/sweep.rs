@@ -1,4 +1,4 @@
-//! Takes away what has ended: sessions, families of tokens, guards that nothing has touched. Nothing depends on it, for
+//! Takes away what has ended: sessions, families of tokens, guards that nothing has touched, idempotency keys. Nothing depends on it, for
 //! whoever reads one of these looks at its end; it only keeps the store small. `serve` runs it now and then.
 
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::documents::{PersonalToken, Session, TokenFamily};
 use super::rules::guard::Guard;
 use crate::app::App;
+use crate::http::idempotency::Record;
 use crate::store::{Document, Query, StoreError};
 
 /// How often.
@@ -22,6 +23,7 @@ pub async fn sweep(app: &App) -> Result<usize, StoreError> {
     Ok(ended::<Session>(app, "expires_at").await?
         + ended::<TokenFamily>(app, "expires_at").await?
         + ended::<PersonalToken>(app, "expires_at").await?
+        + ended::<Record>(app, "expires_at").await?
         + ended::<Guard>(app, "forget_at").await?)
 }
 

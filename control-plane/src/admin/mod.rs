@@ -9,7 +9,7 @@ mod routes_gateways;
 use crate::store::{Store, StoreError};
 
 /// Makes its collections.
-pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+pub async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Gateway>().await?;
     store.register::<documents::EmbeddedCounters>().await?;
     store.register::<documents::Decision>().await

@@ -29,6 +29,7 @@ pub(crate) fn snippet(route: &PageRoute, server: &str, lang: Lang) -> String {
         let text = body.example.as_ref().map_or_else(|| "{}".to_owned(), ToString::to_string);
         (body.media_type.as_str(), text)
     });
+    let body = body.as_ref().map(|(media_type, text)| (*media_type, text.as_str()));
     match lang {
         Lang::Curl => curl(&route.method, &url, body),
         Lang::Python => python(&route.method, &url, body),
@@ -66,21 +67,21 @@ fn encode(text: &str) -> String {
     encoded
 }
 
-fn curl(method: &str, url: &str, body: Option<(&str, String)>) -> String {
+fn curl(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
     let mut text =
         format!("curl -X {method} {} \\\n  -H {}", shell(url), shell(&format!("X-Api-Key: {KEY}")));
     if let Some((media_type, body)) = body {
         text.push_str(&format!(
             " \\\n  -H {} \\\n  --data {}",
             shell(&format!("Content-Type: {media_type}")),
-            shell(&body)
+            shell(body)
         ));
     }
     text
 }
 
-fn python(method: &str, url: &str, body: Option<(&str, String)>) -> String {
-    let (data, content_type) = match &body {
+fn python(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
+    let (data, content_type) = match body {
         Some((media_type, body)) => (
             format!(",\n    data={}.encode()", quoted(body)),
             format!(", \"Content-Type\": {}", quoted(media_type)),
@@ -95,8 +96,8 @@ fn python(method: &str, url: &str, body: Option<(&str, String)>) -> String {
     )
 }
 
-fn javascript(method: &str, url: &str, body: Option<(&str, String)>) -> String {
-    let (data, content_type) = match &body {
+fn javascript(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
+    let (data, content_type) = match body {
         Some((media_type, body)) => {
             (format!("\n  body: {},", quoted(body)), format!(", \"Content-Type\": {}", quoted(media_type)))
         }

@@ -80,6 +80,7 @@ fn problem_of(response: &mut Response) -> Option<Problem> {
 }
 
 /// The answer to a panic: nothing of it reaches the client.
+#[allow(clippy::needless_pass_by_value, reason = "the layer hands the panic over by value")]
 pub(crate) fn after_panic(panic: Box<dyn std::any::Any + Send + 'static>) -> Response {
     let text = panic
         .downcast_ref::<String>()

@@ -19,7 +19,6 @@ pub(super) struct RouteLink {
 /// The chosen route.
 #[derive(Debug)]
 pub(super) struct RouteShown {
-    pub id: RouteId,
     pub method: String,
     pub path: String,
     pub summary: Option<String>,
@@ -75,7 +74,6 @@ impl RouteShown {
         ];
         let answers = known.responses.iter();
         Self {
-            id: route.id,
             method: route.method.clone(),
             path: route.path.clone(),
             summary: route.summary.clone().or_else(|| known.summary.clone()),

@@ -201,7 +201,8 @@ fn begin_of(window: WindowInput, now: Timestamp) -> Option<Timestamp> {
         WindowInput::Hour => Some(round(HOUR_MS)),
         WindowInput::Day => Some(round(24 * HOUR_MS)),
         WindowInput::Month => {
-            let today = jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+            let today =
+                jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
             Some(Timestamp(today.first_of_month().ok()?.start_of_day().ok()?.timestamp().as_millisecond()))
         }
     }

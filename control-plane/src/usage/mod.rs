@@ -3,7 +3,7 @@
 
 pub mod documents;
 pub mod fold;
-mod ingest;
+pub mod ingest;
 pub mod rollup;
 pub mod routes;
 pub(crate) mod series;

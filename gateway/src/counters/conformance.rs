@@ -1,5 +1,6 @@
 //! One list of what a counter store does, run over the embedded one and a real Redis. Each check has a counter of its own,
 //! so that all share one store. Next: `restarts.rs`, about stores that are killed.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use super::embedded::EmbeddedCounters;
 use super::{Close, Counters, CountersError, Grant, GrantRequest, LeaseId};
 use crate::limits::lease::{Ask, CounterState, Decision};
 
+mod gateways;
 mod redis_server;
 mod restarts;
 
@@ -161,7 +163,9 @@ async fn real_windows_end(counters: &dyn Counters) {
         assert!(grant.window > 0);
         // A lease of a window of long ago is closed without harm.
         let old = Close { window: grant.window - 1, ..close(&ask, &grant, 3) };
-        counters.close(&ask.key, &[old]).await.unwrap();
+        counters.close(&ask.key, std::slice::from_ref(&old)).await.unwrap();
+        let riding = GrantRequest { closes: vec![old], lease: lease("gw-2"), ..ask.clone() };
+        assert_eq!(counters.grant(&riding).await.unwrap().window, grant.window);
         assert_eq!(counters.grant(&ask).await.unwrap().units, grant.units);
     }
 }
@@ -226,7 +230,8 @@ async fn all(counters: Arc<dyn Counters>) {
     limits_beyond_what_is_exact_are_cut(&*counters).await;
     real_windows_end(&*counters).await;
     histories_follow_the_model(&*counters).await;
-    never_above_the_limit_and_all_of_it(counters).await;
+    never_above_the_limit_and_all_of_it(counters.clone()).await;
+    gateways::share_a_limit_and_return_what_is_idle(counters).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -239,4 +244,28 @@ async fn embedded_counters_conform() {
 async fn redis_counters_conform() {
     let server = RedisServer::start();
     all(Arc::new(server.counters(true))).await;
+}
+
+#[tokio::test]
+async fn embedded_windows_turn_while_leases_are_out() {
+    const HOUR_MS: i64 = 3_600_000;
+    let dir = tempfile::tempdir().unwrap();
+    let at = Arc::new(std::sync::atomic::AtomicI64::new(500_000 * HOUR_MS + 1));
+    let counters = EmbeddedCounters::open(dir.path(), Clock::Manual(at.clone())).unwrap();
+    let hourly = |max, want| GrantRequest { window: LeasedWindow::Hour, ..request("turning", max, want) };
+    let first = hourly(40, 10);
+    let lease = counters.grant(&first).await.unwrap();
+    assert_eq!((lease.window, lease.units, lease.ends_in_ms), (500_000, 10, Some(3_599_999)));
+    at.fetch_add(HOUR_MS, SeqCst);
+    // The new hour has its whole quota, and the old hour's lease is closed there.
+    let grant = counters.grant(&hourly(40, 0)).await.unwrap();
+    assert_eq!((grant.window, grant.remaining), (500_001, 40));
+    counters.close("turning", &[close(&first, &lease, 7)]).await.unwrap();
+    assert_eq!(counters.grant(&hourly(40, 0)).await.unwrap().remaining, 40);
+    // A clock that was a day ahead and is set right finds the hour as it left it.
+    at.fetch_add(24 * HOUR_MS, SeqCst);
+    counters.grant(&hourly(40, 5)).await.unwrap();
+    at.fetch_sub(25 * HOUR_MS, SeqCst);
+    let back = counters.grant(&hourly(40, 0)).await.unwrap();
+    assert_eq!((back.window, back.remaining), (500_000, 37));
 }

@@ -1,4 +1,5 @@
 //! The state machines alone: words, and a counter with several gateways over seeded histories.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
 

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use apiclay_config::usage::{GatewayEpoch, LeasedWindow};
 
+mod asking;
 pub mod book;
 mod desk;
 mod earlier;

@@ -101,7 +101,7 @@ impl Slot<'_> {
     pub fn take(&self, serial: u32, now_ms: u64) -> Option<u32> {
         let mut word = self.word();
         loop {
-            if word.serial() != serial || now_ms >= self.0[ENDS].load(Relaxed) {
+            if word.serial() != serial || now_ms >= self.0[ENDS].load(Acquire) {
                 return None;
             }
             let next = word.take()?;
@@ -178,15 +178,10 @@ impl Slot<'_> {
         self.0[STATE].store(word.closed(0).0, SeqCst);
     }
 
-    /// Drops what calls gave back to a closed lease: the limit was lowered, and these units may be beyond it.
-    pub fn void_spare(&self) {
-        let mut word = self.word();
-        while word.is_closed() && word.free() > 0 {
-            match self.0[STATE].compare_exchange_weak(word.0, word.closed(0).0, SeqCst, Acquire) {
-                Ok(_) => return,
-                Err(now) => word = LeaseWord(now),
-            }
-        }
+    /// Ends the lease's window for calls: no unit of it is taken any more, also none that a call gives back. For a limit that
+    /// was lowered: such a unit may be one beyond it.
+    pub fn expire(&self) {
+        self.0[ENDS].store(0, SeqCst);
     }
 
     /// Notes units that have a record in batch `seq`, once a batch.

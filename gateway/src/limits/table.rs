@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use super::slot::{SLOT_WORDS, Slot};
 use crate::mapped::Mapped;
 
-/// Leases in one file of 1 MiB.
-pub const SEGMENT_SLOTS: usize = 4_096;
-/// Files at most: a million leases.
-pub const SEGMENTS_MAX: usize = 256;
+/// Slots of the first file, of 64 KiB; each further file has twice as many as the one before.
+pub const FIRST_SEGMENT_SLOTS: usize = 256;
+/// Files at most: two million leases.
+pub const SEGMENTS_MAX: usize = 13;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"aclease1");
 /// The file's first slot is its head: what it is, and in the first file the next serial.
@@ -50,7 +50,7 @@ impl LeaseTable {
             let words = mapped.words();
             // A file made just before a kill is all zeroes: it has no leases yet, and is as good as new.
             let magic = words[HEAD_MAGIC].load(Relaxed);
-            if words.len() != SEGMENT_SLOTS * SLOT_WORDS || (magic != MAGIC && magic != 0) {
+            if words.len() != segment_slots(index) * SLOT_WORDS || (magic != MAGIC && magic != 0) {
                 return Err(std::io::Error::new(
                     std::io::ErrorKind::InvalidData,
                     "not a lease table of this version",
@@ -58,7 +58,7 @@ impl LeaseTable {
             }
             words[HEAD_MAGIC].store(MAGIC, Relaxed);
             let _ = table.segments[index].set(mapped);
-            for place in first_slot(index)..((index + 1) * SEGMENT_SLOTS) as u32 {
+            for place in places_of(index) {
                 let slot = table.slot(place);
                 if !slot.is_empty() && slot.content().is_none() {
                     slot.clear();
@@ -78,14 +78,17 @@ impl LeaseTable {
     /// Every place there is, used or not.
     pub fn places(&self) -> impl Iterator<Item = u32> + '_ {
         let segments = self.segments.iter().take_while(|s| s.get().is_some()).count();
-        (0..segments).flat_map(|index| first_slot(index)..((index + 1) * SEGMENT_SLOTS) as u32)
+        (0..segments).flat_map(places_of)
     }
 
     /// The slot at a place that this table handed out.
     pub fn slot(&self, place: u32) -> Slot<'_> {
-        let (segment, index) = (place as usize / SEGMENT_SLOTS, place as usize % SEGMENT_SLOTS);
-        // Places come from this table alone, and segments never go away while it lives; a wrong place is read as the head.
-        let words = self.segments[segment % SEGMENTS_MAX].get().map_or(&[][..], Mapped::words);
+        // Files double, so a place's highest bit says which file it is in, and the rest where in it.
+        let number = place as usize + FIRST_SEGMENT_SLOTS;
+        let segment = (number / FIRST_SEGMENT_SLOTS).ilog2() as usize;
+        let index = number - segment_slots(segment);
+        // Places come from this table alone, and its files stay mapped while it lives.
+        let words = self.segments[segment].get().map_or(&[][..], Mapped::words);
         Slot(&words[index * SLOT_WORDS..(index + 1) * SLOT_WORDS])
     }
 
@@ -95,7 +98,7 @@ impl LeaseTable {
         if free.is_empty() {
             let index = self.segments.iter().take_while(|s| s.get().is_some()).count();
             self.grow(index)?;
-            free.extend((first_slot(index)..((index + 1) * SEGMENT_SLOTS) as u32).rev());
+            free.extend(places_of(index).rev());
         }
         let place = free.pop().ok_or(std::io::ErrorKind::StorageFull)?;
         let next = &self.head()[HEAD_NEXT_SERIAL];
@@ -122,18 +125,58 @@ impl LeaseTable {
 
     fn grow(&self, index: usize) -> std::io::Result<()> {
         let segment = self.segments.get(index).ok_or(std::io::ErrorKind::StorageFull)?;
-        let mapped = Mapped::create(&segment_path(&self.dir, index), SEGMENT_SLOTS * SLOT_WORDS)?;
+        let mapped = Mapped::create(&segment_path(&self.dir, index), segment_slots(index) * SLOT_WORDS)?;
         mapped.words()[HEAD_MAGIC].store(MAGIC, Relaxed);
         let _ = segment.set(mapped);
         Ok(())
     }
 }
 
-fn first_slot(segment: usize) -> u32 {
-    // Past the head, which takes the first slot's place.
-    (segment * SEGMENT_SLOTS + 1) as u32
+fn segment_slots(index: usize) -> usize {
+    FIRST_SEGMENT_SLOTS << index
+}
+
+/// The places in a file, but for its first slot, which is the head.
+fn places_of(index: usize) -> std::ops::Range<u32> {
+    let first = segment_slots(index) - FIRST_SEGMENT_SLOTS;
+    (first + 1) as u32..(first + segment_slots(index)) as u32
 }
 
 fn segment_path(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("leases.{index}"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use apiclay_config::usage::LeasedWindow;
+
+    use super::*;
+
+    #[test]
+    fn a_table_grows_and_is_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (table, _) = LeaseTable::open(dir.path()).unwrap();
+        let mut places = std::collections::BTreeSet::new();
+        let mut damaged = 0;
+        for n in 1..=3_000_u32 {
+            let (place, serial) = table.reserve().unwrap();
+            assert!(places.insert(place));
+            assert_eq!(serial, n);
+            table.slot(place).ask(serial, 9, &format!("counter-{n}"), LeasedWindow::Hour);
+            if n % 1_000 == 0 {
+                table.slot(place).0[20].store(1, Relaxed);
+                table.slot(place).0[13].store(64, Relaxed);
+                damaged += 1;
+            }
+        }
+        drop(table);
+        let (table, found_damaged) = LeaseTable::open(dir.path()).unwrap();
+        assert_eq!(found_damaged, damaged);
+        let found = table.places().filter(|place| !table.slot(*place).is_empty()).count();
+        assert_eq!(found, 3_000 - damaged);
+        let (place, serial) = table.reserve().unwrap();
+        assert_eq!(serial, 3_001);
+        assert!(table.slot(place).is_empty());
+    }
 }

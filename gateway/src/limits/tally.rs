@@ -1,5 +1,5 @@
 //! One counter at this gateway: the leases in hand, and what the store last said. Taking a unit and giving it back is one
-//! compare-and-swap in the mapped slot: no lock, no allocation. Getting leases is `desk.rs`. Next: the call's event names
+//! compare-and-swap in the mapped slot: no lock, no allocation. Getting leases is `asking.rs`. Next: the call's event names
 //! the unit's lease.
 
 use std::sync::atomic::{
@@ -124,7 +124,7 @@ impl Tally {
         if self.max.load(Relaxed) == max && self.hard.load(Relaxed) == spec.hard {
             return;
         }
-        let mut desk = self.desk.lock();
+        let desk = self.desk.lock();
         let (old_max, old_hard) = (self.max.swap(max, SeqCst), self.hard.swap(spec.hard, SeqCst));
         if max < old_max || (spec.hard && !old_hard) {
             self.lowered.fetch_add(1, SeqCst);

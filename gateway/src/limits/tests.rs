@@ -1,4 +1,5 @@
 //! The lease book over the model store: threads on a small limit, kills, lowered limits, windows that turn.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -16,7 +17,7 @@ pub(super) const NOON_MS: i64 = 1_750_000_000_000 / 86_400_000 * 86_400_000 + 43
 
 /// A gateway's folder, and the store and clocks it lives with.
 pub(super) struct House {
-    pub(super) dir: TempDir,
+    pub(super) dir: Arc<TempDir>,
     pub(super) store: Arc<ModelCounters>,
     pub(super) wall: Arc<std::sync::atomic::AtomicI64>,
     pub(super) monotonic: Arc<AtomicU64>,
@@ -24,10 +25,14 @@ pub(super) struct House {
 
 impl House {
     pub(super) fn new() -> Self {
+        Self::at(Arc::new(tempfile::tempdir().unwrap()))
+    }
+
+    pub(super) fn at(dir: Arc<TempDir>) -> Self {
         let clock = Clock::manual(Timestamp(NOON_MS));
         let Clock::Manual(wall) = clock.clone() else { unreachable!() };
         let store = Arc::new(ModelCounters::new(clock));
-        Self { dir: tempfile::tempdir().unwrap(), store, wall, monotonic: Arc::new(AtomicU64::new(1)) }
+        Self { dir, store, wall, monotonic: Arc::new(AtomicU64::new(1)) }
     }
 
     pub(super) fn open(&self, epoch: u64) -> (Arc<LeaseBook>, EarlierLeases) {
@@ -233,4 +238,49 @@ async fn idle_units_go_back_and_other_gateways_use_them() {
         admitted += 1;
     }
     assert_eq!(admitted, 40);
+}
+
+/// Calls take, give back and are recorded on several threads while units idle back and the limit goes up and down.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_or_doubled_while_leases_come_and_go() {
+    const MAX: u64 = 3_000;
+    let house = House::new();
+    let (book, _) = house.open(1);
+    let (kept, seq) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let tally = book.tally(&spec(MAX));
+    let tasks: Vec<_> = (0..4_u64)
+        .map(|task| {
+            let (book, tally, kept, seq) = (book.clone(), tally.clone(), kept.clone(), seq.clone());
+            tokio::spawn(async move {
+                for n in 0..1_500 {
+                    let Some(unit) = take(&tally).await else {
+                        tokio::task::yield_now().await;
+                        continue;
+                    };
+                    if (n + task) % 3 == 0 {
+                        tally.give_back(unit);
+                    } else {
+                        kept.fetch_add(1, SeqCst);
+                        book.recorded(seq.fetch_add(1, SeqCst) + 1, unit.lease, 1);
+                    }
+                    if n % 64 == 0 {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    while !tasks.iter().all(tokio::task::JoinHandle::is_finished) {
+        house.pass_ms(35_000 / 100);
+        book.sweep(false).await;
+        tokio::time::sleep(std::time::Duration::from_micros(200)).await;
+    }
+    for task in tasks {
+        task.await.unwrap();
+    }
+    let mut rest = 0;
+    while take(&tally).await.is_some() {
+        rest += 1;
+    }
+    assert_eq!(kept.load(SeqCst) + rest, MAX);
 }

@@ -96,6 +96,7 @@ fn first_day_of_month(month: i64) -> i64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

@@ -7,22 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UnitsTaken, UsageBatch};
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UsageBatch};
 
 use super::batch_file::{self, BATCH_SUFFIX, TakenFrom, batch_name};
 use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
 use super::segment::Segment;
 use super::shelf::{Aside, Shelved};
 use super::spool::Spool;
-
-/// Who knows which counter's units a lease holds; the lease book.
-pub trait LeaseLedger: Send + Sync {
-    /// The counter and the window that a lease's units are of.
-    fn counter_of(&self, lease: u32) -> Option<(String, i64)>;
-    /// Takes note that batch `batch_seq` holds records that keep this many units of the lease. Told once the batch is on
-    /// disk; told again, with the same figures, after a failure in between.
-    fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32);
-}
+use super::units::{LeaseLedger, kept_units, units_taken};
 
 /// A batch that could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -172,7 +164,6 @@ impl Batcher {
             units_of.recorded(written.batch.id.seq, *lease, *units);
         }
         self.reached(Step::Told)?;
-        ground.remove_finished();
         let Some(written) = self.written.take() else { return Ok(None) };
         self.spool.ground().shelf.lock().put(written.shelved);
         Ok(Some(written.batch))
@@ -192,7 +183,7 @@ impl Batcher {
                 {
                     let Shelved { epoch, seq, .. } = &shelved;
                     tracing::error!(epoch, seq, error = %failed, "a batch is damaged or gone: set aside");
-                    self.spool.ground().shelf.lock().set_aside(epoch, *seq, Aside::Damaged)?;
+                    self.put_aside(epoch, *seq, Aside::Damaged)?;
                 }
                 Err(failed) => return Err(failed.into()),
             }
@@ -216,7 +207,14 @@ impl Batcher {
     /// # Errors
     /// When the disk fails: the batch stays pending.
     pub fn set_aside(&mut self, id: &BatchId) -> Result<(), BatcherError> {
-        Ok(self.spool.ground().shelf.lock().set_aside(&id.from.epoch, id.seq, Aside::Conflict)?)
+        self.put_aside(&id.from.epoch, id.seq, Aside::Conflict)
+    }
+
+    fn put_aside(&self, epoch: &str, seq: u64, why: Aside) -> Result<(), BatcherError> {
+        let ground = self.spool.ground();
+        // As with acknowledged ones: nobody asks the file again which records it took.
+        ground.sync()?;
+        Ok(ground.shelf.lock().set_aside(epoch, seq, why)?)
     }
 
     /// Lets the next batches go first, until [`Batcher::resume_postponed`].
@@ -284,30 +282,4 @@ fn take(ground: &Ground, limit: usize) -> Vec<Taken> {
         }
     }
     taken
-}
-
-/// Units that the events keep, by lease.
-fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
-    let mut kept = BTreeMap::new();
-    for event in events.iter().filter(|event| event.kept) {
-        for lease in event.leases.into_iter().filter(|lease| *lease != 0) {
-            *kept.entry(lease).or_default() += 1;
-        }
-    }
-    kept
-}
-
-fn units_taken(kept: &BTreeMap<u32, u32>, units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
-    let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
-    for (lease, units) in kept {
-        match units_of.counter_of(*lease) {
-            Some(counter) => *sums.entry(counter).or_default() += u64::from(*units),
-            None => tracing::warn!(
-                lease,
-                units,
-                "units of a lease that is not in the book are left out of a batch"
-            ),
-        }
-    }
-    sums.into_iter().map(|((counter, window), units)| UnitsTaken { counter, window, units }).collect()
 }

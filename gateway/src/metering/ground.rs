@@ -84,14 +84,21 @@ impl Ground {
         if let Err(failed) = self.sync() {
             tracing::error!(error = %failed, "usage records cannot be synced: a power cut would lose them");
         }
+        self.remove_finished();
         let keep_ms = i64::from(self.options.keep_hours) * MS_PER_HOUR;
         self.remove_acked(self.options.clock.now().plus_ms(-keep_ms));
+        self.find_room();
+    }
+
+    /// Makes ready what will be needed, and says whether paid traffic may come.
+    pub fn find_room(&self) {
         match self.make_ready() {
             Ok(()) if self.writable.swap(true, AcqRel) => {}
             Ok(()) => tracing::info!("there is room for usage records again"),
             Err(failed) => {
                 self.out_of_room(&failed);
                 self.remove_acked(Timestamp(i64::MAX));
+                self.shards.iter().for_each(Shard::give_up_idle);
             }
         }
     }
@@ -104,10 +111,16 @@ impl Ground {
             self.make_reserve()?;
             *reserve = true;
         }
+        let mut found_room = self.is_writable();
         for (number, shard) in self.shards.iter().enumerate() {
             if shard.wants_spare() {
                 shard.give_spare(self.new_segment(number)?);
+                found_room = true;
             }
+        }
+        // After a shortage one segment at least must be there before calls are: shards without room take from others.
+        if !found_room && !self.shards[0].has_spare() {
+            self.shards[0].give_spare(self.new_segment(0)?);
         }
         Ok(())
     }
@@ -150,7 +163,7 @@ impl Ground {
     }
 
     /// Removes the segments whose records are all in batches.
-    pub fn remove_finished(&self) {
+    fn remove_finished(&self) {
         let all = self.segments.lock().clone();
         let removed: Vec<_> =
             all.iter().filter(|segment| segment.is_finished()).filter(|s| self.remove(s)).collect();

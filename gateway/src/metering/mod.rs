@@ -16,12 +16,13 @@ mod sender;
 mod shards;
 mod shelf;
 mod spool;
+mod units;
 
 #[cfg(test)]
 mod tests;
 
-pub use batcher::{Batcher, BatcherError, LeaseLedger};
-pub use recovery::RecoveryError;
-pub use segment::Left;
+pub use batcher::{Batcher, BatcherError};
+pub use recovery::{Left, RecoveryError};
 pub use sender::{BatchSink, PostError, SendOptions, send_forever};
 pub use spool::{Spool, SpoolError, SpoolFull, SpoolOptions, SpoolStats, Ticket};
+pub use units::LeaseLedger;

@@ -91,11 +91,6 @@ pub fn interrupt(record: &[AtomicU64]) {
     }
 }
 
-/// Whether the record awaits a batch: one load, for passing over those that do not.
-pub fn is_closed(record: &[AtomicU64]) -> bool {
-    record[STATE_WORD].load(Acquire) >> u32::BITS == u64::from(CLOSED)
-}
-
 /// Whether a batch has it.
 pub fn is_batched(record: &[AtomicU64]) -> bool {
     record[STATE_WORD].load(Acquire) >> u32::BITS == u64::from(BATCHED)
@@ -166,8 +161,8 @@ mod tests {
         let seal = open(&record, &opening);
         assert_eq!(read(&record), Found::Open(opening));
         close(&record, &event(7), seal);
-        assert!(is_closed(&record));
         assert_eq!(read(&record), Found::Closed(event(7)));
+        assert!(!is_batched(&record));
         mark_batched(&record);
         assert_eq!(read(&record), Found::Batched);
     }

@@ -17,10 +17,22 @@ use super::batch_file::{
     ACKED_SUFFIX, BATCH_SUFFIX, CONFLICT_SUFFIX, DAMAGED_SUFFIX, UNFINISHED_SUFFIX, parse_name, read_header,
 };
 use super::ground::{Ground, RESERVE_NAME};
-use super::segment::{Left, SEGMENT_SUFFIX, Segment, TORN_SUFFIX, Unreadable};
+use super::record::Found;
+use super::segment::{SEGMENT_SUFFIX, Segment, TORN_SUFFIX, Unreadable};
 use super::shards::{SHARDS, Shard};
 use super::shelf::{Shelf, Shelved};
 use super::spool::SpoolOptions;
+
+/// What a kill left of usage, as found at start.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// Closed, in no batch yet.
+    pub unbatched: u64,
+    /// Open at the kill, now closed as interrupted (and among the unbatched).
+    pub interrupted: u64,
+    /// Not matching their checksum.
+    pub torn: u64,
+}
 
 /// What earlier lives left cannot be taken over; nothing was changed that another try would miss.
 #[derive(Debug, thiserror::Error)]
@@ -122,7 +134,6 @@ pub fn recover(
         reserve: Mutex::new(false),
         next_number: AtomicU64::new(1),
     };
-    ground.remove_finished();
     Ok((ground, left))
 }
 
@@ -197,12 +208,43 @@ fn mark_batched(
 
 fn recover_segments(segments: &[Arc<Segment>]) -> Left {
     let mut sum = Left::default();
-    for left in segments.iter().map(|segment| segment.recover()) {
+    for left in segments.iter().map(|segment| recover_segment(segment)) {
         sum.unbatched += left.unbatched;
         sum.interrupted += left.interrupted;
         sum.torn += left.torn;
     }
     sum
+}
+
+/// Reads what stands there, and closes open records as interrupted.
+fn recover_segment(segment: &Segment) -> Left {
+    let mut left = Left::default();
+    let (mut written, mut done, mut torn) = (0, 0, 0);
+    for place in 0..segment.places() {
+        written += 1;
+        match segment.find(place) {
+            Found::Empty => written -= 1,
+            Found::Open(_) => {
+                segment.abandon(place);
+                left.interrupted += 1;
+                left.unbatched += 1;
+            }
+            Found::Closed(_) => left.unbatched += 1,
+            Found::Batched => done += 1,
+            Found::TornCounted => {
+                done += 1;
+                torn += 1;
+            }
+            Found::Torn => {
+                segment.count_torn(place);
+                left.torn += 1;
+                done += 1;
+                torn += 1;
+            }
+        }
+    }
+    segment.take_over(written, done, torn);
+    left
 }
 
 /// Epochs are random: the one whose first file is older comes first; within it, numbers say.

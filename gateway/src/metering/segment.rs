@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::Event;
 
+use parking_lot::Mutex;
+
 use super::record::{self, Found, OpeningSeal, RECORD_WORDS};
 use crate::mapped::Mapped;
 
@@ -47,6 +49,8 @@ pub struct Segment {
     /// All before this place are done.
     done_before: AtomicU32,
     dirty: AtomicBool,
+    /// Held while syncing: whoever finds nothing to sync may rely on it.
+    syncing: Mutex<()>,
 }
 
 /// A segment that cannot be read.
@@ -58,17 +62,6 @@ pub enum Unreadable {
     Format(u64),
     /// The system says why.
     Io(io::Error),
-}
-
-/// What [`Segment::recover`] found.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Left {
-    /// Closed, in no batch yet.
-    pub unbatched: u64,
-    /// Open at the kill, now closed as interrupted (and among the unbatched).
-    pub interrupted: u64,
-    /// Not matching their checksum.
-    pub torn: u64,
 }
 
 impl Segment {
@@ -94,8 +87,13 @@ impl Segment {
     /// When it is blank, of another format, or cannot be read.
     pub fn open(folder: &Path, name: String) -> Result<Self, Unreadable> {
         let path = folder.join(&name);
-        if std::fs::metadata(&path).map_err(Unreadable::Io)?.len() == 0 {
-            return Err(Unreadable::Blank);
+        let length = std::fs::metadata(&path).map_err(Unreadable::Io)?.len();
+        match length as usize {
+            0 => return Err(Unreadable::Blank),
+            bytes if bytes < 2 * RECORD_BYTES || !bytes.is_multiple_of(RECORD_BYTES) => {
+                return Err(Unreadable::Format(0));
+            }
+            _ => {}
         }
         let map = Mapped::open(&path).map_err(Unreadable::Io)?;
         let header: Vec<u64> = map.words().iter().take(2).map(|word| word.load(Relaxed)).collect();
@@ -122,6 +120,7 @@ impl Segment {
             expected: AtomicU32::new(UNKNOWN),
             done_before: AtomicU32::new(0),
             dirty: AtomicBool::new(false),
+            syncing: Mutex::new(()),
         }
     }
 
@@ -149,8 +148,18 @@ impl Segment {
     pub fn hand_out(&self, next: u32) {
         self.handed.store(next, Release);
         if next == self.places {
-            self.expected.store(self.places, Release);
+            self.hand_out_no_more();
         }
+    }
+
+    /// What was handed out is all there will be.
+    pub fn hand_out_no_more(&self) {
+        self.expected.store(self.handed.load(Acquire), Release);
+    }
+
+    /// Whether all that was handed out is in batches.
+    pub fn is_idle(&self) -> bool {
+        self.done.load(Acquire) == self.handed.load(Acquire)
     }
 
     /// Opens a record at a place that was given away.
@@ -216,14 +225,11 @@ impl Segment {
         taken
     }
 
-    /// When the oldest of the closed records was opened, for a gauge.
+    /// When the first of the closed records was opened, for a gauge.
     pub fn oldest_closed(&self) -> Option<Timestamp> {
-        (self.done_before.load(Relaxed)..self.handed.load(Acquire))
-            .filter(|place| record::is_closed(self.record(*place)))
-            .find_map(|place| match record::read(self.record(place)) {
-                Found::Closed(event) => Some(event.at),
-                _ => None,
-            })
+        let mut places = self.done_before.load(Relaxed)..self.handed.load(Acquire);
+        places
+            .find_map(|place| if let Found::Closed(event) = self.find(place) { Some(event.at) } else { None })
     }
 
     /// Marks a record as being in a batch. After a power cut it may stand here as it was before it was closed, or not at
@@ -236,7 +242,13 @@ impl Segment {
         }
     }
 
-    fn count_torn(&self, place: u32) {
+    /// What stands at a place.
+    pub fn find(&self, place: u32) -> Found {
+        record::read(self.record(place))
+    }
+
+    /// Reports a torn record, and marks it so that it is reported once.
+    pub fn count_torn(&self, place: u32) {
         tracing::error!(
             segment = self.name,
             place,
@@ -248,40 +260,15 @@ impl Segment {
         self.dirty.store(true, Release);
     }
 
-    /// Reads what an earlier life left, closes its open records as interrupted, and sets the counters. Batches on disk
-    /// must have marked theirs before.
-    pub fn recover(&self) -> Left {
-        let mut left = Left::default();
-        let (mut written, mut done) = (0, 0);
-        for place in 0..self.places {
-            written += 1;
-            match record::read(self.record(place)) {
-                Found::Empty => written -= 1,
-                Found::Open(_) => {
-                    record::interrupt(self.record(place));
-                    left.interrupted += 1;
-                    left.unbatched += 1;
-                }
-                Found::Closed(_) => left.unbatched += 1,
-                Found::Batched => done += 1,
-                Found::TornCounted => {
-                    self.torn.fetch_add(1, Relaxed);
-                    done += 1;
-                }
-                Found::Torn => {
-                    self.count_torn(place);
-                    left.torn += 1;
-                    done += 1;
-                }
-            }
-        }
+    /// Sets the counters of a segment that an earlier life left: `written` records, all closed, `done` of them batched or
+    /// torn, `torn` among these.
+    pub fn take_over(&self, written: u32, done: u32, torn: u32) {
         for counter in [&self.opened, &self.closed, &self.expected] {
             counter.store(written, Relaxed);
         }
+        self.torn.store(torn, Relaxed);
         self.done.store(done, Relaxed);
-        self.dirty.store(true, Relaxed);
         self.handed.store(self.places, Release);
-        left
     }
 
     /// Whether every record it will ever have is in a batch.
@@ -294,6 +281,7 @@ impl Segment {
     /// # Errors
     /// When the disk says so; it will be tried again.
     pub fn sync(&self) -> io::Result<()> {
+        let _syncing = self.syncing.lock();
         if self.dirty.swap(false, AcqRel) {
             self.map.sync().inspect_err(|_| self.dirty.store(true, Release))?;
         }

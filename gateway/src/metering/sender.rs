@@ -13,8 +13,9 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::Instant;
 
-use super::batcher::{Batcher, BatcherError, LeaseLedger};
+use super::batcher::{Batcher, BatcherError};
 use super::spool::Spool;
+use super::units::LeaseLedger;
 
 /// One post may take this long.
 const POST_MAX_MS: u64 = 10_000;

@@ -1,6 +1,7 @@
 //! Shards: each thread that answers calls fills segments of its own, so that no two wait for each other. The spool asks
 //! the calling thread's shard for a place; the spool's thread puts a spare segment at hand before one is full.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -39,37 +40,78 @@ struct Filling {
     spare: Option<Arc<Segment>>,
 }
 
+impl Filling {
+    /// The next place, in the segment or the spare.
+    fn next_place(&mut self) -> Option<(Arc<Segment>, u32)> {
+        if self.segment.as_ref().is_none_or(|segment| self.next == segment.places()) {
+            let spare = self.spare.take()?;
+            self.fill(spare);
+        }
+        let segment = self.segment.as_ref()?;
+        let place = self.next;
+        self.next += 1;
+        segment.hand_out(self.next);
+        Some((Arc::clone(segment), place))
+    }
+
+    fn fill(&mut self, segment: Arc<Segment>) {
+        self.segment = Some(segment);
+        self.next = 0;
+    }
+
+    fn is_half_full(&self) -> bool {
+        self.segment.as_ref().is_none_or(|segment| self.next >= segment.places() / 2)
+    }
+}
+
 impl Shard {
-    /// A place for one record.
+    /// A place for one record, in a new segment where need be.
     ///
     /// # Errors
     /// When the segment is full and there is no room for another.
-    pub fn place(&self, ground: &Ground, number: usize) -> std::io::Result<(Arc<Segment>, u32)> {
+    pub fn place(&self, ground: &Ground, number: usize) -> io::Result<(Arc<Segment>, u32)> {
         let mut filling = self.filling.lock();
-        loop {
-            let Filling { segment, next, spare } = &mut *filling;
-            if let Some(segment) = segment.as_ref().filter(|segment| *next < segment.places()) {
-                let place = *next;
-                *next += 1;
-                segment.hand_out(*next);
-                if *next >= segment.places() / 2 && spare.is_none() {
-                    self.wants_spare.store(true, Release);
-                }
-                return Ok((Arc::clone(segment), place));
+        let place = match filling.next_place() {
+            Some(place) => place,
+            None => {
+                let segment =
+                    ground.new_segment(number).inspect_err(|_| self.wants_spare.store(true, Release))?;
+                filling.fill(segment);
+                filling.next_place().ok_or(io::ErrorKind::StorageFull)?
             }
-            *segment = match spare.take() {
-                Some(spare) => Some(spare),
-                None => {
-                    Some(ground.new_segment(number).inspect_err(|_| self.wants_spare.store(true, Release))?)
-                }
-            };
-            *next = 0;
+        };
+        if filling.spare.is_none() && filling.is_half_full() {
+            self.wants_spare.store(true, Release);
         }
+        Ok(place)
+    }
+
+    /// A place for one record of another shard that has no room, if one is left here.
+    pub fn place_left(&self) -> Option<(Arc<Segment>, u32)> {
+        self.filling.lock().next_place()
+    }
+
+    /// Where room is short: gives up a segment that is partly filled and all batched, so that its file can go, and the
+    /// spare. Else a few threads that have segments and no calls would keep the others from ever going on.
+    pub fn give_up_idle(&self) {
+        let mut filling = self.filling.lock();
+        if filling.segment.as_ref().is_some_and(|segment| !segment.is_idle()) {
+            return;
+        }
+        for segment in [filling.segment.take(), filling.spare.take()].into_iter().flatten() {
+            segment.hand_out_no_more();
+        }
+        self.wants_spare.store(false, Release);
     }
 
     /// Whether a spare is wanted and not there. Only the spool's thread asks, and then gives one.
     pub fn wants_spare(&self) -> bool {
-        self.wants_spare.load(Relaxed) && self.filling.lock().spare.is_none()
+        self.wants_spare.load(Relaxed) && !self.has_spare()
+    }
+
+    /// Whether there is one. Only the spool's thread gives any.
+    pub fn has_spare(&self) -> bool {
+        self.filling.lock().spare.is_some()
     }
 
     /// Puts a spare at hand.

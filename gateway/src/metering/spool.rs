@@ -18,9 +18,9 @@ use rustix::fs::FlockOperation;
 
 use super::ground::Ground;
 use super::record::OpeningSeal;
-use super::recovery::{self, RecoveryError};
-use super::segment::{Left, RECORD_BYTES, Segment};
-use super::shards;
+use super::recovery::{self, Left, RecoveryError};
+use super::segment::{RECORD_BYTES, Segment};
+use super::shards::{self, Shard};
 
 const LOCK_NAME: &str = "lock";
 /// A segment has a header and some records, or it would be all overhead.
@@ -150,8 +150,7 @@ impl Spool {
             return Err(SpoolError::InUse { folder: dir.display().to_string() });
         }
         let (ground, found) = recovery::recover(dir, from, options)?;
-        // Makes the reserve, and so finds out whether there is room at all.
-        ground.tend();
+        ground.find_room();
         let ground = Arc::new(ground);
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::Builder::new().name("spool".into()).spawn({
@@ -175,10 +174,13 @@ impl Spool {
     /// When there is no room; nothing is recorded then, and the call must not be answered.
     pub fn begin(&self, opening: &Event) -> Result<Ticket, SpoolFull> {
         let number = shards::of_this_thread();
-        let (segment, place) = self.ground.shards[number].place(&self.ground, number).map_err(|failed| {
-            self.ground.out_of_room(&failed);
-            SpoolFull
-        })?;
+        let (segment, place) = match self.ground.shards[number].place(&self.ground, number) {
+            Ok(place) => place,
+            Err(failed) => {
+                self.ground.out_of_room(&failed);
+                self.ground.shards.iter().find_map(Shard::place_left).ok_or(SpoolFull)?
+            }
+        };
         let seal = segment.begin(place, opening);
         Ok(Ticket { segment, place, seal, closed: false })
     }

@@ -42,7 +42,7 @@ pub(super) struct Me {
 /// What may be changed. A field that is absent stays as it is.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Change {
+pub(super) struct AccountChange {
     /// As other people should read it.
     #[schema(min_length = 1, max_length = 100)]
     name: Option<String>,
@@ -66,7 +66,7 @@ pub(super) async fn show(State(app): State<App>, caller: Caller) -> Result<Tagge
 }
 
 /// Changes the caller's account.
-#[utoipa::path(patch, path = "", tag = "me", request_body = Change, responses(
+#[utoipa::path(patch, path = "", tag = "me", request_body = AccountChange, responses(
     (status = 200, body = Me),
     (status = 409, description = "`username_taken`, `changed_meanwhile`", body = ProblemBody),
     (status = 412, description = "`precondition_failed`", body = ProblemBody)))]
@@ -74,7 +74,7 @@ pub(super) async fn change(
     State(app): State<App>,
     caller: Caller,
     if_match: IfMatch,
-    Json(change): Json<Change>,
+    Json(change): Json<AccountChange>,
 ) -> Result<Tagged<Json<Me>>, Problem> {
     let Versioned { value: mut account, version } = sign_in::by_id(&app, &caller).await?;
     if_match.check(version)?;

@@ -15,7 +15,7 @@ use crate::http::{Caller, Json, PeerAddress, Problem};
 /// A new password, by a code.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Reset {
+pub(super) struct PasswordReset {
     /// The address that the code went to.
     #[schema(format = Email)]
     email: String,
@@ -30,7 +30,7 @@ pub(super) struct Reset {
 /// A new password, by the old one.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Change {
+pub(super) struct PasswordChange {
     /// The old password.
     #[schema(format = Password)]
     current_password: String,
@@ -54,7 +54,7 @@ pub(super) async fn forgot(
 }
 
 /// Sets a new password by a code, and signs everybody out.
-#[utoipa::path(post, path = "/password/reset", tag = "auth", request_body = Reset, security(()), responses(
+#[utoipa::path(post, path = "/password/reset", tag = "auth", request_body = PasswordReset, security(()), responses(
     (status = 204),
     (status = 400, description = "the password breaks a rule", body = ProblemBody),
     (status = 401, description = "`code_invalid`", body = ProblemBody),
@@ -62,7 +62,7 @@ pub(super) async fn forgot(
 pub(super) async fn reset(
     State(app): State<App>,
     from: PeerAddress,
-    Json(given): Json<Reset>,
+    Json(given): Json<PasswordReset>,
 ) -> Result<StatusCode, Problem> {
     let email = read_email(&given.email)?;
     app.limits.sign_in(from)?;
@@ -71,14 +71,14 @@ pub(super) async fn reset(
 }
 
 /// Sets a new password by the old one, and signs every other browser and program out.
-#[utoipa::path(post, path = "/password", tag = "me", request_body = Change, responses(
+#[utoipa::path(post, path = "/password", tag = "me", request_body = PasswordChange, responses(
     (status = 204),
     (status = 400, description = "the new password breaks a rule", body = ProblemBody),
     (status = 401, description = "`credentials_wrong`", body = ProblemBody)))]
 pub(super) async fn change(
     State(app): State<App>,
     caller: Caller,
-    Json(given): Json<Change>,
+    Json(given): Json<PasswordChange>,
 ) -> Result<StatusCode, Problem> {
     caller.in_person()?;
     let (current, new) = (given.current_password.into(), given.new_password.into());

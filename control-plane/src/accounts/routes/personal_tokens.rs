@@ -12,8 +12,8 @@ use crate::accounts::rules::scopes::Scope;
 use crate::accounts::rules::{names, tokens};
 use crate::app::App;
 use crate::http::problem::{Code, Fault, ProblemBody};
-use crate::http::{Caller, Json, Listed, Paging, Path, Problem, Query};
-use crate::store;
+use crate::http::{Caller, Json, Listed, NewId, Paging, Path, Problem, Query};
+use crate::store::{self, StoreError};
 
 /// Personal tokens of one account.
 const TOKENS_MAX_PER_ACCOUNT: usize = 50;
@@ -21,7 +21,7 @@ const TOKENS_MAX_PER_ACCOUNT: usize = 50;
 /// What the token shall be.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
+pub(super) struct PersonalTokenWanted {
     /// What the person calls it.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
@@ -52,7 +52,7 @@ pub(super) struct Shown {
 
 /// A new personal token.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Made {
+pub(super) struct PersonalTokenMade {
     /// What it is.
     #[serde(flatten)]
     shown: Shown,
@@ -80,15 +80,16 @@ pub(super) async fn list(
 }
 
 /// Makes a personal token.
-#[utoipa::path(post, path = "/tokens", tag = "me", request_body = Wanted, responses(
-    (status = 201, body = Made),
+#[utoipa::path(post, path = "/tokens", tag = "me", request_body = PersonalTokenWanted, responses(
+    (status = 201, body = PersonalTokenMade),
     (status = 400, description = "a field breaks a rule", body = ProblemBody),
     (status = 409, description = "`personal_tokens_exhausted`", body = ProblemBody)))]
 pub(super) async fn make(
     State(app): State<App>,
     caller: Caller,
-    Json(wanted): Json<Wanted>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+    new_id: NewId,
+    Json(wanted): Json<PersonalTokenWanted>,
+) -> Result<(StatusCode, Json<PersonalTokenMade>), Problem> {
     caller.in_person()?;
     let now = app.clock.now();
     let (name, scopes) = check(&wanted, now)?;
@@ -99,7 +100,7 @@ pub(super) async fn make(
     }
     let secret = tokens::generate(tokens::PERSONAL_PREFIX);
     let made = PersonalToken {
-        id: format!("pat_{:032x}", rand::random::<u128>()),
+        id: format!("pat_{:032x}", new_id.number()),
         account: caller.account,
         digest: tokens::digest(secret.expose_secret()),
         name,
@@ -107,8 +108,18 @@ pub(super) async fn make(
         created_at: now,
         expires_at: wanted.expires_at,
     };
-    app.store.insert(&made).await?;
-    Ok((StatusCode::CREATED, Json(Made { shown: made.into(), token: secret.expose_secret().to_owned() })))
+    match app.store.insert(&made).await {
+        // An earlier try of this request died before its answer: its secret was never shown, and this one takes its place.
+        Err(StoreError::Duplicate { index: "id", .. }) => {
+            let before = app.store.get::<PersonalToken>(&made.id).await?.ok_or_else(Problem::not_found)?;
+            app.store.replace(&made, before.version).await.map(drop)?;
+        }
+        inserted => inserted?,
+    }
+    Ok((
+        StatusCode::CREATED,
+        Json(PersonalTokenMade { shown: made.into(), token: secret.expose_secret().to_owned() }),
+    ))
 }
 
 /// Revokes a personal token.
@@ -128,7 +139,7 @@ pub(super) async fn revoke(
     Ok(StatusCode::NO_CONTENT)
 }
 
-fn check(wanted: &Wanted, now: Timestamp) -> Result<(String, Vec<Scope>), Problem> {
+fn check(wanted: &PersonalTokenWanted, now: Timestamp) -> Result<(String, Vec<Scope>), Problem> {
     let mut faults = Vec::new();
     let name = names::name(&wanted.name, "/name").unwrap_or_else(|fault| {
         faults.push(fault);

@@ -67,7 +67,7 @@ pub(super) struct AdminSetUp {
 
 /// A new account.
 #[derive(Serialize, ToSchema)]
-pub(super) struct Made {
+pub(super) struct AccountMade {
     /// Its id.
     #[schema(value_type = String, example = "acc_01k0000000000000000000000")]
     id: AccountId,
@@ -76,7 +76,7 @@ pub(super) struct Made {
 /// Makes an account and sends a code to its address. An address that already has an account gets the same answer, and
 /// its owner a mail.
 #[utoipa::path(post, path = "/signup", tag = "auth", request_body = SignUp, security(()), responses(
-    (status = 201, body = Made),
+    (status = 201, body = AccountMade),
     (status = 400, description = "a field breaks a rule", body = ProblemBody),
     (status = 409, description = "`username_taken`", body = ProblemBody),
     (status = 429, description = "`rate_limited`", body = ProblemBody)))]
@@ -84,11 +84,11 @@ pub(super) async fn signup(
     State(app): State<App>,
     from: PeerAddress,
     Json(given): Json<SignUp>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+) -> Result<(StatusCode, Json<AccountMade>), Problem> {
     let person = Person::new(&given.email, &given.username, &given.name, given.password.into())?;
     app.limits.sign_up(from)?;
     let id = sign_up::sign_up(&app, person).await?;
-    Ok((StatusCode::CREATED, Json(Made { id })))
+    Ok((StatusCode::CREATED, Json(AccountMade { id })))
 }
 
 /// Verifies an address by the code that was sent to it.
@@ -110,17 +110,17 @@ pub(super) async fn verify_email(
 
 /// Makes the first admin, by the link that the first start printed.
 #[utoipa::path(post, path = "/admin-setup", tag = "auth", request_body = AdminSetUp, security(()), responses(
-    (status = 201, body = Made),
+    (status = 201, body = AccountMade),
     (status = 401, description = "`setup_token_invalid`", body = ProblemBody)))]
 pub(super) async fn admin_setup(
     State(app): State<App>,
     from: PeerAddress,
     Json(given): Json<AdminSetUp>,
-) -> Result<(StatusCode, Json<Made>), Problem> {
+) -> Result<(StatusCode, Json<AccountMade>), Problem> {
     let person = Person::new(&given.email, &given.username, &given.name, given.password.into())?;
     app.limits.sign_in(from)?;
     let id = admin::set_up(&app, &given.token, person).await?;
-    Ok((StatusCode::CREATED, Json(Made { id })))
+    Ok((StatusCode::CREATED, Json(AccountMade { id })))
 }
 
 /// The address in a body, folded.

@@ -36,12 +36,12 @@ pub enum TreeError {
 pub fn parse(text: &[u8]) -> Result<Value, TreeError> {
     let left = Cell::new(VALUES_MAX);
     let mut reader = serde_json::Deserializer::from_slice(text);
-    let value = Seed { left: &left, depth: 0 }.deserialize(&mut reader).map_err(explain)?;
-    reader.end().map_err(explain)?;
+    let value = Seed { left: &left, depth: 0 }.deserialize(&mut reader).map_err(|error| explain(&error))?;
+    reader.end().map_err(|error| explain(&error))?;
     Ok(value)
 }
 
-fn explain(error: serde_json::Error) -> TreeError {
+fn explain(error: &serde_json::Error) -> TreeError {
     let text = error.to_string();
     if text.starts_with(TOO_DEEP) || text.starts_with("recursion limit exceeded") {
         TreeError::TooDeep

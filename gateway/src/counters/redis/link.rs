@@ -82,7 +82,7 @@ impl Link {
             .unwrap_or_else(|late| Err(CountersError::unavailable(late)));
         match &result {
             Ok(_) => self.pause_ms.store(BREAKER_MIN_MS, Relaxed),
-            Err(CountersError::Unavailable(_)) => self.failed(number).await,
+            Err(CountersError::Unavailable(Some(_))) => self.failed(number).await,
             Err(_) => {}
         }
         result
@@ -97,6 +97,10 @@ impl Link {
         *number = held.0;
         if let Some(connection) = &held.1 {
             return Ok(connection.clone());
+        }
+        // Whoever was first in this line may have failed: the others do not try one after the other.
+        if self.now_ms() < self.open_until_ms.load(Relaxed) {
+            return Err(CountersError::Unavailable(None));
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_millis(CONNECT_TIMEOUT_MS)))

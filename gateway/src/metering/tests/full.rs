@@ -114,6 +114,47 @@ fn on_a_full_disk_paid_traffic_stops_and_goes_on_when_room_is_back() {
     stops_and_goes_on(&spool_folder, SpoolOptions { sync_ms: 2, ..SpoolOptions::default() }, fill);
 }
 
+/// Each thread wants a segment of its own, and there is room for three: they share, and none is left behind for good.
+fn all_threads_go_on(folder: &Path) {
+    const THREADS: u128 = 8;
+    const CALLS: u128 = 4_000;
+    let (spool, mut batcher) =
+        open(folder, 1, SpoolOptions { spool_max_bytes: 1 << 20, sync_ms: 2, ..SpoolOptions::default() });
+    let mut store = Store::default();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let spool = &spool;
+                scope.spawn(move || {
+                    let mut number = thread * CALLS;
+                    while number < (thread + 1) * CALLS {
+                        wait_until(|| spool.is_writable());
+                        if let Ok(ticket) = spool.begin(&opening(number)) {
+                            spool.end(ticket, &event(number));
+                            number += 1;
+                        }
+                    }
+                })
+            })
+            .collect();
+        while !threads.iter().all(|thread| thread.is_finished()) {
+            let _ = batcher.collect(&Book::default());
+            store.ingest(&mut batcher);
+        }
+    });
+    collect_all(&mut batcher);
+    store.ingest(&mut batcher);
+    assert_eq!(store.events.len() as u128, THREADS * CALLS);
+}
+
+#[test]
+fn where_room_is_short_threads_share_it() {
+    all_threads_go_on(tempfile::tempdir().unwrap().path());
+    if let Some(disk) = Mounted::one_mib() {
+        all_threads_go_on(disk.0.path());
+    }
+}
+
 #[test]
 fn a_spool_opened_on_a_full_disk_takes_nothing_until_there_is_room() {
     let Some(disk) = Mounted::one_mib() else {

@@ -57,7 +57,7 @@ fn full_segments_go_and_acknowledged_batches_stay_as_long_as_they_should() {
     (0..150).for_each(|number| call(&spool, number));
     wait_until(|| files(folder.path(), SEGMENT_SUFFIX) == 11); // ten full ones and a spare
     collect_all(&mut batcher);
-    assert_eq!(files(folder.path(), SEGMENT_SUFFIX), 1);
+    wait_until(|| files(folder.path(), SEGMENT_SUFFIX) == 1);
     let id = batcher.pending().unwrap().unwrap().id;
     batcher.acknowledged(&id).unwrap();
     assert_eq!(batcher.give_again(&id.from.epoch, id.seq).unwrap(), 0, "the store has it");
@@ -126,7 +126,7 @@ fn a_torn_record_is_counted_and_its_segment_kept() {
     assert_eq!((spool.stats().found.torn, spool.stats().found.unbatched), (1, 1));
     collect_all(&mut batcher);
     assert_eq!(events(folder.path()).into_keys().collect::<Vec<_>>(), [2]);
-    assert_eq!((files(folder.path(), SEGMENT_SUFFIX), files(folder.path(), ".torn")), (0, 1));
+    wait_until(|| (files(folder.path(), SEGMENT_SUFFIX), files(folder.path(), ".torn")) == (0, 1));
 }
 
 /// Threads open, close and abandon in an order of their own, hand tickets to each other, while batches are made.

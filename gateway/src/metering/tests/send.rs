@@ -77,17 +77,19 @@ async fn every_record_arrives_once_whatever_the_control_plane_does() {
         call(&spool, number);
         tokio::time::sleep(Duration::from_millis(4)).await;
     }
-    until(|| plane.events() == 20).await;
+    let all_sent = || spool.stats().pending_batches == 0 && spool.stats().unbatched_records == 0;
+    until(|| plane.events() == 20 && all_sent()).await;
 
     *plane.away.lock() = true;
+    let posts = *plane.posts.lock();
     call(&spool, 20);
-    until(|| spool.stats().pending_batches == 1).await;
+    until(|| *plane.posts.lock() > posts).await;
     (21..40).for_each(|number| call(&spool, number));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert_eq!(spool.stats().unbatched_records, 19, "they wait in the spool, not in files");
     assert!(spool.stats().oldest_unacked_ms > 0);
     *plane.away.lock() = false;
-    until(|| plane.events() == 40).await;
+    until(|| plane.events() == 40 && all_sent()).await;
 
     call(&spool, 666);
     until(|| spool.stats().set_aside_batches == 1).await;

@@ -1,0 +1,195 @@
+//! Codes that go by mail: counted, locked, good once, and telling nobody whether an address has an account.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod support;
+
+use reqwest::Method;
+use serde_json::json;
+use support::{Plane, assert_problem, body_of, codes_in, demo, wrong};
+
+const LOCK_MS: i64 = 15 * 60_000;
+
+async fn send_code(plane: &Plane, email: &str) -> String {
+    assert_eq!(plane.post("/auth/otp", json!({"email": email})).await.status(), 202);
+    plane.code(email).await
+}
+
+async fn sign_in(plane: &Plane, email: &str, code: &str) -> reqwest::Response {
+    plane.post("/auth/otp/verify", json!({"email": email, "code": code})).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sixth_code_is_refused_after_five_wrong_ones_resends_included() {
+    let plane = demo().await;
+    let email = plane.person("asha").await.email;
+    for _ in 0..5 {
+        let code = send_code(&plane, &email).await;
+        assert_problem(sign_in(&plane, &email, &wrong(&code)).await, 401, "code_invalid").await;
+    }
+    let code = plane.code(&email).await;
+    let refused = sign_in(&plane, &email, &code).await;
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_problem(refused, 429, "attempts_exhausted").await;
+    // Another code, purpose or form of the address is locked with it.
+    let code = send_code(&plane, &email).await;
+    assert_problem(sign_in(&plane, &email.to_uppercase(), &code).await, 429, "attempts_exhausted").await;
+    let grant = json!({"grant_type": "otp", "email": email, "code": code});
+    assert_problem(plane.post("/auth/token", grant).await, 429, "attempts_exhausted").await;
+    plane.pass_ms(LOCK_MS);
+    let code = send_code(&plane, &email).await;
+    assert_eq!(sign_in(&plane, &email, &code).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_codes_at_once_are_each_counted() {
+    let plane = demo().await;
+    let email = plane.person("asha").await.email;
+    let code = send_code(&plane, &email).await;
+    let tries = (0..20).map(|_| sign_in(&plane, &email, "999999x"));
+    let answers = futures_util::future::join_all(tries).await;
+    let judged = answers.iter().filter(|answer| answer.status() == 401).count();
+    assert_eq!(judged, 5);
+    assert_problem(sign_in(&plane, &email, &code).await, 429, "attempts_exhausted").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_used_twice_succeeds_once() {
+    let plane = demo().await;
+    let email = plane.person("asha").await.email;
+    let code = send_code(&plane, &email).await;
+    assert_eq!(sign_in(&plane, &email, &code).await.status(), 200);
+    assert_problem(sign_in(&plane, &email, &code).await, 401, "code_invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_used_twice_at_once_succeeds_once() {
+    let plane = demo().await;
+    let email = plane.person("asha").await.email;
+    for _ in 0..10 {
+        let code = send_code(&plane, &email).await;
+        let answers = futures_util::future::join_all((0..4).map(|_| sign_in(&plane, &email, &code))).await;
+        assert_eq!(answers.iter().filter(|answer| answer.status() == 200).count(), 1);
+        // A right code clears the count, so that the three losers do not add up to a lock.
+        let code = send_code(&plane, &email).await;
+        assert_eq!(sign_in(&plane, &email, &code).await.status(), 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_ends_after_ten_minutes_and_serves_its_purpose_only() {
+    let plane = demo().await;
+    let email = plane.person("asha").await.email;
+    let code = send_code(&plane, &email).await;
+    let reset = json!({"email": email, "code": code, "password": "another password"});
+    assert_problem(plane.post("/auth/password/reset", reset).await, 401, "code_invalid").await;
+    plane.pass_ms(10 * 60_000);
+    assert_problem(sign_in(&plane, &email, &code).await, 401, "code_invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_and_an_unknown_address_are_answered_the_same() {
+    let plane = demo().await;
+    let known = plane.person("asha").await.email;
+    let unknown = "nobody@example.com".to_owned();
+    let mut told: Vec<Vec<(u16, String)>> = Vec::new();
+    for email in [&known, &unknown] {
+        let mut answers = Vec::new();
+        let mut bodies = vec![
+            ("/auth/otp", json!({"email": email})),
+            ("/auth/password/forgot", json!({"email": email})),
+            ("/auth/login", json!({"login": email, "password": "not the password"})),
+            (
+                "/auth/token",
+                json!({"grant_type": "password", "login": email, "password": "not the password"}),
+            ),
+        ];
+        for _ in 0..6 {
+            bodies.push(("/auth/otp/verify", json!({"email": email, "code": "wrong"})));
+        }
+        bodies.push((
+            "/auth/password/reset",
+            json!({"email": email, "code": "wrong", "password": "another password"}),
+        ));
+        bodies.push(("/auth/verify-email", json!({"email": email, "code": "wrong"})));
+        bodies.push(("/auth/otp", json!({"email": email})));
+        for (path, body) in bodies {
+            let answer = plane.post(path, body).await;
+            let status = answer.status().as_u16();
+            let text = answer.text().await.unwrap();
+            // The request's id differs by nature.
+            let text = text.split("\"request_id\"").next().unwrap_or_default().to_owned();
+            answers.push((status, text));
+        }
+        told.push(answers);
+    }
+    assert_eq!(told[0], told[1]);
+    assert!(plane.mail(&unknown).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_and_an_unknown_address_take_about_as_long() {
+    let plane = demo().await;
+    let known = plane.person("asha").await.email;
+    let mut spent = [std::time::Duration::ZERO; 2];
+    for _ in 0..8 {
+        for (place, login) in [known.as_str(), "nobody@example.com"].into_iter().enumerate() {
+            let began = std::time::Instant::now();
+            plane.post("/auth/login", json!({"login": login, "password": "not the password"})).await;
+            spent[place] += began.elapsed();
+        }
+    }
+    let ratio = spent[0].as_secs_f64() / spent[1].as_secs_f64();
+    // Without the hash of nobody's password it would be 20 or more.
+    assert!((0.3..3.0).contains(&ratio), "{spent:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signing_up_with_a_known_address_tells_only_its_owner() {
+    let plane = demo().await;
+    let asha = plane.person("asha").await;
+    let body = json!({"email": " ASHA@example.com", "username": "other", "name": "O", "password": "another password"});
+    let answer = plane.post("/auth/signup", body).await;
+    assert_eq!(answer.status(), 201);
+    assert_ne!(body_of(answer).await["id"], asha.id.as_str());
+    let mail = plane.mail(&asha.email).await;
+    assert!(mail.last().unwrap().contains("already have an account"));
+    assert!(codes_in(&mail[1..]).is_empty());
+    // The username of the second is still free, and the first one's is not.
+    plane.person("other").await;
+    let body =
+        json!({"email": "new@example.com", "username": "Asha", "name": "O", "password": "another password"});
+    assert_problem(plane.post("/auth/signup", body).await, 409, "username_taken").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_cannot_be_kept_from_its_owner_by_signing_up_first() {
+    let plane = demo().await;
+    let email = "asha@example.com";
+    let sign_up = |password: &str| {
+        let body = json!({"email": email, "username": "asha", "name": "A", "password": password});
+        plane.post("/auth/signup", body)
+    };
+    assert_eq!(sign_up("the squatter's password").await.status(), 201);
+    let old = plane.code(email).await;
+    assert_eq!(sign_up(support::PASSWORD).await.status(), 201);
+    let new = plane.code(email).await;
+    let verify = |code: String| plane.post("/auth/verify-email", json!({"email": email, "code": code}));
+    if old != new {
+        assert_problem(verify(old).await, 401, "code_invalid").await;
+    }
+    assert_eq!(verify(new).await.status(), 204);
+    let login = |password: &str| plane.post("/auth/login", json!({"login": "asha", "password": password}));
+    assert_problem(login("the squatter's password").await, 401, "credentials_wrong").await;
+    assert_eq!(login(support::PASSWORD).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_outbox_is_there_in_a_demo_only() {
+    let plane = support::start("http://127.0.0.1:8080", false).await;
+    let answer = plane.to(Method::GET, "/dev/outbox?to=a@b.c").send().await.unwrap();
+    assert_problem(answer, 404, "not_found").await;
+}

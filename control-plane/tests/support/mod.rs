@@ -1,0 +1,203 @@
+//! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
+//! clock that stands still until it is set. Mail is read where the demo shows it.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod market;
+
+use std::sync::Arc;
+
+use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::egress::Egress;
+use apiclay_config::seal::MasterKey;
+use apiclay_control_plane::app::{App, Given};
+use apiclay_control_plane::serve::serve;
+use apiclay_control_plane::store::Store;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+
+/// A moment in 2026, on a whole second.
+pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
+pub const PASSWORD: &str = "correct horse battery";
+
+/// A running control plane.
+pub struct Plane {
+    pub app: App,
+    pub base: String,
+    pub http: reqwest::Client,
+    folder: tempfile::TempDir,
+    end: Option<tokio::sync::oneshot::Sender<()>>,
+}
+
+/// Somebody who has signed up and verified the address.
+pub struct Person {
+    pub email: String,
+    pub username: String,
+    pub id: String,
+}
+
+pub async fn demo() -> Plane {
+    start("http://127.0.0.1:8080", true).await
+}
+
+/// Starts one, as `app_url` says it is reached.
+pub async fn start(app_url: &str, demo: bool) -> Plane {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_embedded(&folder.path().join("store.sqlite")).await.unwrap();
+    start_over(store, Arc::new(MasterKey::generate()), folder, app_url, demo).await
+}
+
+pub async fn start_over(
+    store: Store,
+    master_key: Arc<MasterKey>,
+    folder: tempfile::TempDir,
+    app_url: &str,
+    demo: bool,
+) -> Plane {
+    // Several crates bring a provider of cryptography; the process chooses one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let app_url = app_url.parse().unwrap();
+    let given = Given {
+        store,
+        clock: Clock::manual(NOW),
+        app_url,
+        demo,
+        master_key,
+        // Nothing of ours is refused as a listener; loopback is the one private network that may be reached.
+        egress: Arc::new(Egress::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new(), Vec::new())),
+        gateway_url: "http://127.0.0.1:8000".parse().unwrap(),
+        shared_counters: false,
+    };
+    let app = App::new(given).await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
+    let (end, ended) = tokio::sync::oneshot::channel::<()>();
+    let serving = app.clone();
+    tokio::spawn(async move {
+        serve(serving, listener, None, async {
+            let _ = ended.await;
+        })
+        .await
+        .unwrap();
+    });
+    let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    Plane { app, base, http, folder, end: Some(end) }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        if let Some(end) = self.end.take() {
+            let _ = end.send(());
+        }
+    }
+}
+
+impl Plane {
+    pub fn to(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Response {
+        self.to(Method::POST, path).json(&body).send().await.unwrap()
+    }
+
+    pub async fn get_as(&self, token: &str, path: &str) -> Response {
+        self.to(Method::GET, path).bearer_auth(token).send().await.unwrap()
+    }
+
+    pub async fn post_as(&self, token: &str, path: &str, body: Value) -> Response {
+        self.to(Method::POST, path).bearer_auth(token).json(&body).send().await.unwrap()
+    }
+
+    /// The code in the newest mail to this address that has one.
+    pub async fn code(&self, email: &str) -> String {
+        codes_in(&self.mail(email).await).pop().expect("a mail with a code")
+    }
+
+    pub async fn mail(&self, email: &str) -> Vec<String> {
+        let answer = self.to(Method::GET, &format!("/dev/outbox?to={email}")).send().await.unwrap();
+        let body: Value = answer.json().await.unwrap();
+        body["items"].as_array().unwrap().iter().map(|m| m["text"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Signs somebody up and verifies the address.
+    pub async fn person(&self, username: &str) -> Person {
+        let email = format!("{username}@example.com");
+        let body = json!({"email": email, "username": username, "name": username, "password": PASSWORD});
+        let answer = self.post("/auth/signup", body).await;
+        assert_eq!(answer.status(), 201);
+        let id = body_of(answer).await["id"].as_str().unwrap().to_owned();
+        let code = self.code(&email).await;
+        let answer = self.post("/auth/verify-email", json!({"email": email, "code": code})).await;
+        assert_eq!(answer.status(), 204);
+        Person { email, username: username.to_owned(), id }
+    }
+
+    /// The tokens of a new sign-in.
+    pub async fn tokens(&self, person: &Person) -> Value {
+        let grant = json!({"grant_type": "password", "login": person.username, "password": PASSWORD});
+        let answer = self.post("/auth/token", grant).await;
+        assert_eq!(answer.status(), 200);
+        body_of(answer).await
+    }
+
+    pub async fn access(&self, person: &Person) -> String {
+        self.tokens(person).await["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// The session's cookie and CSRF token of a new sign-in.
+    pub async fn session(&self, person: &Person) -> (String, String) {
+        let answer = self.post("/auth/login", json!({"login": person.email, "password": PASSWORD})).await;
+        assert_eq!(answer.status(), 200);
+        let cookie = cookie_of(&answer);
+        (cookie, body_of(answer).await["csrf_token"].as_str().unwrap().to_owned())
+    }
+
+    pub fn pass_ms(&self, ms: i64) {
+        let Clock::Manual(at) = &self.app.clock else { unreachable!("tests set the clock") };
+        at.fetch_add(ms, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// `name=value` of the cookie that an answer sets.
+pub fn cookie_of(answer: &Response) -> String {
+    let set = answer.headers()["set-cookie"].to_str().unwrap();
+    set.split(';').next().unwrap().to_owned()
+}
+
+/// Numbers of six digits in texts, as an acceptance check finds them.
+pub fn codes_in(texts: &[String]) -> Vec<String> {
+    let mut codes = Vec::new();
+    for text in texts {
+        let numbers: Vec<&str> =
+            text.split(|c: char| !c.is_ascii_digit()).filter(|number| number.len() == 6).collect();
+        assert!(numbers.len() <= 1, "{text}");
+        codes.extend(numbers.into_iter().map(str::to_owned));
+    }
+    codes
+}
+
+/// Another code than this.
+pub fn wrong(code: &str) -> String {
+    if code == "000000" { "000001".to_owned() } else { "000000".to_owned() }
+}
+
+pub async fn body_of(answer: Response) -> Value {
+    answer.json().await.unwrap()
+}
+
+/// Holds an answer to be a problem with this status and code.
+pub async fn assert_problem(answer: Response, status: u16, code: &str) {
+    assert_eq!(answer.headers()["content-type"], "application/problem+json");
+    let request_id = answer.headers()["x-request-id"].to_str().unwrap().to_owned();
+    let given = answer.status();
+    let body = body_of(answer).await;
+    assert_eq!(
+        (given, body["code"].as_str().unwrap()),
+        (StatusCode::from_u16(status).unwrap(), code),
+        "{body}"
+    );
+    assert_eq!(body["status"], status);
+    assert_eq!(body["request_id"], request_id);
+    assert!(body["type"].is_string() && body["title"].is_string() && body["detail"].is_string(), "{body}");
+}

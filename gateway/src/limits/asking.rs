@@ -1,0 +1,162 @@
+//! Where a counter's leases come from: one grant at a time, shared by all calls that wait; closes ride along with it. A lease's
+//! name stands in the table before it is asked for, so that a kill loses no units. Next: the counter store.
+
+use std::sync::Arc;
+use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::desk::{Answer, Asked, InHand, freeze};
+use super::tally::Tally;
+use super::{UNAVAILABLE_BELIEVED_MS, WANT_MAX_UNITS};
+use crate::counters::{CountersError, Grant, GrantRequest};
+
+/// Tries of one refill: a lease may come too late for its window, or its name be over.
+const ASKS_MAX: usize = 4;
+/// Pause before asking again where the window ended while the answer was under way.
+const TURN_PAUSE_MS: u64 = 5;
+
+impl Tally {
+    /// Waits for one grant, shared by all who wait for this counter, at most `lease_wait_ms`.
+    ///
+    /// # Errors
+    /// When the store did not answer in time or refused; `Ok` where it answered, be it that nothing remains.
+    pub async fn refill(&self) -> Result<(), CountersError> {
+        let mut answer = self.ask_once().ok_or(CountersError::Unavailable(None))?;
+        let wait = Duration::from_millis(self.core.options.lease_wait_ms);
+        match tokio::time::timeout(wait, answer.wait_for(Option::is_some)).await {
+            Ok(Ok(result)) => result.clone().unwrap_or(Ok(())),
+            Ok(Err(_)) | Err(_) => Err(CountersError::Unavailable(None)),
+        }
+    }
+
+    /// Begins a grant, unless one is under way; it goes on whoever stops waiting for it.
+    pub(super) fn ask_once(&self) -> Option<watch::Receiver<Answer>> {
+        let mut desk = self.desk.lock();
+        // A sender that is gone without an answer was dropped with its runtime: ask anew.
+        if let Some(asking) = desk.asking.as_ref().filter(|asking| asking.has_changed().is_ok()) {
+            return Some(asking.clone());
+        }
+        let me = self.me.upgrade()?;
+        let (sender, receiver) = watch::channel(None);
+        desk.asking = Some(receiver.clone());
+        drop(desk);
+        tokio::spawn(async move {
+            let result = me.ask().await;
+            if let Err(error) = &result {
+                tracing::debug!(counter = me.key, %error, "no grant");
+                let until_ms = me.core.clock.now_ms().saturating_add(UNAVAILABLE_BELIEVED_MS);
+                me.unavailable_until_ms.store(until_ms, SeqCst);
+            }
+            me.desk.lock().asking = None;
+            let _ = sender.send(Some(result));
+        });
+        Some(receiver)
+    }
+
+    async fn ask(self: &Arc<Self>) -> Result<(), CountersError> {
+        for _ in 0..ASKS_MAX {
+            let Some((asked, request)) = self.prepare()? else { return Ok(()) };
+            let sent_ms = self.core.clock.now_ms();
+            match self.core.counters.grant(&request).await {
+                Ok(grant) => {
+                    if self.arrived(asked, &request, &grant, sent_ms) {
+                        return Ok(());
+                    }
+                    // Withdrawn under a lowered limit, or of a window whose last milliseconds are over here.
+                    if grant.ends_in_ms.is_some_and(|ms| ms < TURN_PAUSE_MS) {
+                        tokio::time::sleep(Duration::from_millis(TURN_PAUSE_MS)).await;
+                    }
+                }
+                Err(CountersError::Stale(_)) => {
+                    let mut desk = self.desk.lock();
+                    desk.asked = None;
+                    self.core.let_go(asked.place, asked.serial);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next request, its lease's name in the table already; `None` where units are at hand again.
+    fn prepare(&self) -> Result<Option<(Asked, GrantRequest)>, CountersError> {
+        let now_ms = self.core.clock.now_ms();
+        let mut desk = self.desk.lock();
+        self.tidy_held(now_ms);
+        if self.units_at_hand(now_ms) == 0 && desk.show_spare(self) && self.units_at_hand(now_ms) > 0 {
+            return Ok(None);
+        }
+        desk.release_settled(self, now_ms, false);
+        let closes = desk.closes(self, now_ms, false);
+        let hard = self.hard.load(SeqCst);
+        let cap = self.core.options.open_leases_max_units;
+        let room = u64::from(cap).saturating_sub(self.open_units.load(Acquire));
+        if hard && room == 0 {
+            return Err(CountersError::OpenLeases(cap));
+        }
+        let asked = match desk.asked {
+            Some(asked) => asked,
+            None => {
+                desk.adapt_want(now_ms);
+                let (place, serial) = self.core.reserve(self)?;
+                Asked { place, serial, lowered: self.lowered.load(SeqCst) }
+            }
+        };
+        desk.asked = Some(asked);
+        let want = if hard { u64::from(desk.want).min(room) } else { u64::from(desk.want) };
+        let request = GrantRequest {
+            key: self.key.clone(),
+            window: self.window,
+            max: self.max.load(SeqCst),
+            hard,
+            lease: self.core.lease_id(asked.serial),
+            want: u32::try_from(want).unwrap_or(WANT_MAX_UNITS),
+            open_max_units: cap,
+            closes,
+        };
+        Ok(Some((asked, request)))
+    }
+
+    /// Takes the store's answer in; `false` where the lease's window is over before it could be spent.
+    fn arrived(&self, asked: Asked, request: &GrantRequest, grant: &Grant, sent_ms: u64) -> bool {
+        let mut desk = self.desk.lock();
+        let now_ms = self.core.clock.now_ms();
+        // Counted from when we asked: our end of the window is never later than the store's.
+        let ends_ms = grant.ends_in_ms.map_or(u64::MAX, |ms| sent_ms.saturating_add(ms));
+        desk.asked = None;
+        desk.closed(self, &request.closes, now_ms);
+        self.window_ends_ms.store(ends_ms, SeqCst);
+        self.remaining_at_store.store(grant.remaining, SeqCst);
+        self.unavailable_until_ms.store(0, SeqCst);
+        let lowered = asked.lowered != self.lowered.load(SeqCst);
+        if grant.units == 0 {
+            self.core.let_go(asked.place, asked.serial);
+            // Under a limit that was changed meanwhile this answer says nothing.
+            if !lowered && request.max == self.max.load(SeqCst) && request.hard == self.hard.load(SeqCst) {
+                self.believe_exhausted(now_ms, ends_ms);
+            }
+            return now_ms < ends_ms;
+        }
+        self.exhausted_until_ms.store(0, SeqCst);
+        self.core.table.slot(asked.place).open(grant.window, grant.units, ends_ms);
+        self.open_units.fetch_add(u64::from(grant.units), SeqCst);
+        let lease = InHand { place: asked.place, serial: asked.serial, since_ms: now_ms };
+        desk.open.push(lease);
+        desk.granted_at_ms = now_ms.max(1);
+        if lowered {
+            self.core.table.slot(lease.place).expire();
+            freeze(self, &lease);
+            return false;
+        }
+        if now_ms >= ends_ms {
+            return false;
+        }
+        self.used_at_ms.store(now_ms, Relaxed);
+        self.low_mark.store(grant.units / 4, Relaxed);
+        self.tidy_held(now_ms);
+        self.hold(lease.place, lease.serial);
+        true
+    }
+}

@@ -1,0 +1,42 @@
+//! Units: what the calls of a batch keep of the leases they were admitted from. The lease book says which counter a lease
+//! is of, and is told once the batch is on disk; the batch carries the sums to the control plane.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::usage::{Event, UnitsTaken};
+
+/// Who knows which counter's units a lease holds; the lease book.
+pub trait LeaseLedger: Send + Sync {
+    /// The counter and the window that a lease's units are of.
+    fn counter_of(&self, lease: u32) -> Option<(String, i64)>;
+    /// Takes note that batch `batch_seq` holds records that keep this many units of the lease. Told once the batch is on
+    /// disk; told again, with the same figures, after a failure in between.
+    fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32);
+}
+
+/// Units that the events keep, by lease.
+pub fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
+    let mut kept = BTreeMap::new();
+    for event in events.iter().filter(|event| event.kept) {
+        for lease in event.leases.into_iter().filter(|lease| *lease != 0) {
+            *kept.entry(lease).or_default() += 1;
+        }
+    }
+    kept
+}
+
+/// The same by counter and window, as a batch states them.
+pub fn units_taken(kept: &BTreeMap<u32, u32>, units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
+    let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
+    for (lease, units) in kept {
+        match units_of.counter_of(*lease) {
+            Some(counter) => *sums.entry(counter).or_default() += u64::from(*units),
+            None => tracing::warn!(
+                lease,
+                units,
+                "units of a lease that is not in the book are left out of a batch"
+            ),
+        }
+    }
+    sums.into_iter().map(|((counter, window), units)| UnitsTaken { counter, window, units }).collect()
+}

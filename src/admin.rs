@@ -1,0 +1,67 @@
+//! Commands that write to the store beside a running server: admins and gateways.
+
+use std::io::Read as _;
+
+use anyhow::{Context as _, bail};
+use apiclay_config::clock::Clock;
+use apiclay_config::settings::Settings;
+use apiclay_control_plane::accounts::admin::create_admin;
+use apiclay_control_plane::admin::{self, gateways};
+use apiclay_control_plane::run::open_store;
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::cli::AdminCreate;
+
+/// Bytes read of a password at most.
+const PASSWORD_MAX_BYTES: u64 = 4_096;
+
+/// `apiclay admin create`.
+///
+/// # Errors
+/// When a field breaks a rule, or the store does not take it.
+pub async fn create(settings: &Settings, who: AdminCreate) -> anyhow::Result<()> {
+    let mut password = String::new();
+    std::io::stdin()
+        .take(PASSWORD_MAX_BYTES)
+        .read_to_string(&mut password)
+        .context("no password on standard input")?;
+    let password = SecretString::from(password.trim_end_matches(['\r', '\n']).to_owned());
+    if password.expose_secret().is_empty() {
+        bail!(
+            "give the password on standard input: apiclay admin create --email E --username U < password-file"
+        );
+    }
+    let store = open_store(settings).await?;
+    let id = create_admin(&store, &who.email, &who.username, password, Clock::System.now()).await?;
+    println!("id={id}");
+    Ok(())
+}
+
+/// `apiclay gateway enrol`.
+///
+/// # Errors
+/// When the id is none, or the store does not take it.
+pub async fn enrol(settings: &Settings, id: &str) -> anyhow::Result<()> {
+    let store = open_store(settings).await?;
+    admin::register(&store).await?;
+    let (id, token) = gateways::enrol(&store, id, Clock::System.now()).await?;
+    println!("id={id}\ntoken={}", token.expose_secret());
+    Ok(())
+}
+
+/// `apiclay gateway forget`.
+///
+/// # Errors
+/// When there is no such gateway, or the store does not take it.
+pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
+    let store = open_store(settings).await?;
+    admin::register(&store).await?;
+    gateways::forget(&store, id).await?;
+    if let Some(url) = &settings.redis_url {
+        use apiclay_gateway::counters::{Counters as _, redis::RedisCounters};
+        let units = RedisCounters::new(url.expose_secret(), false)?.forget(id).await?;
+        println!("units counted as spent: {units}");
+    }
+    println!("forgotten: {id}");
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Who may call: one key, for this listing, not revoked.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::site::{FORBIDDEN, Site};
+
+const REVOKED_WITHIN: Duration = Duration::from_secs(1);
+
+#[tokio::test]
+async fn two_api_keys_are_refused_as_ambiguous() -> Result<()> {
+    let site = Site::start().await?;
+    let key = &site.bought.key;
+    let head = site.head_without_key("GET", &format!("/now/{FORBIDDEN}"));
+    for keys in [
+        format!("X-Api-Key: {key}\r\nX-Api-Key: {key}\r\n"),
+        format!("X-Api-Key: {key}\r\nX-Api-Key: other\r\n"),
+        format!("X-Api-Key: {key}\r\nAuthorization: Bearer {key}\r\n"),
+        format!("Authorization: Bearer {key}\r\nAuthorization: Bearer {key}\r\n"),
+    ] {
+        let answer = site.refuses(format!("{head}{keys}\r\n"), &[401]).await?;
+        ensure!(answer.code().as_deref() == Some("credential_ambiguous"), "{keys:?} was answered {answer:?}");
+    }
+    for keys in ["", "X-Api-Key:\r\n", "X-Api-Key: nonsense\r\n", "Authorization: Bearer apiclay_nobody\r\n"]
+    {
+        site.refuses(format!("{head}{keys}\r\n"), &[401]).await?;
+    }
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn authorization_beside_a_key_is_the_buyers_for_the_vendor() -> Result<()> {
+    let site = Site::start().await?;
+    let head = site.head("GET", "/now/pune");
+    let answer = site.call(format!("{head}Authorization: Bearer for-the-vendor\r\n\r\n")).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let whole = site.upstream.whole();
+    let tokens: Vec<&str> = whole.iter().flat_map(|request| request.headers("authorization")).collect();
+    ensure!(tokens == ["Bearer for-the-vendor"], "the vendor was given {tokens:?}");
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn a_key_for_one_listing_does_not_open_another() -> Result<()> {
+    let site = Site::start().await?;
+    site.second_listing("oceans").await?;
+    let request = site.head("GET", &format!("/now/{FORBIDDEN}")).replace("/weather/", "/oceans/");
+    let answer = site.refuses(format!("{request}\r\n"), &[403]).await?;
+    ensure!(answer.code().as_deref() == Some("not_entitled"), "{answer:?}");
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn a_revoked_key_is_refused_within_a_second() -> Result<()> {
+    let site = Site::start().await?;
+    let request = format!("{}\r\n", site.head("GET", "/now/pune"));
+    let mut wire = site.wire().await?;
+    let before = wire.call(&request).await?;
+    ensure!(before.status == 200, "{before:?}");
+    let bought = &site.bought;
+    let path = format!("/subscriptions/{}/credentials/{}", bought.subscription, bought.credential);
+    let (status, answer) = site.buyer.send(Method::DELETE, &path, &Value::Null).await?;
+    ensure!(status.is_success(), "revoking was answered {status} {answer}");
+    let revoked = Instant::now();
+    tokio::time::sleep(REVOKED_WITHIN.saturating_sub(revoked.elapsed())).await;
+    // On the connection that it opened before, and on a new one.
+    for answer in [wire.call(&request).await?, site.call(&request).await?] {
+        ensure!(answer.status == 401, "a revoked key was answered {answer:?}");
+        ensure!(answer.code().as_deref() == Some("credential_invalid"), "{answer:?}");
+    }
+    ensure!(site.upstream.whole().len() == 1, "a revoked key's call was forwarded");
+    Ok(())
+}

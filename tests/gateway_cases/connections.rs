@@ -1,0 +1,161 @@
+//! One connection, several requests: what is left over of one must never become another's, and nobody may hold a
+//! connection for ever.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use apiclay_tests::{Wire, wait_until};
+use serde_json::json;
+
+use crate::site::{CLOSE_WITHIN, FORBIDDEN, HEAD_DEADLINE_MS, Site, shown};
+
+/// A client that announced a body and does not send it is let go within this.
+const UNSENT_BODY_DEADLINE: Duration = Duration::from_secs(45);
+/// A client that does not read is let go within this.
+const UNREAD_ANSWER_DEADLINE: Duration = Duration::from_secs(90);
+const DRIP_PAUSE_MS: u64 = 200;
+/// On top of the deadline itself: a busy machine.
+const DRIP_GRACE_MS: u64 = 3_000;
+const WRONG_KEY: &str = "X-Api-Key: apiclay_nobody\r\n";
+
+/// After an early answer the connection either is closed, or the body was taken for what it is: `after` is answered next.
+async fn closed_or_in_step(site: &Site, mut wire: Wire, body: &str) -> Result<()> {
+    // A closed connection may refuse this already.
+    let sent = wire.send(format!("{body}{}\r\n", site.head("GET", "/now/after"))).await;
+    if sent.is_ok()
+        && let Ok(next) = wire.answer().await
+    {
+        ensure!(
+            next.body == b"saw GET /now/after",
+            "the next answer was {} {}",
+            next.status,
+            shown(&next.body)
+        );
+    }
+    let forbidden = site.upstream.whole().into_iter().find(|request| request.target().contains(FORBIDDEN));
+    ensure!(forbidden.is_none(), "the upstream took a body for {forbidden:?}");
+    Ok(())
+}
+
+fn smuggled(site: &Site) -> String {
+    format!("{}\r\n", site.head("GET", &format!("/now/{FORBIDDEN}")))
+}
+
+#[tokio::test]
+async fn an_early_401_takes_the_unread_body_for_a_body() -> Result<()> {
+    let site = Site::start().await?;
+    let body = smuggled(&site);
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let request = format!("{}{WRONG_KEY}{length}\r\n", site.head_without_key("POST", "/orders"));
+    let mut wire = site.wire().await?;
+    let answer = wire.call(format!("{request}{body}")).await?;
+    ensure!(answer.status == 401, "{answer:?}");
+    closed_or_in_step(&site, wire, "").await?;
+    let mut wire = site.wire().await?;
+    let answer = wire.call(request).await?;
+    ensure!(answer.status == 401, "{answer:?}");
+    closed_or_in_step(&site, wire, &body).await
+}
+
+#[tokio::test]
+async fn an_early_429_takes_the_unread_body_for_a_body() -> Result<()> {
+    let site = Site::start().await?;
+    let narrow =
+        site.buy_with(json!([{ "unit": "call", "window": "month", "max": 1, "hard": true }])).await?;
+    let key = format!("X-Api-Key: {}\r\n", narrow.key);
+    let first = site.call(format!("{}{key}\r\n", site.head_without_key("GET", "/now/only"))).await?;
+    ensure!(first.status == 200, "{first:?}");
+    let body = smuggled(&site);
+    let length = format!("Content-Length: {}\r\n", body.len());
+    let request = format!("{}{key}{length}\r\n", site.head_without_key("POST", "/orders"));
+    let mut wire = site.wire().await?;
+    let answer = wire.call(format!("{request}{body}")).await?;
+    ensure!(answer.status == 429 && answer.code().as_deref() == Some("quota_exhausted"), "{answer:?}");
+    ensure!(answer.header("retry-after").is_some(), "a 429 without Retry-After: {answer:?}");
+    closed_or_in_step(&site, wire, "").await
+}
+
+#[tokio::test]
+async fn an_early_401_does_not_wait_for_a_body_that_never_comes() -> Result<()> {
+    let site = Site::start().await?;
+    let request =
+        format!("{}{WRONG_KEY}Content-Length: 1000000000\r\n\r\nx", site.head_without_key("POST", "/orders"));
+    let mut wire = site.wire().await?;
+    let answer = wire.call(request).await?;
+    ensure!(answer.status == 401, "{answer:?}");
+    let rest = wire.closed(UNSENT_BODY_DEADLINE).await;
+    let rest = rest.with_context(|| format!("still open {UNSENT_BODY_DEADLINE:?} after the answer"))?;
+    ensure!(rest.is_empty(), "a second answer came: {}", shown(&rest));
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn a_request_pipelined_after_an_upgrade_is_authorised_anew() -> Result<()> {
+    let site = Site::start().await?;
+    let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let follower = format!("{}\r\n", site.head_without_key("GET", &format!("/now/{FORBIDDEN}")));
+    let mut wire = site.wire().await?;
+    let first = wire.call(format!("{}{upgrade}\r\n{follower}", site.head("GET", "/now/first"))).await?;
+    ensure!(first.status == 200 && first.body == b"saw GET /now/first", "{first:?}");
+    if let Ok(second) = wire.answer().await {
+        ensure!(second.status == 401, "a request without a key was answered {second:?}");
+    }
+    site.nothing_forbidden_passed("a request after an upgrade")?;
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn an_early_answer_to_expect_continue_leaves_no_bytes_between() -> Result<()> {
+    let site = Site::start().await?;
+    let body = smuggled(&site);
+    let expect = format!("Expect: 100-continue\r\nContent-Length: {}\r\n\r\n", body.len());
+    // The upstream answers this path before it has the body.
+    let mut wire = site.wire().await?;
+    let answer = wire.call(format!("{}{expect}", site.head("POST", "/early"))).await?;
+    ensure!(answer.status == 200 || answer.status == 417, "{answer:?}");
+    closed_or_in_step(&site, wire, &body).await?;
+    let mut wire = site.wire().await?;
+    let answer =
+        wire.call(format!("{}{WRONG_KEY}{expect}", site.head_without_key("POST", "/orders"))).await?;
+    ensure!(answer.status == 401 && answer.interim.is_empty(), "{answer:?}");
+    closed_or_in_step(&site, wire, &body).await
+}
+
+#[tokio::test]
+async fn a_head_that_drips_is_cut_by_a_total_deadline() -> Result<()> {
+    let site = Site::start().await?;
+    let head =
+        format!("{}X-Slow: {}\r\n\r\n", site.head("GET", &format!("/now/{FORBIDDEN}")), "s".repeat(200));
+    let mut wire = site.wire().await?;
+    let began = Instant::now();
+    let longest = Duration::from_millis(HEAD_DEADLINE_MS + DRIP_GRACE_MS);
+    for byte in head.bytes() {
+        if wire.send([byte]).await.is_err() {
+            break;
+        }
+        ensure!(began.elapsed() < longest, "a byte every {DRIP_PAUSE_MS} ms was taken for {longest:?}");
+        // A look at the connection is the pause: an answer or its end come at once.
+        if let Some(came) = wire.closed(Duration::from_millis(DRIP_PAUSE_MS)).await {
+            ensure!(came.is_empty() || came.starts_with(b"HTTP/1.1 408"), "it ended with {}", shown(&came));
+            break;
+        }
+    }
+    ensure!(began.elapsed() < longest, "a dripping head was not cut");
+    site.nothing_forbidden_passed("a dripping head")?;
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_let_go() -> Result<()> {
+    let site = Site::start().await?;
+    let mut wire = site.wire().await?;
+    wire.send(site.head("GET", "/flood") + "\r\n").await?;
+    wait_until("the upstream to be let go", UNREAD_ANSWER_DEADLINE, async || {
+        ensure!(site.upstream.flood_was_cut(), "its answer is still being taken");
+        Ok(())
+    })
+    .await?;
+    wire.closed(CLOSE_WITHIN).await.context("the connection of a client that does not read is still open")?;
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! HTTP/2 by hand, for what no library would send: frames as bytes, header blocks as literals without Huffman coding.
+//! Reads back just enough to know how a stream ended.
+
+use std::{net::SocketAddr, time::Duration};
+
+use anyhow::{Context, Result, ensure};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+const DEADLINE: Duration = Duration::from_secs(20);
+const FRAME_HEAD_BYTES: usize = 9;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const ACK: u8 = 1;
+const END_HEADERS: u8 = 4;
+/// No table on our side, so that every block can be read alone: SETTINGS_HEADER_TABLE_SIZE = 0.
+const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
+
+/// How a stream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// It was answered with this status.
+    Status(u16),
+    /// It alone was ended, with this error code.
+    Reset(u32),
+    /// The whole connection was, with this error code.
+    GoAway(u32),
+    /// The connection is gone without a word.
+    Closed,
+}
+
+/// A connection with prior knowledge, in the clear.
+#[derive(Debug)]
+pub struct Http2 {
+    stream: TcpStream,
+}
+
+impl Http2 {
+    pub async fn connect(address: SocketAddr) -> Result<Self> {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(PREFACE).await?;
+        stream.write_all(&frame(SETTINGS, 0, 0, &NO_TABLE)).await?;
+        Ok(Self { stream })
+    }
+
+    /// Sends a request: its headers in order, pseudo-headers among them, and its DATA frames, all in one write.
+    pub async fn send(&mut self, id: u32, headers: &[(&str, &str)], data: &[&str]) -> Result<()> {
+        let mut block = Vec::new();
+        for (name, value) in headers {
+            literal(&mut block, name, value)?;
+        }
+        let last = if data.is_empty() { END_STREAM } else { 0 };
+        let mut bytes = frame(HEADERS, END_HEADERS | last, id, &block);
+        for (at, piece) in data.iter().enumerate() {
+            let last = if at + 1 == data.len() { END_STREAM } else { 0 };
+            bytes.extend(frame(DATA, last, id, piece.as_bytes()));
+        }
+        self.stream.write_all(&bytes).await.context("sending a request")
+    }
+
+    /// How stream `id` ended, or the connection it is on. An answer is told by its first HEADERS frame.
+    pub async fn end(&mut self, id: u32) -> Result<End> {
+        timeout(DEADLINE, self.read_end(id))
+            .await
+            .with_context(|| format!("stream {id} did not end in {DEADLINE:?}"))?
+    }
+
+    async fn read_end(&mut self, id: u32) -> Result<End> {
+        loop {
+            let mut head = [0; FRAME_HEAD_BYTES];
+            if self.stream.read_exact(&mut head).await.is_err() {
+                return Ok(End::Closed);
+            }
+            let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = head;
+            let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
+            if self.stream.read_exact(&mut payload).await.is_err() {
+                return Ok(End::Closed);
+            }
+            let of = u32::from_be_bytes([s0, s1, s2, s3]);
+            match kind {
+                SETTINGS | PING if flags & ACK == 0 => {
+                    let echoed = if kind == PING { payload.as_slice() } else { &[] };
+                    self.stream.write_all(&frame(kind, ACK, 0, echoed)).await?;
+                }
+                RST_STREAM if of == id => return Ok(End::Reset(code_at(&payload, 0)?)),
+                GOAWAY => return Ok(End::GoAway(code_at(&payload, 4)?)),
+                HEADERS if of == id => return Ok(End::Status(status(&payload)?)),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    let mut bytes = vec![length[1], length[2], length[3], kind, flags];
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
+}
+
+/// RFC 7541, section 6.2.2: literal without indexing, new name. Lengths of one byte are enough here.
+fn literal(block: &mut Vec<u8>, name: &str, value: &str) -> Result<()> {
+    block.push(0);
+    for text in [name, value] {
+        ensure!(text.len() < 127, "too long for a length of one byte: {text:?}");
+        block.push(text.len() as u8);
+        block.extend(text.as_bytes());
+    }
+    Ok(())
+}
+
+fn code_at(payload: &[u8], at: usize) -> Result<u32> {
+    let bytes = payload.get(at..at + 4).context("a frame too short for its error code")?;
+    Ok(u32::from_be_bytes(bytes.try_into()?))
+}
+
+/// `:status`, which stands first in a block, after size updates of the table.
+fn status(block: &[u8]) -> Result<u16> {
+    let block = block.iter().position(|byte| byte & 0xe0 != 0x20).map_or(&[][..], |at| &block[at..]);
+    let first = *block.first().context("an empty header block")?;
+    // Statuses that the static table has as they are (RFC 7541, appendix A, 8 to 14).
+    if let Some(status) = [200, 204, 206, 304, 400, 404, 500].get(usize::from(first).wrapping_sub(0x88)) {
+        return Ok(*status);
+    }
+    // A literal whose name is one of those entries, with or without indexing.
+    ensure!(matches!(first, 0x48..=0x4e | 0x08..=0x0e | 0x18..=0x1e), "no status first: {block:?}");
+    let length = *block.get(1).context("a header without a value")?;
+    let value = block.get(2..2 + usize::from(length & 0x7f)).context("a value too short")?;
+    let digits = if length & 0x80 == 0 { String::from_utf8_lossy(value).into_owned() } else { digits(value) };
+    digits.parse().with_context(|| format!("a status of {digits:?}"))
+}
+
+/// Digits in Huffman coding (RFC 7541, appendix B): 0 to 2 in five bits, 3 to 9 in six; the rest is padding.
+fn digits(coded: &[u8]) -> String {
+    let bits: Vec<u8> = coded.iter().flat_map(|byte| (0..8).rev().map(move |at| byte >> at & 1)).collect();
+    let mut rest = bits.as_slice();
+    let mut text = String::new();
+    let number = |bits: &[u8]| bits.iter().fold(0, |sum, bit| sum << 1 | bit);
+    while rest.len() >= 5 {
+        let five = number(&rest[..5]);
+        if five <= 2 {
+            text.push(char::from(b'0' + five));
+            rest = &rest[5..];
+        } else if rest.len() >= 6 && (0x19..=0x1f).contains(&number(&rest[..6])) {
+            text.push(char::from(b'3' + number(&rest[..6]) - 0x19));
+            rest = &rest[6..];
+        } else {
+            break;
+        }
+    }
+    text
+}
+
+#[test]
+fn a_status_is_read_in_every_form_it_may_have() {
+    assert_eq!(status(&[0x88]).ok(), Some(200));
+    assert_eq!(status(&[0x20, 0x8c]).ok(), Some(400));
+    assert_eq!(status(&[0x48, 3, b'4', b'0', b'1']).ok(), Some(401));
+    // RFC 7541, appendix C.6.1: 302 in Huffman coding.
+    assert_eq!(status(&[0x48, 0x82, 0x64, 0x02]).ok(), Some(302));
+}

@@ -1,0 +1,108 @@
+//! Headers: which host is meant, bytes that end a line for some, and names by which a client would pass for another.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::site::{FORBIDDEN, Site};
+
+const CLAIM: &str = "i-am-somebody-else";
+
+#[tokio::test]
+async fn a_host_that_is_missing_double_or_has_userinfo_is_refused() -> Result<()> {
+    let site = Site::start().await?;
+    let line = format!("GET {} HTTP/1.1\r\n", site.path(&format!("/now/{FORBIDDEN}")));
+    let key = format!("X-Api-Key: {}\r\n\r\n", site.bought.key);
+    for host in [
+        "",
+        "Host: gateway.test\r\nHost: gateway.test\r\n",
+        "Host: gateway.test\r\nHost: other.test\r\n",
+        "Host: user@gateway.test\r\n",
+        "Host: user:password@gateway.test\r\n",
+        "Host:\r\n",
+        "Host: gateway.test, other.test\r\n",
+        "Host: gateway.test/path\r\n",
+        "Host: gateway test\r\n",
+        "Host : gateway.test\r\n",
+        "Host: gateway.test:port\r\n",
+    ] {
+        site.refuses(format!("{line}{host}{key}"), &[400]).await.with_context(|| format!("with {host:?}"))?;
+    }
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn nul_bare_cr_and_folded_lines_in_headers_are_refused() -> Result<()> {
+    let site = Site::start().await?;
+    for header in [
+        "X-Mark: a\0b\r\n",
+        "X-Ma\0rk: ab\r\n",
+        "X-Mark: a\rb\r\n",
+        "X-Mark: a\r\r\n",
+        "X-Mark: a\r\n folded\r\n",
+        "X-Mark: a\r\n\tfolded\r\n",
+        " X-Mark: a\r\n",
+        "X-Mark : a\r\n",
+        "X Mark: a\r\n",
+        "X-Mark\r\n",
+        ": a\r\n",
+    ] {
+        let request = format!("{}{header}\r\n", site.head("GET", &format!("/now/{FORBIDDEN}")));
+        site.refuses_and_closes(request, &[400]).await?;
+    }
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn what_a_client_says_about_who_calls_is_not_believed() -> Result<()> {
+    let site = Site::start().await?;
+    let names = [
+        "X-User-Id",
+        "X-Consumer-Id",
+        "X-Consumer-Plan",
+        "X-Consumer-Username",
+        "x-consumer-ID",
+        "X-Forwarded-For",
+        "X-Forwarded-Host",
+        "X-Forwarded-Proto",
+        "X-Forwarded-Port",
+        "X-Forwarded-Prefix",
+        "X-Real-Ip",
+        "Forwarded",
+        "X-Request-Id",
+    ];
+    let claims: String = names.iter().map(|name| format!("{name}: {CLAIM}\r\n")).collect();
+    let answer = site.call(format!("{}{claims}\r\n", site.head("GET", "/now/pune"))).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let bytes = site.upstream.bytes();
+    ensure!(!bytes.contains(CLAIM), "the upstream was told {bytes}");
+    ensure!(!bytes.contains(&site.bought.key), "the upstream was given the buyer's key: {bytes}");
+    let whole = site.upstream.whole();
+    let seen = whole.first().context("nothing reached the upstream")?;
+    let told = seen.headers("x-request-id");
+    ensure!(told.len() == 1 && answer.header("x-request-id") == Some(told[0]), "{told:?} and {answer:?}");
+    ensure!(seen.headers("x-forwarded-for") == ["127.0.0.1"], "{:?}", seen.headers("x-forwarded-for"));
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn a_connection_header_cannot_remove_an_injected_identity() -> Result<()> {
+    let site = Site::start().await?;
+    let injected = ["x-consumer-id", "x-consumer-plan", "x-request-id", "x-forwarded-for", "host"];
+    for connection in [
+        "Connection: x-consumer-id\r\n".to_owned(),
+        format!("Connection: keep-alive, {}\r\n", injected.join(", ")),
+        "Connection: X-Consumer-Id\r\nX-Consumer-Id: me\r\n".to_owned(),
+    ] {
+        let answer = site.call(format!("{}{connection}\r\n", site.head("GET", "/now/pune"))).await?;
+        ensure!(answer.status == 200, "{connection:?} was answered {answer:?}");
+        let whole = site.upstream.whole();
+        let seen = whole.last().context("nothing reached the upstream")?;
+        ensure!(
+            seen.headers("x-consumer-id") == [site.bought.subscription.as_str()],
+            "{connection:?}: {seen:?}"
+        );
+        for name in injected {
+            ensure!(seen.headers(name).len() == 1, "{connection:?}: {name} is {:?}", seen.headers(name));
+        }
+    }
+    site.billed(4).await
+}

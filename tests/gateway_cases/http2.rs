@@ -1,0 +1,137 @@
+//! HTTP/2 requests that are none: what would become a second request, or a body of another length, once it is written as
+//! HTTP/1.1 to the upstream.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    frames::{End, Http2},
+    site::{FORBIDDEN, Site},
+};
+
+type Header<'a> = (&'a str, &'a str);
+
+fn request<'a>(method: &'a str, path: &'a str, key: &'a str) -> Vec<Header<'a>> {
+    vec![
+        (":method", method),
+        (":scheme", "http"),
+        (":authority", "gateway.test"),
+        (":path", path),
+        ("x-api-key", key),
+    ]
+}
+
+async fn connect(site: &Site) -> Result<Http2> {
+    Http2::connect(site.market.gateway_address).await
+}
+
+/// A good request on the same connection is still answered: the stream was ended, and nothing else.
+async fn still_serves(site: &Site, http2: &mut Http2, id: u32) -> Result<()> {
+    let path = site.path("/now/good");
+    http2.send(id, &request("GET", &path, &site.bought.key), &[]).await?;
+    let end = http2.end(id).await?;
+    ensure!(end == End::Status(200), "a good stream after a bad one ended with {end:?}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn headers_that_are_none_in_http2_are_stream_errors() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path(&format!("/now/{FORBIDDEN}"));
+    let faults: [Header<'_>; 10] = [
+        ("x-mark", "a\r\nx-evil: 1"),
+        ("x-mark", "a\nb"),
+        ("x-mark", "a\rb"),
+        ("x-mark", "a\0b"),
+        ("te", "gzip"),
+        ("connection", "keep-alive"),
+        ("transfer-encoding", "chunked"),
+        ("keep-alive", "5"),
+        ("X-Mark", "a"),
+        ("x mark", "a"),
+    ];
+    let mut served = 0;
+    for fault in faults {
+        let mut http2 = connect(&site).await?;
+        let mut headers = request("GET", &path, &site.bought.key);
+        headers.push(fault);
+        http2.send(1, &headers, &[]).await?;
+        let end = http2.end(1).await?;
+        let refused = matches!(end, End::Reset(_) | End::Status(400));
+        ensure!(refused, "{fault:?} ended with {end:?}");
+        site.nothing_forbidden_passed(&format!("{fault:?}"))?;
+        still_serves(&site, &mut http2, 3).await.with_context(|| format!("after {fault:?}"))?;
+        served += 1;
+    }
+    site.billed(served + 1).await
+}
+
+#[tokio::test]
+async fn a_content_length_unlike_the_data_is_never_forwarded() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path(&format!("/files/{FORBIDDEN}"));
+    for (length, data) in [
+        ("5", &["abc"][..]),
+        ("3", &["abcde"]),
+        ("5", &[]),
+        ("5", &["ab", "c"]),
+        ("3", &["ab", "cde"]),
+        ("0", &["a"]),
+        ("+3", &["abc"]),
+        ("3, 3", &["abc"]),
+    ] {
+        let mut http2 = connect(&site).await?;
+        let mut headers = request("POST", &path, &site.bought.key);
+        headers.push(("content-length", length));
+        http2.send(1, &headers, data).await?;
+        let end = http2.end(1).await?;
+        let refused = matches!(end, End::Reset(_) | End::Status(400));
+        ensure!(refused, "content-length {length} with {data:?} ended with {end:?}");
+        site.nothing_forbidden_passed(&format!("content-length {length} with {data:?}"))?;
+    }
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn an_authority_unlike_the_host_is_refused() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path(&format!("/now/{FORBIDDEN}"));
+    let key = site.bought.key.as_str();
+    let with = |authority, hosts: &[&'static str]| {
+        let mut headers = request("GET", &path, key);
+        headers[2].1 = authority;
+        headers.extend(hosts.iter().map(|host| ("host", *host)));
+        headers
+    };
+    let mut without = with("", &[]);
+    without.remove(2);
+    for headers in [
+        with("gateway.test", &["other.test"]),
+        with("gateway.test", &["gateway.test", "other.test"]),
+        with("user@gateway.test", &[]),
+        without,
+    ] {
+        let mut http2 = connect(&site).await?;
+        http2.send(1, &headers, &[]).await?;
+        let end = http2.end(1).await?;
+        ensure!(matches!(end, End::Status(400) | End::Reset(_)), "{headers:?} ended with {end:?}");
+        site.nothing_forbidden_passed(&format!("{headers:?}"))?;
+    }
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn a_good_request_with_a_body_arrives_whole() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path("/orders");
+    let mut http2 = connect(&site).await?;
+    let mut headers = request("POST", &path, &site.bought.key);
+    headers.push(("content-length", "5"));
+    http2.send(1, &headers, &["ab", "cde"]).await?;
+    let end = http2.end(1).await?;
+    ensure!(end == End::Status(200), "it ended with {end:?}");
+    let whole = site.upstream.whole();
+    let seen = whole.first().context("nothing reached the upstream")?;
+    let letters: Vec<u8> = seen.body.iter().copied().filter(u8::is_ascii_lowercase).collect();
+    ensure!(letters == b"abcde", "the body arrived as {seen:?}");
+    site.billed(2).await
+}

@@ -1,0 +1,175 @@
+//! A vendor's server of the tests' own: keeps every byte it received, and answers by the path it was asked for.
+//!
+//! What a gateway forwarded is known only here, so this server interprets as little as it can: it finds where a request
+//! ends, to answer it, and tests look at the bytes.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use anyhow::{Context, Result};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+/// More than sockets and buffers on the way can hold, so that a client who does not read is felt here.
+const FLOOD_BYTES: usize = 256 * 1024 * 1024;
+const FLOOD_PIECE_BYTES: usize = 64 * 1024;
+const READ_BYTES: usize = 16 * 1024;
+
+/// A request that arrived whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Request line and headers, as they came.
+    pub head: String,
+    /// The body with its framing.
+    pub body: Vec<u8>,
+}
+
+impl Request {
+    /// Method and target.
+    pub fn line(&self) -> &str {
+        self.head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1")
+    }
+
+    /// Values of a header (named in lower case).
+    pub fn headers(&self, name: &str) -> Vec<&str> {
+        let pairs = self.head.lines().skip(1).filter_map(|line| line.split_once(':'));
+        pairs.filter(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim()).collect()
+    }
+
+    /// Target of the request line.
+    pub fn target(&self) -> &str {
+        self.line().split(' ').nth(1).unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    bytes: Mutex<Vec<u8>>,
+    whole: Mutex<Vec<Request>>,
+    flood_cut: AtomicBool,
+}
+
+/// A running upstream.
+#[derive(Debug)]
+pub struct Upstream {
+    pub address: SocketAddr,
+    record: Arc<Record>,
+}
+
+impl Upstream {
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.context("listening as upstream")?;
+        let address = listener.local_addr()?;
+        let record = Arc::new(Record::default());
+        let kept = Arc::clone(&record);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // A connection that breaks is the gateway's right; what it sent until then is on record.
+                tokio::spawn(serve(stream, Arc::clone(&kept)));
+            }
+        });
+        Ok(Self { address, record })
+    }
+
+    /// Everything that any connection brought, in the order of arrival.
+    pub fn bytes(&self) -> String {
+        String::from_utf8_lossy(&locked(&self.record.bytes)).into_owned()
+    }
+
+    /// The requests that arrived whole.
+    pub fn whole(&self) -> Vec<Request> {
+        locked(&self.record.whole).clone()
+    }
+
+    /// Whether writing an endless answer came to an end because the gateway left.
+    pub fn flood_was_cut(&self) -> bool {
+        self.record.flood_cut.load(Ordering::Relaxed)
+    }
+}
+
+fn locked<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve(mut stream: TcpStream, record: Arc<Record>) -> std::io::Result<()> {
+    let mut unread = Vec::new();
+    loop {
+        let head_end = loop {
+            if let Some(at) = unread.windows(4).position(|window| window == b"\r\n\r\n") {
+                break at + 4;
+            }
+            read_more(&mut stream, &mut unread, &record).await?;
+        };
+        let head: Vec<u8> = unread.drain(..head_end).collect();
+        let mut request = Request { head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() };
+        let early = request.target().starts_with("/early");
+        if early {
+            answer(&mut stream, &request, &record).await?;
+        }
+        loop {
+            if let Some(length) = body_length(&request, &unread) {
+                request.body = unread.drain(..length).collect();
+                break;
+            }
+            read_more(&mut stream, &mut unread, &record).await?;
+        }
+        locked(&record.whole).push(request.clone());
+        if !early {
+            answer(&mut stream, &request, &record).await?;
+        }
+    }
+}
+
+async fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>, record: &Record) -> std::io::Result<()> {
+    let mut some = vec![0; READ_BYTES];
+    let count = stream.read(&mut some).await?;
+    if count == 0 {
+        return Err(std::io::ErrorKind::UnexpectedEof.into());
+    }
+    locked(&record.bytes).extend_from_slice(&some[..count]);
+    unread.extend_from_slice(&some[..count]);
+    Ok(())
+}
+
+/// Bytes of the body with its framing; `None` while it is not all there.
+fn body_length(request: &Request, unread: &[u8]) -> Option<usize> {
+    if let Some(length) = request.headers("content-length").first() {
+        let length = length.parse().ok()?;
+        return (unread.len() >= length).then_some(length);
+    }
+    if request.headers("transfer-encoding").is_empty() {
+        return Some(0);
+    }
+    let last = b"0\r\n\r\n";
+    unread.windows(last.len()).position(|window| window == last).map(|at| at + last.len())
+}
+
+async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> std::io::Result<()> {
+    let target = request.target();
+    if let Some(location) = target.strip_prefix("/redirect?to=") {
+        let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
+        return stream.write_all(head.as_bytes()).await;
+    }
+    if target.starts_with("/flood") {
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {FLOOD_BYTES}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await?;
+        let piece = vec![b'f'; FLOOD_PIECE_BYTES];
+        for _ in 0..FLOOD_BYTES / FLOOD_PIECE_BYTES {
+            if let Err(reason) = stream.write_all(&piece).await {
+                record.flood_cut.store(true, Ordering::Relaxed);
+                return Err(reason);
+            }
+        }
+        return Ok(());
+    }
+    let body = format!("saw {}", request.line());
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(head.as_bytes()).await
+}

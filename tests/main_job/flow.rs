@@ -1,0 +1,208 @@
+//! The way of an API to its buyers, through the public API alone: a vendor signs up and lists, an admin approves, buyers
+//! subscribe and get keys. `load.rs` then calls with those keys; at the end the buyers read their usage here.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use apiclay_tests::{Api, Marketplace};
+use futures_util::{StreamExt, TryStreamExt, stream};
+use serde_json::{Value, json};
+
+use crate::{load::Key, reconcile::Usage};
+
+const VENDOR: &str = "skycast";
+const LISTING: &str = "weather";
+pub const BUYERS: usize = 40;
+/// Signing up hashes a password: more at once than there are cores only wait.
+const BUYERS_AT_ONCE: usize = 4;
+const DEFINITION: &str = "xkcd.com.json";
+
+/// What a buyer may take, and how many keys each buyer makes for it: 25 by 40 buyers are 1,000.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// More a month than will be asked for, at a rate that is.
+    Generous,
+    /// A hard number of calls a day.
+    Daily,
+    /// A number of calls before anything would have to be paid, which nobody here can.
+    Trial,
+}
+
+pub const PLANS: [Plan; 3] = [Plan::Generous, Plan::Daily, Plan::Trial];
+
+impl Plan {
+    pub fn keys(self) -> usize {
+        match self {
+            Self::Generous => 10,
+            Self::Daily => 8,
+            Self::Trial => 7,
+        }
+    }
+
+    /// The hard limit, so that of the calls to be made every subscription's share is more than it: about half of it for
+    /// a daily quota, a third for a trial. Some are used up before the first kill, some between the kills, some after.
+    pub fn hard_max(self, calls: u64) -> Option<u64> {
+        let keys = PLANS.iter().map(|plan| plan.keys() as u64).sum::<u64>();
+        let share = calls * self.keys() as u64 / keys / BUYERS as u64;
+        match self {
+            Self::Generous => None,
+            Self::Daily => Some((share / 2).max(4)),
+            Self::Trial => Some((share / 3).max(3)),
+        }
+    }
+
+    /// The code with which a gateway refuses who has used it up.
+    pub fn used_up(self) -> &'static str {
+        match self {
+            Self::Generous => "rate_limited",
+            Self::Daily => "quota_exhausted",
+            Self::Trial => "trial_exhausted",
+        }
+    }
+
+    fn terms(self, calls: u64) -> Value {
+        let free = json!({ "amount": "0", "currency": "INR" });
+        let max = self.hard_max(calls);
+        match self {
+            Self::Generous => json!({ "slug": "generous", "name": "Generous", "price": free, "limits": [
+                { "unit": "call", "window": "month", "max": 100_000_000, "hard": true },
+                { "unit": "call", "window": "second", "max": GENEROUS_RATE, "hard": true },
+            ] }),
+            Self::Daily => json!({ "slug": "daily", "name": "Daily", "price": free, "limits": [
+                { "unit": "call", "window": "day", "max": max, "hard": true },
+            ] }),
+            // Priced by the call: after the trial there is nothing to pay it from.
+            Self::Trial => {
+                json!({ "slug": "trial", "name": "Trial", "price": free, "trial": { "calls": max },
+                    "usage_price": { "unit": "call", "amount": { "amount": "0.25", "currency": "INR" } },
+                })
+            }
+        }
+    }
+}
+
+/// Calls a second of one subscription: what all connections at once on one key are above, and their usual share is not.
+const GENEROUS_RATE: u32 = 200;
+
+/// What is sold.
+#[derive(Debug)]
+pub struct Shop {
+    plan_ids: Vec<String>,
+    /// `/{vendor}/{listing}`.
+    pub prefix: String,
+    /// A path of the imported definition.
+    pub imported: String,
+}
+
+/// A subscription, its buyer and its keys.
+#[derive(Debug)]
+pub struct Bought {
+    pub id: String,
+    pub plan: Plan,
+    buyer: String,
+    keys: Vec<String>,
+}
+
+/// From nothing to a published listing with three plans.
+pub async fn open_shop(market: &Marketplace, upstream: &str, calls: u64) -> Result<Shop> {
+    let vendor = market.api()?.sign_up("vendor").await?;
+    vendor.create("/vendors", &json!({ "slug": VENDOR, "name": "Skycast" })).await?;
+    let listing = json!({ "slug": LISTING, "name": "Weather", "summary": "What the sky will do" });
+    let listing = vendor.create(&format!("/vendors/{VENDOR}/listings"), &listing).await?;
+    let listing = format!("/listings/{listing}");
+    let targets = json!({ "targets": [{ "url": upstream, "weight": 1 }] });
+    vendor.put(&format!("{listing}/upstream"), &targets).await?;
+    for (method, path) in [("GET", "/now/{city}"), ("POST", "/orders"), ("GET", "/fail"), ("GET", "/missing")]
+    {
+        vendor.create(&format!("{listing}/routes"), &json!({ "method": method, "path": path })).await?;
+    }
+    let imported = import(&vendor, &listing).await?;
+    let mut plan_ids = Vec::new();
+    for plan in PLANS {
+        plan_ids.push(vendor.create(&format!("{listing}/plans"), &plan.terms(calls)).await?);
+    }
+    vendor.post(&format!("{listing}/submit"), &json!({}), 200).await?;
+    let admin = market.admin("operator").await?;
+    admin.post(&format!("/admin{listing}/approve"), &json!({ "reason": "tried it" }), 200).await?;
+    vendor.post(&format!("{listing}/publish"), &json!({}), 200).await?;
+    Ok(Shop { plan_ids, prefix: format!("/{VENDOR}/{LISTING}"), imported })
+}
+
+/// Uploads a real definition, and gives a path that it adds.
+async fn import(vendor: &Api, listing: &str) -> Result<String> {
+    let samples = std::env::var_os("APICLAY_OPENAPI_SAMPLES");
+    let samples = samples.context("APICLAY_OPENAPI_SAMPLES is not set: run through `make test`")?;
+    let file = PathBuf::from(samples).join(DEFINITION);
+    let text = std::fs::read(&file).with_context(|| format!("reading {}", file.display()))?;
+    let document: Value = serde_json::from_slice(&text)?;
+    let paths = document["paths"].as_object().context("the definition has no paths")?;
+    let plain = |(path, item): &(&String, &Value)| !path.contains('{') && item["get"].is_object();
+    let path = paths.iter().find(plain).context("the definition has no plain GET")?.0.clone();
+    vendor.put(&format!("{listing}/definition"), &json!({ "document": document })).await?;
+    Ok(path)
+}
+
+/// Every buyer takes every plan and makes keys. The keys of the generous plan come first.
+pub async fn buy(market: &Marketplace, shop: &Shop) -> Result<(Vec<Bought>, Vec<Key>)> {
+    let nobody = market.api()?;
+    let buying = stream::iter(0..BUYERS).map(|buyer| buy_all_plans(&nobody, shop, buyer));
+    let bought: Vec<Vec<Bought>> = buying.buffered(BUYERS_AT_ONCE).try_collect().await?;
+    let mut bought: Vec<Bought> = bought.into_iter().flatten().collect();
+    bought.sort_by_key(|one| one.plan != Plan::Generous);
+    let keys = bought.iter().enumerate().flat_map(|(subscription, one)| {
+        one.keys.iter().map(move |text| Key { text: text.clone(), subscription })
+    });
+    let keys = keys.collect();
+    Ok((bought, keys))
+}
+
+async fn buy_all_plans(nobody: &Api, shop: &Shop, buyer: usize) -> Result<Vec<Bought>> {
+    let buyer = format!("buyer-{buyer}");
+    let api = nobody.sign_up(&buyer).await?;
+    let mut bought = Vec::new();
+    for (plan, plan_id) in PLANS.iter().zip(&shop.plan_ids) {
+        let made = api.post("/subscriptions", &json!({ "plan_id": plan_id }), 201).await?;
+        ensure!(made["state"] == "active", "a subscription without payment is not active: {made}");
+        let id = made["id"].as_str().context("a subscription without an id")?.to_owned();
+        let mut keys = Vec::new();
+        for number in 0..plan.keys() {
+            let path = format!("/subscriptions/{id}/credentials");
+            let made = api.post(&path, &json!({ "name": format!("key {number}") }), 201).await?;
+            keys.push(made["key"].as_str().context("a credential without its key")?.to_owned());
+        }
+        bought.push(Bought { id, plan: *plan, buyer: buyer.clone(), keys });
+    }
+    Ok(bought)
+}
+
+/// Signs every buyer in again: a long load outlives their tokens.
+pub async fn sign_in(market: &Marketplace, bought: &[Bought]) -> Result<Vec<Api>> {
+    let nobody = market.api()?;
+    let mut buyers: Vec<&str> = bought.iter().map(|one| one.buyer.as_str()).collect();
+    buyers.sort_unstable();
+    buyers.dedup();
+    let signing_in = stream::iter(&buyers).map(|buyer| {
+        let nobody = nobody.clone();
+        async move { nobody.sign_in(&format!("{buyer}@example.test")).await }
+    });
+    let signed_in: Vec<Api> = signing_in.buffered(BUYERS_AT_ONCE).try_collect().await?;
+    let of = |one: &Bought| {
+        let at = buyers.binary_search(&one.buyer.as_str()).ok()?;
+        signed_in.get(at).cloned()
+    };
+    bought.iter().map(|one| of(one).context("a buyer is missing")).collect()
+}
+
+/// What the marketplace says was used, by subscription.
+pub async fn usage(signed_in: &[Api], bought: &[Bought]) -> Result<Vec<Usage>> {
+    let mut usage = Vec::new();
+    for (api, one) in signed_in.iter().zip(bought) {
+        let answer = api.get(&format!("/subscriptions/{}/usage", one.id)).await?;
+        let number = |name: &str| {
+            let number = answer["total"][name].as_u64();
+            number.with_context(|| format!("usage without total.{name}: {answer}"))
+        };
+        usage.push(Usage { calls: number("calls")?, billable: number("billable_calls")? });
+    }
+    Ok(usage)
+}

@@ -1,0 +1,159 @@
+//! Both planes as a test needs them: demo mode, so that mails can be read, in a data folder that outlives a kill, on
+//! ports that stay theirs. Either one process with everything embedded, or two over MongoDB and Redis.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::Path,
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+
+use crate::{Api, Apiclay, Mongod, Ready, Redis, api::PASSWORD, apiclay::binary, free_port};
+
+const COMMAND_DEADLINE_MS: u64 = 30_000;
+const MASTER_KEY: &str = "master.key";
+
+type Env = Vec<(String, String)>;
+
+/// A running marketplace.
+#[derive(Debug)]
+pub struct Marketplace {
+    /// The process that holds the gateway: with everything embedded, both planes.
+    pub gateway: Apiclay,
+    /// The control plane, where it is a process of its own.
+    pub control: Option<Apiclay>,
+    /// Where buyers' calls go.
+    pub gateway_address: SocketAddr,
+    /// `http://` address of the control plane.
+    pub control_url: String,
+    /// Settings of the control plane, for commands that work beside it.
+    env: Env,
+    /// Dropped last: the processes write into it.
+    folder: TempDir,
+}
+
+impl Marketplace {
+    /// `apiclay serve`: one process, one folder. `extra` are further settings.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn embedded(extra: &[(&str, &str)]) -> Result<Self> {
+        let folder = TempDir::with_prefix("apiclay-serve-")?;
+        let (control_port, gateway_port) = (free_port()?, free_port()?);
+        let control_url = format!("http://127.0.0.1:{control_port}");
+        let mut env = common(folder.path());
+        env.extend(setting("APP_URL", control_url.as_str()));
+        env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
+        env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
+        env.extend(extra.iter().flat_map(|(name, value)| setting(name, *value)));
+        let gateway = start("apiclay", &["serve", "--demo"], &env, folder.path()).await?;
+        let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
+        Ok(Self { gateway, control: None, gateway_address, control_url, env, folder })
+    }
+
+    /// `apiclay-control-plane` and one enrolled `apiclay-gateway`, over MongoDB and Redis.
+    ///
+    /// # Errors
+    /// When one of them does not serve in time.
+    pub async fn separate(mongod: &Mongod, redis: &Redis) -> Result<Self> {
+        let folder = TempDir::with_prefix("apiclay-planes-")?;
+        let (control_data, gateway_data) = (folder.path().join("control"), folder.path().join("gateway"));
+        std::fs::create_dir(&control_data)?;
+        std::fs::create_dir(&gateway_data)?;
+        let (control_port, gateway_port) = (free_port()?, free_port()?);
+        let control_url = format!("http://127.0.0.1:{control_port}");
+        let mut env = common(&control_data);
+        env.extend(setting("APP_URL", control_url.as_str()));
+        env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
+        env.extend(setting("MONGODB_URI", mongod.uri()));
+        env.extend(setting("REDIS_URL", redis.url()));
+        let control = start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
+
+        let enrolled = run(&["gateway", "enrol", "gw-1"], &env, "").await?;
+        let field = |name: &str| {
+            let value = enrolled.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+            value.with_context(|| format!("enrol printed no {name}= but {enrolled:?}"))
+        };
+        let token_file = gateway_data.join("token");
+        std::fs::write(&token_file, field("token")?)?;
+        let mut gateway_env = common(&gateway_data);
+        gateway_env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
+        gateway_env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
+        gateway_env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
+        gateway_env.extend(setting("APICLAY_CONTROL_URL", control_url.as_str()));
+        gateway_env
+            .extend(setting("APICLAY_MASTER_KEY_FILE", control_data.join(MASTER_KEY).display().to_string()));
+        gateway_env.extend(setting("REDIS_URL", redis.url()));
+        let gateway = start("apiclay-gateway", &[], &gateway_env, &gateway_data).await?;
+        let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
+        Ok(Self { gateway, control: Some(control), gateway_address, control_url, env, folder })
+    }
+
+    /// The API, as nobody in particular.
+    ///
+    /// # Errors
+    /// When no HTTP client can be built.
+    pub fn api(&self) -> Result<Api> {
+        Api::at(&self.control_url)
+    }
+
+    /// Makes an admin of that name with the command line, while the control plane runs, and signs in as that admin.
+    ///
+    /// # Errors
+    /// When the command fails or the sign-in is refused.
+    pub async fn admin(&self, username: &str) -> Result<Api> {
+        let email = format!("{username}@example.test");
+        let args = ["admin", "create", "--email", &email, "--username", username];
+        run(&args, &self.env, PASSWORD).await?;
+        self.api()?.sign_in(&email).await
+    }
+
+    /// Where the processes keep their folders and logs.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
+
+/// What every process of ours is told. The admin port is chosen by [`start`].
+fn common(data: &Path) -> Env {
+    let mut env = Env::new();
+    env.extend(setting("APICLAY_DATA_DIR", data.display().to_string()));
+    env.extend(setting("APICLAY_EGRESS_ALLOW", "127.0.0.0/8"));
+    env.extend(setting("APICLAY_LOG", "warn,apiclay=info"));
+    env
+}
+
+fn setting(name: &str, value: impl Into<String>) -> [(String, String); 1] {
+    [(name.to_owned(), value.into())]
+}
+
+/// Starts a program of ours and waits for its `/ready`. Ports are fixed, not 0: a killed process comes back on them.
+async fn start(name: &str, args: &[&str], env: &Env, folder: &Path) -> Result<Apiclay> {
+    let admin = format!("127.0.0.1:{}", free_port()?);
+    let mut env: Vec<(&str, &str)> =
+        env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    env.push(("APICLAY_ADMIN_LISTEN", &admin));
+    Apiclay::start(name, args, &env, folder, Ready::Http(format!("http://{admin}/ready"))).await
+}
+
+/// Runs `apiclay` to its end and gives what it printed.
+async fn run(args: &[&str], env: &Env, stdin: &str) -> Result<String> {
+    let mut command = Command::new(binary("apiclay")?);
+    command.args(args).envs(env.iter().map(|(name, value)| (name, value))).kill_on_drop(true);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().with_context(|| format!("starting apiclay {args:?}"))?;
+    let mut pipe = child.stdin.take().context("the command has no stdin")?;
+    pipe.write_all(format!("{stdin}\n").as_bytes()).await.context("writing to the command")?;
+    drop(pipe);
+    let ended = timeout(Duration::from_millis(COMMAND_DEADLINE_MS), child.wait_with_output()).await;
+    let output =
+        ended.with_context(|| format!("apiclay {args:?} did not end in {COMMAND_DEADLINE_MS} ms"))??;
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "apiclay {args:?} ended with {}:\n{out}{err}", output.status);
+    Ok(out.into_owned())
+}
