@@ -12,6 +12,7 @@ pub mod jobs;
 pub mod observe;
 pub mod openapi;
 pub mod outbound;
+pub mod pages;
 pub mod plans;
 pub mod push;
 pub mod refusal;

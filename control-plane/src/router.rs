@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
 use crate::http::{answer, idempotency};
-use crate::{admin, catalog, discover, openapi, outbound, plans, push, subscriptions, usage, vendors};
+use crate::{admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
 pub const BASE: &str = "/backend/v1";
@@ -68,6 +68,7 @@ pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Syn
         .merge(internal())
         .merge(openapi::routes(&description)?)
         .merge(accounts::routes::well_known())
+        .merge(pages::routes())
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")

@@ -2,7 +2,7 @@
 //! documents of `catalog` and `plans`, and writes nothing.
 
 mod openapi;
-mod page;
+pub(crate) mod page;
 pub mod routes;
 mod search;
-mod snippets;
+pub(crate) mod snippets;

@@ -12,20 +12,20 @@ use crate::plans::routes::PlanView;
 
 /// A listing in a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Card {
+pub(crate) struct Card {
     #[schema(value_type = String)]
-    id: ListingId,
-    vendor: String,
-    slug: String,
-    name: String,
-    summary: String,
-    category: Option<String>,
-    tags: Vec<String>,
+    pub id: ListingId,
+    pub vendor: String,
+    pub slug: String,
+    pub name: String,
+    pub summary: String,
+    pub category: Option<String>,
+    pub tags: Vec<String>,
 }
 
 /// A listing's page.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Page {
+pub(crate) struct Page {
     #[serde(flatten)]
     pub card: Card,
     pub routes: Vec<PageRoute>,
@@ -34,7 +34,7 @@ pub(super) struct Page {
 
 /// A route and what is known of it.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PageRoute {
+pub(crate) struct PageRoute {
     #[schema(value_type = String)]
     pub id: RouteId,
     pub method: String,

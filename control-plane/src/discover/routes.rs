@@ -39,7 +39,7 @@ pub fn discover() -> OpenApiRouter<App> {
 /// In which order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum Sort {
+pub(crate) enum Sort {
     /// By name.
     #[default]
     Name,
@@ -48,28 +48,36 @@ enum Sort {
 }
 
 /// What is looked for.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Search {
+pub(crate) struct Search {
     /// Words that all stand in it.
-    q: Option<String>,
+    pub q: Option<String>,
     /// A tag.
-    tag: Option<String>,
+    pub tag: Option<String>,
     /// A category.
-    category: Option<String>,
+    pub category: Option<String>,
     /// In which order.
-    sort: Option<Sort>,
+    pub sort: Option<Sort>,
     /// At most so many items, up to 100.
-    limit: Option<usize>,
+    pub limit: Option<usize>,
     /// Where the page before said the next one begins.
-    cursor: Option<String>,
+    pub cursor: Option<String>,
 }
 
 /// Listings on sale.
 #[utoipa::path(get, path = "/listings", tag = "discover", params(Search), security(()), responses(
     (status = 200, body = Listed<Card>), (status = 400, body = ProblemBody)))]
 async fn list(State(app): State<App>, Query(search): Query<Search>) -> Result<Json<Listed<Card>>, Problem> {
+    Ok(Json(find(&app, search).await?))
+}
+
+/// Listings on sale, as they are looked for.
+///
+/// # Errors
+/// Where a parameter is too long or the store does not answer.
+pub(crate) async fn find(app: &App, search: Search) -> Result<Listed<Card>, Problem> {
     let long =
         |text: &Option<String>| text.as_ref().is_some_and(|text| text.chars().count() > QUERY_MAX_CHARS);
     if long(&search.q) || long(&search.tag) || long(&search.category) {
@@ -96,7 +104,7 @@ async fn list(State(app): State<App>, Query(search): Query<Search>) -> Result<Js
         );
         cursor = found.next_cursor;
         if cursor.is_none() || items.len() >= limit || looked_at >= LOOKED_AT_MAX {
-            return Ok(Json(Listed { items, next_cursor: cursor }));
+            return Ok(Listed { items, next_cursor: cursor });
         }
     }
 }
@@ -109,14 +117,22 @@ async fn show(
     State(app): State<App>,
     Path((vendor, listing)): Path<(String, String)>,
 ) -> Result<Json<Page>, Problem> {
-    let listing = catalog::access::on_sale_at(&app.store, &vendor, &listing).await?.value;
+    Ok(Json(page_of(&app, &vendor, &listing).await?))
+}
+
+/// The page of a listing on sale.
+///
+/// # Errors
+/// Not found where it is not on sale.
+pub(crate) async fn page_of(app: &App, vendor: &str, listing: &str) -> Result<Page, Problem> {
+    let listing = catalog::access::on_sale_at(&app.store, vendor, listing).await?.value;
     let plans = plans::access::of_listing(&app.store, listing.id).await?;
     let on_sale = plans.iter().filter(|(plan, _)| plan.value.retired_at.is_none());
-    Ok(Json(Page {
-        routes: with_words(&app, &listing).await?,
+    Ok(Page {
+        routes: with_words(app, &listing).await?,
         plans: on_sale.map(|(plan, terms)| plans::routes::present(&plan.value, &terms.terms)).collect(),
         card: Card::from(&listing),
-    }))
+    })
 }
 
 async fn with_words(app: &App, listing: &Listing) -> Result<Vec<PageRoute>, Problem> {
@@ -125,7 +141,12 @@ async fn with_words(app: &App, listing: &Listing) -> Result<Vec<PageRoute>, Prob
 }
 
 fn server(app: &App, listing: &Listing) -> String {
-    format!("{}/{}/{}", app.gateway_url.as_str().trim_end_matches('/'), listing.vendor_slug, listing.slug)
+    server_at(app, &listing.vendor_slug, &listing.slug)
+}
+
+/// Where a listing is called.
+pub(crate) fn server_at(app: &App, vendor: &str, listing: &str) -> String {
+    format!("{}/{vendor}/{listing}", app.gateway_url.as_str().trim_end_matches('/'))
 }
 
 /// A listing as an OpenAPI 3.1 document.

@@ -9,7 +9,7 @@ use super::page::PageRoute;
 /// A language.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Lang {
+pub(crate) enum Lang {
     /// A shell with curl.
     Curl,
     /// Python with its own library.
@@ -22,7 +22,7 @@ pub(super) enum Lang {
 const KEY: &str = "YOUR_KEY";
 
 /// One call of this route; `server` is where the listing is called.
-pub(super) fn snippet(route: &PageRoute, server: &str, lang: Lang) -> String {
+pub(crate) fn snippet(route: &PageRoute, server: &str, lang: Lang) -> String {
     let url = format!("{server}{}", example_path(route));
     let body = route.operation.as_ref().and_then(|operation| operation.request_body.as_ref());
     let body = body.map(|body| {

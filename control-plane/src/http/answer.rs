@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
@@ -12,12 +12,13 @@ use tracing::Instrument as _;
 use super::problem::{Code, Problem};
 use super::{headers, request_id, unread};
 use crate::app::App;
+use crate::pages;
 
 /// The layer's function.
 pub(crate) async fn around(State(app): State<App>, mut request: Request, next: Next) -> Response {
     let began = Instant::now();
     let id = request_id::begin(&mut request).to_string();
-    let method = request.method().clone();
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     // The template, never the path: paths carry names, and make endless series.
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id, %method, route);
@@ -32,7 +33,11 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
                 tracing::error!(code = problem.code().name(), cause, "a request failed");
             }
             let kept = std::mem::take(response.headers_mut());
-            response = problem.write(&id);
+            response = if pages::stands_at(&path) {
+                pages::of_problem(&app, &problem, &id)
+            } else {
+                problem.write(&id)
+            };
             for (name, value) in &kept {
                 // What a handler or layer set beside the problem (Allow, Set-Cookie) stays.
                 if !matches!(name.as_str(), "content-type" | "content-length") {
@@ -53,6 +58,14 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
 fn problem_of(response: &mut Response) -> Option<Problem> {
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         return Some(problem);
+    }
+    // A form shown again beside what is wrong with it: its words are a page's of ours.
+    if response
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"))
+    {
+        return None;
     }
     let code = match response.status() {
         StatusCode::NOT_FOUND => Code::NotFound,

@@ -222,6 +222,18 @@ impl Problem {
         self.code
     }
 
+    /// What happened, for people.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The fields that are wrong.
+    #[must_use]
+    pub fn errors(&self) -> &[Fault] {
+        &self.errors
+    }
+
     /// Its fields' faults in a sentence, for a command line.
     #[must_use]
     pub fn faults_in_words(&self) -> String {

@@ -113,6 +113,15 @@ impl Mail {
             Self::Stored(_) => None,
         }
     }
+
+    /// What was sent last to whomever, the newest first; none where this is not a demo's outbox.
+    #[must_use]
+    pub fn sent_last(&self, messages_max: usize) -> Option<Vec<Message>> {
+        match self {
+            Self::Outbox(outbox) => Some(outbox.lock().iter().rev().take(messages_max).cloned().collect()),
+            Self::Stored(_) => None,
+        }
+    }
 }
 
 /// Makes the collection.

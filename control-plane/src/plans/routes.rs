@@ -79,20 +79,20 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PlanView {
     #[schema(value_type = String)]
-    id: PlanId,
+    pub id: PlanId,
     #[schema(value_type = String)]
-    listing_id: ListingId,
-    slug: String,
-    name: String,
-    revision: u32,
+    pub listing_id: ListingId,
+    pub slug: String,
+    pub name: String,
+    pub revision: u32,
     #[schema(value_type = MoneyShape)]
-    price: Money,
-    limits: Vec<LimitInput>,
-    trial: Option<Trial>,
-    usage_price: Option<UsagePrice>,
-    concurrency_max: Option<u32>,
+    pub price: Money,
+    pub limits: Vec<LimitInput>,
+    pub trial: Option<Trial>,
+    pub usage_price: Option<UsagePrice>,
+    pub concurrency_max: Option<u32>,
     #[schema(value_type = Option<String>, format = DateTime)]
-    retired_at: Option<Timestamp>,
+    pub retired_at: Option<Timestamp>,
 }
 
 /// A plan as it is shown, whoever sees it.

@@ -91,10 +91,25 @@ async fn create(
     new_id: NewId,
     Json(input): Json<CredentialInput>,
 ) -> Result<(StatusCode, Json<NewKey>), Problem> {
-    let subscription = live(&app, id, &caller).await?;
-    rules::check_credential(&input.name, input.expires_at, app.clock.now())?;
-    let (credential, key) = make(&app, &subscription, new_id.id(), input.name, input.expires_at).await?;
+    let (credential, key) = make_key(&app, &caller, id, new_id.id(), input.name, input.expires_at).await?;
     Ok((StatusCode::CREATED, Json(shown_once(&credential, &key))))
+}
+
+/// Makes a key for the caller's live subscription.
+///
+/// # Errors
+/// Where a field breaks a rule, the subscription has ended or has as many keys as it may.
+pub(crate) async fn make_key(
+    app: &App,
+    caller: &Caller,
+    subscription: SubscriptionId,
+    id: CredentialId,
+    name: String,
+    expires_at: Option<Timestamp>,
+) -> Result<(Credential, SecretString), Problem> {
+    let subscription = live(app, subscription, caller).await?;
+    rules::check_credential(&name, expires_at, app.clock.now())?;
+    make(app, &subscription, id, name, expires_at).await
 }
 
 fn shown_once(credential: &Credential, key: &SecretString) -> NewKey {
@@ -194,12 +209,26 @@ async fn rotate(
     new_id: NewId,
     Json(input): Json<Rotation>,
 ) -> Result<Json<NewKey>, Problem> {
-    let subscription = live(&app, id, &caller).await?;
-    let old = access::own_credential(&app.store, credential, id, caller.account).await?;
+    let (new, key) = replace_key(&app, &caller, (id, credential), new_id.id(), input.grace_s).await?;
+    Ok(Json(shown_once(&new, &key)))
+}
+
+/// Makes a key in the place of an old one, which goes on for `grace_s`.
+///
+/// # Errors
+/// Where the old one is not the caller's, the grace too long, or the subscription has ended.
+pub(crate) async fn replace_key(
+    app: &App,
+    caller: &Caller,
+    (subscription, credential): (SubscriptionId, CredentialId),
+    new_id: CredentialId,
+    grace_s: u64,
+) -> Result<(Credential, SecretString), Problem> {
+    let live = live(app, subscription, caller).await?;
+    let old = access::own_credential(&app.store, credential, subscription, caller.account).await?;
     let now = app.clock.now();
-    let end_of_grace = rules::end_of_grace(input.grace_s, &old.value, now)?;
-    let (new, key) =
-        make(&app, &subscription, new_id.id(), old.value.name.clone(), old.value.expires_at).await?;
+    let end_of_grace = rules::end_of_grace(grace_s, &old.value, now)?;
+    let (new, key) = make(app, &live, new_id, old.value.name.clone(), old.value.expires_at).await?;
     let mut ending = old.value;
     if end_of_grace <= now {
         ending = ending.revoked(now);
@@ -207,7 +236,7 @@ async fn rotate(
         ending.expires_at = Some(end_of_grace);
     }
     app.push.replace(ending, old.version).await?;
-    Ok(Json(shown_once(&new, &key)))
+    Ok((new, key))
 }
 
 /// Revokes a key.
@@ -219,7 +248,20 @@ async fn revoke(
     caller: Caller,
     Path((id, credential)): Path<(SubscriptionId, CredentialId)>,
 ) -> Result<StatusCode, Problem> {
-    let found = access::own_credential(&app.store, credential, id, caller.account).await?;
-    app.push.replace(found.value.revoked(app.clock.now()), found.version).await?;
+    revoke_key(&app, &caller, (id, credential)).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Revokes a key of the caller's.
+///
+/// # Errors
+/// Where it is not the caller's, or somebody else wrote in between.
+pub(crate) async fn revoke_key(
+    app: &App,
+    caller: &Caller,
+    (subscription, credential): (SubscriptionId, CredentialId),
+) -> Result<(), Problem> {
+    let found = access::own_credential(&app.store, credential, subscription, caller.account).await?;
+    app.push.replace(found.value.revoked(app.clock.now()), found.version).await?;
+    Ok(())
 }

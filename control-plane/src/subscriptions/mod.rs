@@ -2,7 +2,7 @@
 //! within a second.
 
 pub mod access;
-mod credential_routes;
+pub(crate) mod credential_routes;
 pub mod documents;
 pub mod routes;
 pub mod rules;

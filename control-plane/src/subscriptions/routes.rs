@@ -86,7 +86,21 @@ async fn create(
     new_id: NewId,
     Json(input): Json<SubscriptionInput>,
 ) -> Result<(StatusCode, Tagged<Json<SubscriptionView>>), Problem> {
-    let plan = plans::access::on_sale(&app.store, input.plan_id).await?;
+    let Versioned { value, version } = subscribe(&app, &caller, new_id.id(), input.plan_id).await?;
+    Ok((StatusCode::CREATED, Tagged(version, Json(present(&value)))))
+}
+
+/// Buys a plan for the caller.
+///
+/// # Errors
+/// Where the plan is not on sale or cannot be paid, or the caller has it already.
+pub(crate) async fn subscribe(
+    app: &App,
+    caller: &Caller,
+    id: SubscriptionId,
+    plan: PlanId,
+) -> Result<Versioned<Subscription>, Problem> {
+    let plan = plans::access::on_sale(&app.store, plan).await?;
     let listing = catalog::access::on_sale(&app.store, plan.listing).await.map_err(|refusal| {
         if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
     })?;
@@ -102,7 +116,7 @@ async fn create(
     app.push.publish(listing).await?;
     app.push.publish(revision).await?;
     let subscription = Subscription {
-        id: new_id.id(),
+        id,
         account: caller.account,
         listing: plan.listing,
         vendor: plan.vendor,
@@ -117,10 +131,7 @@ async fn create(
         Err(StoreError::Duplicate { index: "live", .. }) => {
             Err(Problem::new(Code::AlreadySubscribed, "you have a live subscription to this plan already"))
         }
-        written => {
-            let Versioned { value, version } = written?;
-            Ok((StatusCode::CREATED, Tagged(version, Json(present(&value)))))
-        }
+        written => Ok(written?),
     }
 }
 
@@ -158,12 +169,24 @@ async fn cancel(
     Path(id): Path<SubscriptionId>,
     if_match: IfMatch,
 ) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
-    let mut found = access::own(&app.store, id, caller.account).await?;
+    let found = access::own(&app.store, id, caller.account).await?;
     if_match.check(found.version)?;
+    let ended = end(&app, found).await?;
+    Ok(Tagged(ended.version, Json(present(&ended.value))))
+}
+
+/// Ends a subscription, unless it has ended.
+///
+/// # Errors
+/// Where somebody else wrote in between, or the store does not answer.
+pub(crate) async fn end(
+    app: &App,
+    mut found: Versioned<Subscription>,
+) -> Result<Versioned<Subscription>, Problem> {
     if found.value.is_live() {
         found.value.cancelled_at = Some(app.clock.now());
         found.value.live_key = None;
         found = app.push.replace(found.value, found.version).await?;
     }
-    Ok(Tagged(found.version, Json(present(&found.value))))
+    Ok(found)
 }

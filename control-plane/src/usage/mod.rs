@@ -6,7 +6,7 @@ pub mod fold;
 pub mod ingest;
 pub mod rollup;
 pub mod routes;
-mod series;
+pub(crate) mod series;
 
 use crate::store::{Store, StoreError};
 

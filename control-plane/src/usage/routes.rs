@@ -20,6 +20,7 @@ use crate::push::GatewayCaller;
 use crate::refusal::Refusal;
 use crate::store;
 use crate::subscriptions;
+use crate::subscriptions::documents::Subscription;
 
 /// Bytes of a batch.
 const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
@@ -55,24 +56,24 @@ async fn ingest_batch(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Range {
+pub(crate) struct Range {
     /// From when; the subscription's begin where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
-    from: Option<Timestamp>,
+    pub from: Option<Timestamp>,
     /// Until when; now where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
-    to: Option<Timestamp>,
+    pub to: Option<Timestamp>,
     /// How wide a step is.
-    by: Option<Step>,
+    pub by: Option<Step>,
 }
 
 /// What was called.
 #[derive(Debug, Serialize, ToSchema)]
-struct UsageView {
+pub(crate) struct UsageView {
     /// In the whole time.
-    total: Total,
+    pub total: Total,
     /// By steps; those without a call are left out.
-    items: Vec<Item>,
+    pub items: Vec<Item>,
 }
 
 /// What was called with a subscription.
@@ -85,6 +86,15 @@ async fn usage(
     Query(range): Query<Range>,
 ) -> Result<Json<UsageView>, Problem> {
     let subscription = subscriptions::access::own(&app.store, id, caller.account).await?.value;
+    Ok(Json(of(&app, &subscription, range).await?))
+}
+
+/// What was called with a subscription, whoever asks.
+///
+/// # Errors
+/// Where the range is none, or has too many steps.
+pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> Result<UsageView, Problem> {
+    let id = subscription.id;
     let from = range.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
     let to = range.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
     let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
@@ -108,5 +118,5 @@ async fn usage(
         }
     }
     let (total, items) = series.finish();
-    Ok(Json(UsageView { total, items }))
+    Ok(UsageView { total, items })
 }

@@ -18,7 +18,7 @@ const BY_HOUR_MAX_MS: i64 = 31 * 24 * 3_600_000;
 /// How wide a step is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Step {
+pub(crate) enum Step {
     /// A minute.
     Minute,
     /// A UTC hour.
@@ -44,7 +44,7 @@ impl Step {
 
 /// Calls in one step.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Item {
+pub(crate) struct Item {
     /// When the step begins.
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
@@ -62,7 +62,7 @@ pub(super) struct Item {
 
 /// Calls in the whole time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, ToSchema)]
-pub(super) struct Total {
+pub(crate) struct Total {
     /// Calls that the gateway answered from the upstream.
     pub calls: u64,
     /// Those of them that are billed.

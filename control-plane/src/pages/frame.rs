@@ -1,0 +1,92 @@
+//! What stands around every page: who is signed in, the demo's banner, a notice after a redirect, styles and scripts.
+//! [`render`] is the one way from a template to an answer; it says what the browser may load and call.
+
+use askama::Template;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+
+use super::Answer;
+use super::assets;
+use super::visitor::Visitor;
+use crate::app::App;
+use crate::http::Problem;
+use crate::http::headers::PAGE_POLICY;
+
+/// Around a page.
+#[derive(Debug, Default)]
+pub(super) struct Frame {
+    /// The name of who is signed in.
+    pub name: Option<String>,
+    /// For the page's forms.
+    pub csrf: String,
+    /// Whether nothing here is real.
+    pub demo: bool,
+    /// What was done before the redirect that led here.
+    pub notice: Option<&'static str>,
+    /// Which part of the navigation this is.
+    pub part: &'static str,
+}
+
+impl Frame {
+    /// Around a page for this visitor.
+    pub(super) fn new(app: &App, visitor: Option<&Visitor>, part: &'static str) -> Self {
+        Self {
+            name: visitor.map(|visitor| visitor.account.name.clone()),
+            csrf: visitor.map(|visitor| visitor.csrf.clone()).unwrap_or_default(),
+            demo: app.demo,
+            notice: None,
+            part,
+        }
+    }
+
+    /// The same with a notice, by the word in the address. Only words of ours have a text.
+    pub(super) fn after(mut self, done: Option<&str>) -> Self {
+        self.notice = done.and_then(notice);
+        self
+    }
+
+    /// The address of a style or script.
+    pub(super) fn asset(&self, name: &str) -> String {
+        assets::href(name)
+    }
+}
+
+fn notice(done: &str) -> Option<&'static str> {
+    Some(match done {
+        "verified" => "Your address is verified. Sign in to go on.",
+        "code_sent" => "If that address has an account, a code is on its way to it.",
+        "signed_out" => "You are signed out.",
+        "subscribed" => "You are subscribed. Make a key to begin calling.",
+        "already_subscribed" => "You have this plan already; this is your subscription.",
+        "cancelled" => "The subscription has ended. Its keys open nothing any more.",
+        "key_revoked" => "The key is revoked. It opens nothing any more.",
+        "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
+        "password_changed" => "Your password is changed. Every other browser is signed out.",
+        "session_ended" => "That browser is signed out.",
+        _ => return None,
+    })
+}
+
+/// A page that is what was asked for.
+pub(super) fn render(app: &App, template: &impl Template) -> Answer {
+    render_as(app, StatusCode::OK, template)
+}
+
+/// A form again, with what is wrong.
+pub(super) fn render_again(app: &App, template: &impl Template) -> Answer {
+    render_as(app, StatusCode::UNPROCESSABLE_ENTITY, template)
+}
+
+/// A page under this status.
+pub(super) fn render_as(app: &App, status: StatusCode, template: &impl Template) -> Answer {
+    let html = template.render().map_err(Problem::internal)?;
+    let response: Response =
+        (status, [(header::CONTENT_SECURITY_POLICY, policy(app))], Html(html)).into_response();
+    Ok(response)
+}
+
+/// What every page of ours may do, and calls to the gateway for the playground.
+fn policy(app: &App) -> String {
+    let gateway = app.gateway_url.origin().ascii_serialization();
+    PAGE_POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {gateway}"))
+}

@@ -1,0 +1,127 @@
+//! `/l/{vendor}/{listing}`: what a listing is, what it costs, what can be called, how, and a place to try it. What it
+//! says comes from `discover`; the call that is tried goes from the browser to the gateway and never through us.
+
+use apiclay_config::ids::{AccountId, RouteId, SubscriptionId};
+use askama::Template;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::Answer;
+use super::frame::{Frame, render};
+use super::route::{RouteLink, RouteShown};
+use super::visitor::Anyone;
+use super::words;
+use crate::app::App;
+use crate::discover::page::{Card, Page};
+use crate::discover::routes::{page_of, server_at};
+use crate::http::{Path, Problem, Query};
+use crate::plans::documents::Terms;
+use crate::plans::routes::PlanView;
+use crate::plans::rules::check_buyable;
+use crate::store;
+use crate::subscriptions::documents::Subscription;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    route: Option<RouteId>,
+}
+
+/// A plan, in words.
+#[derive(Debug)]
+pub(super) struct PlanShown {
+    pub id: String,
+    pub name: String,
+    pub price: String,
+    pub per: &'static str,
+    pub usage_price: Option<String>,
+    pub promises: Vec<String>,
+    /// The visitor's subscription to it.
+    pub mine: Option<SubscriptionId>,
+    pub buyable: bool,
+}
+
+#[derive(Template)]
+#[template(path = "listing.html")]
+struct ListingPage {
+    frame: Frame,
+    card: Card,
+    server: String,
+    plans: Vec<PlanShown>,
+    routes: Vec<RouteLink>,
+    chosen: Option<RouteShown>,
+    here: String,
+}
+
+/// A listing on sale.
+pub(super) async fn show(
+    State(app): State<App>,
+    Anyone(visitor): Anyone,
+    Path((vendor, listing)): Path<(String, String)>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let Page { card, routes, plans } = page_of(&app, &vendor, &listing).await?;
+    let server = server_at(&app, &card.vendor, &card.slug);
+    let chosen = match asked.route {
+        Some(id) => Some(routes.iter().find(|route| route.id == id).ok_or_else(Problem::not_found)?),
+        None => routes.first(),
+    };
+    let mut shown = Vec::with_capacity(plans.len());
+    for plan in &plans {
+        let mine = match &visitor {
+            Some(visitor) => live_subscription(&app, visitor.account.id, plan).await?,
+            None => None,
+        };
+        shown.push(present(plan, mine));
+    }
+    let page = ListingPage {
+        frame: Frame::new(&app, visitor.as_ref(), "discover"),
+        here: format!("/l/{}/{}", card.vendor, card.slug),
+        routes: routes.iter().map(|route| RouteLink::new(route, chosen.map(|chosen| chosen.id))).collect(),
+        chosen: chosen.map(|route| RouteShown::new(route, &server)),
+        plans: shown,
+        server,
+        card,
+    };
+    render(&app, &page)
+}
+
+async fn live_subscription(
+    app: &App,
+    account: AccountId,
+    plan: &PlanView,
+) -> Result<Option<SubscriptionId>, Problem> {
+    let mine = store::Query::by("live").equals(Subscription::live_key_of(account, plan.id)).limit(1);
+    Ok(app.store.query::<Subscription>(&mine).await?.items.pop().map(|found| found.value.id))
+}
+
+fn present(plan: &PlanView, mine: Option<SubscriptionId>) -> PlanShown {
+    let terms = Terms {
+        price: plan.price,
+        usage_price: plan.usage_price,
+        limits: Vec::new(),
+        trial: plan.trial,
+        concurrency_max: plan.concurrency_max,
+    };
+    let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
+    if let Some(trial) = plan.trial {
+        let calls = if trial.calls == 1 { "call" } else { "calls" };
+        promises.insert(0, format!("{} {calls} to try it, free", words::count(trial.calls)));
+    }
+    if let Some(calls) = plan.concurrency_max {
+        promises.push(format!("{} at a time", words::count(u64::from(calls))));
+    }
+    if promises.is_empty() {
+        promises.push("No limit on calls".to_owned());
+    }
+    PlanShown {
+        id: plan.id.to_string(),
+        name: plan.name.clone(),
+        price: if terms.is_priced() { words::money(&plan.price) } else { "Free".to_owned() },
+        per: if plan.price.is_zero() { "" } else { "a month" },
+        usage_price: plan.usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
+        promises,
+        mine,
+        buyable: check_buyable(&terms).is_ok(),
+    }
+}

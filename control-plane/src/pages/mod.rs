@@ -1,0 +1,71 @@
+//! The web app: pages made on the server, which call the functions that the API's routes call, and nothing by HTTP.
+//!
+//! A handler takes a [`visitor`] or a posted [`form`], calls a domain, and renders a template of `web/templates` within a
+//! [`frame`]. Forms work without a script: they are posted with the session's CSRF token and answered with a redirect,
+//! or shown again with what is wrong beside each field. Scripts (`web/scripts`) only add.
+
+mod account;
+mod assets;
+mod chart;
+mod demo;
+mod error;
+mod faults;
+mod form;
+mod frame;
+mod home;
+mod keys;
+mod listing;
+mod route;
+mod sign_in;
+mod sign_in_code;
+mod sign_up;
+mod subscription;
+mod subscriptions;
+mod verify;
+mod visitor;
+mod words;
+
+use axum::Router;
+use axum::response::{Redirect, Response};
+use axum::routing::{get, post};
+
+pub(crate) use error::of_problem;
+
+use crate::app::App;
+use crate::http::Problem;
+
+/// What a handler of a page gives: a page, a redirect, or a problem, which `answer` lets [`of_problem`] write.
+type Answer = Result<Response, Problem>;
+
+/// First segments of paths that programs call; everywhere else people look.
+const NOT_PAGES: [&str; 4] = ["/backend/", "/internal/", "/.well-known/", "/assets/"];
+
+/// The pages' table of contents.
+pub fn routes() -> Router<App> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/l/{vendor}/{listing}", get(listing::show))
+        .route("/signup", get(sign_up::show).post(sign_up::send))
+        .route("/verify", get(verify::show).post(verify::send))
+        .route("/verify/again", post(verify::again))
+        .route("/signin", get(sign_in::show).post(sign_in::send))
+        .route("/signin/code", get(sign_in_code::show).post(sign_in_code::send))
+        .route("/signin/code/check", post(sign_in_code::check))
+        .route("/signout", get(async || Redirect::to("/account")).post(sign_in::out))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::change_password))
+        .route("/account/sessions/{session}/end", post(account::end_session))
+        .route("/subscriptions", get(subscriptions::show).post(subscriptions::subscribe))
+        .route("/subscriptions/{subscription}", get(subscription::show))
+        .route("/subscriptions/{subscription}/cancel", post(subscriptions::cancel))
+        .route("/subscriptions/{subscription}/keys", get(keys::back).post(keys::make))
+        .route("/subscriptions/{subscription}/keys/{key}/rotate", post(keys::rotate))
+        .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
+        .route("/demo", get(demo::show))
+        .route("/assets/{name}", get(assets::serve))
+}
+
+/// Whether people look here, so that a failure is told on a page.
+pub(crate) fn stands_at(path: &str) -> bool {
+    !NOT_PAGES.iter().any(|begin| path.starts_with(begin))
+}

@@ -1,0 +1,209 @@
+//! `/subscriptions/{id}`: how a subscription stands, its keys, and what was called with it. The page is made here for
+//! `keys` too, which shows it with a new key or with what is wrong.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{CredentialId, SubscriptionId};
+use askama::Template;
+use axum::extract::State;
+use serde::Deserialize;
+
+use super::Answer;
+use super::chart::{Bar, Width, bars};
+use super::faults::Faults;
+use super::frame::{Frame, render};
+use super::subscriptions::bought;
+use super::visitor::{SignedIn, Visitor};
+use super::words;
+use crate::app::App;
+use crate::discover::routes::server_at;
+use crate::http::{Path, Problem, Query};
+use crate::plans;
+use crate::plans::rules::{LimitInput, Unit, WindowInput};
+use crate::subscriptions::access;
+use crate::subscriptions::documents::{Credential, Subscription};
+use crate::usage::routes::{Range, of as usage_of};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    by: Option<Width>,
+    done: Option<String>,
+}
+
+/// A key, without the key.
+pub(super) struct KeyShown {
+    id: CredentialId,
+    name: String,
+    hint: String,
+    made: String,
+    ends: Option<String>,
+    expired: bool,
+}
+
+/// A limit, and how much of it is used.
+struct Meter {
+    text: String,
+    used: u64,
+    max: u64,
+    /// Thousandths, for the bar.
+    thousandths: u64,
+}
+
+/// A key that has just been made: this once.
+pub(super) struct NewKey {
+    pub name: String,
+    pub key: String,
+}
+
+#[derive(Template)]
+#[template(path = "subscription.html")]
+pub(super) struct SubscriptionPage {
+    frame: Frame,
+    id: SubscriptionId,
+    listing: String,
+    listing_path: String,
+    on_sale: bool,
+    server: String,
+    plan: String,
+    live: bool,
+    since: String,
+    ended: Option<String>,
+    rates: Vec<String>,
+    meters: Vec<Meter>,
+    keys: Vec<KeyShown>,
+    /// Makes a form that is sent twice make one key.
+    once: CredentialId,
+    pub new_key: Option<NewKey>,
+    pub key_name: String,
+    pub faults: Faults,
+    width: Width,
+    bars: Vec<Bar>,
+    busiest: u64,
+    calls: u64,
+    total: u64,
+}
+
+/// The page.
+pub(super) async fn show(
+    State(app): State<App>,
+    SignedIn(visitor): SignedIn,
+    Path(id): Path<SubscriptionId>,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let mut page = SubscriptionPage::of(&app, &visitor, id, asked.by.unwrap_or_default()).await?;
+    page.frame = page.frame.after(asked.done.as_deref());
+    render(&app, &page)
+}
+
+impl SubscriptionPage {
+    /// The page of one of the visitor's subscriptions.
+    pub(super) async fn of(
+        app: &App,
+        visitor: &Visitor,
+        id: SubscriptionId,
+        width: Width,
+    ) -> Result<Self, Problem> {
+        let subscription = access::own(&app.store, id, visitor.account.id).await?.value;
+        let now = app.clock.now();
+        let (listing, plan) = bought(app, &subscription).await?;
+        let (rates, meters) = limits(app, &subscription, now).await?;
+        let keys = access::live_credentials(&app.store, id).await?;
+        let from = width.begin(now);
+        let range = Range { from: Some(from), to: None, by: Some(width.step()) };
+        let usage = usage_of(app, &subscription, range).await?;
+        let whole = usage_of(app, &subscription, Range { from: None, to: None, by: None }).await?;
+        let bars = bars(width, now, &usage.items);
+        Ok(Self {
+            frame: Frame::new(app, Some(visitor), "subscriptions"),
+            id,
+            listing_path: format!("/l/{}/{}", listing.vendor_slug, listing.slug),
+            on_sale: listing.is_on_sale(),
+            server: server_at(app, &listing.vendor_slug, &listing.slug),
+            listing: listing.name,
+            plan: plan.name,
+            live: subscription.is_live(),
+            since: words::day(subscription.created_at),
+            ended: subscription.cancelled_at.map(words::moment),
+            rates,
+            meters,
+            keys: keys.iter().map(|found| present(&found.value, now)).collect(),
+            once: CredentialId::generate(),
+            new_key: None,
+            key_name: String::new(),
+            faults: Faults::default(),
+            width,
+            busiest: bars.iter().map(|bar| bar.calls).max().unwrap_or(0),
+            calls: bars.iter().map(|bar| bar.calls).sum(),
+            bars,
+            total: whole.total.calls,
+        })
+    }
+}
+
+fn present(credential: &Credential, now: Timestamp) -> KeyShown {
+    KeyShown {
+        id: credential.id,
+        name: credential.name.clone(),
+        hint: credential.hint.clone(),
+        made: words::day(credential.created_at),
+        ends: credential.expires_at.map(words::moment),
+        expired: credential.expires_at.is_some_and(|at| at <= now),
+    }
+}
+
+/// The limits of the edition that was bought: rates as text, quotas with what is used of them on record.
+async fn limits(
+    app: &App,
+    subscription: &Subscription,
+    now: Timestamp,
+) -> Result<(Vec<String>, Vec<Meter>), Problem> {
+    let terms =
+        plans::access::revision(&app.store, subscription.plan, subscription.plan_revision).await?.value.terms;
+    let (mut rates, mut meters) = (Vec::new(), Vec::new());
+    if let Some(trial) = terms.trial {
+        let used = usage_of(app, subscription, Range { from: None, to: None, by: None }).await?.total.calls;
+        meters.push(meter("Trial".to_owned(), used, trial.calls));
+    }
+    for limit in &terms.limits {
+        let input =
+            LimitInput { unit: Unit::Call, window: limit.window.into(), max: limit.max, hard: limit.hard };
+        let Some(begin) = begin_of(input.window, now) else {
+            rates.push(words::limit(&input));
+            continue;
+        };
+        let used =
+            usage_of(app, subscription, Range { from: Some(begin), to: None, by: None }).await?.total.calls;
+        let name = match input.window {
+            WindowInput::Hour => "This hour",
+            WindowInput::Day => "Today (UTC)",
+            _ => "This month (UTC)",
+        };
+        meters.push(meter(name.to_owned(), used, input.max));
+    }
+    if let Some(calls) = terms.concurrency_max {
+        rates.push(format!("{} at a time", words::count(u64::from(calls))));
+    }
+    Ok((rates, meters))
+}
+
+fn meter(text: String, used: u64, max: u64) -> Meter {
+    let thousandths = (u128::from(used.min(max)) * 1000).checked_div(u128::from(max)).unwrap_or(0);
+    // At most 1000.
+    Meter { text, used, max, thousandths: thousandths as u64 }
+}
+
+/// When the window of a quota began; none for rates, which are too short to show.
+fn begin_of(window: WindowInput, now: Timestamp) -> Option<Timestamp> {
+    const HOUR_MS: i64 = 3_600_000;
+    let round = |width: i64| Timestamp(now.0.div_euclid(width) * width);
+    match window {
+        WindowInput::Second | WindowInput::Minute => None,
+        WindowInput::Hour => Some(round(HOUR_MS)),
+        WindowInput::Day => Some(round(24 * HOUR_MS)),
+        WindowInput::Month => {
+            let today =
+                jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
+            Some(Timestamp(today.first_of_month().ok()?.start_of_day().ok()?.timestamp().as_millisecond()))
+        }
+    }
+}

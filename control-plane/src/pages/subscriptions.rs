@@ -1,0 +1,128 @@
+//! `/subscriptions`: what the visitor has bought; buying and ending. The rules are `subscriptions`'.
+
+use apiclay_config::ids::{PlanId, SubscriptionId};
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect};
+use serde::Deserialize;
+
+use super::Answer;
+use super::form::PostedBy;
+use super::frame::{Frame, render};
+use super::visitor::SignedIn;
+use super::words;
+use crate::app::App;
+use crate::catalog::documents::Listing;
+use crate::http::{Code, Paging, Path, Problem, Query};
+use crate::plans::documents::Plan;
+use crate::store;
+use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::{access, routes};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    cursor: Option<String>,
+    done: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bought {
+    plan: PlanId,
+}
+
+/// `yes` is ticked by whoever means it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cancelled {
+    #[serde(default)]
+    sure: String,
+}
+
+struct SubscriptionShown {
+    id: SubscriptionId,
+    listing: String,
+    vendor: String,
+    plan: String,
+    live: bool,
+    since: String,
+}
+
+#[derive(Template)]
+#[template(path = "subscriptions.html")]
+struct Subscriptions {
+    frame: Frame,
+    subscriptions: Vec<SubscriptionShown>,
+    next_cursor: Option<String>,
+}
+
+/// The visitor's subscriptions, the newest first.
+pub(super) async fn show(
+    State(app): State<App>,
+    SignedIn(visitor): SignedIn,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let mine = store::Query::by("account").equals(visitor.account.id.to_string()).descending();
+    let paging = Paging { limit: None, cursor: asked.cursor };
+    let page = app.store.query::<Subscription>(&paging.apply(mine)).await?;
+    let mut shown = Vec::with_capacity(page.items.len());
+    for found in page.items {
+        let subscription = found.value;
+        let (listing, plan) = bought(&app, &subscription).await?;
+        shown.push(SubscriptionShown {
+            id: subscription.id,
+            listing: listing.name,
+            vendor: listing.vendor_slug,
+            plan: plan.name,
+            live: subscription.is_live(),
+            since: words::day(subscription.created_at),
+        });
+    }
+    let frame = Frame::new(&app, Some(&visitor), "subscriptions").after(asked.done.as_deref());
+    render(&app, &Subscriptions { frame, subscriptions: shown, next_cursor: page.next_cursor })
+}
+
+/// What a subscription is of. Its owner may see both, also when they are sold no more.
+pub(super) async fn bought(app: &App, subscription: &Subscription) -> Result<(Listing, Plan), Problem> {
+    let lost = || Problem::internal("a subscription's listing or plan is not there");
+    let listing = app.store.get::<Listing>(&subscription.listing.to_string()).await?.ok_or_else(lost)?;
+    let plan = app.store.get::<Plan>(&subscription.plan.to_string()).await?.ok_or_else(lost)?;
+    Ok((listing.value, plan.value))
+}
+
+/// Buys a plan; whoever has it already is led to it.
+pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) -> Answer {
+    let PostedBy { visitor, given } = posted;
+    let to = |id: SubscriptionId, done: &str| {
+        Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
+    };
+    match routes::subscribe(&app, &visitor.caller, SubscriptionId::generate(), given.plan).await {
+        Ok(made) => to(made.value.id, "subscribed"),
+        Err(problem) if problem.code() == Code::AlreadySubscribed => {
+            let key = Subscription::live_key_of(visitor.account.id, given.plan);
+            let found =
+                app.store.query::<Subscription>(&store::Query::by("live").equals(key).limit(1)).await?;
+            match found.items.first() {
+                Some(mine) => to(mine.value.id, "already_subscribed"),
+                None => Err(problem),
+            }
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Ends a subscription, where its owner is sure.
+pub(super) async fn cancel(
+    State(app): State<App>,
+    Path(id): Path<SubscriptionId>,
+    posted: PostedBy<Cancelled>,
+) -> Answer {
+    let PostedBy { visitor, given } = posted;
+    let found = access::own(&app.store, id, visitor.account.id).await?;
+    if given.sure != "yes" {
+        return Ok(Redirect::to(&format!("/subscriptions/{id}#end")).into_response());
+    }
+    routes::end(&app, found).await?;
+    Ok(Redirect::to(&format!("/subscriptions/{id}?done=cancelled")).into_response())
+}
