@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU32;
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::accounts::access_token::{KeyError, SigningKeys};
@@ -59,6 +60,8 @@ pub struct Parts {
     pub live_gateways: Arc<AtomicU32>,
     /// The way of batches into rollups.
     pub fold: Arc<Fold>,
+    /// Cancelled when the control plane is told to end: whoever streams without an end of its own ends then.
+    pub ending: CancellationToken,
 }
 
 impl Deref for App {
@@ -123,6 +126,7 @@ impl App {
             push,
             live_gateways: Arc::new(AtomicU32::new(1)),
             fold,
+            ending: CancellationToken::new(),
             store,
             clock,
             app_url,

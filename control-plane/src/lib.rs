@@ -20,5 +20,6 @@ pub mod run;
 pub mod serve;
 pub mod store;
 pub mod subscriptions;
+pub mod tls;
 pub mod usage;
 pub mod vendors;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::OpenApi;
@@ -14,9 +14,9 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::accounts;
 use crate::app::App;
-use crate::http::answer;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
+use crate::http::{answer, idempotency, read_ahead};
 use crate::{admin, catalog, discover, openapi, outbound, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
@@ -72,7 +72,9 @@ pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Syn
         .method_not_allowed_fallback(|| async {
             Problem::new(Code::MethodNotAllowed, "see Allow for the methods that are")
         })
+        .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
+        .layer(from_fn(read_ahead::read))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(ANSWER_TIMEOUT_S),

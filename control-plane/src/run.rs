@@ -12,12 +12,12 @@ use apiclay_config::egress::Egress;
 use apiclay_config::process::stop_signal;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::Settings;
-use axum_server::tls_rustls::RustlsConfig;
 use secrecy::ExposeSecret as _;
 
 use crate::accounts::admin::make_setup_link;
 use crate::app::{App, Given};
 use crate::store::Store;
+use crate::tls::Files;
 
 /// The embedded store's file in the data folder.
 pub const STORE_FILE: &str = "store.sqlite";
@@ -146,14 +146,7 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let tls = match &settings.control.tls {
-        Some(files) => {
-            Some(RustlsConfig::from_pem_file(&files.cert, &files.key).await.with_context(|| {
-                format!("the certificate {} or its key cannot be used", files.cert.display())
-            })?)
-        }
-        None => None,
-    };
+    let tls = settings.control.tls.clone().map(|f| Files { cert: f.cert, key: f.key });
     tracing::info!(part = "control-plane", address = %listener.local_addr()?, "listening");
     Ok(crate::serve::serve(app, listener, tls, shutdown).await?)
 }

@@ -5,12 +5,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use hyper_util::rt::TokioTimer;
 
 use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
+use crate::tls::{Files, TlsError};
 use crate::{jobs, router};
 
 /// How long requests that are under way may take to end after the signal.
@@ -24,6 +24,9 @@ pub enum ServeError {
     /// The router could not be built.
     #[error("the router could not be built")]
     Router(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// There is no certificate.
+    #[error("the control plane cannot speak TLS")]
+    Tls(#[from] TlsError),
     /// The listener failed.
     #[error("the control plane's listener failed; see that its address is free")]
     Listener(#[from] std::io::Error),
@@ -36,42 +39,52 @@ pub enum ServeError {
 pub async fn serve(
     app: App,
     listener: TcpListener,
-    tls: Option<RustlsConfig>,
+    tls: Option<Files>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service =
         router::build(&app).map_err(ServeError::Router)?.into_make_service_with_connect_info::<SocketAddr>();
     listener.set_nonblocking(true)?;
     let handle = Handle::new();
-    let push = std::sync::Arc::clone(&app.push);
     // Stop when this ends, since they are dropped with it.
     let _jobs = jobs::start(&app);
-    let sweeping = tokio::spawn(accounts::sweep::run(app));
+    let push = std::sync::Arc::clone(&app.push);
+    let ending = app.ending.clone();
+    let certificate = match &tls {
+        Some(files) => Some(files.load().await?),
+        None => None,
+    };
+    let following = async {
+        if let (Some(files), Some(config)) = (&tls, certificate.clone()) {
+            files.follow(config).await;
+        }
+        std::future::pending::<()>().await;
+    };
     let answering = async {
-        match tls {
-            Some(tls) => {
-                let mut server = axum_server::from_tcp_rustls(listener, tls)?.handle(handle.clone());
-                limit(server.http_builder());
-                server.serve(service).await
-            }
-            None => {
-                let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
-                limit(server.http_builder());
-                server.serve(service).await
-            }
+        if let Some(config) = certificate.clone() {
+            let mut server = axum_server::from_tcp_rustls(listener, config)?.handle(handle.clone());
+            limit(server.http_builder());
+            server.serve(service).await
+        } else {
+            let mut server = axum_server::from_tcp(listener)?.handle(handle.clone());
+            limit(server.http_builder());
+            server.serve(service).await
         }
     };
-    let ending = async {
+    let told = async {
         shutdown.await;
         push.close();
+        // What streams for as long as it is listened to ends by itself, or the grace period would pass waiting for it.
+        ending.cancel();
         handle.graceful_shutdown(Some(Duration::from_secs(GRACE_PERIOD_S)));
         std::future::pending::<()>().await;
     };
     let ended = tokio::select! {
         answered = answering => answered,
-        () = ending => Ok(()),
+        () = told => Ok(()),
+        () = following => Ok(()),
+        () = accounts::sweep::run(app) => Ok(()),
     };
-    sweeping.abort();
     Ok(ended?)
 }
 

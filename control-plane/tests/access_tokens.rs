@@ -1,4 +1,9 @@
 //! Access tokens that are not quite ours: none is accepted, and nothing that a token names is fetched.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 
@@ -194,6 +199,9 @@ async fn another_master_key_does_not_start_with_this_store() {
         app_url: url.parse().unwrap(),
         demo: true,
         master_key: Arc::new(MasterKey::generate()),
+        egress: Arc::clone(&plane.app.egress),
+        gateway_url: plane.app.gateway_url.clone(),
+        shared_counters: false,
     };
     let error = apiclay_control_plane::app::App::new(given).await.err().expect("refused");
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -1,4 +1,9 @@
 //! Codes that go by mail: counted, locked, good once, and telling nobody whether an address has an account.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 

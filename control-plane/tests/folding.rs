@@ -1,4 +1,5 @@
 //! Usage over a real store: batches in any order, doubled, and folded by two at once, are counted once each.
+#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 

@@ -1,4 +1,9 @@
 //! A POST that is sent again under its Idempotency-Key: one effect, one answer, nothing secret kept in the clear.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 

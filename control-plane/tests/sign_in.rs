@@ -1,4 +1,9 @@
 //! Signing in: sessions with their cookie and CSRF token, access and refresh tokens, personal tokens, the first admin.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
 
 mod support;
 

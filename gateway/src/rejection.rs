@@ -214,7 +214,7 @@ impl Rejection {
             | Self::CredentialAmbiguous
             | Self::CredentialInvalid
             | Self::CredentialExpired => {
-                headers.push(("www-authenticate", HeaderValue::from_static("Bearer")))
+                headers.push(("www-authenticate", HeaderValue::from_static("Bearer")));
             }
             _ => {}
         }

@@ -20,12 +20,7 @@ const UNITS_MAX: usize = 4 * apiclay_config::usage::BATCH_EVENTS_MAX;
 ///
 /// # Errors
 /// Where it is another's, not what it says, or contradicts one that is there; where the store does not answer.
-pub async fn take(
-    store: &Store,
-    fold: &Fold,
-    gateway: &str,
-    batch: UsageBatch,
-) -> Result<(), Refusal> {
+pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) -> Result<(), Refusal> {
     check(gateway, &batch)?;
     let checked = batch.unpack();
     if let Err(wrong) = checked {

@@ -1,7 +1,9 @@
 //! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
 //! clock that stands still until it is set. Mail is read where the demo shows it.
-
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
 #![allow(dead_code, reason = "each test binary uses its part")]
+
+pub mod market;
 
 use std::sync::Arc;
 

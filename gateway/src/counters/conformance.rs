@@ -163,7 +163,7 @@ async fn real_windows_end(counters: &dyn Counters) {
         assert!(grant.window > 0);
         // A lease of a window of long ago is closed without harm.
         let old = Close { window: grant.window - 1, ..close(&ask, &grant, 3) };
-        counters.close(&ask.key, &[old.clone()]).await.unwrap();
+        counters.close(&ask.key, std::slice::from_ref(&old)).await.unwrap();
         let riding = GrantRequest { closes: vec![old], lease: lease("gw-2"), ..ask.clone() };
         assert_eq!(counters.grant(&riding).await.unwrap().window, grant.window);
         assert_eq!(counters.grant(&ask).await.unwrap().units, grant.units);

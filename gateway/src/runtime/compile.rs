@@ -119,7 +119,10 @@ impl Compiler {
                     injected.push((header, value));
                 }
                 _ => {
-                    fault(format!("its secret for `{}` cannot be opened with this master key", secret.header))
+                    fault(format!(
+                        "its secret for `{}` cannot be opened with this master key",
+                        secret.header
+                    ));
                 }
             }
         }
