@@ -52,7 +52,9 @@ pub async fn allow_app(store: &Store, push: &Push, app_url: &Url) -> Result<(), 
     let config = json!({"allow_origins": [app_url.origin().ascii_serialization()]});
     let binding = |id| Binding { id, plugin: "cors".to_owned(), config: config.clone() };
     let written = match store.get::<Everywhere>(Everywhere::ID).await? {
-        Some(found) if found.value.bindings.iter().any(|b| b.plugin == "cors" && b.config == config) => return Ok(()),
+        Some(found) if found.value.bindings.iter().any(|b| b.plugin == "cors" && b.config == config) => {
+            return Ok(());
+        }
         Some(mut found) => {
             found.value.bindings.retain(|b| b.plugin != "cors");
             found.value.bindings.push(binding(BindingId::generate()));
