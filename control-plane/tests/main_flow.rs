@@ -220,3 +220,69 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     stranger.token.push('x');
     assert_eq!(stranger.report(json!({"revision": 0})).await.status(), 401);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_shows_in_its_buyers_usage_within_two_seconds_and_in_nobody_elses() {
+    use apiclay_config::clock::Timestamp;
+    use apiclay_config::ids::{CredentialId, RequestId};
+    use apiclay_config::usage::{BatchId, Ending, Event, GatewayEpoch, UsageBatch};
+    let plane = demo().await;
+    let (vendor, buyer, boss) =
+        (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
+    let sold = on_sale(&plane, &vendor, &boss, "acme").await;
+    let (sub, credential, _) = buy(&plane, &buyer, &sold.plan).await;
+    let gateway = gateway(&plane, "gw-1").await;
+    let event = |n: u128, at: Timestamp| Event {
+        request: RequestId::from_u128(n),
+        subscription: sub.parse().unwrap(),
+        credential: credential.parse::<CredentialId>().unwrap(),
+        route: sold.route.parse().unwrap(),
+        plan_revision: 1,
+        at,
+        duration_us: 900,
+        status: if n == 0 { 502 } else { 200 },
+        tries: 1,
+        ending: Ending::Complete,
+        billable: n != 0,
+        kept: true,
+        leases: [0; 4],
+        bytes_in: 3,
+        bytes_out: 5,
+    };
+    let send = async |seq: u64, events: &[Event]| {
+        let from = GatewayEpoch { gateway: "gw-1".into(), epoch: "0011223344556677".into() };
+        let batch = UsageBatch::pack(BatchId { from, seq }, Vec::new(), events).unwrap();
+        gateway.to(Method::POST, "/usage/batches").json(&batch).send().await.unwrap().status().as_u16()
+    };
+    let now = support::NOW;
+    let events: Vec<Event> = (0..10).map(|n| event(n, now.plus_ms(30_000))).collect();
+    assert_eq!(send(1, &events).await, 200);
+    assert_eq!(send(1, &events).await, 200, "the same again");
+    assert_eq!(send(1, &events[1..]).await, 409, "another under its id");
+    let path = format!("/subscriptions/{sub}/usage");
+    let begun = std::time::Instant::now();
+    let usage = loop {
+        let usage = plane.done(&buyer, Method::GET, &path, json!(null), 200).await;
+        if usage["total"]["calls"] == 10 {
+            break usage;
+        }
+        assert!(begun.elapsed().as_secs() < 2, "{usage}");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    };
+    assert_eq!(usage["total"]["billable_calls"], 9);
+    assert_eq!(usage["items"][0]["by_class"], json!({"2xx": 9, "5xx": 1}));
+    let minute = format!("{path}?by=minute&from={}&to={}", now, now.plus_ms(60_000));
+    let usage = plane.done(&buyer, Method::GET, &minute, json!(null), 200).await;
+    assert_eq!((&usage["total"]["calls"], &usage["items"][0]["calls"]), (&json!(10), &json!(10)));
+    for query in ["by=year", "from=yesterday", "from=2030-01-01T00:00:00Z&to=2029-01-01T00:00:00Z", "x=1"] {
+        assert_eq!(
+            plane.call(&buyer, Method::GET, &format!("{path}?{query}"), json!(null)).await.status(),
+            400
+        );
+    }
+    assert_eq!(plane.call(&vendor, Method::GET, &path, json!(null)).await.status(), 404);
+    assert_eq!(
+        gateway.to(Method::POST, "/usage/batches").json(&json!({})).send().await.unwrap().status(),
+        400
+    );
+}

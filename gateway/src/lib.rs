@@ -5,6 +5,7 @@ pub mod context;
 pub mod counters;
 pub mod front;
 pub mod gateway;
+pub mod life;
 pub mod limits;
 pub mod mapped;
 pub mod metering;

@@ -32,6 +32,7 @@ use url::Url;
 use crate::counters::{Counters, embedded::EmbeddedCounters, redis::RedisCounters};
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
+use crate::life::{self, Ledger};
 use crate::limits::{BookOptions, LeaseBook, Monotonic, UnaccountedUnits};
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
@@ -153,8 +154,8 @@ pub struct Running {
 /// When a part of it cannot be used.
 pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let Parts { settings, folder, redis_url, master_key, egress, identity, clock } = parts;
-    std::fs::create_dir_all(&folder)
-        .map_err(|source| GatewayError::Folder { path: folder.display().to_string(), source })?;
+    let folder_failed = |source| GatewayError::Folder { path: folder.display().to_string(), source };
+    std::fs::create_dir_all(&folder).map_err(folder_failed)?;
     let epoch = format!("{:016x}", rand::rng().random::<u64>());
     let from = GatewayEpoch { gateway: identity.id.clone(), epoch: epoch.clone() };
     let metrics = Metrics::new()?;
@@ -162,8 +163,13 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let spool = Spool::open(&folder.join("spool"), from.clone(), spool_options(&settings))?;
     let book = open_book(&folder, redis_url.as_ref(), &from, &settings, &clock)?;
     let mut batcher = Batcher::new(Arc::clone(&spool))?;
+    let (life, before) = life::begin(&folder, &epoch).map_err(folder_failed)?;
+    let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
     // What earlier lives left on record is told to the lease book before it closes their leases.
-    while batcher.collect(&*book)?.is_some() {}
+    if let Some(before) = before {
+        batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), &before))?;
+    }
+    while batcher.collect(&*ledger)?.is_some() {}
 
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&spool),
@@ -181,7 +187,6 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let grace = Duration::from_secs(settings.shutdown_grace_s);
     let (drained, all_ended) = watch::channel(false);
     let send = SendOptions { interval_ms: settings.batch_interval_ms, ..SendOptions::default() };
-    let ledger = Arc::clone(&book) as Arc<dyn LeaseLedger>;
     let sender = send_forever(batcher, Arc::clone(&spool), ledger, control.clone(), send, until(all_ended));
     let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
     let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));

@@ -9,10 +9,10 @@ pub fn shape(path: &str) -> String {
     let mut shape = String::with_capacity(path.len());
     for segment in path.split('/').skip(1) {
         shape.push('/');
-        shape.push_str(match segment {
-            s if s.starts_with("{*") => "{*}",
-            s if s.starts_with('{') => "{}",
-            s => s,
+        shape.push_str(match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
+            Some(rest) if rest.starts_with('*') => "{*}",
+            Some(_) => "{}",
+            None => segment,
         });
     }
     shape

@@ -77,7 +77,7 @@ async fn create(
         updated_at: now,
         unpublished: None,
     };
-    match app.push.insert(listing).await {
+    match app.push.insert_once(listing).await {
         Err(StoreError::Duplicate { index: "vendor_slug" | "public_path", .. }) => {
             Err(Problem::new(Code::SlugTaken, "another listing of this vendor has this slug; choose another"))
         }

@@ -66,6 +66,10 @@ async fn add_route(
 ) -> Result<(StatusCode, Tagged<Json<RouteView>>), Problem> {
     let route_id: RouteId = new_id.id();
     let (listing, route) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
+        // An earlier try of this request made it.
+        if let Some(made) = listing.routes.iter().find(|route| route.id == route_id) {
+            return Ok(made.clone());
+        }
         if listing.routes.len() >= ROUTES_MAX {
             return Err(Problem::new(Code::LimitReached, format!("at most {ROUTES_MAX} routes a listing")));
         }

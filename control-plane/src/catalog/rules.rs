@@ -13,7 +13,7 @@ use crate::refusal::{Invalid, NAME_MAX_CHARS, Refusal, check_line, check_slug};
 /// Listings one vendor may make.
 pub const LISTINGS_PER_VENDOR_MAX: u32 = 500;
 /// Routes one listing may have.
-pub const ROUTES_MAX: usize = 2_000;
+pub const ROUTES_MAX: usize = 4_000;
 /// Targets one upstream may have.
 pub const TARGETS_MAX: usize = 32;
 /// Secrets one listing may have.

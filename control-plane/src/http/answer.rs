@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
 
 use super::problem::{Code, Problem};
-use super::{headers, request_id};
+use super::{headers, request_id, unread};
 use crate::app::App;
 use crate::pages;
 
@@ -23,6 +23,7 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id, %method, route);
 
+    let request = request.map(unread::read_to_its_end);
     let mut response = next.run(request).instrument(span.clone()).await;
     span.in_scope(|| {
         let mut named = None;

@@ -143,6 +143,12 @@ async fn create(
 ) -> Result<(StatusCode, Tagged<Json<PlanView>>), Problem> {
     let listing = catalog::access::own(&app.store, listing, caller.account, Act::Build).await?;
     check_words(Some(&input.slug), Some(&input.name))?;
+    let id: PlanId = new_id.id();
+    if let Some(made) = app.store.get::<Plan>(&id.to_string()).await? {
+        // An earlier try of this request made it.
+        let terms = access::revision(&app.store, id, made.value.revision).await?.value.terms;
+        return Ok((StatusCode::CREATED, Tagged(made.version, Json(present(&made.value, &terms)))));
+    }
     let terms = Terms {
         price: input.price,
         usage_price: input.usage_price,
@@ -163,7 +169,7 @@ async fn create(
     }
     let now = app.clock.now();
     let plan = Plan {
-        id: new_id.id(),
+        id,
         listing: listing.value.id,
         vendor: listing.value.vendor,
         slug: input.slug,

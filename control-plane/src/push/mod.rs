@@ -67,6 +67,22 @@ impl Push {
         self.publish(Versioned { value, version: crate::store::FIRST_VERSION }).await
     }
 
+    /// The same for a document whose id a request chose: where an earlier try of that request wrote it, gives that one.
+    ///
+    /// # Errors
+    /// As [`Push::insert`], but for a document that is there under this id.
+    pub async fn insert_once<T: Published>(&self, value: T) -> Result<Versioned<T>, StoreError> {
+        let id = value.id();
+        match self.insert(value).await {
+            // Whichever unique index held: the same document would be held by all of them.
+            Err(error @ StoreError::Duplicate { .. }) => match self.store.get::<T>(&id).await? {
+                Some(before) => self.publish(before).await,
+                None => Err(error),
+            },
+            written => written,
+        }
+    }
+
     /// Writes over `version` and tells gateways. When this returns, it has its revision.
     ///
     /// # Errors

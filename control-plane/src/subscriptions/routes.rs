@@ -127,7 +127,7 @@ pub(crate) async fn subscribe(
         cancelled_at: None,
         unpublished: None,
     };
-    match app.push.insert(subscription).await {
+    match app.push.insert_once(subscription).await {
         Err(StoreError::Duplicate { index: "live", .. }) => {
             Err(Problem::new(Code::AlreadySubscribed, "you have a live subscription to this plan already"))
         }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{RouteId, SubscriptionId};
-use apiclay_config::usage::{CellKey, Counts, Event, cells};
+use apiclay_config::usage::{Cell, CellKey, Counts, Event, cells};
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Document, Index};
@@ -33,15 +33,6 @@ pub struct Rollup {
     pub cells: Vec<Cell>,
     /// The last seq that is in here, by gateway and epoch.
     pub folded: BTreeMap<String, u64>,
-}
-
-/// Counts and what they are of. Not flattened, as the wire's cells are: a map with numbers for keys is not read back then.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Cell {
-    /// Where.
-    pub key: CellKey,
-    /// How many.
-    pub counts: Counts,
 }
 
 /// What some batches of one life hold for one rollup.
@@ -120,7 +111,6 @@ pub fn portions(
     let mut portions: BTreeMap<(SubscriptionId, i64), Vec<Cell>> = BTreeMap::new();
     for cell in cells(&events) {
         let hour = cell.key.minute.div_euclid(MINUTES_PER_HOUR);
-        let cell = Cell { key: cell.key, counts: cell.counts };
         portions.entry((cell.key.subscription, hour)).or_default().push(cell);
     }
     portions

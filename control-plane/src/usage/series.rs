@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::usage::Counts;
+use apiclay_config::usage::{Cell, Counts};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::rollup::{Cell, Rollup};
+use super::rollup::Rollup;
 use crate::refusal::Refusal;
 
 /// Steps of one answer.

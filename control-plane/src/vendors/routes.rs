@@ -86,9 +86,8 @@ async fn create(
     Json(input): Json<VendorInput>,
 ) -> Result<(StatusCode, Tagged<Json<VendorView>>), Problem> {
     rules::check(Some(&input.slug), Some(&input.name))?;
-    let mine =
-        store::Query::by("member").equals(caller.account.to_string()).limit(VENDORS_PER_ACCOUNT_MAX + 1);
-    if app.store.query::<Vendor>(&mine).await?.items.len() > VENDORS_PER_ACCOUNT_MAX {
+    let mine = store::Query::by("member").equals(caller.account.to_string()).limit(VENDORS_PER_ACCOUNT_MAX);
+    if app.store.query::<Vendor>(&mine).await?.items.len() >= VENDORS_PER_ACCOUNT_MAX {
         return Err(Problem::new(
             Code::LimitReached,
             format!("at most {VENDORS_PER_ACCOUNT_MAX} vendors an account"),
@@ -104,13 +103,15 @@ async fn create(
         created_at: now,
         updated_at: now,
     };
-    match app.store.insert(&vendor).await {
-        Err(StoreError::Duplicate { index: "slug", .. }) => {
-            return Err(Problem::new(Code::SlugTaken, "another vendor has this slug; choose another"));
+    let vendor = match app.store.insert(&vendor).await {
+        Ok(()) => Versioned { value: vendor, version: store::FIRST_VERSION },
+        // An earlier try of this request made it, or somebody else has the slug.
+        Err(StoreError::Duplicate { .. }) => {
+            let taken = || Problem::new(Code::SlugTaken, "another vendor has this slug; choose another");
+            app.store.get::<Vendor>(&vendor.id.to_string()).await?.ok_or_else(taken)?
         }
-        written => written?,
-    }
-    let vendor = Versioned { value: vendor, version: store::FIRST_VERSION };
+        Err(error) => return Err(error.into()),
+    };
     Ok((StatusCode::CREATED, Tagged(vendor.version, Json(present(&vendor, &caller)))))
 }
 

@@ -189,13 +189,3 @@ impl LeaseBook {
         self.core.table.sync()
     }
 }
-
-impl crate::metering::LeaseLedger for LeaseBook {
-    fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
-        Self::counter_of(self, lease)
-    }
-
-    fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
-        Self::recorded(self, batch_seq, lease, kept_units);
-    }
-}

@@ -1,6 +1,7 @@
 //! The lease table: every lease this gateway holds, in mapped files of slots, so that a kill leaves exactly what was spent.
 //! Grows a file at a time; slots are handed out under one lock, which no call ever takes. Next: `book.rs`.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -43,20 +44,18 @@ impl LeaseTable {
         };
         let mut damaged = 0;
         for index in 0..SEGMENTS_MAX {
-            if !segment_path(dir, index).exists() {
+            let path = segment_path(dir, index);
+            if !path.exists() {
                 break;
             }
-            let mapped = Mapped::open(&segment_path(dir, index))?;
-            let words = mapped.words();
-            // A file made just before a kill is all zeroes: it has no leases yet, and is as good as new.
-            let magic = words[HEAD_MAGIC].load(Relaxed);
-            if words.len() != segment_slots(index) * SLOT_WORDS || (magic != MAGIC && magic != 0) {
-                return Err(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "not a lease table of this version",
-                ));
+            if !was_finished(&path)? {
+                std::fs::remove_file(&path)?;
+                break;
             }
-            words[HEAD_MAGIC].store(MAGIC, Relaxed);
+            let mapped = Mapped::open(&path)?;
+            if mapped.words().len() != segment_slots(index) * SLOT_WORDS {
+                return Err(foreign());
+            }
             let _ = table.segments[index].set(mapped);
             for place in places_of(index) {
                 let slot = table.slot(place);
@@ -142,6 +141,20 @@ fn places_of(index: usize) -> std::ops::Range<u32> {
     (first + 1) as u32..(first + segment_slots(index)) as u32
 }
 
+/// Whether a file was made to its end: one that a kill left half made has no head, and never held a lease.
+fn was_finished(path: &Path) -> std::io::Result<bool> {
+    let mut head = Vec::with_capacity(size_of::<u64>());
+    std::fs::File::open(path)?.take(size_of::<u64>() as u64).read_to_end(&mut head)?;
+    if head == MAGIC.to_le_bytes() {
+        return Ok(true);
+    }
+    if head.iter().any(|byte| *byte != 0) { Err(foreign()) } else { Ok(false) }
+}
+
+fn foreign() -> std::io::Error {
+    std::io::Error::new(std::io::ErrorKind::InvalidData, "not a lease table of this version")
+}
+
 fn segment_path(dir: &Path, index: usize) -> PathBuf {
     dir.join(format!("leases.{index}"))
 }
@@ -178,5 +191,17 @@ mod tests {
         let (place, serial) = table.reserve().unwrap();
         assert_eq!(serial, 3_001);
         assert!(table.slot(place).is_empty());
+    }
+
+    #[test]
+    fn a_file_that_a_kill_left_half_made_is_made_again_and_another_s_is_refused() {
+        for half in [0, 4_096] {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(segment_path(dir.path(), 0), vec![0; half]).unwrap();
+            assert_eq!(LeaseTable::open(dir.path()).unwrap().0.reserve().unwrap().1, 1);
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(segment_path(dir.path(), 0), [7; 4_096]).unwrap();
+        assert!(LeaseTable::open(dir.path()).is_err());
     }
 }

@@ -127,7 +127,7 @@ pub struct Spool {
     /// Whether the one batcher exists.
     pub(super) batcher: Mutex<bool>,
     /// Locked for as long as the process lives; the kernel lets go of it at a kill.
-    _lock: File,
+    lock: File,
 }
 
 impl Spool {
@@ -158,14 +158,7 @@ impl Spool {
             move || tend_until(&ground, &stopped)
         });
         let thread = Some(thread.map_err(folder)?);
-        Ok(Arc::new(Self {
-            ground,
-            found,
-            stop: Some(stop),
-            thread,
-            batcher: Mutex::new(false),
-            _lock: lock,
-        }))
+        Ok(Arc::new(Self { ground, found, stop: Some(stop), thread, batcher: Mutex::new(false), lock }))
     }
 
     /// Opens the call's record. Called before the first byte of the answer's head is written to the client.
@@ -233,6 +226,10 @@ impl Drop for Spool {
         self.stop.take();
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the spool's thread had panicked: the last records may not be synced");
+        }
+        // Closing the file is not enough: a child process that is just being started may have inherited it.
+        if let Err(failed) = rustix::fs::flock(&self.lock, FlockOperation::Unlock) {
+            tracing::warn!(error = %failed, "the spool's folder stays locked until this process ends");
         }
     }
 }

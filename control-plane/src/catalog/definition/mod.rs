@@ -166,23 +166,27 @@ pub fn merge(
             words.push((known.id, found.operation));
             continue;
         }
-        let refused = if routes.len() >= ROUTES_MAX {
-            Some(format!("a listing has at most {ROUTES_MAX} routes"))
+        let addable = if routes.len() >= ROUTES_MAX {
+            Err(format!("a listing has at most {ROUTES_MAX} routes"))
         } else {
             let plain = parse_path(&path).map_err(|wrong| wrong.to_string());
-            plain.and_then(|()| paths.add(&found.method, &path).map_err(|wrong| wrong.to_string())).err()
+            plain.and_then(|()| paths.add(&found.method, &path).map_err(|wrong| wrong.to_string()))
         };
-        if let Some(reason) = refused {
-            report.skipped_total += 1;
-            if report.skipped.len() < SKIPPED_MAX {
-                report.skipped.push(Skipped::new(found.pointer, reason));
+        match addable {
+            Ok(()) => {
+                let id = new_id();
+                let summary = found.operation.summary.clone();
+                routes.push(Route { id, method: found.method, path, summary });
+                report.routes_added += 1;
+                words.push((id, found.operation));
             }
-            continue;
+            Err(reason) => {
+                report.skipped_total += 1;
+                if report.skipped.len() < SKIPPED_MAX {
+                    report.skipped.push(Skipped::new(found.pointer, reason));
+                }
+            }
         }
-        let id = new_id();
-        routes.push(Route { id, method: found.method, path, summary: found.operation.summary.clone() });
-        report.routes_added += 1;
-        words.push((id, found.operation));
     }
     (report, words)
 }

@@ -41,12 +41,15 @@ pub(super) async fn share_a_limit_and_return_what_is_idle(counters: Arc<dyn Coun
             tokio::spawn(async move {
                 // Until nothing came for longer than idle units take to go back.
                 let mut since = std::time::Instant::now();
+                let mut taken = 0;
                 while since.elapsed() < Duration::from_millis(3_000) {
                     match tally.take() {
                         Take::Unit(unit) => {
-                            if admitted.fetch_add(1, SeqCst) % 10 == 0 {
-                                admitted.fetch_sub(1, SeqCst);
+                            taken += 1;
+                            if taken % 10 == 0 {
                                 tally.give_back(unit);
+                            } else {
+                                admitted.fetch_add(1, SeqCst);
                             }
                             since = std::time::Instant::now();
                         }
