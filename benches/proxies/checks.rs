@@ -13,8 +13,8 @@ use crate::market::LISTING_PATH;
 use crate::peers::Proxy;
 use crate::rows::Row;
 
-/// How long the gateway may take to put the last records into batches.
-const BATCHED_DEADLINE_S: u64 = 30;
+/// How long the gateway may take to end, its last records in batches.
+const END_DEADLINE_S: u64 = 30;
 
 /// Calls `row` once.
 ///
@@ -46,33 +46,38 @@ pub async fn refuses_without_key(gateway: &Proxy, row: &Row) -> Result<()> {
     Ok(())
 }
 
-/// Holds calls, counted calls and records against each other; says how many there are. wrk leaves calls in flight when
-/// its time is over: the gateway has counted these, and wrk has not.
+/// Ends the gateway, which then puts its last records into batches, and holds calls, counted calls and records against
+/// each other; says how many there were. wrk leaves calls in flight when its time is over: the gateway has counted these,
+/// and wrk has not.
 ///
 /// # Errors
 /// When one is missing.
 pub async fn every_call_is_recorded(
+    gateway: &mut Proxy,
     admin: SocketAddr,
     data: &Path,
     seen: u64,
     in_flight_max: u64,
 ) -> Result<String> {
-    let deadline = Duration::from_secs(BATCHED_DEADLINE_S);
-    let counted = wait_until("all records to be in batches", deadline, async || {
+    let deadline = Duration::from_secs(END_DEADLINE_S);
+    let counted = wait_until("all calls to be over", deadline, async || {
         let metrics = http_client()?.get(format!("http://{admin}/metrics")).send().await?.text().await?;
         let open = sum(&metrics, "apiclay_gateway_spool_open_records ")?;
-        let left = sum(&metrics, "apiclay_gateway_spool_unbatched_records ")?;
-        ensure!(open == 0 && left == 0, "{open} records are open, {left} are in no batch");
+        ensure!(open == 0, "{open} records are open");
         sum(&metrics, "apiclay_gateway_calls_total{")
     });
     let counted = counted.await?;
+    let ended = gateway.process.sigterm(deadline).await?;
+    ensure!(ended.success(), "the gateway ended badly ({ended}):\n{}", gateway.process.log_tail());
     let recorded = batched(&data.join("gateway/spool"))?;
     ensure!(recorded == counted, "{counted} calls were counted and {recorded} recorded");
     ensure!(
         (seen..=seen + in_flight_max).contains(&counted),
         "{counted} calls were counted and {seen} answered, with at most {in_flight_max} in flight"
     );
-    Ok(format!("{seen} answered at the clients, {counted} counted by the gateway, {recorded} on record"))
+    Ok(format!(
+        "{seen} calls answered at the clients, {counted} counted by the gateway, {recorded} on record"
+    ))
 }
 
 fn sum(metrics: &str, name: &str) -> Result<u64> {

@@ -20,7 +20,7 @@ end
 
 function done(summary, latency, _)
    local e = summary.errors
-   io.write(string.format("counted %d %d %d %d %d\n",
-      summary.requests, e.connect + e.read + e.write + e.status + e.timeout, summary.duration,
+   io.write(string.format("counted %d %d %d %d %d %d\n",
+      summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration,
       latency:percentile(50), latency:percentile(99)))
 end

@@ -26,8 +26,10 @@ pub struct Load {
 pub struct Seen {
     /// Calls answered.
     pub calls: u64,
-    /// Of these, with a status from 400; and connections that failed.
-    pub failed: u64,
+    /// Of these, with a status from 400.
+    pub refused: u64,
+    /// Times that a connection failed, or an answer took two seconds.
+    pub broken: u64,
     /// From the first call to the last.
     pub duration_us: u64,
     /// Half of the calls took less.
@@ -83,7 +85,8 @@ fn parse(output: &str) -> Option<Seen> {
     let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u64>().ok());
     Some(Seen {
         calls: numbers.next()?,
-        failed: numbers.next()?,
+        refused: numbers.next()?,
+        broken: numbers.next()?,
         duration_us: numbers.next()?,
         p50_us: numbers.next()?,
         p99_us: numbers.next()?,

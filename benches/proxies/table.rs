@@ -103,7 +103,14 @@ mod tests {
     use super::*;
 
     fn series(proxy: &'static str, cpu_us: &[u64]) -> Series {
-        let seen = Seen { calls: 1_000, failed: 0, duration_us: 1_000_000, p50_us: 1_500, p99_us: 4_000 };
+        let seen = Seen {
+            calls: 1_000,
+            refused: 0,
+            broken: 0,
+            duration_us: 1_000_000,
+            p50_us: 1_500,
+            p99_us: 4_000,
+        };
         let memory = Memory { resident_kib: 2_048, anonymous_kib: 1_024 };
         let run =
             |us: &u64| Run { seen, cpu: CpuUsed { total_ns: us * 1_000_000, user_share: 0.25 }, memory };
