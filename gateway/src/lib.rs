@@ -1,4 +1,4 @@
-//! The data plane: buyers' calls to vendors' upstreams, authenticated, limited, counted. Start at [`serve`]; a call's way
+//! The data plane: buyers' calls to vendors' upstreams, authenticated, limited, counted. Start at [`start`]; a call's way
 //! is [`front`], then the phases, driven by [`proxy`]; its record goes to [`metering`], the configuration comes by [`sync`].
 
 pub mod context;

@@ -1,5 +1,5 @@
 //! The configuration a gateway serves from, as data: what is sold, where it is proxied, who may call it and how much. The
-//! control plane's push domain makes it, the stream carries it, [`validate`] holds the rules that make it whole, and the
+//! control plane's push domain makes it, the stream carries it, [`validate()`] holds the rules that make it whole, and the
 //! gateway's runtime compiles it. Unknown fields are ignored, so that an older gateway reads a newer control plane.
 
 mod delta;

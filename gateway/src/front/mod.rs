@@ -1,5 +1,5 @@
 //! Where clients connect. Owns an HTTP/1.1 connection between calls: reads each head under one deadline, checks it once and
-//! strictly ([`head`]), and hands the call to Pingora's lane behind a [`gate`] that ends at its last byte. HTTP/2 goes
+//! strictly ([`head`]), and hands the call to Pingora's lane behind a gate (`gate.rs`) that ends at its last byte. HTTP/2 goes
 //! whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
 
 pub mod certificates;
