@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test check tools-build tools-test
+.PHONY: help run build test bench check tools-build tools-test
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -19,6 +19,9 @@ RUSTFLAGS ?= $(if $(call links_with,mold),-Clink-arg=-fuse-ld=mold,$(if $(call l
 MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongod)
 MONGOD_LIBRARY_PATH ?= $(APICLAY_CACHE_DIR)/mongodb/lib
 APICLAY_OPENAPI_SAMPLES ?= $(APICLAY_CACHE_DIR)/openapi
+
+# `dist` is what is released; it links for minutes, so that a benchmark takes it only when told to (BENCH_PROFILE=dist).
+BENCH_PROFILE ?= release
 
 # Tests return their errors, which carry what was done; a backtrace under each would bury that.
 RUST_LIB_BACKTRACE ?= 0
@@ -38,6 +41,10 @@ build: tools-build ## build the release binary
 test: tools-test ## build every binary and run every test, against real servers
 	cargo build --locked --workspace --bins
 	cargo nextest run --locked --workspace
+
+bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _SECONDS, _CONNECTIONS, _KEYS; BENCH_PROFILE=dist
+	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
+	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
 
 check: tools-test ## formatting, lints, licences and sources, documentation
 	cargo fmt --all --check

@@ -70,8 +70,7 @@ pub async fn fill(settings: &Settings, store: &Store, upstream: SocketAddr) -> a
     }
     let (vendor, buyer) = (visitor.sign_in(VENDOR).await?, visitor.sign_in(BUYER).await?);
     let listing = if first {
-        let origin = settings.app_url.as_str().trim_end_matches('/');
-        make_listing(&vendor, &visitor.sign_in(ADMIN).await?, upstream, origin).await?
+        make_listing(&vendor, &visitor.sign_in(ADMIN).await?, upstream).await?
     } else {
         let listing = vendor.find("/vendors/demo/listings", "slug", LISTING).await?;
         vendor.send(Method::PUT, &format!("/listings/{listing}/upstream"), targets(upstream)).await?;
@@ -96,12 +95,7 @@ pub async fn fill(settings: &Settings, store: &Store, upstream: SocketAddr) -> a
     Ok(())
 }
 
-async fn make_listing(
-    vendor: &Api,
-    admin: &Api,
-    upstream: SocketAddr,
-    origin: &str,
-) -> anyhow::Result<String> {
+async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow::Result<String> {
     vendor.send(Method::POST, "/vendors", json!({"slug": "demo", "name": "Demo Vendor"})).await?;
     let listing = vendor
         .send(
@@ -118,9 +112,6 @@ async fn make_listing(
     {
         vendor.send(Method::POST, &format!("{at}/routes"), json!({"method": method, "path": path})).await?;
     }
-    // The playground calls from a page of the web app.
-    let cors = json!([{"plugin": "cors", "config": {"allow_origins": [origin]}}]);
-    vendor.send(Method::PUT, &format!("{at}/plugins"), cors).await?;
     let limit = |window: &str, max: u32| json!({"unit": "call", "window": window, "max": max, "hard": true});
     for (slug, name, limits) in [
         ("free", "Free", json!([limit("second", 10), limit("day", 1_000)])),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::timeout::TimeoutLayer;
 use utoipa::openapi::OpenApi;
@@ -16,7 +16,7 @@ use crate::accounts;
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
-use crate::http::{answer, idempotency, read_ahead};
+use crate::http::{answer, idempotency};
 use crate::{admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors};
 
 /// Where the API stands.
@@ -75,7 +75,6 @@ pub fn build(app: &App) -> Result<Router, Box<dyn std::error::Error + Send + Syn
         })
         .layer(from_fn_with_state(app.clone(), idempotency::once))
         .layer(DefaultBodyLimit::max(BODY_MAX_BYTES))
-        .layer(from_fn(read_ahead::read))
         .layer(TimeoutLayer::with_status_code(
             StatusCode::SERVICE_UNAVAILABLE,
             Duration::from_secs(ANSWER_TIMEOUT_S),

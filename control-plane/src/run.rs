@@ -15,6 +15,7 @@ use apiclay_config::settings::Settings;
 use secrecy::ExposeSecret as _;
 
 use crate::accounts::admin::make_setup_link;
+use crate::admin::everywhere::allow_app;
 use crate::app::{App, Given};
 use crate::store::Store;
 use crate::tls::Files;
@@ -117,7 +118,9 @@ pub async fn app(
         gateway_url: settings.public_gateway_url.clone(),
         shared_counters: settings.redis_url.is_some(),
     };
-    Ok(App::new(given).await?)
+    let app = App::new(given).await?;
+    allow_app(&app.store, &app.push, &app.app_url).await?;
+    Ok(app)
 }
 
 /// Prints, once a start, the link by which a marketplace without an admin gets one.

@@ -3,10 +3,12 @@
 
 pub mod context;
 pub mod counters;
+mod earlier;
 pub mod front;
 pub mod gateway;
 pub mod life;
 pub mod limits;
+mod listen;
 pub mod mapped;
 pub mod metering;
 pub mod observe;

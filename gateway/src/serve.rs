@@ -8,21 +8,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use apiclay_config::admin::Observed;
-use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
-use apiclay_config::settings::{GatewaySettings, TlsFiles};
-use apiclay_config::usage::{Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow};
-use async_trait::async_trait;
-use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::tls::TlsSettings;
-use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
-use pingora_core::protocols::l4::stream::L4BufferSettings;
-use pingora_core::server::configuration::ServerConf;
-use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
-use pingora_core::services::listening::Service;
-use pingora_proxy::http_proxy;
+use apiclay_config::settings::GatewaySettings;
+use apiclay_config::usage::GatewayEpoch;
 use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -30,26 +20,18 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::counters::{Counters, embedded::EmbeddedCounters, redis::RedisCounters};
-use crate::front::{Front, FrontLimits};
+use crate::earlier;
 use crate::gateway::Gateway;
 use crate::life::{self, Ledger};
-use crate::limits::{BookOptions, LeaseBook, Monotonic, UnaccountedUnits};
+use crate::limits::{BookOptions, LeaseBook, Monotonic};
+use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
-use crate::proxy::PingoraLane;
 use crate::runtime::Compiler;
 use crate::sync::{Configuration, ControlPlane, Disk, follow};
 
-/// Upstream connections kept open over all targets.
-const UPSTREAM_POOL_SIZE: usize = 1_024;
-/// Tries of one call at most, whatever a listing says.
-const TRIES_MAX: usize = 16;
 /// How often gauges are brought up to date.
 const GAUGES_INTERVAL_MS: u64 = 1_000;
-/// Between two tries to close earlier leases.
-const CLOSE_AGAIN_MS: u64 = 1_000;
-/// How long the listener may take to come up.
-const LISTEN_DEADLINE_MS: u64 = 10_000;
 
 /// Who a gateway is to its control plane.
 #[derive(Clone)]
@@ -191,7 +173,7 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
     let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));
     let tasks = vec![
-        tokio::spawn(close_earlier(Arc::clone(&book), Arc::clone(&spool), clock.clone())),
+        tokio::spawn(earlier::close(Arc::clone(&book), Arc::clone(&spool), clock.clone())),
         tokio::spawn(follow(control, configuration, clock)),
         tokio::spawn(keep_gauges(spool, metrics)),
     ];
@@ -253,111 +235,6 @@ async fn keep_gauges(spool: Arc<Spool>, metrics: Arc<Metrics>) {
     }
 }
 
-/// Binds, and runs Pingora's server on threads of its own.
-async fn listen(
-    settings: &GatewaySettings,
-    gateway: Arc<Gateway>,
-    stopped: watch::Receiver<bool>,
-) -> Result<(SocketAddr, Arc<AtomicUsize>), GatewayError> {
-    let failed = |source| GatewayError::Listen { address: settings.listen, source };
-    // Port 0 is found out by a socket that holds the port, but does not listen, until Pingora's does.
-    let reserved = reserve(settings.listen).map_err(failed)?;
-    let address = reserved.local_addr().map_err(failed)?;
-    let conf = ServerConf {
-        threads: settings.threads,
-        work_stealing: false,
-        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
-        max_retries: TRIES_MAX,
-        grace_period_seconds: Some(settings.shutdown_grace_s),
-        graceful_shutdown_timeout_seconds: Some(1),
-        ..ServerConf::default()
-    };
-    let mut server = Server::new_with_opt_and_conf(None, conf);
-    server.bootstrap();
-    let mut lane = http_proxy(&server.configuration, PingoraLane::new(Arc::clone(&gateway)));
-    let limits = FrontLimits {
-        head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
-        idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
-        body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
-    };
-    let mut options = HttpServerOptions::default();
-    options.h2c = true;
-    options.h2_idle_timeout = Some(limits.idle_timeout);
-    lane.server_options = Some(options);
-    let front = Front::new(Arc::new(lane), limits, Arc::clone(&gateway.metrics));
-    let open = front.open_connections();
-    let mut service = Service::new("gateway".to_owned(), front);
-    let mut options = TcpSocketOptions::default();
-    options.so_reuseport = Some(true);
-    let mut listener = ListenerConfig::tcp(address.to_string())
-        .tcp_socket_options(options)
-        .l4_buffer(L4BufferSettings { read: Some(0), write: None });
-    if let Some(files) = &settings.tls {
-        listener = listener.tls(tls(files)?);
-    }
-    service.add_listener(listener);
-    server.add_service(service);
-    std::thread::spawn(move || server.run(RunArgs { shutdown_signal: Box::new(Stop(stopped)) }));
-    wait_until_it_listens(address).await.map_err(failed)?;
-    drop(reserved);
-    Ok((address, open))
-}
-
-fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
-    let socket =
-        if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
-    // Where somebody else listens already, this bind must fail; only then may ours share the port with it.
-    if address.port() != 0 {
-        drop(std::net::TcpListener::bind(address)?);
-    }
-    socket.set_reuseport(true)?;
-    socket.bind(address)?;
-    Ok(socket)
-}
-
-async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {
-    let deadline = tokio::time::Instant::now() + Duration::from_millis(LISTEN_DEADLINE_MS);
-    let mut target = address;
-    if target.ip().is_unspecified() {
-        let loopback: std::net::IpAddr = if target.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        };
-        target.set_ip(loopback);
-    }
-    loop {
-        match tokio::net::TcpStream::connect(target).await {
-            Ok(_) => return Ok(()),
-            Err(e) if tokio::time::Instant::now() > deadline => return Err(e),
-            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
-        }
-    }
-}
-
-/// Loaded here first: Pingora panics on files it cannot use.
-fn tls(files: &TlsFiles) -> Result<TlsSettings, GatewayError> {
-    let wrong = || GatewayError::Tls { cert: files.cert.display().to_string() };
-    let text = |path: &Path| path.to_str().map(ToOwned::to_owned).ok_or_else(wrong);
-    let (cert, key) = (text(&files.cert)?, text(&files.key)?);
-    crate::front::certificates::check(&files.cert, &files.key).map_err(|_| wrong())?;
-    let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|_| wrong())?;
-    tls.enable_h2();
-    Ok(tls)
-}
-
-/// Ends Pingora's server when the gateway is told to stop.
-struct Stop(watch::Receiver<bool>);
-
-#[async_trait]
-impl ShutdownSignalWatch for Stop {
-    async fn recv(&self) -> ShutdownSignal {
-        let mut stopped = self.0.clone();
-        let _ = stopped.wait_for(|stop| *stop).await;
-        ShutdownSignal::GracefulTerminate
-    }
-}
-
 /// Returns once the value is true.
 async fn until(mut value: watch::Receiver<bool>) {
     let _ = value.wait_for(|so| *so).await;
@@ -381,60 +258,4 @@ fn open_book(
         tracing::error!(slots = earlier.damaged, "the lease table has slots that cannot be read");
     }
     Ok(book)
-}
-
-/// Closes the leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
-/// without a record, a unit a record.
-async fn close_earlier(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
-    loop {
-        match book.close_earlier_epoch().await {
-            Ok(unaccounted) => {
-                for units in unaccounted {
-                    record_unaccounted(&spool, &units, clock.now());
-                }
-                return;
-            }
-            Err(away) => tracing::warn!(error = %away, "earlier leases stay open for now"),
-        }
-        tokio::time::sleep(Duration::from_millis(CLOSE_AGAIN_MS)).await;
-    }
-}
-
-fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
-    let mut parts = units.counter.split(':');
-    let kind = parts.next();
-    // A trial belongs to an account and a listing: no subscription can be named.
-    let subscription = parts.next().filter(|_| kind == Some("quota")).and_then(|id| id.parse().ok());
-    let window = match parts.next() {
-        Some("hour") => LeasedWindow::Hour,
-        Some("day") => LeasedWindow::Day,
-        Some("month") => LeasedWindow::Month,
-        _ => LeasedWindow::Trial,
-    };
-    let mut leases = [0; LEASED_WINDOWS];
-    leases[window as usize] = units.lease;
-    let event = Event {
-        request: RequestId::generate(),
-        subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)),
-        credential: CredentialId::from_u128(0),
-        route: RouteId::from_u128(0),
-        plan_revision: 0,
-        at,
-        duration_us: 0,
-        status: 0,
-        tries: 0,
-        ending: Ending::Unaccounted,
-        billable: false,
-        kept: true,
-        leases,
-        bytes_in: 0,
-        bytes_out: 0,
-    };
-    for _ in 0..units.units {
-        match spool.begin(&event) {
-            Ok(ticket) => spool.end(ticket, &event),
-            // They are said again at the next start.
-            Err(_) => return,
-        }
-    }
 }

@@ -24,8 +24,6 @@ use reconcile::{Accounts, Allowance, Served, Usage, reconcile};
 const CALLS_DEFAULT: u64 = 200_000;
 const CONNECTIONS: usize = 64;
 const KILLS: u64 = 2;
-/// A key is live on every gateway this long after it was made.
-const KEY_LIVE_MS: u64 = 1_000;
 /// Slower than a thousand calls in this, a load is stuck.
 const MS_PER_THOUSAND_CALLS_MAX: u64 = 10_000;
 /// A used-up subscription is asked again as often, because units may still be on their way back from a killed gateway.
@@ -58,7 +56,6 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
     let shop = flow::open_shop(&market, &nginx.url(), calls).await?;
     let (bought, keys) = flow::buy(&market, &shop).await?;
     ensure!(keys.len() == 1_000 && bought.len() == BUYERS * PLANS.len(), "{} keys were made", keys.len());
-    tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
 
     let first_day = day()?;
     let load = Arc::new(Load {
@@ -71,9 +68,13 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
         started: Instant::now(),
         next: AtomicU64::new(0),
     });
+    let tried = load.until_live().await?;
     let (mut log, kills_ms) =
         tokio::try_join!(Arc::clone(&load).run(CONNECTIONS), kill_meanwhile(&mut market, &load))?;
     let seconds = load.started.elapsed().as_secs_f64();
+    let unknown = log.iter().filter(|call| matches!(call.outcome, Outcome::Refused(401, _))).count();
+    ensure!(unknown == 0, "{unknown} calls were told that their key is not valid");
+    log.extend(tried);
     log.extend(use_up(&load, &bought).await?);
 
     let answered = log.iter().filter(|call| matches!(call.outcome, Outcome::Answered(_))).count() as u64;

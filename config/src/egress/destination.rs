@@ -54,7 +54,7 @@ pub struct Destination {
 
 impl Destination {
     /// Reads `text` without asking whether it may be reached; [`super::Egress::parse`] asks.
-    pub(super) fn parse(text: &str) -> Result<Self, EgressError> {
+    pub fn parse(text: &str) -> Result<Self, EgressError> {
         let raw_host = check_raw(text)?;
         let url = Url::parse(text).map_err(|_| malformed("cannot be read"))?;
         let scheme = match url.scheme() {

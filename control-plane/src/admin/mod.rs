@@ -2,6 +2,7 @@
 //! reason.
 
 pub mod documents;
+pub mod everywhere;
 pub mod gateways;
 pub mod routes;
 mod routes_gateways;
@@ -10,6 +11,7 @@ use crate::store::{Store, StoreError};
 
 /// Makes its collections.
 pub async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<everywhere::Everywhere>().await?;
     store.register::<documents::Gateway>().await?;
     store.register::<documents::EmbeddedCounters>().await?;
     store.register::<documents::Decision>().await

@@ -11,7 +11,6 @@ pub mod json;
 pub mod paging;
 pub mod params;
 pub mod problem;
-pub(crate) mod read_ahead;
 pub mod request_id;
 mod unread;
 

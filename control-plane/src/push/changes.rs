@@ -4,9 +4,10 @@
 use std::str::FromStr;
 
 use apiclay_config::ids::CredentialId;
-use apiclay_config::snapshot::{Change, Delta};
+use apiclay_config::snapshot::{Binding, Change, Delta};
 
 use super::{ChangeEntry, Kind};
+use crate::admin::everywhere::Everywhere;
 use crate::catalog::documents::Listing;
 use crate::plans::documents::PlanRevision;
 use crate::store::{Document, Query, Store, StoreError};
@@ -25,6 +26,7 @@ pub(super) async fn delta(store: &Store, entry: &ChangeEntry) -> Result<Delta, S
             .into_iter()
             .collect(),
         Kind::Credential => credential(store, id).await?.into_iter().collect(),
+        Kind::Everywhere => vec![Change::SetBindings(everywhere(store).await?)],
     };
     Ok(Delta { revision: entry.revision, changes })
 }
@@ -46,6 +48,12 @@ async fn plan_revision(store: &Store, id: &str) -> Result<Vec<Change>, StoreErro
         return Ok(Vec::new());
     };
     Ok(vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(revision.value.served()))])
+}
+
+/// The plugins of every gateway.
+pub(super) async fn everywhere(store: &Store) -> Result<Vec<Binding>, StoreError> {
+    let found = store.get::<Everywhere>(Everywhere::ID).await?;
+    Ok(found.map(|found| found.value.bindings).unwrap_or_default())
 }
 
 async fn credential(store: &Store, id: &str) -> Result<Option<Change>, StoreError> {

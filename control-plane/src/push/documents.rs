@@ -21,6 +21,8 @@ pub enum Kind {
     Subscription,
     /// `subscriptions::documents::Credential`
     Credential,
+    /// `admin::everywhere::Everywhere`
+    Everywhere,
 }
 
 /// One revision: a document of this kind has changed.

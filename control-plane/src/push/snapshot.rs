@@ -4,7 +4,7 @@
 use apiclay_config::clock::Timestamp;
 use apiclay_config::snapshot::{Fault, Snapshot, validate};
 
-use super::changes::all;
+use super::changes::{all, everywhere};
 use super::last_revision;
 use crate::catalog::documents::Listing;
 use crate::plans::documents::PlanRevision;
@@ -64,6 +64,7 @@ pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotEr
             snapshot.credentials.insert(credential.id, credential.served());
         }
     }
+    snapshot.bindings = everywhere(store).await?;
     let faults = validate(&snapshot);
     if faults.is_empty() { Ok(snapshot) } else { Err(SnapshotError::invalid(&faults)) }
 }

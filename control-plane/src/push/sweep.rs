@@ -2,6 +2,7 @@
 //! control plane: two that sweep the same document make one revision too many, which says what is already so.
 
 use super::{Published, Push};
+use crate::admin::everywhere::Everywhere;
 use crate::catalog::documents::Listing;
 use crate::plans::documents::PlanRevision;
 use crate::store::{Query, StoreError};
@@ -21,7 +22,8 @@ pub async fn sweep(push: &Push) -> Result<usize, StoreError> {
     Ok(sweep_kind::<Listing>(push).await?
         + sweep_kind::<PlanRevision>(push).await?
         + sweep_kind::<Subscription>(push).await?
-        + sweep_kind::<Credential>(push).await?)
+        + sweep_kind::<Credential>(push).await?
+        + sweep_kind::<Everywhere>(push).await?)
 }
 
 async fn sweep_kind<T: Published>(push: &Push) -> Result<usize, StoreError> {

@@ -1,0 +1,26 @@
+-- Load by wrk: GET of one path, each call with another key. Says at the end, in one line that load.rs reads, how many
+-- calls were answered and how many went wrong. Arguments: the path, a file with a key a line.
+
+-- Keys are taken in strides, so that neighbours in the file are not neighbours in time. Prime, so that all are used.
+local KEY_STRIDE = 7919
+
+local requests = {}
+local at = 0
+
+function init(args)
+   for key in io.lines(args[2]) do
+      requests[#requests + 1] = wrk.format("GET", args[1], { ["X-Api-Key"] = key })
+   end
+end
+
+function request()
+   at = (at + KEY_STRIDE) % #requests
+   return requests[at + 1]
+end
+
+function done(summary, latency, _)
+   local e = summary.errors
+   io.write(string.format("counted %d %d %d %d %d %d\n",
+      summary.requests, e.status, e.connect + e.read + e.write + e.timeout, summary.duration,
+      latency:percentile(50), latency:percentile(99)))
+end

@@ -1,0 +1,113 @@
+//! The market that the gateway serves in a benchmark: one listing before the upstream, one plan with a rate and a quota
+//! that nothing reaches, a subscription and a key for each buyer. Written into the gateway's folder as the last good
+//! configuration, from which it starts without a control plane.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
+use apiclay_config::snapshot::{
+    CONNECT_TIMEOUT_DEFAULT_MS, Credential, Frame, Limit, Listing, Plan, READ_TIMEOUT_DEFAULT_MS,
+    RETRIES_DEFAULT, Route, Snapshot, Subscription, Target, Upstream, Window,
+};
+use apiclay_config::{key, wire};
+use secrecy::ExposeSecret as _;
+
+/// Where the listing stands at the gateway.
+pub const LISTING_PATH: &str = "/bench/echo";
+/// Keys that the load uses at most; the others are only there to be looked among.
+const USED_KEYS_MAX: usize = 50_000;
+/// Calls a second and a day that no buyer reaches here.
+const LIMIT_CALLS: u64 = 1_000_000_000;
+
+/// Writes the gateway's configuration below `data`, and the keys in use, one a line, to `keys`; one of them is returned.
+///
+/// # Errors
+/// When a file cannot be written.
+pub fn write(data: &Path, keys: &Path, upstream: SocketAddr, credentials: usize) -> Result<String> {
+    let listing = listing(upstream);
+    let plan = plan(listing.id);
+    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
+    let mut lines = String::new();
+    let mut first = String::new();
+    for made in 0..credentials {
+        let secret = key::generate();
+        let subscription = subscription(&plan);
+        let id = CredentialId::generate();
+        let digest = key::digest(secret.expose_secret().as_bytes());
+        snapshot
+            .credentials
+            .insert(id, Credential { id, subscription: subscription.id, digest, expires_at: None });
+        snapshot.subscriptions.insert(subscription.id, subscription);
+        if made == 0 {
+            secret.expose_secret().clone_into(&mut first);
+        }
+        if made < USED_KEYS_MAX {
+            lines.push_str(secret.expose_secret());
+            lines.push('\n');
+        }
+    }
+    snapshot.plans.insert((plan.id, plan.revision), plan);
+    snapshot.listings = BTreeMap::from([(listing.id, listing)]);
+    let mut bytes = Vec::new();
+    wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot)))?)?;
+    let folder = data.join("gateway");
+    fs::create_dir_all(&folder).context("making the gateway's folder")?;
+    fs::write(folder.join("configuration"), bytes).context("writing the configuration")?;
+    fs::write(keys, lines).context("writing the keys")?;
+    Ok(first)
+}
+
+fn listing(upstream: SocketAddr) -> Listing {
+    let route = Route {
+        id: RouteId::generate(),
+        method: "GET".to_owned(),
+        path: "/{size}".to_owned(),
+        bindings: Vec::new(),
+    };
+    Listing {
+        id: ListingId::generate(),
+        vendor: VendorId::generate(),
+        vendor_slug: "bench".to_owned(),
+        slug: "echo".to_owned(),
+        suspended: false,
+        upstream: Upstream {
+            targets: vec![Target { url: format!("http://{upstream}"), weight: 1 }],
+            connect_timeout_ms: CONNECT_TIMEOUT_DEFAULT_MS,
+            read_timeout_ms: READ_TIMEOUT_DEFAULT_MS,
+            retries_max: RETRIES_DEFAULT,
+        },
+        routes: vec![route],
+        secrets: Vec::new(),
+        bindings: Vec::new(),
+    }
+}
+
+fn plan(listing: ListingId) -> Plan {
+    let limit = |window| Limit { window, max: LIMIT_CALLS, hard: true };
+    Plan {
+        id: PlanId::generate(),
+        revision: 1,
+        listing,
+        limits: vec![limit(Window::Second), limit(Window::Day)],
+        concurrency_max: None,
+        trial_calls: None,
+        priced: false,
+        bindings: Vec::new(),
+    }
+}
+
+fn subscription(plan: &Plan) -> Subscription {
+    Subscription {
+        id: SubscriptionId::generate(),
+        account: AccountId::generate(),
+        listing: plan.listing,
+        plan: plan.id,
+        plan_revision: plan.revision,
+        inactive: false,
+        ends_at: None,
+    }
+}

@@ -1,0 +1,70 @@
+//! What earlier lives of this gateway left behind: leases that are closed, and units that were spent without a record.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
+
+use crate::limits::{LeaseBook, UnaccountedUnits};
+use crate::metering::Spool;
+
+/// Between two tries to close earlier leases.
+const CLOSE_AGAIN_MS: u64 = 1_000;
+
+/// Closes the leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
+/// without a record, a unit a record.
+pub(crate) async fn close(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
+    loop {
+        match book.close_earlier_epoch().await {
+            Ok(unaccounted) => {
+                for units in unaccounted {
+                    record_unaccounted(&spool, &units, clock.now());
+                }
+                return;
+            }
+            Err(away) => tracing::warn!(error = %away, "earlier leases stay open for now"),
+        }
+        tokio::time::sleep(Duration::from_millis(CLOSE_AGAIN_MS)).await;
+    }
+}
+
+fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
+    let mut parts = units.counter.split(':');
+    let kind = parts.next();
+    // A trial belongs to an account and a listing: no subscription can be named.
+    let subscription = parts.next().filter(|_| kind == Some("quota")).and_then(|id| id.parse().ok());
+    let window = match parts.next() {
+        Some("hour") => LeasedWindow::Hour,
+        Some("day") => LeasedWindow::Day,
+        Some("month") => LeasedWindow::Month,
+        _ => LeasedWindow::Trial,
+    };
+    let mut leases = [0; LEASED_WINDOWS];
+    leases[window as usize] = units.lease;
+    let event = Event {
+        request: RequestId::generate(),
+        subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)),
+        credential: CredentialId::from_u128(0),
+        route: RouteId::from_u128(0),
+        plan_revision: 0,
+        at,
+        duration_us: 0,
+        status: 0,
+        tries: 0,
+        ending: Ending::Unaccounted,
+        billable: false,
+        kept: true,
+        leases,
+        bytes_in: 0,
+        bytes_out: 0,
+    };
+    for _ in 0..units.units {
+        match spool.begin(&event) {
+            Ok(ticket) => spool.end(ticket, &event),
+            // They are said again at the next start.
+            Err(_) => return,
+        }
+    }
+}

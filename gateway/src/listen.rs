@@ -1,0 +1,139 @@
+//! Listening: Pingora's server with the front as its service, on threads of its own. Where port 0 is asked for, a socket that
+//! does not listen holds the port until Pingora's does.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::time::Duration;
+
+use apiclay_config::settings::{GatewaySettings, TlsFiles};
+use async_trait::async_trait;
+use pingora_core::apps::HttpServerOptions;
+use pingora_core::listeners::tls::TlsSettings;
+use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
+use pingora_core::protocols::l4::stream::L4BufferSettings;
+use pingora_core::server::configuration::ServerConf;
+use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
+use pingora_core::services::listening::Service;
+use pingora_proxy::http_proxy;
+use tokio::sync::watch;
+
+use crate::front::certificates::Certificates;
+use crate::front::{Front, FrontLimits};
+use crate::gateway::Gateway;
+use crate::proxy::PingoraLane;
+use crate::serve::GatewayError;
+
+/// Upstream connections kept open over all targets.
+const UPSTREAM_POOL_SIZE: usize = 1_024;
+/// Tries of one call at most, whatever a listing says.
+const TRIES_MAX: usize = 16;
+/// How long the listener may take to come up.
+const LISTEN_DEADLINE_MS: u64 = 10_000;
+
+/// Binds, and runs Pingora's server on threads of its own.
+pub(crate) async fn listen(
+    settings: &GatewaySettings,
+    gateway: Arc<Gateway>,
+    stopped: watch::Receiver<bool>,
+) -> Result<(SocketAddr, Arc<AtomicUsize>), GatewayError> {
+    let failed = |source| GatewayError::Listen { address: settings.listen, source };
+    // Port 0 is found out by a socket that holds the port, but does not listen, until Pingora's does.
+    let reserved = reserve(settings.listen).map_err(failed)?;
+    let address = reserved.local_addr().map_err(failed)?;
+    let conf = ServerConf {
+        threads: settings.threads,
+        work_stealing: false,
+        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
+        max_retries: TRIES_MAX,
+        grace_period_seconds: Some(settings.shutdown_grace_s),
+        graceful_shutdown_timeout_seconds: Some(1),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let mut lane = http_proxy(&server.configuration, PingoraLane::new(Arc::clone(&gateway)));
+    let limits = FrontLimits {
+        head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
+        idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
+        body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
+    };
+    let mut options = HttpServerOptions::default();
+    options.h2c = true;
+    options.h2_idle_timeout = Some(limits.idle_timeout);
+    lane.server_options = Some(options);
+    let front = Front::new(Arc::new(lane), limits, Arc::clone(&gateway.metrics));
+    let open = front.open_connections();
+    let mut service = Service::new("gateway".to_owned(), front);
+    let mut options = TcpSocketOptions::default();
+    options.so_reuseport = Some(true);
+    let mut listener = ListenerConfig::tcp(address.to_string())
+        .tcp_socket_options(options)
+        .l4_buffer(L4BufferSettings { read: Some(0), write: None });
+    if let Some(files) = &settings.tls {
+        listener = listener.tls(tls(files)?);
+    }
+    service.add_listener(listener);
+    server.add_service(service);
+    std::thread::spawn(move || server.run(RunArgs { shutdown_signal: Box::new(Stop(stopped)) }));
+    wait_until_it_listens(address).await.map_err(failed)?;
+    drop(reserved);
+    Ok((address, open))
+}
+
+fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
+    let socket =
+        if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    // Where somebody else listens already, this bind must fail; only then may ours share the port with it.
+    if address.port() != 0 {
+        drop(std::net::TcpListener::bind(address)?);
+    }
+    socket.set_reuseport(true)?;
+    socket.bind(address)?;
+    Ok(socket)
+}
+
+async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {
+    let deadline = tokio::time::Instant::now() + Duration::from_millis(LISTEN_DEADLINE_MS);
+    let mut target = address;
+    if target.ip().is_unspecified() {
+        let loopback: std::net::IpAddr = if target.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        };
+        target.set_ip(loopback);
+    }
+    loop {
+        match tokio::net::TcpStream::connect(target).await {
+            Ok(_) => return Ok(()),
+            Err(e) if tokio::time::Instant::now() > deadline => return Err(e),
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    }
+}
+
+/// Loaded here: Pingora would panic on files it cannot use, and never read them again.
+fn tls(files: &TlsFiles) -> Result<TlsSettings, GatewayError> {
+    let wrong = || GatewayError::Tls { cert: files.cert.display().to_string() };
+    let text = |path: &Path| path.to_str().map(ToOwned::to_owned).ok_or_else(wrong);
+    let (cert, key) = (text(&files.cert)?, text(&files.key)?);
+    let certificates = Certificates::load(files).map_err(|_| wrong())?;
+    let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|_| wrong())?;
+    tls.set_cert_resolver(certificates);
+    tls.enable_h2();
+    Ok(tls)
+}
+
+/// Ends Pingora's server when the gateway is told to stop.
+struct Stop(watch::Receiver<bool>);
+
+#[async_trait]
+impl ShutdownSignalWatch for Stop {
+    async fn recv(&self) -> ShutdownSignal {
+        let mut stopped = self.0.clone();
+        let _ = stopped.wait_for(|stop| *stop).await;
+        ShutdownSignal::GracefulTerminate
+    }
+}

@@ -1,0 +1,123 @@
+//! What the lane does to heads: reads the host, checks what HTTP/2 may disagree on, forwards cookies, and finishes the head
+//! of an answer. Translation only; what is kept, dropped or added is the phases' to say.
+
+use std::net::IpAddr;
+
+use apiclay_plugins::HeaderEdits;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_error::Result;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+
+use crate::context::Context;
+use crate::front::head::host_name;
+use crate::phases::{forward, respond};
+use crate::rejection::Rejection;
+
+pub(super) fn peer(session: &Session) -> Option<IpAddr> {
+    match session.client_addr() {
+        Some(SocketAddr::Inet(address)) => Some(address.ip()),
+        _ => None,
+    }
+}
+
+/// HTTP/2 names the host in `:authority`; a `Host` header beside it must agree (RFC 9113, section 8.3.1).
+pub(super) fn check_authority(request: &RequestHeader) -> Result<(), Rejection> {
+    let wrong = Rejection::Malformed("The authority and the Host header disagree.");
+    let mut hosts = request.headers.get_all(http::header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(wrong);
+    }
+    let authority = request.uri.authority().map(http::uri::Authority::as_str);
+    match (authority, host) {
+        (Some(authority), _) if host_name(authority.as_bytes()).is_none() => Err(wrong),
+        (Some(authority), Some(host)) if !authority.as_bytes().eq_ignore_ascii_case(host.as_bytes()) => {
+            Err(wrong)
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn host_of(request: &RequestHeader) -> Option<&str> {
+    let host = request.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
+    host_name(host.or_else(|| request.uri.authority().map(|a| a.as_str().as_bytes()))?)
+}
+
+pub(super) fn check_length(request: &RequestHeader, body_max_bytes: u64) -> Result<(), Rejection> {
+    let length =
+        request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+    if length.is_some_and(|l| l > body_max_bytes) { Err(Rejection::BodyTooLarge) } else { Ok(()) }
+}
+
+pub(super) fn forward_cookies(original: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
+    request.remove_header(&COOKIE);
+    for value in original.headers.get_all(COOKIE) {
+        if let Some(kept) = forward::cookies(value.as_bytes()) {
+            request.append_header(COOKIE, kept)?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn strip(response: &mut ResponseHeader, hop_by_hop: &[String]) {
+    for name in respond::DROPPED {
+        response.remove_header(*name);
+    }
+    for name in hop_by_hop.iter().filter(|n| !matches!(n.as_str(), "close" | "keep-alive" | "upgrade")) {
+        response.remove_header(name.as_str());
+    }
+}
+
+pub(super) fn confine_cookies(context: &Context, response: &mut ResponseHeader) -> Result<()> {
+    let cookies: Vec<_> = response.headers.get_all(SET_COOKIE).iter().cloned().collect();
+    if cookies.is_empty() {
+        return Ok(());
+    }
+    response.remove_header(&SET_COOKIE);
+    let by_path = context.path_below > 0;
+    let listing_path = match &context.listing {
+        Some(listing) if by_path => format!("/{}", listing.name),
+        _ => String::new(),
+    };
+    for cookie in cookies {
+        if let Some(confined) = respond::confine_cookie(cookie.as_bytes(), &listing_path) {
+            response.append_header(SET_COOKIE, confined)?;
+        }
+    }
+    Ok(())
+}
+
+/// The headers that every answer bears, and plugins' edits.
+pub(super) fn finish_head(
+    context: &Context,
+    response: &mut ResponseHeader,
+    edits: &HeaderEdits,
+) -> Result<()> {
+    let mut added = response.insert_header(forward::REQUEST_ID_HEADER, context.request.to_string());
+    respond::rate_limit_headers(context, &mut |name, value| {
+        if added.is_ok() {
+            added = response.insert_header(name, value);
+        }
+    });
+    added?;
+    for (name, edit) in edits.iter() {
+        match edit {
+            Some(value) => response.insert_header(name.clone(), value.clone())?,
+            None => {
+                response.remove_header(name);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether this head is the whole answer (RFC 9112, section 6.3).
+pub(super) fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
+    let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0");
+    session.req_header().method == http::Method::HEAD
+        || matches!(response.status.as_u16(), 204 | 304)
+        || empty
+}
