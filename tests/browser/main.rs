@@ -1,0 +1,228 @@
+//! A buyer's way through the web app, walked by a real browser against a real marketplace with its demo data: sign up,
+//! find the listing, subscribe, make a key, call from the playground, see the call in the chart. Each page is asserted on
+//! by what a person sees, and a picture of each is kept for people to look at (`pictures`).
+
+mod pictures;
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use apiclay_tests::api::PASSWORD;
+use apiclay_tests::{Chromium, Marketplace, wait_until};
+use fantoccini::{Client, Locator};
+use pictures::Pictures;
+
+const PAGE_DEADLINE_MS: u64 = 15_000;
+/// Usage is on record within 5 s of the answer; the rest is for a busy machine.
+const USAGE_DEADLINE_MS: u64 = 30_000;
+const EMAIL: &str = "asha@example.test";
+const USERNAME: &str = "asha";
+const CALLS: usize = 3;
+
+/// A browser on the pages of one marketplace.
+struct Buyer<'a> {
+    market: &'a Marketplace,
+    browser: Client,
+    pictures: Pictures,
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_walks_from_sign_up_to_the_usage_chart() -> Result<()> {
+    let market = Marketplace::embedded(&[]).await?;
+    let chromium = Chromium::start().await?;
+    let browser = chromium.client().await?;
+    let mut buyer = Buyer { market: &market, browser, pictures: Pictures::new(market.folder())? };
+    buyer.looks_around().await?;
+    buyer.signs_up().await?;
+    buyer.subscribes().await?;
+    let key = buyer.makes_a_key().await?;
+    buyer.calls(&key).await?;
+    buyer.sees_usage().await?;
+    buyer.signs_out().await?;
+    buyer.pictures.fits()?;
+    buyer.browser.close().await?;
+    Ok(())
+}
+
+impl Buyer<'_> {
+    /// Nobody in particular finds the demo's listing, and what is not there.
+    async fn looks_around(&mut self) -> Result<()> {
+        self.goes_to("/").await?;
+        self.sees("main", "Echo").await?;
+        self.sees(".banner", "Demo").await?;
+        self.picture("discover").await?;
+        self.goes_to("/?q=nothing-is-called-this").await?;
+        self.sees("main", "Nothing matches").await?;
+        self.picture("discover-nothing").await?;
+        self.goes_to("/no/such/page").await?;
+        self.sees("h1", "Nothing here").await?;
+        self.picture("not-found").await?;
+        self.goes_to("/subscriptions").await?;
+        self.sees("h1", "Sign in").await?;
+        self.picture("sign-in").await?;
+        self.fills("#login", USERNAME).await?;
+        self.fills("#password", "not the password").await?;
+        self.presses("main .panel button").await?;
+        self.sees("[role=alert]", "login or the password is wrong").await?;
+        self.picture("sign-in-wrong").await?;
+        self.goes_to("/signin/code").await?;
+        self.picture("sign-in-code").await
+    }
+
+    /// Errors stand beside their fields; the code comes by mail; the way leads back to the listing.
+    async fn signs_up(&mut self) -> Result<()> {
+        self.goes_to("/").await?;
+        self.fills("#q", "echo").await?;
+        self.presses(".search button").await?;
+        self.presses(".card .cover").await?;
+        self.sees("h1", "Echo").await?;
+        self.picture("listing-guest").await?;
+        self.presses(".plan .button").await?;
+        self.presses("a[href^='/signup?next']").await?;
+        self.picture("sign-up").await?;
+        for (field, text) in
+            [("#name", "Asha Kumari"), ("#username", "a b"), ("#email", EMAIL), ("#password", "short")]
+        {
+            self.fills(field, text).await?;
+        }
+        self.presses("main .panel button").await?;
+        self.sees("#username-fault", "letters, digits").await?;
+        self.sees("#password-fault", "at least 10 characters").await?;
+        self.picture("sign-up-wrong").await?;
+        self.fills("#username", USERNAME).await?;
+        self.fills("#password", PASSWORD).await?;
+        self.presses("main .panel button").await?;
+        self.sees("h1", "Check your mail").await?;
+        self.picture("verify").await?;
+        let code = self.code().await?;
+        self.fills("#code", &code).await?;
+        self.presses("main .panel button").await?;
+        self.sees("[role=status]", "verified").await?;
+        self.picture("verified").await?;
+        self.fills("#password", PASSWORD).await?;
+        self.presses("main .panel button").await?;
+        self.sees("h1", "Echo").await?;
+        self.sees(".who", "Asha Kumari").await
+    }
+
+    async fn subscribes(&mut self) -> Result<()> {
+        self.picture("listing").await?;
+        self.presses(".plan form button").await?;
+        self.sees("[role=status]", "You are subscribed").await?;
+        self.sees("main", "No keys").await?;
+        self.picture("subscription-new").await
+    }
+
+    /// The key is shown, this once, and taken along to the playground.
+    async fn makes_a_key(&mut self) -> Result<String> {
+        self.fills("#name", "production").await?;
+        self.presses(".make-key button").await?;
+        self.sees("h2#new-key", "production").await?;
+        let key = self.browser.find(Locator::Css("#key")).await?.text().await?;
+        ensure!(key.starts_with("apiclay_"), "the page shows {key:?}");
+        self.picture("key").await?;
+        self.presses("[data-key] a").await?;
+        self.sees("h1", "Echo").await?;
+        Ok(key)
+    }
+
+    /// The key came along in the tab's memory, and the call goes from the page straight to the gateway.
+    async fn calls(&mut self, key: &str) -> Result<()> {
+        let field = self.browser.find(Locator::Css("#try-key")).await?;
+        let filled = field.prop("value").await?.unwrap_or_default();
+        ensure!(filled == key, "the playground has the key {filled:?}");
+        for _ in 0..CALLS {
+            self.presses(".try-act button").await?;
+            self.sees("#try-status", "200").await?;
+            self.sees(".try-act button", "Send the call").await?;
+        }
+        for shown in ["x-request-id", "ratelimit", "req_"] {
+            self.sees("#try-answer-headers", shown).await?;
+        }
+        self.sees("#try-answer-body", "\"path\": \"/hello\"").await?;
+        self.picture("playground").await?;
+        self.fills("#try-key", "apiclay_wrong").await?;
+        self.presses(".try-act button").await?;
+        self.sees("#try-answer-body", "credential_invalid").await?;
+        self.picture("playground-refused").await
+    }
+
+    async fn sees_usage(&mut self) -> Result<()> {
+        self.goes_to("/subscriptions").await?;
+        self.sees(".rows", "Echo").await?;
+        self.picture("subscriptions").await?;
+        self.presses(".rows .cover").await?;
+        let counted = format!("{CALLS} calls in the last 24 hours");
+        wait_until("usage on the page", Duration::from_millis(USAGE_DEADLINE_MS), async || {
+            self.browser.refresh().await?;
+            let told = self.browser.find(Locator::Css(".chart figcaption")).await?.text().await?;
+            ensure!(told == counted, "the chart says {told:?}");
+            Ok(())
+        })
+        .await?;
+        let bars = self.browser.find_all(Locator::Css(".chart rect.good")).await?.len();
+        ensure!((1..=2).contains(&bars), "{bars} bars for calls within a minute");
+        self.sees(".usage-table tbody", &CALLS.to_string()).await?;
+        self.picture("usage").await?;
+        self.presses(".switch a[href*='by=day']").await?;
+        self.sees(".chart figcaption", "in the last 30 days").await?;
+        self.picture("usage-days").await?;
+        self.presses("details.menu summary").await?;
+        self.picture("rotate").await?;
+        self.presses("details.menu .panel button").await?;
+        self.sees("h2#new-key", "production").await?;
+        self.goes_to("/account").await?;
+        self.sees("main", EMAIL).await?;
+        self.picture("account").await?;
+        self.goes_to("/demo").await?;
+        self.sees("main", EMAIL).await?;
+        self.picture("demo").await
+    }
+
+    async fn signs_out(&mut self) -> Result<()> {
+        self.presses(".who button").await?;
+        self.sees("[role=status]", "You are signed out").await?;
+        self.goes_to("/account").await?;
+        self.sees("h1", "Sign in").await
+    }
+
+    async fn goes_to(&self, path: &str) -> Result<()> {
+        let address = format!("{}{path}", self.market.control_url);
+        self.browser.goto(&address).await.with_context(|| format!("going to {path}"))
+    }
+
+    /// Waits until `selector` has this text in it.
+    async fn sees(&self, selector: &str, text: &str) -> Result<()> {
+        let deadline = Duration::from_millis(PAGE_DEADLINE_MS);
+        wait_until(&format!("{text:?} in {selector}"), deadline, async || {
+            let told = self.browser.find(Locator::Css(selector)).await?.text().await?;
+            ensure!(told.contains(text), "it says {told:?}");
+            Ok(())
+        })
+        .await
+    }
+
+    async fn fills(&self, selector: &str, text: &str) -> Result<()> {
+        let field = self.browser.wait().for_element(Locator::Css(selector)).await?;
+        field.clear().await?;
+        field.send_keys(text).await.with_context(|| format!("filling {selector}"))
+    }
+
+    async fn presses(&self, selector: &str) -> Result<()> {
+        let element = self.browser.wait().for_element(Locator::Css(selector)).await?;
+        element.click().await.with_context(|| format!("pressing {selector}"))
+    }
+
+    async fn picture(&mut self, name: &str) -> Result<()> {
+        self.pictures.take(&self.browser, name).await
+    }
+
+    /// The code that the demo's outbox holds for this buyer.
+    async fn code(&self) -> Result<String> {
+        let outbox = self.market.api()?.get(&format!("/dev/outbox?to={EMAIL}")).await?;
+        let mails = outbox["items"].as_array().context("the outbox has no items")?;
+        let text = mails.last().and_then(|mail| mail["text"].as_str()).context("no mail was sent")?;
+        let numbers = text.split(|c: char| !c.is_ascii_digit());
+        numbers.into_iter().find(|number| number.len() == 6).map(str::to_owned).context("no code in the mail")
+    }
+}
