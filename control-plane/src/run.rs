@@ -131,7 +131,7 @@ pub async fn tell_setup_link(app: &App) -> anyhow::Result<()> {
     if let Some(token) = make_setup_link(&app.store, app.clock.now()).await? {
         let base = app.app_url.as_str().trim_end_matches('/');
         eprintln!(
-            "\nNo admin yet. Open this link within 24 hours to make one:\n  {base}/setup#{}",
+            "\nNo admin yet. Open this link within 24 hours to make one:\n  {base}/setup?token={}",
             token.expose_secret()
         );
         eprintln!("or run: apiclay admin create --email E --username U\n");

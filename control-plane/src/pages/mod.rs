@@ -16,6 +16,7 @@ mod home;
 mod keys;
 mod listing;
 mod route;
+mod setup;
 mod sign_in;
 mod sign_in_code;
 mod sign_up;
@@ -45,6 +46,7 @@ pub fn routes() -> Router<App> {
     Router::new()
         .route("/", get(home::show))
         .route("/l/{vendor}/{listing}", get(listing::show))
+        .route("/setup", get(setup::show).post(setup::send))
         .route("/signup", get(sign_up::show).post(sign_up::send))
         .route("/verify", get(verify::show).post(verify::send))
         .route("/verify/again", post(verify::again))
