@@ -47,8 +47,14 @@ async fn a_buyer_walks_from_sign_up_to_the_usage_chart() -> Result<()> {
 impl Buyer<'_> {
     /// Nobody in particular finds the demo's listing, and what is not there.
     async fn looks_around(&mut self) -> Result<()> {
-        self.goes_to("/").await?;
-        self.sees("main", "Echo").await?;
+        // A demo fills itself through its own API after it is ready.
+        wait_until("the demo's listing", Duration::from_millis(PAGE_DEADLINE_MS), async || {
+            self.goes_to("/").await?;
+            let told = self.browser.find(Locator::Css("main")).await?.text().await?;
+            ensure!(told.contains("Echo"), "it says {told:?}");
+            Ok(())
+        })
+        .await?;
         self.sees(".banner", "Demo").await?;
         self.picture("discover").await?;
         self.goes_to("/?q=nothing-is-called-this").await?;
