@@ -47,8 +47,14 @@ async fn a_buyer_walks_from_sign_up_to_the_usage_chart() -> Result<()> {
 impl Buyer<'_> {
     /// Nobody in particular finds the demo's listing, and what is not there.
     async fn looks_around(&mut self) -> Result<()> {
-        self.goes_to("/").await?;
-        self.sees("main", "Echo").await?;
+        // A demo fills itself through its own API after it is ready.
+        wait_until("the demo's listing", Duration::from_millis(PAGE_DEADLINE_MS), async || {
+            self.goes_to("/").await?;
+            let told = self.browser.find(Locator::Css("main")).await?.text().await?;
+            ensure!(told.contains("Echo"), "it says {told:?}");
+            Ok(())
+        })
+        .await?;
         self.sees(".banner", "Demo").await?;
         self.picture("discover").await?;
         self.goes_to("/?q=nothing-is-called-this").await?;
@@ -74,11 +80,13 @@ impl Buyer<'_> {
         self.goes_to("/").await?;
         self.fills("#q", "echo").await?;
         self.presses(".search button").await?;
+        self.sees("#found", "Results for").await?;
         self.presses(".card .cover").await?;
         self.sees("h1", "Echo").await?;
         self.picture("listing-guest").await?;
         self.presses(".plan .button").await?;
         self.presses("a[href^='/signup?next']").await?;
+        self.sees("h1", "Create your account").await?;
         self.picture("sign-up").await?;
         for (field, text) in
             [("#name", "Asha Kumari"), ("#username", "a b"), ("#email", EMAIL), ("#password", "short")]
@@ -203,14 +211,24 @@ impl Buyer<'_> {
     }
 
     async fn fills(&self, selector: &str, text: &str) -> Result<()> {
-        let field = self.browser.wait().for_element(Locator::Css(selector)).await?;
-        field.clear().await?;
-        field.send_keys(text).await.with_context(|| format!("filling {selector}"))
+        self.until(&format!("filling {selector}"), async || {
+            let field = self.browser.find(Locator::Css(selector)).await?;
+            field.clear().await?;
+            Ok(field.send_keys(text).await?)
+        })
+        .await
     }
 
     async fn presses(&self, selector: &str) -> Result<()> {
-        let element = self.browser.wait().for_element(Locator::Css(selector)).await?;
-        element.click().await.with_context(|| format!("pressing {selector}"))
+        self.until(&format!("pressing {selector}"), async || {
+            Ok(self.browser.find(Locator::Css(selector)).await?.click().await?)
+        })
+        .await
+    }
+
+    /// Tries again where the page was still on its way: what was found on the one before is gone by then.
+    async fn until(&self, what: &str, attempt: impl AsyncFnMut() -> Result<()>) -> Result<()> {
+        wait_until(what, Duration::from_millis(PAGE_DEADLINE_MS), attempt).await
     }
 
     async fn picture(&mut self, name: &str) -> Result<()> {

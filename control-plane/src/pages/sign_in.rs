@@ -17,6 +17,10 @@ use crate::accounts::{sessions, sign_in};
 use crate::app::App;
 use crate::http::{Code, PeerAddress, Problem, Query, Via};
 
+/// What somebody can do here whose login and password do not go together: this page knows a way the API cannot name.
+const WRONG: &str =
+    "The login or the password is wrong. Check the spelling, or sign in by a code sent to your mail.";
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
@@ -73,7 +77,11 @@ pub(super) async fn send(
         Ok(account) => open(&app, &account, &headers, &given.next).await,
         Err(problem) => {
             let unverified = problem.code() == Code::EmailUnverified;
-            let faults = Faults::of(problem, &[])?;
+            let wrong = problem.code() == Code::CredentialsWrong;
+            let mut faults = Faults::of(problem, &[])?;
+            if wrong {
+                faults.whole = Some(WRONG.to_owned());
+            }
             let given = Given { password: String::new(), ..given };
             render_again(
                 &app,

@@ -32,7 +32,7 @@ pub(super) struct Bought {
     plan: PlanId,
 }
 
-/// `yes` is ticked by whoever means it.
+/// A box is ticked by whoever means it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Cancelled {
