@@ -12,7 +12,11 @@ use clap::Parser as _;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    apiclay_config::process::exit_code(start().map_err(Into::into))
+}
+
+fn start() -> anyhow::Result<()> {
     apiclay_config::process::install_tls_provider();
     let cli = cli::Cli::parse();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -35,3 +35,19 @@ pub async fn stop_signal() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// The end of a process: what went wrong in one line, each cause after the other, without a backtrace, which tells a
+/// person at a command line nothing.
+#[must_use]
+pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> std::process::ExitCode {
+    let Err(error) = outcome else { return std::process::ExitCode::SUCCESS };
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    eprintln!("error: {line}");
+    std::process::ExitCode::FAILURE
+}

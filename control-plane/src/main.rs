@@ -25,7 +25,11 @@ struct Cli {
     demo: bool,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    apiclay_config::process::exit_code(start().map_err(Into::into))
+}
+
+fn start() -> anyhow::Result<()> {
     apiclay_config::process::install_tls_provider();
     let cli = Cli::parse();
     let load = if cli.demo { Settings::load_demo } else { Settings::load };

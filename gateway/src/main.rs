@@ -22,7 +22,11 @@ struct Cli {
     config: Option<PathBuf>,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> std::process::ExitCode {
+    apiclay_config::process::exit_code(start().map_err(Into::into))
+}
+
+fn start() -> anyhow::Result<()> {
     apiclay_config::process::install_tls_provider();
     let cli = Cli::parse();
     let settings = Settings::load(cli.config.as_deref(), process_environment())?;
