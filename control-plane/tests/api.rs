@@ -104,7 +104,7 @@ async fn what_is_not_there_is_a_problem() {
     let plane = demo().await;
     let to = |method: Method, path: &str| plane.to(method, path).header("x-request-id", "chosen").send();
     assert_problem(to(Method::GET, "/nothing").await.unwrap(), 404, "not_found").await;
-    let root = plane.base.replace("/backend/v1", "/nothing");
+    let root = plane.base.replace("/backend/v1", "/backend/nothing");
     assert_problem(plane.http.get(root).send().await.unwrap(), 404, "not_found").await;
     let answer = to(Method::DELETE, "/auth/login").await.unwrap();
     assert_eq!(answer.headers()["allow"], "POST");

@@ -9,6 +9,7 @@ use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, Subscripti
 use apiclay_config::key;
 use apiclay_config::money::{Currency, Money};
 use apiclay_config::snapshot::{Target, Upstream};
+use apiclay_control_plane::admin::everywhere::Everywhere;
 use apiclay_control_plane::catalog::documents::{Listing, Route};
 use apiclay_control_plane::catalog::rules::State;
 use apiclay_control_plane::plans::documents::{PlanRevision, Terms};
@@ -33,6 +34,7 @@ async fn plane() -> Plane {
     store.register::<Subscription>().await.unwrap();
     store.register::<Credential>().await.unwrap();
     store.register::<ChangeEntry>().await.unwrap();
+    store.register::<Everywhere>().await.unwrap();
     let clock = Clock::manual(NOW);
     let push = Arc::new(Push::open(store.clone(), clock.clone()).await.unwrap());
     Plane { store, push, clock, _folder: folder }

@@ -88,6 +88,8 @@ pub struct Context {
     pub target: Option<usize>,
     /// Phase upstream: how many were tried.
     pub tries: u8,
+    /// Names that the client's `Connection` header made hop-by-hop.
+    pub hop_by_hop: Vec<String>,
     /// Plugins' edits of the request.
     pub request_edits: HeaderEdits,
     /// Phase respond: the open record.
@@ -125,6 +127,7 @@ impl Context {
             held: Vec::new(),
             target: None,
             tries: 0,
+            hop_by_hop: Vec::new(),
             request_edits: HeaderEdits::default(),
             ticket: None,
             event: None,

@@ -83,15 +83,21 @@ pub(crate) async fn listen(
 }
 
 fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
-    let socket =
-        if address.is_ipv4() { tokio::net::TcpSocket::new_v4()? } else { tokio::net::TcpSocket::new_v6()? };
+    let socket = socket_for(address)?;
     // Where somebody else listens already, this bind must fail; only then may ours share the port with it.
     if address.port() != 0 {
-        drop(std::net::TcpListener::bind(address)?);
+        // Bound and not listening: a connection that came in between would be taken and dropped.
+        let alone = socket_for(address)?;
+        alone.set_reuseaddr(true)?;
+        alone.bind(address)?;
     }
     socket.set_reuseport(true)?;
     socket.bind(address)?;
     Ok(socket)
+}
+
+fn socket_for(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {
+    if address.is_ipv4() { tokio::net::TcpSocket::new_v4() } else { tokio::net::TcpSocket::new_v6() }
 }
 
 async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {

@@ -9,6 +9,8 @@ const CHUNK_SIZE_DIGITS_MAX: u8 = 15;
 pub enum Frame {
     /// No end: an upgraded connection, or HTTP/2.
     Open,
+    /// No body; [`Frame::Open`] once the upstream has agreed to the upgrade, which the gate sees by the answer.
+    Upgrading,
     /// This many bytes, at least one.
     Length(u64),
     /// Chunks.
@@ -51,13 +53,20 @@ impl Frame {
         Self::Chunked(Chunk::Size(0, 0))
     }
 
+    /// Whether the framing is broken within `bytes`.
+    #[must_use]
+    pub fn breaks_in(mut self, bytes: &[u8]) -> bool {
+        self.advance(bytes);
+        self == Self::Bad
+    }
+
     /// How many of `bytes` belong to this body; moves on by them.
     pub fn advance(&mut self, bytes: &[u8]) -> usize {
         let mut taken = 0;
         while taken < bytes.len() {
             match *self {
                 Self::Open => return bytes.len(),
-                Self::End | Self::Bad => return taken,
+                Self::Upgrading | Self::End | Self::Bad => return taken,
                 Self::Length(left) => {
                     let n = left.min((bytes.len() - taken) as u64);
                     taken += n as usize;

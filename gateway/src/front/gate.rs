@@ -43,7 +43,19 @@ impl Gate {
     /// The stream and what follows, where the body came to its end; otherwise nobody knows where the next call begins.
     #[must_use]
     pub fn finished(self) -> Option<(Stream, BytesMut)> {
-        (self.frame == Frame::End).then_some((self.inner, self.waiting))
+        matches!(self.frame, Frame::End | Frame::Upgrading).then_some((self.inner, self.waiting))
+    }
+
+    /// Looks at an answer's first bytes while an upgrade is asked for: only a 101 opens the gate, and any other final
+    /// answer leaves it a request without a body, after which the next one is read.
+    fn see_answer(&mut self, bytes: &[u8]) {
+        if self.frame == Frame::Upgrading && bytes.starts_with(b"HTTP/1.1 ") {
+            match bytes.get(9..12) {
+                Some(b"101") => self.frame = Frame::Open,
+                Some([b'1', ..]) => {}
+                _ => self.frame = Frame::End,
+            }
+        }
     }
 }
 
@@ -86,6 +98,7 @@ impl AsyncRead for Gate {
 
 impl AsyncWrite for Gate {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.see_answer(bytes);
         Pin::new(&mut self.inner).poll_write(cx, bytes)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -99,6 +112,9 @@ impl AsyncWrite for Gate {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if let Some(first) = slices.first() {
+            self.see_answer(first);
+        }
         Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
     }
     fn is_write_vectored(&self) -> bool {

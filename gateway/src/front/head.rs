@@ -147,7 +147,7 @@ fn frame(said: &Said<'_>, old: bool) -> Result<Frame, Rejection> {
         (Some(_), true) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding disagree.")),
         (None, true) if old => Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding.")),
         // An upgrade is a request without a body; whether the stream becomes one is the upstream's to say.
-        (None, false) if said.upgrade && said.connection_upgrade && !old => Ok(Frame::Open),
+        (None, false) if said.upgrade && said.connection_upgrade && !old => Ok(Frame::Upgrading),
         (Some(_), false) | (None, true) if said.upgrade && said.connection_upgrade => {
             Err(Rejection::Malformed("An upgrade has no body."))
         }
@@ -214,7 +214,7 @@ mod tests {
         assert_eq!(with("").frame, Frame::End);
         assert_eq!(with("Content-Length: 5\r\n").frame, Frame::Length(5));
         assert_eq!(with("Transfer-Encoding: chunked\r\n").frame, Frame::chunked());
-        assert_eq!(with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n").frame, Frame::Open);
+        assert_eq!(with("Connection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n").frame, Frame::Upgrading);
         assert!(head("GET /a HTTP/1.1\r\nHost: h\r\n").unwrap().is_none());
         let absolute = head("GET http://h:80/a?b HTTP/1.1\r\nHost: h:80\r\n\r\n").unwrap().unwrap();
         assert_eq!(&absolute.rewritten.unwrap()[..], b"GET /a?b HTTP/1.1\r\nHost: h:80\r\n\r\n");

@@ -110,6 +110,10 @@ impl Front {
             // While all of it could still become the preface, nothing is decided.
             if !buffer.is_empty() && !H2_PREFACE.starts_with(buffer) {
                 match head::parse(buffer) {
+                    // What came with the head is checked with it: a body that is broken already is not forwarded at all.
+                    Ok(Some(head)) if head.frame.breaks_in(&buffer[head.bytes..]) => {
+                        return Next::Refused(Rejection::Malformed("The body's chunk framing is broken."));
+                    }
                     Ok(Some(head)) => return Next::Head(head),
                     Ok(None) => {}
                     Err(rejection) => return Next::Refused(rejection),

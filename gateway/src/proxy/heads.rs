@@ -46,10 +46,17 @@ pub(super) fn host_of(request: &RequestHeader) -> Option<&str> {
     host_name(host.or_else(|| request.uri.authority().map(|a| a.as_str().as_bytes()))?)
 }
 
+/// One length of plain digits (RFC 9110, section 8.6), within the limit; the front has checked it for HTTP/1.1.
 pub(super) fn check_length(request: &RequestHeader, body_max_bytes: u64) -> Result<(), Rejection> {
-    let length =
-        request.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
-    if length.is_some_and(|l| l > body_max_bytes) { Err(Rejection::BodyTooLarge) } else { Ok(()) }
+    let wrong = Rejection::Malformed("Content-Length is not a number of bytes.");
+    let mut lengths = request.headers.get_all(CONTENT_LENGTH).iter();
+    let Some(length) = lengths.next() else { return Ok(()) };
+    let digits = length.to_str().ok().filter(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()));
+    match (digits.and_then(|l| l.parse::<u64>().ok()), lengths.next()) {
+        (Some(length), None) if length <= body_max_bytes => Ok(()),
+        (Some(_), None) => Err(Rejection::BodyTooLarge),
+        _ => Err(wrong),
+    }
 }
 
 pub(super) fn forward_cookies(original: &RequestHeader, request: &mut RequestHeader) -> Result<()> {

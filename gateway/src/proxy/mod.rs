@@ -29,6 +29,10 @@ use heads::{
 
 /// Grants that one call awaits at most before it is refused.
 const GRANTS_PER_CALL_MAX: usize = 8;
+/// Bodies of HTTP/2 up to here are read before they are forwarded: as much as Pingora keeps for another try.
+const TAKEN_BODY_MAX_BYTES: usize = 65_536;
+/// How long that may take.
+const TAKEN_BODY_MAX_S: u64 = 60;
 /// How long a pooled upstream connection may idle.
 const UPSTREAM_IDLE_S: u64 = 60;
 
@@ -149,9 +153,13 @@ impl ProxyHttp for PingoraLane {
                 return Ok(true);
             }
         }
+        take_connection_options(session, context)?;
         // Admitted: the client that asked first may send its body. The upstream is not asked: its answer comes anyway.
         if session.req_header().headers.contains_key(http::header::EXPECT) && !session.is_body_empty() {
             session.as_downstream_mut().write_continue_response().await?;
+        }
+        if session.as_downstream().is_http2() {
+            take_small_body(session).await?;
         }
         Ok(false)
     }
@@ -202,7 +210,6 @@ impl ProxyHttp for PingoraLane {
     ) -> Result<()> {
         let original = session.req_header();
         let lines = HeaderLines(&original.headers);
-        let hop_by_hop = forward::hop_by_hop(&lines);
         let has_key_header = forward::has_key_header(&lines);
         let upgrades = session.is_upgrade_req();
         let names: Vec<_> = request.headers.keys().cloned().collect();
@@ -210,7 +217,10 @@ impl ProxyHttp for PingoraLane {
             let framing = name == CONTENT_LENGTH || name == http::header::TRANSFER_ENCODING;
             let upgrade = upgrades && (name == http::header::UPGRADE || name == http::header::CONNECTION);
             let value = request.headers.get(&name).map(HeaderValue::as_bytes).unwrap_or_default();
-            if !framing && !upgrade && !forward::keeps(name.as_str(), value, has_key_header, &hop_by_hop) {
+            if !framing
+                && !upgrade
+                && !forward::keeps(name.as_str(), value, has_key_header, &context.hop_by_hop)
+            {
                 request.remove_header(&name);
             }
         }
@@ -323,6 +333,7 @@ impl ProxyHttp for PingoraLane {
         error: &Error,
         context: &mut Context,
     ) -> FailToProxy {
+        tracing::debug!(request_id = %context.request, %error, "a call failed");
         let broken_framing = error
             .root_cause()
             .downcast_ref::<std::io::Error>()
@@ -366,6 +377,46 @@ impl ProxyHttp for PingoraLane {
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
         true // the access log tells it, with the request's id
     }
+}
+
+/// Keeps what the `Connection` header names for phase forward, and leaves Pingora only what is about the connection: it
+/// would end the call over a name that it protects, where dropping the buyer's header and adding ours does no harm.
+fn take_connection_options(session: &mut Session, context: &mut Context) -> Result<()> {
+    context.hop_by_hop = forward::hop_by_hop(&HeaderLines(&session.req_header().headers));
+    if context.hop_by_hop.is_empty() {
+        return Ok(());
+    }
+    let own = |name: &&String| matches!(name.as_str(), "keep-alive" | "close" | "upgrade");
+    let kept: Vec<&str> = context.hop_by_hop.iter().filter(own).map(String::as_str).collect();
+    let request = session.req_header_mut();
+    request.remove_header(&http::header::CONNECTION);
+    if !kept.is_empty() {
+        request.insert_header(http::header::CONNECTION, kept.join(", "))?;
+    }
+    Ok(())
+}
+
+/// Reads a body whose length HTTP/2 gave before anything is forwarded: a length unlike the data is then found while the
+/// upstream knows nothing. What was read stands in the buffer that Pingora keeps for tries, and is sent from there.
+async fn take_small_body(session: &mut Session) -> Result<()> {
+    let length =
+        session.req_header().headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<usize>().ok());
+    if length.is_none_or(|l| l > TAKEN_BODY_MAX_BYTES) {
+        return Ok(());
+    }
+    let downstream = session.as_downstream_mut();
+    downstream.enable_retry_buffering();
+    let take = async {
+        while downstream.read_request_body().await?.is_some() {}
+        Ok(())
+    };
+    let taken = tokio::time::timeout(Duration::from_secs(TAKEN_BODY_MAX_S), take).await;
+    taken.unwrap_or_else(|_| Error::e_explain(ErrorType::ReadTimedout, "a body of HTTP/2")).map_err(
+        |mut error: Box<Error>| {
+            error.as_down();
+            error
+        },
+    )
 }
 
 /// Closes the record of an answer that was taken from the upstream but never shown; what follows is a refusal.

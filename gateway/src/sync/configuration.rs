@@ -82,17 +82,20 @@ impl Configuration {
     pub fn apply(&mut self, frames: Vec<Frame>) -> Result<Applied, ApplyError> {
         let mut changed = false;
         let mut revoking = Vec::new();
+        let mut deltas = Vec::new();
         for frame in frames {
             match frame {
                 Frame::Snapshot(snapshot) => {
+                    deltas.clear();
                     self.disk.replace(&snapshot)?;
                     self.told = *snapshot;
                     revoking.clear();
                     changed = true;
                 }
                 Frame::Delta(delta) => {
-                    self.append(&delta)?;
-                    revoking.extend(delta.changes.into_iter().filter(Change::revokes));
+                    self.follow(&delta)?;
+                    revoking.extend(delta.changes.iter().filter(|c| c.revokes()).cloned());
+                    deltas.push(delta);
                     changed = true;
                 }
                 Frame::Heartbeat { live_gateways, .. } => {
@@ -100,6 +103,9 @@ impl Configuration {
                     self.live_gateways = live_gateways;
                 }
             }
+        }
+        if !deltas.is_empty() {
+            self.disk.append(&deltas, &self.told)?;
         }
         let refused = if changed { self.compile_told().err() } else { None };
         if refused.is_some() {
@@ -109,7 +115,7 @@ impl Configuration {
         Ok(Applied { revision: self.told.revision, refused })
     }
 
-    fn append(&mut self, delta: &Delta) -> Result<(), ApplyError> {
+    fn follow(&mut self, delta: &Delta) -> Result<(), ApplyError> {
         if delta.revision != self.told.revision + 1 {
             return Err(ApplyError::Gap { have: self.told.revision, got: delta.revision });
         }
@@ -117,7 +123,6 @@ impl Configuration {
             self.told.apply(change);
         }
         self.told.revision = delta.revision;
-        self.disk.append(delta, &self.told)?;
         Ok(())
     }
 

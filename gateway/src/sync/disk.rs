@@ -93,24 +93,26 @@ impl Disk {
         Ok(())
     }
 
-    /// One more revision; `told` is what it leads to, should the file be written anew.
+    /// More revisions; `told` is what they lead to, should the file be written anew.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub fn append(&mut self, delta: &Delta, told: &Snapshot) -> Result<(), DiskError> {
+    /// When they cannot be written.
+    pub fn append(&mut self, deltas: &[Delta], told: &Snapshot) -> Result<(), DiskError> {
         let Some(file) = self.file.as_mut().filter(|_| self.deltas < DELTAS_MAX) else {
             // After a start the tail may be torn: begin a file of our own.
             return self.replace(told);
         };
         let mut bytes = Vec::new();
-        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Delta(delta.clone()))?)?;
+        for delta in deltas {
+            wire::write(&mut bytes, &serde_json::to_vec(&Frame::Delta(delta.clone()))?)?;
+        }
         let written = file.write_all(&bytes).and_then(|()| file.sync_data());
         if let Err(e) = written {
             // Half a frame may be there: the next one must not follow it.
             self.file = None;
             return Err(failed(&self.current, e));
         }
-        self.deltas += 1;
+        self.deltas += deltas.len();
         Ok(())
     }
 }
@@ -162,8 +164,7 @@ mod tests {
         let mut disk = Disk::new(folder.path());
         disk.replace(&at(1)).unwrap();
         disk.replace(&at(5)).unwrap();
-        disk.append(&delta(6), &at(6)).unwrap();
-        disk.append(&delta(7), &at(7)).unwrap();
+        disk.append(&[delta(6), delta(7)], &at(7)).unwrap();
         assert_eq!(disk.load().unwrap().unwrap().revision, 7);
         let whole = fs::read(&disk.current).unwrap();
         for place in 0..whole.len() {
@@ -182,7 +183,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Disk::new(folder.path()).replace(&at(3)).unwrap();
         let mut disk = Disk::new(folder.path());
-        disk.append(&delta(4), &at(4)).unwrap();
+        disk.append(&[delta(4)], &at(4)).unwrap();
         assert_eq!(disk.load().unwrap().unwrap().revision, 4);
     }
 }
