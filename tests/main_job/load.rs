@@ -14,6 +14,8 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use apiclay_tests::{Answer, Wire};
 
+/// How long a killed process may take to be gone.
+const DYING_PAUSE_MS: u64 = 200;
 /// How long a killed gateway may refuse connections.
 const RECONNECT_DEADLINE_MS: u64 = 30_000;
 const RECONNECT_PAUSE_MS: u64 = 5;
@@ -183,6 +185,10 @@ impl Load {
             seen(&answer).with_context(|| format!("call {number} was answered {answer:?}"))?;
         if answer.is_ok_and(|answer| !answer.closes()) {
             *wire = Some(open);
+        }
+        // A process that is being killed may still take a connection, which would break once more: one break a kill.
+        if matches!(outcome, Outcome::Broken) {
+            tokio::time::sleep(Duration::from_millis(DYING_PAUSE_MS)).await;
         }
         if matches!(outcome, Outcome::Refused(503, _)) {
             tokio::time::sleep(Duration::from_millis(NOT_READY_PAUSE_MS)).await;
