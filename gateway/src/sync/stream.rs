@@ -7,7 +7,7 @@ use apiclay_config::clock::Clock;
 use apiclay_config::snapshot::Frame;
 use apiclay_config::usage::UsageBatch;
 use apiclay_config::wire;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
 use rand::Rng as _;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -22,6 +22,9 @@ const RETRY_FIRST_MS: u64 = 100;
 const RETRY_MAX_MS: u64 = 5_000;
 /// Without a frame for so long (heartbeats come every second) the connection is taken for dead.
 const SILENCE_MAX_MS: u64 = 10_000;
+/// How long revisions are gathered before they are applied, and how long a pause ends it.
+const GATHER_MAX_MS: u64 = 100;
+const GATHER_QUIET_MS: u64 = 5;
 /// Limit on any other request.
 const REQUEST_TIMEOUT_MS: u64 = 10_000;
 
@@ -181,10 +184,7 @@ async fn try_follow(
         };
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
-        // All that has come meanwhile is applied at once: compiling costs the same for one revision as for a hundred.
-        while let Some(Some(chunk)) = body.next().now_or_never() {
-            buffer.extend_from_slice(&chunk?);
-        }
+        gather(&mut body, &mut buffer).await?;
         let frames = take_frames(&mut buffer)?;
         if frames.is_empty() {
             continue;
@@ -199,6 +199,23 @@ async fn try_follow(
             control.report(applied.revision, applied.refused.map(|r| r.to_string())).await?;
         }
     }
+}
+
+/// What comes right behind is applied with it: compiling costs the same for one revision as for a hundred. Chunks are handed
+/// over one by one, so that the next is worth a moment's wait.
+async fn gather(
+    body: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
+    buffer: &mut Vec<u8>,
+) -> Result<(), StreamError> {
+    let until = tokio::time::Instant::now() + Duration::from_millis(GATHER_MAX_MS);
+    while tokio::time::Instant::now() < until {
+        match tokio::time::timeout(Duration::from_millis(GATHER_QUIET_MS), body.next()).await {
+            Ok(Some(chunk)) => buffer.extend_from_slice(&chunk?),
+            // Quiet, or the end, which the next read sees.
+            Ok(None) | Err(_) => break,
+        }
+    }
+    Ok(())
 }
 
 fn configuration_heard(configuration: &Configuration, clock: &Clock) {
