@@ -80,7 +80,9 @@ impl Disk {
         let beside = self.current.with_extension("new");
         self.file = None;
         let file = write_beside(&beside, &bytes).map_err(|e| failed(&beside, e))?;
-        match fs::rename(&self.current, &self.previous) {
+        // Linked, not moved: at no moment is there no current file, for a kill to start from an older one.
+        let _ = fs::remove_file(&self.previous);
+        match fs::hard_link(&self.current, &self.previous) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&self.current, e)),
             _ => {}
         }
