@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench check tools-build tools-test
+.PHONY: help run build test bench check tools-build tools-test soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -26,6 +26,9 @@ BENCH_PROFILE ?= release
 # Tests return their errors, which carry what was done; a backtrace under each would bury that.
 RUST_LIB_BACKTRACE ?= 0
 
+# Calls of `make soak`.
+SOAK_CALLS ?= 5000000
+
 export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
 
@@ -45,6 +48,10 @@ test: tools-test ## build every binary and run every test, against real servers
 bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _SECONDS, _CONNECTIONS, _KEYS; BENCH_PROFILE=dist
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
 	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
+
+soak: tools-test ## the main job with five million calls, on both backends, in release
+	cargo build --locked --release --workspace --bins
+	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak -p apiclay-tests --test main_job
 
 check: tools-test ## formatting, lints, licences and sources, documentation
 	cargo fmt --all --check

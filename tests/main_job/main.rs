@@ -9,6 +9,8 @@ mod load;
 mod reconcile;
 
 use std::{
+    fs::File,
+    io::{BufRead as _, BufReader},
     sync::{Arc, atomic::AtomicU64, atomic::Ordering},
     time::{Duration, Instant, SystemTime},
 };
@@ -203,14 +205,19 @@ async fn settled_usage(market: &Marketplace, bought: &[Bought], answered: u64) -
 
 /// The vendor's log. Lines of other requests than the load's would be a fault too, and have no number to be read.
 fn served(nginx: &Nginx) -> Result<Vec<Served>> {
-    let log = std::fs::read_to_string(nginx.access_log()).context("reading the vendor's log")?;
+    let log = BufReader::new(File::open(nginx.access_log()).context("opening the vendor's log")?);
     let line = |line: &str| {
         let mut words = line.split(' ');
         let number = words.next()?.parse().ok()?;
         let status = words.next()?.parse().ok()?;
         Some(Served { number, status, request: load::fingerprint(words.next()?) })
     };
-    log.lines().map(|text| line(text).with_context(|| format!("the vendor's log says {text:?}"))).collect()
+    log.lines()
+        .map(|text| {
+            let text = text.context("reading the vendor's log")?;
+            line(&text).with_context(|| format!("the vendor's log says {text:?}"))
+        })
+        .collect()
 }
 
 /// The number of the day, in UTC, which is where windows of days begin.
