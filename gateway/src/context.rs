@@ -8,10 +8,12 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::RequestId;
 use apiclay_config::usage::{Event, LEASED_WINDOWS};
 use apiclay_plugins::HeaderEdits;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 
 use crate::limits::Unit;
 use crate::metering::Ticket;
+use crate::phases::authenticate::KEY_HEADER;
 use crate::rejection::Rejection;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
 
@@ -35,6 +37,16 @@ pub struct HeaderLines<'a>(pub &'a HeaderMap);
 impl apiclay_plugins::Headers for HeaderLines<'_> {
     fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         self.0.get(name).map(http::HeaderValue::as_bytes)
+    }
+}
+
+/// The buyer's headers as plugins may see them: without what he is known by, here or at the vendor's.
+pub struct WithoutSecrets<'a>(pub &'a dyn CallHeaders);
+
+impl apiclay_plugins::Headers for WithoutSecrets<'_> {
+    fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        let secret = [KEY_HEADER, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name);
+        if secret { None } else { self.0.get(name) }
     }
 }
 

@@ -101,10 +101,10 @@ pub fn parse_path(path: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether configuration may not touch this header, in any case.
+/// Whether configuration may not touch this header, in any case, and spelled with `_` or `-`.
 #[must_use]
 pub fn header_is_reserved(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase().replace('_', "-");
     RESERVED_HEADERS.contains(&name.as_str())
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-consumer-")

@@ -35,7 +35,9 @@ fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     });
     let mut foreign_bearer = false;
     let mut ours_as_bearer = 0;
+    let mut authorizations = 0;
     call.head.headers.values(&AUTHORIZATION, &mut |value| {
+        authorizations += 1;
         if let Some(token) = bearer(value) {
             if token.starts_with(key::PREFIX.as_bytes()) {
                 ours_as_bearer += 1;
@@ -48,6 +50,8 @@ fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     match keys + ours_as_bearer {
         0 if foreign_bearer => Err(Rejection::CredentialInvalid),
         0 => Err(Rejection::CredentialMissing),
+        // Whose the other line is cannot be known, and ours must not pass with it.
+        1 if ours_as_bearer == 1 && authorizations > 1 => Err(Rejection::CredentialAmbiguous),
         1 => digest.ok_or(Rejection::CredentialInvalid),
         _ => Err(Rejection::CredentialAmbiguous),
     }

@@ -5,7 +5,7 @@ use apiclay_config::usage::{Ending, Event};
 use apiclay_plugins::{HeaderEdits, Headers, Response};
 use http::{HeaderName, HeaderValue};
 
-use crate::context::Context;
+use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::limits::View;
 use crate::phases::forward::OWN_COOKIES;
@@ -67,9 +67,10 @@ pub fn open(gateway: &Gateway, context: &mut Context, status: u16) -> Result<(),
 pub fn plugins(
     context: &Context,
     status: u16,
-    request_headers: &dyn Headers,
+    request_headers: &dyn CallHeaders,
     headers: &dyn Headers,
 ) -> Result<HeaderEdits, Rejection> {
+    let request_headers = &WithoutSecrets(request_headers);
     let mut edits = HeaderEdits::default();
     let bound = match (&context.route, &context.credential, &context.listing) {
         (Some(route), Some(credential), _) => route.plugins_with(&credential.entitlement.plugins),

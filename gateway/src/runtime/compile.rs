@@ -189,16 +189,19 @@ impl Compiler {
         entitlements
     }
 
-    /// The subscription's rate as it was, or a new one where the plan or the number of gateways changed.
+    /// The subscription's rate as it was, or one that goes on from it where the plan or the number of gateways changed.
     fn rate(&mut self, subscription: SubscriptionId, limit: &Limit, live_gateways: u32) -> Option<Arc<Rate>> {
         let max = u32::try_from(limit.max).unwrap_or(u32::MAX);
         rates::seconds(limit.window)?;
         let key = (subscription, limit.window);
-        let kept = self.rates.get(&key).and_then(Weak::upgrade);
-        if let Some(rate) = kept.filter(|r| r.max == max && r.share == max.div_ceil(live_gateways.max(1))) {
-            return Some(rate);
-        }
-        let rate = Arc::new(Rate::new(limit.window, max, live_gateways)?);
+        let rate = match self.rates.get(&key).and_then(Weak::upgrade) {
+            Some(kept) if kept.max == max && kept.share == max.div_ceil(live_gateways.max(1)) => {
+                return Some(kept);
+            }
+            Some(kept) => kept.succeeded_by(max, live_gateways)?,
+            None => Rate::new(limit.window, max, live_gateways)?,
+        };
+        let rate = Arc::new(rate);
         self.rates.insert(key, Arc::downgrade(&rate));
         Some(rate)
     }
