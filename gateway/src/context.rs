@@ -41,12 +41,18 @@ impl apiclay_plugins::Headers for HeaderLines<'_> {
 }
 
 /// The buyer's headers as plugins may see them: without what he is known by, here or at the vendor's.
-pub struct WithoutSecrets<'a>(pub &'a dyn CallHeaders);
+pub struct WithoutSecrets<'a> {
+    /// All of them.
+    pub headers: &'a dyn CallHeaders,
+    /// The one that our keys travel in.
+    pub key_header: HeaderName,
+}
 
 impl apiclay_plugins::Headers for WithoutSecrets<'_> {
     fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        let secret = [KEY_HEADER, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name);
-        if secret { None } else { self.0.get(name) }
+        let secret = *name == self.key_header
+            || [KEY_HEADER, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name);
+        if secret { None } else { self.headers.get(name) }
     }
 }
 
@@ -149,6 +155,12 @@ impl Context {
             rejection: None,
             settled: false,
         }
+    }
+
+    /// The header that this call's key travels in.
+    #[must_use]
+    pub fn key_header(&self) -> HeaderName {
+        self.listing.as_ref().map_or(KEY_HEADER, |listing| listing.key_header.clone())
     }
 
     /// The leases its units came from, as the event names them.

@@ -70,7 +70,7 @@ pub fn plugins(
     request_headers: &dyn CallHeaders,
     headers: &dyn Headers,
 ) -> Result<HeaderEdits, Rejection> {
-    let request_headers = &WithoutSecrets(request_headers);
+    let request_headers = &WithoutSecrets { headers: request_headers, key_header: context.key_header() };
     let mut edits = HeaderEdits::default();
     let bound = match (&context.route, &context.credential, &context.listing) {
         (Some(route), Some(credential), _) => route.plugins_with(&credential.entitlement.plugins),

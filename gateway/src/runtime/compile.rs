@@ -16,6 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
 use crate::limits::{CounterSpec, LeaseBook};
 use crate::observe::Metrics;
+use crate::phases::authenticate::KEY_HEADER;
 use crate::upstreams::Upstream;
 
 /// Faults shown of a refused snapshot at most.
@@ -126,6 +127,11 @@ impl Compiler {
                 }
             }
         }
+        let key_header = listing.key_header.as_deref().unwrap_or(snapshot::KEY_HEADER);
+        let key_header = HeaderName::try_from(key_header).unwrap_or_else(|_| {
+            fault(format!("`{key_header}` is no header's name"));
+            KEY_HEADER
+        });
         let upstream = Upstream::compile(&listing.upstream, &self.egress);
         if let Err(wrong) = &upstream {
             fault(wrong.clone());
@@ -153,6 +159,7 @@ impl Compiler {
             suspended: listing.suspended,
             routes,
             upstream: upstream.unwrap_or_default(),
+            key_header,
             injected,
             plugins,
         }

@@ -51,6 +51,7 @@ fn market(revision: u64) -> Snapshot {
                 retries_max: 0,
             },
             routes: vec![route],
+            key_header: None,
             secrets: Vec::new(),
             bindings: Vec::new(),
         })),
