@@ -30,6 +30,10 @@ pub struct Marketplace {
     pub gateway_address: SocketAddr,
     /// `http://` address of the control plane.
     pub control_url: String,
+    /// `http://` address of what operators ask the gateway's process.
+    pub gateway_admin: String,
+    /// The same of the control plane's process; with everything embedded, it is the gateway's.
+    pub control_admin: String,
     /// Settings of the control plane, for commands that work beside it.
     env: Env,
     /// Dropped last: the processes write into it.
@@ -50,9 +54,19 @@ impl Marketplace {
         env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
         env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
         env.extend(extra.iter().flat_map(|(name, value)| setting(name, *value)));
-        let gateway = start("apiclay", &["serve", "--demo"], &env, folder.path()).await?;
+        let (gateway, gateway_admin) = start("apiclay", &["serve", "--demo"], &env, folder.path()).await?;
         let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
-        Ok(Self { gateway, control: None, gateway_address, control_url, env, folder })
+        let control_admin = gateway_admin.clone();
+        Ok(Self {
+            gateway,
+            control: None,
+            gateway_address,
+            control_url,
+            gateway_admin,
+            control_admin,
+            env,
+            folder,
+        })
     }
 
     /// `apiclay-control-plane` and one enrolled `apiclay-gateway`, over MongoDB and Redis.
@@ -71,7 +85,8 @@ impl Marketplace {
         env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
         env.extend(setting("MONGODB_URI", mongod.uri()));
         env.extend(setting("REDIS_URL", redis.url()));
-        let control = start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
+        let (control, control_admin) =
+            start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
 
         let enrolled = run(&["gateway", "enrol", "gw-1"], &env, "").await?;
         let field = |name: &str| {
@@ -88,9 +103,18 @@ impl Marketplace {
         gateway_env
             .extend(setting("APICLAY_MASTER_KEY_FILE", control_data.join(MASTER_KEY).display().to_string()));
         gateway_env.extend(setting("REDIS_URL", redis.url()));
-        let gateway = start("apiclay-gateway", &[], &gateway_env, &gateway_data).await?;
+        let (gateway, gateway_admin) = start("apiclay-gateway", &[], &gateway_env, &gateway_data).await?;
         let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
-        Ok(Self { gateway, control: Some(control), gateway_address, control_url, env, folder })
+        Ok(Self {
+            gateway,
+            control: Some(control),
+            gateway_address,
+            control_url,
+            gateway_admin,
+            control_admin,
+            env,
+            folder,
+        })
     }
 
     /// The API, as nobody in particular.
@@ -110,6 +134,14 @@ impl Marketplace {
         let args = ["admin", "create", "--email", &email, "--username", username];
         run(&args, &self.env, PASSWORD).await?;
         self.api()?.sign_in(&email).await
+    }
+
+    /// Runs `apiclay` with these arguments beside the control plane, under its settings: what it printed.
+    ///
+    /// # Errors
+    /// When it does not end well; what it said is part of the error.
+    pub async fn command(&self, args: &[&str]) -> Result<String> {
+        run(args, &self.env, "").await
     }
 
     /// Where the processes keep their folders and logs.
@@ -132,13 +164,15 @@ fn setting(name: &str, value: impl Into<String>) -> [(String, String); 1] {
     [(name.to_owned(), value.into())]
 }
 
-/// Starts a program of ours and waits for its `/ready`. Ports are fixed, not 0: a killed process comes back on them.
-async fn start(name: &str, args: &[&str], env: &Env, folder: &Path) -> Result<Apiclay> {
+/// Starts a program of ours and waits for its `/ready`; also says where operators ask it. Ports are fixed, not 0: a killed process comes back on them.
+async fn start(name: &str, args: &[&str], env: &Env, folder: &Path) -> Result<(Apiclay, String)> {
     let admin = format!("127.0.0.1:{}", free_port()?);
     let mut env: Vec<(&str, &str)> =
         env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     env.push(("APICLAY_ADMIN_LISTEN", &admin));
-    Apiclay::start(name, args, &env, folder, Ready::Http(format!("http://{admin}/ready"))).await
+    let admin_url = format!("http://{admin}");
+    let ready = Ready::Http(format!("{admin_url}/ready"));
+    Ok((Apiclay::start(name, args, &env, folder, ready).await?, admin_url))
 }
 
 /// Runs `apiclay` to its end and gives what it printed.

@@ -10,6 +10,7 @@ use apiclay_config::usage::LeasedWindow;
 use async_trait::async_trait;
 
 pub mod embedded;
+pub mod measured;
 pub mod redis;
 
 #[cfg(test)]

@@ -219,7 +219,7 @@ async fn gather(
 }
 
 fn configuration_heard(configuration: &Configuration, clock: &Clock) {
-    configuration.gateway().metrics.config_heard_at.set(clock.now().0 / 1_000);
+    configuration.gateway().metrics.config_heard(clock.now());
 }
 
 /// All whole frames in `buffer`; what is left there is the beginning of the next.
