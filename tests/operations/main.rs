@@ -2,6 +2,9 @@
 //!
 //! `shop.rs` is the marketplace with something on sale; then a file a theme.
 
+mod backup;
+mod forget;
 mod metrics;
 mod ready;
 mod shop;
+mod stop;

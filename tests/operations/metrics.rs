@@ -43,10 +43,8 @@ async fn shows_what_operators_need(market: &Marketplace) -> Result<()> {
         ensure!(shop.call("/now").await? == 200, "a call was refused");
     }
     ensure!(shop.call("/fail").await? == 500, "the vendor's failure did not show");
-    let used = shop.used().await?;
     wait_until("the series of real calls", SETTLE_DEADLINE, async || complete(&scrape(market).await?))
         .await?;
-    ensure!(used <= 1_000, "the calls of this test");
 
     let before = scrape(market).await?;
     for stranger in 0..STRANGERS {

@@ -1,6 +1,8 @@
 //! A marketplace with one listing before an upstream that can take its time, one buyer and one key.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -12,23 +14,29 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 const LIVE_DEADLINE: Duration = Duration::from_secs(20);
+/// Refusals in a row that say that a quota is used up, and the pause between: units may be on their way back.
+const REFUSALS: u32 = 3;
+const REFUSED_PAUSE: Duration = Duration::from_millis(1_200);
 const USAGE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// What is on sale, and who has bought it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Shop {
     pub buyer: Api,
     pub subscription: String,
     pub key: String,
     /// `http://` address of the listing at the gateway.
     pub url: String,
+    /// Slow calls that have reached the upstream.
+    pub slow: Arc<AtomicUsize>,
     http: reqwest::Client,
 }
 
 impl Shop {
     /// Lists, buys, and calls once, so that the key is known to be live.
     pub async fn open(market: &Marketplace, limits: Value) -> Result<Self> {
-        let upstream = start_upstream().await?;
+        let slow = Arc::new(AtomicUsize::new(0));
+        let upstream = start_upstream(Arc::clone(&slow)).await?;
         let vendor = market.api()?.sign_up("vendor").await?;
         vendor.create("/vendors", &json!({ "slug": "skycast", "name": "Skycast" })).await?;
         let listing = json!({ "slug": "weather", "name": "Weather", "summary": "What the sky will do" });
@@ -50,7 +58,7 @@ impl Shop {
         let subscription = buyer.create("/subscriptions", &json!({ "plan_id": plan })).await?;
         let key = new_key(&buyer, &subscription).await?;
         let url = format!("http://{}/skycast/weather", market.gateway_address);
-        let shop = Self { buyer, subscription, key, url, http: http_client()? };
+        let shop = Self { buyer, subscription, key, url, slow, http: http_client()? };
         shop.until_live(&shop.key).await?;
         Ok(shop)
     }
@@ -68,6 +76,29 @@ impl Shop {
         // To its end: an answer that is broken off was no answer.
         answer.bytes().await.with_context(|| format!("reading the answer of {path}"))?;
         Ok(status)
+    }
+
+    /// The same listing and key at another gateway.
+    pub fn at(&self, gateway: SocketAddr) -> Self {
+        Self { url: format!("http://{gateway}/skycast/weather"), ..self.clone() }
+    }
+
+    /// Calls until the quota is used up: how many were served.
+    pub async fn use_up(&self, calls_max: u64) -> Result<u64> {
+        let mut served = 0;
+        let mut refusals = 0;
+        while refusals < REFUSALS {
+            ensure!(served <= calls_max, "still served after {served} calls");
+            match self.call("/now").await? {
+                200 => (served, refusals) = (served + 1, 0),
+                429 => {
+                    refusals += 1;
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                }
+                other => anyhow::bail!("{other} after {served} calls"),
+            }
+        }
+        Ok(served)
     }
 
     /// Until calls with this key are served; each call counts.
@@ -110,10 +141,11 @@ pub async fn used(buyer: &Api, subscription: &str) -> Result<u64> {
 }
 
 /// Answers `/now` at once, `/fail` with 500, `/slow/{ms}` after so long.
-async fn start_upstream() -> Result<SocketAddr> {
+async fn start_upstream(begun: Arc<AtomicUsize>) -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
-    let slow = async |Path(ms): Path<u64>| {
+    let slow = async move |Path(ms): Path<u64>| {
+        begun.fetch_add(1, Ordering::SeqCst);
         tokio::time::sleep(Duration::from_millis(ms)).await;
         "slept"
     };

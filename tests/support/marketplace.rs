@@ -46,7 +46,14 @@ impl Marketplace {
     /// # Errors
     /// When it does not serve in time.
     pub async fn embedded(extra: &[(&str, &str)]) -> Result<Self> {
-        let folder = TempDir::with_prefix("apiclay-serve-")?;
+        Self::embedded_in(TempDir::with_prefix("apiclay-serve-")?, extra).await
+    }
+
+    /// The same over a data folder that has something in it.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn embedded_in(folder: TempDir, extra: &[(&str, &str)]) -> Result<Self> {
         let (control_port, gateway_port) = (free_port()?, free_port()?);
         let control_url = format!("http://127.0.0.1:{control_port}");
         let mut env = common(folder.path());
@@ -75,10 +82,9 @@ impl Marketplace {
     /// When one of them does not serve in time.
     pub async fn separate(mongod: &Mongod, redis: &Redis) -> Result<Self> {
         let folder = TempDir::with_prefix("apiclay-planes-")?;
-        let (control_data, gateway_data) = (folder.path().join("control"), folder.path().join("gateway"));
+        let control_data = folder.path().join("control");
         std::fs::create_dir(&control_data)?;
-        std::fs::create_dir(&gateway_data)?;
-        let (control_port, gateway_port) = (free_port()?, free_port()?);
+        let control_port = free_port()?;
         let control_url = format!("http://127.0.0.1:{control_port}");
         let mut env = common(&control_data);
         env.extend(setting("APP_URL", control_url.as_str()));
@@ -88,23 +94,8 @@ impl Marketplace {
         let (control, control_admin) =
             start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
 
-        let enrolled = run(&["gateway", "enrol", "gw-1"], &env, "").await?;
-        let field = |name: &str| {
-            let value = enrolled.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            value.with_context(|| format!("enrol printed no {name}= but {enrolled:?}"))
-        };
-        let token_file = gateway_data.join("token");
-        std::fs::write(&token_file, field("token")?)?;
-        let mut gateway_env = common(&gateway_data);
-        gateway_env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
-        gateway_env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
-        gateway_env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
-        gateway_env.extend(setting("APICLAY_CONTROL_URL", control_url.as_str()));
-        gateway_env
-            .extend(setting("APICLAY_MASTER_KEY_FILE", control_data.join(MASTER_KEY).display().to_string()));
-        gateway_env.extend(setting("REDIS_URL", redis.url()));
-        let (gateway, gateway_admin) = start("apiclay-gateway", &[], &gateway_env, &gateway_data).await?;
-        let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
+        let (gateway, gateway_address, gateway_admin) =
+            start_gateway("gw-1", &env, &control_url, folder.path()).await?;
         Ok(Self {
             gateway,
             control: Some(control),
@@ -115,6 +106,15 @@ impl Marketplace {
             env,
             folder,
         })
+    }
+
+    /// One more enrolled gateway beside the first, and where buyers call it.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn further_gateway(&self, id: &str) -> Result<(Apiclay, SocketAddr)> {
+        let started = start_gateway(id, &self.env, &self.control_url, self.folder.path()).await?;
+        Ok((started.0, started.1))
     }
 
     /// The API, as nobody in particular.
@@ -144,11 +144,55 @@ impl Marketplace {
         run(args, &self.env, "").await
     }
 
+    /// The same over another data folder.
+    ///
+    /// # Errors
+    /// As [`Marketplace::command`].
+    pub async fn command_over(&self, data: &Path, args: &[&str]) -> Result<String> {
+        let mut env = self.env.clone();
+        env.retain(|(name, _)| name != "APICLAY_DATA_DIR");
+        env.extend(setting("APICLAY_DATA_DIR", data.display().to_string()));
+        run(args, &env, "").await
+    }
+
     /// Where the processes keep their folders and logs.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Enrols a gateway and starts it in a folder of its name: where buyers and operators reach it.
+async fn start_gateway(
+    id: &str,
+    control_env: &Env,
+    control_url: &str,
+    folder: &Path,
+) -> Result<(Apiclay, SocketAddr, String)> {
+    let data = folder.join(id);
+    std::fs::create_dir(&data)?;
+    let enrolled = run(&["gateway", "enrol", id], control_env, "").await?;
+    let field = |name: &str| {
+        let value = enrolled.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.with_context(|| format!("enrol printed no {name}= but {enrolled:?}"))
+    };
+    let told = |name: &str| {
+        let found = control_env.iter().find(|(known, _)| known == name);
+        Ok::<_, anyhow::Error>(found.with_context(|| format!("no {name}"))?.1.clone())
+    };
+    let token_file = data.join("token");
+    std::fs::write(&token_file, field("token")?)?;
+    let port = free_port()?;
+    let master_key = Path::new(&told("APICLAY_DATA_DIR")?).join(MASTER_KEY);
+    let mut env = common(&data);
+    env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
+    env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
+    env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{port}")));
+    env.extend(setting("APICLAY_CONTROL_URL", control_url));
+    env.extend(setting("APICLAY_MASTER_KEY_FILE", master_key.display().to_string()));
+    env.extend(setting("REDIS_URL", told("REDIS_URL")?));
+    let (gateway, admin) = start("apiclay-gateway", &[], &env, &data).await?;
+    Ok((gateway, (Ipv4Addr::LOCALHOST, port).into(), admin))
 }
 
 /// What every process of ours is told. The admin port is chosen by [`start`].

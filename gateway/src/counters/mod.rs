@@ -9,6 +9,7 @@ use std::sync::Arc;
 use apiclay_config::usage::LeasedWindow;
 use async_trait::async_trait;
 
+pub mod copy;
 pub mod embedded;
 pub mod measured;
 pub mod redis;
