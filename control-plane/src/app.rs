@@ -113,6 +113,7 @@ impl App {
         register(&store).await?;
         let signing = SigningKeys::load_or_create(&store, &master_key, clock.now(), &app_url).await?;
         let metrics = Metrics::new();
+        metrics.watch_store(&store);
         let push = Arc::new(Push::open(store.clone(), clock.clone()).await?);
         let fold = Arc::new(Fold::new(store.clone(), clock.clone(), metrics.usage_conflicts.clone()));
         Ok(Self(Arc::new(Parts {

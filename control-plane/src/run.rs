@@ -12,6 +12,7 @@ use apiclay_config::egress::Egress;
 use apiclay_config::process::stop_signal;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::Settings;
+use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use crate::accounts::admin::make_setup_link;
@@ -160,12 +161,25 @@ pub fn observed(app: &App) -> Arc<dyn Observed> {
     Arc::new(app.clone())
 }
 
+#[async_trait]
 impl Observed for App {
     fn metrics(&self) -> String {
         self.metrics.text()
     }
 
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
+    async fn ready(&self) -> Result<(), String> {
+        self.store.ping().await.map_err(|error| describe(&error))
     }
+}
+
+/// An error in one line, its causes behind it.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }

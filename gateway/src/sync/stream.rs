@@ -187,7 +187,7 @@ async fn follow_once(
         let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
         buffer = rest;
         let Some(Heard { applied, told_more }) = heard else { continue };
-        configuration.lock().gateway().metrics.config_heard_at.set(clock.now().0 / 1_000);
+        configuration.lock().gateway().metrics.config_heard(clock.now());
         if let Some(error) = &applied.not_kept {
             tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
                 "the configuration is served and not on disk");
