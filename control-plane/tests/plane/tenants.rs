@@ -1,18 +1,15 @@
 //! Somebody else's thing is 404 on every route that names one, and a wrong role is 403. The routes come from the API's own
 //! description, so that a new one is tried without being named here.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use apiclay_control_plane::router;
 use apiclay_control_plane::store::Query;
 use apiclay_control_plane::vendors::documents::{Member, Vendor};
 use apiclay_control_plane::vendors::rules::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::demo;
-use support::market::{admin, buy, gateway, on_sale, who};
+
+use crate::support::demo;
+use crate::support::market::{admin, buy, gateway, on_sale, who};
 
 /// What stands in the path where the description has a name.
 fn filled(path: &str, names: &[(&str, &str)]) -> String {
