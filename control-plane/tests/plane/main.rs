@@ -15,6 +15,7 @@ mod definitions;
 mod folding;
 mod idempotency;
 mod main_flow;
+mod members;
 mod push;
 mod sign_in;
 mod support;

@@ -34,6 +34,8 @@ fn body(method: &str, path: &str) -> Value {
         ("put", "definition") => json!({"document": {"openapi": "3.0.0", "paths": {}}}),
         ("post", "rotate") => json!({"grace_s": 0}),
         ("post", "credentials") => json!({"name": "k"}),
+        ("post", "invitations") => json!({"email": "mole@example.com", "role": "owner"}),
+        ("patch", "{account}") => json!({"role": "owner"}),
         ("patch", "{vendor}") => json!({"name": "Taken over"}),
         ("post", "approve" | "reject" | "suspend" | "restore") => json!({"reason": "mine now"}),
         _ => json!({}),
@@ -74,6 +76,8 @@ async fn every_route_that_names_a_thing_is_404_for_another_tenant() {
         ("subscription", &sub),
         ("credential", &credential),
         ("name", "token"),
+        ("account", &vendor.account),
+        ("invitation", "ivt_x"),
     ];
     let named: Vec<_> = operations(&["/vendors/", "/listings/", "/plans/", "/subscriptions/"])
         .into_iter()
