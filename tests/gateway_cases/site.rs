@@ -91,6 +91,13 @@ impl Site {
         Ok(())
     }
 
+    /// Another header for the listing's keys.
+    pub async fn set_key_header(&self, name: &str) -> Result<()> {
+        self.vendor.patch(&format!("/listings/{}", self.listing), &json!({ "key_header": name })).await?;
+        tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
+        Ok(())
+    }
+
     /// What the gateway's process has logged so far.
     pub fn log(&mut self) -> Result<String> {
         Ok(std::fs::read_to_string(self.market.gateway.process().log())?)

@@ -67,6 +67,7 @@ fn listing() -> Listing {
             path: "/".into(),
             summary: None,
         }],
+        key_header: None,
         secrets: Vec::new(),
         bindings: Vec::new(),
         created_at: NOW,

@@ -7,7 +7,7 @@ use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context};
-use crate::phases::authenticate::{KEY_HEADER, bearer};
+use crate::phases::authenticate::bearer;
 use crate::phases::upstream;
 
 /// The call's id, made by the gateway.
@@ -16,7 +16,7 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 pub const OWN_COOKIES: [&str; 2] = ["__Host-apiclay_session", "apiclay_session"];
 
 /// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim.
-const DROPPED: [&str; 14] = [
+const DROPPED: [&str; 13] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -29,7 +29,6 @@ const DROPPED: [&str; 14] = [
     "x-real-ip",
     "x-user-id",
     "x-request-id",
-    "x-api-key",
     "expect",
 ];
 
@@ -41,6 +40,9 @@ pub fn keeps(name: &str, value: &[u8], has_key_header: bool, context: &Context) 
     let spelled = &*spelled;
     if DROPPED.contains(&spelled) || spelled.starts_with("x-forwarded-") || spelled.starts_with("x-consumer-")
     {
+        return false;
+    }
+    if spelled == context.key_header().as_str().replace('_', "-") {
         return false;
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
@@ -72,8 +74,8 @@ pub fn hop_by_hop(headers: &dyn CallHeaders) -> Vec<String> {
 
 /// Whether the key came in its own header, so that `Authorization` is the buyer's.
 #[must_use]
-pub fn has_key_header(headers: &dyn CallHeaders) -> bool {
-    headers.get(&KEY_HEADER).is_some()
+pub fn has_key_header(headers: &dyn CallHeaders, context: &Context) -> bool {
+    headers.get(&context.key_header()).is_some()
 }
 
 /// A `Cookie` header without our cookies; `None` where nothing is left.

@@ -80,7 +80,7 @@ fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
     let plugins = call.context.route.as_ref().map_or(&listing.plugins, |route| &route.plugins);
     let path = &call.head.path[call.context.path_below..];
     for Bound { plugin, .. } in plugins {
-        let headers = &WithoutSecrets(call.head.headers);
+        let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
         let access = Access { method: call.head.method, path, headers };
         if let Some(answer) = decide(plugin.on_access(&access))? {
             return Ok(Some(answer));
@@ -95,10 +95,11 @@ fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
         return Ok(None);
     };
     let entitlement = &credential.entitlement;
+    let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
     for bound in route.plugins_with(&entitlement.plugins) {
         let path = &call.head.path[call.context.path_below..];
         let mut request = Request {
-            access: Access { method: call.head.method, path, headers: &WithoutSecrets(call.head.headers) },
+            access: Access { method: call.head.method, path, headers },
             subscription: entitlement.subscription,
             listing: entitlement.listing,
             edits: &mut call.context.request_edits,

@@ -173,7 +173,7 @@ impl ProxyHttp for PingoraLane {
         // On another try the body is sent, and so counted, anew.
         context.bytes_in = 0;
         let original = session.req_header();
-        let has_key_header = forward::has_key_header(&HeaderLines(&original.headers));
+        let has_key_header = forward::has_key_header(&HeaderLines(&original.headers), context);
         let upgrades = session.is_upgrade_req();
         let names: Vec<_> = request.headers.keys().cloned().collect();
         for name in names {

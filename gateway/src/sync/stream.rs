@@ -128,7 +128,10 @@ impl BatchSink for ControlPlane {
         let said = answer.text().await.unwrap_or_default();
         Err(match status {
             StatusCode::CONFLICT => PostError::Conflict(said),
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => PostError::Refused(said),
+            // Sent again it would be refused again: others go first.
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
+                PostError::Refused(said)
+            }
             _ => PostError::Retry(format!("{status}: {said}")),
         })
     }
