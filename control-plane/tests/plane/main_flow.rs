@@ -1,14 +1,11 @@
 //! The main flow as API.md tells it, from a vendor to a key that a gateway hears of, and the ways off it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use apiclay_config::snapshot::{Change, Frame, validate};
 use reqwest::Method;
 use serde_json::json;
-use support::demo;
-use support::market::{admin, buy, code_of, gateway, on_sale, who};
+
+use crate::support::market::{admin, buy, code_of, gateway, on_sale, who};
+use crate::support::{self, demo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_on_a_gateway_within_a_second_and_gone_within_one() {

@@ -1,5 +1,4 @@
 //! Usage over a real store: batches in any order, doubled, and folded by two at once, are counted once each.
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 
