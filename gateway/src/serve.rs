@@ -31,7 +31,7 @@ use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
 use crate::runtime::Compiler;
-use crate::sync::{Configuration, ControlPlane, Disk, follow};
+use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
 
 /// How often gauges are brought up to date.
 const GAUGES_INTERVAL_MS: u64 = 1_000;
@@ -165,7 +165,8 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
-    let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch)?;
+    let counters = if redis_url.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
+    let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch, counters)?;
 
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;

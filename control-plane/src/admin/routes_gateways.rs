@@ -32,10 +32,12 @@ struct GatewayView {
     id: String,
     /// Whether it was heard of lately.
     live: bool,
-    /// The revision it runs.
+    /// The revision that it was told and has on disk.
     revision: Option<u64>,
     /// How many revisions it lacks.
     lag: Option<u64>,
+    /// Why it serves an earlier configuration than it was told, where it does.
+    refused: Option<String>,
     version: Option<String>,
     epoch: Option<String>,
     plugins: Vec<String>,
@@ -81,6 +83,7 @@ async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayVie
             live,
             revision: report.map(|report| report.revision),
             lag: report.map(|report| latest.saturating_sub(report.revision)),
+            refused: report.and_then(|report| report.refused.clone()),
             version: report.map(|report| report.version.clone()),
             epoch: report.map(|report| report.epoch.clone()),
             plugins: report

@@ -106,6 +106,7 @@ codes! {
     SubscriptionInactive 409 "subscription_inactive" "The subscription has ended";
     // Gateways
     CountersAreEmbedded 409 "counters_are_embedded" "Another gateway has the embedded counters";
+    CountersDiffer 409 "counters_differ" "The gateway counts elsewhere than this control plane says";
     BatchInvalid 422 "batch_invalid" "The batch is not what it says";
     BatchConflict 409 "batch_conflict" "Another batch has this id";
 }

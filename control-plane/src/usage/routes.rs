@@ -2,7 +2,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::SubscriptionId;
-use apiclay_config::usage::UsageBatch;
+use apiclay_config::usage::{GatewayEpoch, UsageBatch};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ const UNITS_TAKEN_MAX_BYTES: usize = 100;
 /// Bytes of a batch: what a gateway makes must not be refused for its size, or all usage behind it waits.
 const BATCH_MAX_BYTES: usize =
     EVENTS_MAX_BYTES + ingest::UNITS_MAX * (ingest::COUNTER_MAX_BYTES + UNITS_TAKEN_MAX_BYTES);
+/// Lives that a gateway asks about at once.
+const LIVES_MAX: usize = 1_000;
 /// The longest time asked for at once.
 const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// Usage of calls that are counted at this moment belongs to it: gateways' clocks may be ahead by so much.
@@ -40,7 +42,10 @@ pub fn of_subscriptions() -> OpenApiRouter<App> {
 
 /// Below `/internal/v1`.
 pub fn internal() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(ingest_batch)).layer(DefaultBodyLimit::max(BATCH_MAX_BYTES))
+    OpenApiRouter::default()
+        .routes(routes!(ingest_batch))
+        .routes(routes!(compare_lives))
+        .layer(DefaultBodyLimit::max(BATCH_MAX_BYTES))
 }
 
 /// A gateway's batch; the same again is the same answer again.
@@ -54,6 +59,48 @@ async fn ingest_batch(
 ) -> Result<StatusCode, Problem> {
     ingest::take(&app.store, &app.fold, &gateway.id, batch).await?;
     Ok(StatusCode::OK)
+}
+
+/// Lives of a gateway, each with the last batch that it knows to be taken.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LivesInput {
+    lives: Vec<Life>,
+}
+
+/// The same lives, each with the last batch up to which all are here.
+#[derive(Debug, Serialize, ToSchema)]
+struct LivesView {
+    lives: Vec<Life>,
+}
+
+/// One life of a gateway.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Life {
+    epoch: String,
+    seq: u64,
+}
+
+/// Up to which batch of each life everything is here: less than the gateway knows, and this store was restored from an
+/// earlier copy; it then gives again what it has kept.
+#[utoipa::path(post, path = "/usage/lives", tag = "internal", request_body = LivesInput, responses(
+    (status = 200, body = LivesView), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody)))]
+async fn compare_lives(
+    State(app): State<App>,
+    gateway: GatewayCaller,
+    Json(input): Json<LivesInput>,
+) -> Result<Json<LivesView>, Problem> {
+    if input.lives.len() > LIVES_MAX {
+        return Err(Refusal::field("/lives", "too_many", format!("at most {LIVES_MAX} lives")).into());
+    }
+    let mut lives = Vec::with_capacity(input.lives.len());
+    for life in input.lives {
+        let from = GatewayEpoch { gateway: gateway.id.clone(), epoch: life.epoch };
+        let seq = ingest::have_up_to(&app.store, &from).await?;
+        lives.push(Life { epoch: from.epoch, seq });
+    }
+    Ok(Json(LivesView { lives }))
 }
 
 /// Which usage.

@@ -198,3 +198,17 @@ async fn a_life_about_to_be_closed_is_kept_open_for_the_batch_that_comes() {
     later.fold_all().await.unwrap();
     assert_eq!(counted(&usage.store).await, (20, 18));
 }
+
+#[tokio::test]
+async fn what_is_here_of_a_life_is_what_has_no_gap_before_it() {
+    let usage = usage().await;
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 0);
+    for seq in [1, 2, 4] {
+        ingest::take(&usage.store, &usage.fold, "gw-1", batch(seq, 1, NOW)).await.unwrap();
+    }
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 2, "not folded yet");
+    usage.fold.fold_all().await.unwrap();
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 2);
+    ingest::take(&usage.store, &usage.fold, "gw-1", batch(3, 1, NOW)).await.unwrap();
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 4);
+}

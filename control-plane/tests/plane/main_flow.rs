@@ -210,6 +210,15 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     plane.done(&vendor, Method::PUT, &path, cors, 200).await;
     let shown = plane.done(&boss, Method::GET, "/admin/gateways", json!(null), 200).await;
     assert_eq!((&shown["items"][0]["revision"], &shown["items"][0]["live"]), (&json!(1), &json!(true)));
+    assert_eq!(shown["items"][0]["refused"], json!(null));
+    let refused =
+        json!({"revision": 2, "refused": "revision 2 is refused: no such plugin", "counters": "embedded"});
+    assert_eq!(first.report(refused).await.status(), 204);
+    let shown = plane.done(&boss, Method::GET, "/admin/gateways", json!(null), 200).await;
+    assert_eq!(shown["items"][0]["refused"], "revision 2 is refused: no such plugin");
+    let elsewhere = json!({"revision": 2, "counters": "redis"});
+    let (status, code) = code_of(first.report(elsewhere).await).await;
+    assert_eq!((status, code.as_str()), (409, "counters_differ"));
     let second = gateway(&plane, "gw-2").await;
     let (status, code) = code_of(second.report(json!({"revision": 0})).await).await;
     assert_eq!((status, code.as_str()), (409, "counters_are_embedded"));

@@ -227,6 +227,12 @@ impl Batcher {
         self.spool.ground().shelf.lock().resume_postponed();
     }
 
+    /// The epochs of acknowledged batches that are still here, each with the last one's number.
+    #[must_use]
+    pub fn acked_lives(&self) -> BTreeMap<String, u64> {
+        self.spool.ground().shelf.lock().acked_lives()
+    }
+
     /// Makes acknowledged batches of an epoch pending again, for a store that was restored and has only those up to
     /// `have_seq`. Says how many.
     ///
