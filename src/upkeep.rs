@@ -7,7 +7,7 @@ use apiclay_config::settings::{Settings, SettingsError};
 use apiclay_control_plane::run::{STORE_FILE, master_key_file, open_store};
 use apiclay_gateway::counters::copy::copy_embedded;
 use apiclay_gateway::counters::embedded::FILE as COUNTERS_FILE;
-use apiclay_gateway::counters::{Counters as _, redis::RedisCounters};
+use apiclay_gateway::counters::{Counters as _, CountersError, redis::RedisCounters};
 use secrecy::ExposeSecret as _;
 
 /// Named in backups beside the store, where the key is in the data folder.
@@ -43,6 +43,11 @@ pub async fn check(settings: Result<Settings, SettingsError>) -> anyhow::Result<
         let ping = match RedisCounters::new(url.expose_secret(), false) {
             Ok(redis) => redis.ping().await,
             Err(wrong) => Err(wrong),
+        };
+        // Nothing was counted in it yet: the first gateway that starts begins there.
+        let ping = match ping {
+            Err(CountersError::Generation { generation: 0, .. }) => Ok(()),
+            other => other,
         };
         tell("Redis", ping.map_err(|e| format!("{e}; see that REDIS_URL is right and Redis runs")));
     }

@@ -58,12 +58,31 @@ async fn shows_what_operators_need(market: &Marketplace) -> Result<()> {
         http.get(format!("{}/backend/v1/listings/no-{stranger}", market.control_url)).send().await?;
     }
     let after = scrape(market).await?;
+    alerts_name_series_that_exist(&after).await?;
     let new: Vec<&String> = after.keys().filter(|name| !before.contains_key(*name)).collect();
     // The codes and statuses that were met for the first time: a handful each with its buckets, never one a stranger.
     let strangers = new.iter().filter(|name| name.contains("stranger") || name.contains("METHOD"));
     ensure!(strangers.count() == 0, "strangers made series: {new:?}");
     let per_stranger = new.len() / STRANGERS;
     ensure!(per_stranger <= 2, "{} new series for {STRANGERS} strangers: {new:?}", new.len());
+    Ok(())
+}
+
+/// The alert rules that the docs give are rules, and name series that there are.
+async fn alerts_name_series_that_exist(series: &Series) -> Result<()> {
+    let rules = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/alerts.yml");
+    promtool(&["check", "rules", "--lint-fatal", rules], "").await?;
+    let text = std::fs::read_to_string(rules)?;
+    let named = text.lines().filter(|line| line.trim_start().starts_with("expr:")).flat_map(|line| {
+        line.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'))
+            .filter(|word| word.starts_with("apiclay_"))
+    });
+    let named: Vec<&str> = named.collect();
+    ensure!(named.len() >= 3, "the rules name {named:?}");
+    for name in named {
+        let there = series.keys().any(|known| known.split('{').next() == Some(name));
+        ensure!(there, "an alert names {name}, which nobody shows");
+    }
     Ok(())
 }
 
@@ -111,7 +130,8 @@ async fn scrape(market: &Marketplace) -> Result<Series> {
     for address in addresses {
         let answer = http.get(format!("{address}/metrics")).send().await?.error_for_status()?;
         let text = answer.text().await?;
-        promtool(&text).await?;
+        let found = promtool(&["check", "metrics"], &text).await?;
+        ensure!(found.is_empty(), "promtool finds: {found}");
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let (name, value) = line.rsplit_once(' ').with_context(|| format!("no sample: {line:?}"))?;
             ensure!(name.starts_with("apiclay_"), "{name} is not ours");
@@ -122,9 +142,10 @@ async fn scrape(market: &Marketplace) -> Result<Series> {
     Ok(series)
 }
 
-async fn promtool(text: &str) -> Result<()> {
+/// What it said, where it is content.
+async fn promtool(args: &[&str], text: &str) -> Result<String> {
     let mut command = Command::new("promtool");
-    command.args(["check", "metrics"]).kill_on_drop(true);
+    command.args(args).kill_on_drop(true);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().context("no promtool: run through `make test`")?;
     let mut stdin = child.stdin.take().context("promtool has no stdin")?;
@@ -132,7 +153,7 @@ async fn promtool(text: &str) -> Result<()> {
     drop(stdin);
     let output = child.wait_with_output().await?;
     let said = [output.stdout, output.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    ensure!(output.status.success() && said.is_empty(), "promtool {}: {said}", output.status);
-    Ok(())
+    let said = String::from_utf8_lossy(&said).into_owned();
+    ensure!(output.status.success(), "promtool {}: {said}", output.status);
+    Ok(said)
 }

@@ -204,8 +204,8 @@ impl Fold {
                 id: epoch.to_owned(),
                 source: wrong.into(),
             })?;
-            for (place, cells) in portions(events, batch.received_at) {
-                by_rollup.entry(place).or_default().insert(batch.batch.id.seq, cells);
+            for (place, part) in portions(events, batch.received_at) {
+                by_rollup.entry(place).or_default().insert(batch.batch.id.seq, part);
             }
         }
         stream::iter(by_rollup)

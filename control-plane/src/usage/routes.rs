@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::by_credential::{Credentials, CredentialsView};
 use super::ingest;
 use super::rollup::Rollup;
 use super::series::{Item, Series, Step, Total};
@@ -107,15 +108,48 @@ async fn compare_lives(
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Range {
+pub(crate) struct Asked {
     /// From when; the subscription's begin where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
-    pub from: Option<Timestamp>,
+    from: Option<Timestamp>,
     /// Until when; now where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// How wide a step is; or by credential, which counts the UTC hours of `from` and `to` whole.
+    by: Option<UsageBy>,
+}
+
+/// How usage is divided.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum UsageBy {
+    /// By the minute.
+    Minute,
+    /// By the UTC hour.
+    Hour,
+    /// By the UTC day.
+    Day,
+    /// By the key that calls were made with.
+    Credential,
+}
+
+/// Which steps of usage.
+#[derive(Debug)]
+pub(crate) struct Range {
+    /// From when; the subscription's begin where nothing is said.
+    pub from: Option<Timestamp>,
+    /// Until when; now where nothing is said.
     pub to: Option<Timestamp>,
     /// How wide a step is.
     pub by: Option<Step>,
+}
+
+/// The one or the other.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum UsageAnswer {
+    Steps(UsageView),
+    Credentials(CredentialsView),
 }
 
 /// What was called.
@@ -128,16 +162,26 @@ pub(crate) struct UsageView {
 }
 
 /// What was called with a subscription.
-#[utoipa::path(get, path = "/{subscription}/usage", tag = "buying", params(("subscription" = String, Path), Range),
-    responses((status = 200, body = UsageView), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/{subscription}/usage", tag = "buying", params(("subscription" = String, Path), Asked),
+    responses((status = 200, body = UsageAnswer), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 async fn usage(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<SubscriptionId>,
-    Query(range): Query<Range>,
-) -> Result<Json<UsageView>, Problem> {
+    Query(Asked { from, to, by }): Query<Asked>,
+) -> Result<Json<UsageAnswer>, Problem> {
     let subscription = subscriptions::access::own(&app.store, id, caller.account).await?.value;
-    Ok(Json(of(&app, &subscription, range).await?))
+    let by = match by {
+        None => None,
+        Some(UsageBy::Minute) => Some(Step::Minute),
+        Some(UsageBy::Hour) => Some(Step::Hour),
+        Some(UsageBy::Day) => Some(Step::Day),
+        Some(UsageBy::Credential) => {
+            let view = by_credential(&app, &subscription, Range { from, to, by: None }).await?;
+            return Ok(Json(UsageAnswer::Credentials(view)));
+        }
+    };
+    Ok(Json(UsageAnswer::Steps(of(&app, &subscription, Range { from, to, by }).await?)))
 }
 
 /// What was called with a subscription, whoever asks.
@@ -145,14 +189,45 @@ async fn usage(
 /// # Errors
 /// Where the range is none, or has too many steps.
 pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> Result<UsageView, Problem> {
-    let id = subscription.id;
-    let from = range.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
-    let to = range.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
-    let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
-    if span.is_none() || from.0 < 0 {
-        return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most").into());
-    }
+    let (from, to) = range.checked(app, subscription)?;
     let mut series = Series::new(from, to, range.by.unwrap_or_else(|| Step::by_default(from, to)));
+    rollups(app, subscription.id, from, to, |rollup| series.add(rollup)).await?;
+    let (total, items) = series.finish();
+    Ok(UsageView { total, items })
+}
+
+/// The same by credential.
+async fn by_credential(
+    app: &App,
+    subscription: &Subscription,
+    range: Range,
+) -> Result<CredentialsView, Problem> {
+    let (from, to) = range.checked(app, subscription)?;
+    let mut sums = Credentials::default();
+    rollups(app, subscription.id, from, to, |rollup| sums.add(rollup)).await?;
+    Ok(sums.finish())
+}
+
+impl Range {
+    fn checked(&self, app: &App, subscription: &Subscription) -> Result<(Timestamp, Timestamp), Refusal> {
+        let from = self.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
+        let to = self.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
+        let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
+        if span.is_none() || from.0 < 0 {
+            return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most"));
+        }
+        Ok((from, to))
+    }
+}
+
+/// Every rollup of a time, in its order.
+async fn rollups(
+    app: &App,
+    id: SubscriptionId,
+    from: Timestamp,
+    to: Timestamp,
+    mut take: impl FnMut(&Rollup) -> Result<(), Refusal>,
+) -> Result<(), Problem> {
     let walk = store::Query::by("id")
         .from(Rollup::id_of(id, from.minute().div_euclid(60)))
         .below(Rollup::id_of(id, to.minute().div_euclid(60) + 1))
@@ -161,13 +236,11 @@ pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> 
     loop {
         let page = app.store.query::<Rollup>(&walk.clone().cursor(cursor)).await?;
         for rollup in page.items {
-            series.add(&rollup.value)?;
+            take(&rollup.value)?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
-            break;
+            return Ok(());
         }
     }
-    let (total, items) = series.finish();
-    Ok(UsageView { total, items })
 }

@@ -46,7 +46,7 @@ fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
     let event = |n: u128| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
         subscription: SubscriptionId::from_u128(n % 7),
-        credential: CredentialId::from_u128(1),
+        credential: CredentialId::from_u128(1 + n % 5),
         route: RouteId::from_u128(n % 3),
         plan_revision: 1,
         at,
@@ -66,6 +66,11 @@ fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
 
 async fn counted(store: &Store) -> (u64, u64) {
     let rollups = store.query::<Rollup>(&Query::by("id").limit(1_000)).await.unwrap().items;
+    for rollup in rollups.iter().map(|found| &found.value) {
+        let by_credential: u64 = rollup.credentials.iter().map(|of| of.counts.calls).sum();
+        let by_cell: u64 = rollup.cells.iter().map(|cell| cell.counts.calls).sum();
+        assert_eq!(by_credential, by_cell, "the same calls, sorted two ways");
+    }
     let cells = rollups.iter().flat_map(|rollup| &rollup.value.cells);
     cells.fold((0, 0), |sum, cell| (sum.0 + cell.counts.calls, sum.1 + cell.counts.billable_calls))
 }
