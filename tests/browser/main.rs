@@ -1,6 +1,7 @@
 //! A buyer's way through the web app, walked by a real browser against a real marketplace with its demo data: sign up,
 //! find the listing, subscribe, make a key, call from the playground, see the call in the chart. Each page is asserted on
-//! by what a person sees, and a picture of each is kept for people to look at (`pictures`).
+//! by what a person sees, and a picture of each is kept for people to look at (`pictures`). The same way is walked again
+//! without JavaScript, where plain forms do all but the call from the page.
 
 mod pictures;
 
@@ -19,24 +20,56 @@ const EMAIL: &str = "asha@example.test";
 const USERNAME: &str = "asha";
 const CALLS: usize = 3;
 
+/// What of a page a person who cannot see it needs, as a list of what is missing.
+const MISSING: &str = r#"
+const missing = [];
+if (!document.documentElement.lang) missing.push("a language");
+if (!/^.+ · ApiCLay$/.test(document.title)) missing.push("a title");
+if (document.querySelectorAll("h1").length !== 1) missing.push("one h1");
+for (const field of document.querySelectorAll("input:not([type=hidden]):not([hidden]), textarea, select")) {
+  if (!field.labels.length && !field.ariaLabel) missing.push("a label of " + (field.id || field.name));
+}
+for (const act of document.querySelectorAll("a, button, summary")) {
+  if (!act.textContent.trim() && !act.ariaLabel) missing.push("a name of " + act.outerHTML);
+}
+return missing;
+"#;
+
 /// A browser on the pages of one marketplace.
 struct Buyer<'a> {
     market: &'a Marketplace,
     browser: Client,
     pictures: Pictures,
+    scripts: bool,
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_buyer_walks_from_sign_up_to_the_usage_chart() -> Result<()> {
+    walks(true).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_buyer_walks_the_same_way_without_javascript() -> Result<()> {
+    walks(false).await
+}
+
+async fn walks(scripts: bool) -> Result<()> {
     let market = Marketplace::embedded(&[]).await?;
     let chromium = Chromium::start().await?;
     let browser = chromium.client().await?;
-    let mut buyer = Buyer { market: &market, browser, pictures: Pictures::new(market.folder())? };
+    if !scripts {
+        pictures::without_scripts(&browser).await?;
+    }
+    let mut buyer = Buyer { market: &market, browser, pictures: Pictures::new(market.folder())?, scripts };
     buyer.looks_around().await?;
     buyer.signs_up().await?;
     buyer.subscribes().await?;
     let key = buyer.makes_a_key().await?;
-    buyer.calls(&key).await?;
+    if scripts {
+        buyer.calls(&key).await?;
+    } else {
+        buyer.calls_by_hand(&key).await?;
+    }
     buyer.sees_usage().await?;
     buyer.signs_out().await?;
     buyer.pictures.fits()?;
@@ -103,6 +136,12 @@ impl Buyer<'_> {
         self.sees("h1", "Check your mail").await?;
         self.picture("verify").await?;
         let code = self.code().await?;
+        // Another six digits than the right ones, whatever those are.
+        let wrong = if code == "000000" { "111111" } else { "000000" };
+        self.fills("#code", wrong).await?;
+        self.presses("main .panel button").await?;
+        self.sees("main .alert, main .fault", "code").await?;
+        self.picture("verify-wrong").await?;
         self.fills("#code", &code).await?;
         self.presses("main .panel button").await?;
         self.sees("[role=status]", "verified").await?;
@@ -114,6 +153,11 @@ impl Buyer<'_> {
     }
 
     async fn subscribes(&mut self) -> Result<()> {
+        self.goes_to("/subscriptions").await?;
+        self.sees("main", "No subscriptions yet").await?;
+        self.picture("subscriptions-none").await?;
+        self.browser.back().await?;
+        self.sees("h1", "Echo").await?;
         self.picture("listing").await?;
         self.presses(".plan form button").await?;
         self.sees("[role=status]", "You are subscribed").await?;
@@ -129,9 +173,28 @@ impl Buyer<'_> {
         let key = self.browser.find(Locator::Css("#key")).await?.text().await?;
         ensure!(key.starts_with("apiclay_"), "the page shows {key:?}");
         self.picture("key").await?;
-        self.presses("[data-key] a").await?;
-        self.sees("h1", "Echo").await?;
+        if self.scripts {
+            self.presses("[data-key] a").await?;
+            self.sees("h1", "Echo").await?;
+        }
         Ok(key)
+    }
+
+    /// Without scripts the page says so, offers no playground, and the address that it shows is called from elsewhere.
+    async fn calls_by_hand(&mut self, key: &str) -> Result<()> {
+        self.presses("a[href$='#routes']").await?;
+        self.sees("noscript", "needs JavaScript").await?;
+        let playground = self.browser.find(Locator::Css("#playground")).await?;
+        ensure!(!playground.is_displayed().await?, "a playground that cannot work is shown");
+        self.picture("listing").await?;
+        let server = playground.attr("data-server").await?.context("the page names no server")?;
+        let header = playground.attr("data-key-header").await?.context("the page names no header")?;
+        for _ in 0..CALLS {
+            let called = reqwest::Client::new().get(format!("{server}/hello")).header(&header, key);
+            let status = called.send().await?.status();
+            ensure!(status.is_success(), "the gateway says {status}");
+        }
+        Ok(())
     }
 
     /// The key came along in the tab's memory, and the call goes from the page straight to the gateway.
@@ -179,6 +242,9 @@ impl Buyer<'_> {
         self.picture("rotate").await?;
         self.presses("details.menu .panel button").await?;
         self.sees("h2#new-key", "production").await?;
+        self.presses("[aria-label='Revoke production']").await?;
+        self.sees("[role=status]", "The key is revoked").await?;
+        self.picture("key-revoked").await?;
         self.goes_to("/account").await?;
         self.sees("main", EMAIL).await?;
         self.picture("account").await?;
@@ -191,7 +257,16 @@ impl Buyer<'_> {
         self.presses(".who button").await?;
         self.sees("[role=status]", "You are signed out").await?;
         self.goes_to("/account").await?;
-        self.sees("h1", "Sign in").await
+        self.sees("h1", "Sign in").await?;
+        self.fills("#login", USERNAME).await?;
+        self.fills("#password", PASSWORD).await?;
+        self.presses("main .panel button").await?;
+        self.sees("h1", "Account").await?;
+        // The session is gone while a form of its is open.
+        self.browser.delete_all_cookies().await?;
+        self.presses(".rows button").await?;
+        self.sees("[role=status]", "Sign in to go on").await?;
+        self.picture("session-expired").await
     }
 
     async fn goes_to(&self, path: &str) -> Result<()> {
@@ -219,9 +294,16 @@ impl Buyer<'_> {
         .await
     }
 
+    /// A click whose answer is lost because its page is left has been made: pressing again would look for a button that
+    /// is gone, or press one of the next page's.
     async fn presses(&self, selector: &str) -> Result<()> {
         self.until(&format!("pressing {selector}"), async || {
-            Ok(self.browser.find(Locator::Css(selector)).await?.click().await?)
+            let page = self.browser.find(Locator::Css("html")).await?.element_id();
+            let pressed = self.browser.find(Locator::Css(selector)).await?.click().await;
+            if pressed.is_err() && self.browser.find(Locator::Css("html")).await?.element_id() != page {
+                return Ok(());
+            }
+            Ok(pressed?)
         })
         .await
     }
@@ -232,7 +314,10 @@ impl Buyer<'_> {
     }
 
     async fn picture(&mut self, name: &str) -> Result<()> {
-        self.pictures.take(&self.browser, name).await
+        let missing = self.browser.execute(MISSING, Vec::new()).await?;
+        ensure!(missing.as_array().is_some_and(Vec::is_empty), "{name} lacks {missing}");
+        let scripts = if self.scripts { "" } else { "no-scripts-" };
+        self.pictures.take(&self.browser, &format!("{scripts}{name}")).await
     }
 
     /// The code that the demo's outbox holds for this buyer.

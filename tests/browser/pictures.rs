@@ -2,8 +2,10 @@
 //! folder. A page that is wider than its window is a failure, told at the end so that every picture is there to look at.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use apiclay_tests::wait_until;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use fantoccini::wd::WebDriverCompatibleCommand;
@@ -12,6 +14,8 @@ use serde_json::{Value, json};
 
 const WIDTHS_PX: [u32; 2] = [390, 1440];
 const HEIGHT_PX: u32 = 900;
+const WIDTH: &str = "return window.innerWidth";
+const RESIZED_DEADLINE_MS: u64 = 5_000;
 const SCHEMES: [&str; 2] = ["light", "dark"];
 
 /// Where pictures go, and which pages were too wide.
@@ -31,6 +35,7 @@ impl Pictures {
 
     /// Takes all pictures of the page as it is.
     pub async fn take(&mut self, browser: &Client, name: &str) -> Result<()> {
+        let before = browser.execute(WIDTH, Vec::new()).await?;
         for width in WIDTHS_PX {
             for scheme in SCHEMES {
                 let window =
@@ -52,7 +57,14 @@ impl Pictures {
                 std::fs::write(self.folder.join(format!("{name}-{width}-{scheme}.png")), png)?;
             }
         }
-        devtools(browser, "Emulation.clearDeviceMetricsOverride", json!({})).await.map(drop)
+        devtools(browser, "Emulation.clearDeviceMetricsOverride", json!({})).await?;
+        // A click while the page still changes its width lands beside what it was meant for.
+        wait_until("the window's own width", Duration::from_millis(RESIZED_DEADLINE_MS), async || {
+            let now = browser.execute(WIDTH, Vec::new()).await?;
+            ensure!(now == before, "it is {now}, and was {before}");
+            Ok(())
+        })
+        .await
     }
 
     /// Fails where a page did not fit.
@@ -60,6 +72,11 @@ impl Pictures {
         ensure!(self.too_wide.is_empty(), "wider than the window: {}", self.too_wide.join("; "));
         Ok(())
     }
+}
+
+/// From here on no page's script runs in this browser; the driver's own still do.
+pub async fn without_scripts(browser: &Client) -> Result<()> {
+    devtools(browser, "Emulation.setScriptExecutionDisabled", json!({"value": true})).await.map(drop)
 }
 
 /// A command of Chromium's own protocol, through its driver.

@@ -58,3 +58,64 @@ pub(super) async fn serve(Path(name): Path<String>, RawQuery(query): RawQuery) -
     let keep = if current { "public, max-age=31536000, immutable" } else { "no-cache" };
     Ok(([(header::CONTENT_TYPE, asset.kind), (header::CACHE_CONTROL, keep)], asset.body).into_response())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    const BASE: &str = include_str!("../../web/styles/base.css");
+    /// WCAG AA: of text, and of what must be seen but is not read (borders of fields, bars, the focus ring).
+    const TEXT: f64 = 4.5;
+    const SHAPE: f64 = 3.0;
+    const GROUNDS: [&str; 3] = ["ground", "raised", "sunken"];
+
+    #[test]
+    fn colours_can_be_read_on_what_they_stand_on() {
+        let (light, dark) = BASE.split_once("prefers-color-scheme: dark").expect("both schemes");
+        for (scheme, css) in [("light", light), ("dark", dark)] {
+            let colours = colours(css);
+            let check = |front: &str, back: &str, least: f64| {
+                let found = contrast(colours[front], colours[back]);
+                assert!(found >= least, "{scheme}: {front} on {back} is {found:.2}, below {least}");
+            };
+            for ground in GROUNDS {
+                for text in ["text", "muted", "accent", "good", "warn", "bad"] {
+                    check(text, ground, TEXT);
+                }
+                check("line-strong", ground, SHAPE);
+            }
+            for bar in ["bar-good", "bar-failed", "bar-refused"] {
+                check(bar, "ground", SHAPE);
+            }
+            for word in ["good", "warn", "bad"] {
+                check(word, &format!("{word}-tint"), TEXT);
+            }
+            for (front, back) in [
+                ("on-accent", "accent"),
+                ("on-accent", "accent-strong"),
+                ("accent", "tint"),
+                ("text", "tint"),
+                ("muted", "tint"),
+            ] {
+                check(front, back, TEXT);
+            }
+        }
+    }
+
+    fn colours(css: &str) -> HashMap<&str, [f64; 3]> {
+        let lines = css.lines().filter_map(|line| line.trim().strip_prefix("--")?.split_once(": #"));
+        lines.map(|(name, hex)| (name, [0, 2, 4].map(|at| channel(&hex[at..at + 2])))).collect()
+    }
+
+    /// A channel's light, as WCAG reckons it.
+    fn channel(hex: &str) -> f64 {
+        let value = f64::from(u8::from_str_radix(hex, 16).expect("two hexadecimal digits")) / 255.0;
+        if value <= 0.04045 { value / 12.92 } else { ((value + 0.055) / 1.055).powf(2.4) }
+    }
+
+    fn contrast(one: [f64; 3], other: [f64; 3]) -> f64 {
+        let light = |[red, green, blue]: [f64; 3]| 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        let (one, other) = (light(one), light(other));
+        (one.max(other) + 0.05) / (one.min(other) + 0.05)
+    }
+}

@@ -55,6 +55,7 @@ fn notice(done: &str) -> Option<&'static str> {
     Some(match done {
         "verified" => "Your address is verified. Sign in to go on.",
         "code_sent" => "If that address has an account, a code is on its way to it.",
+        "sign_in_needed" => "Sign in to go on.",
         "signed_out" => "You are signed out.",
         "subscribed" => "You are subscribed. Make a key to begin calling.",
         "already_subscribed" => "You have this plan already; this is your subscription.",

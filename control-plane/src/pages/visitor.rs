@@ -62,7 +62,8 @@ pub(super) fn next_of(given: &str) -> &str {
 
 /// To the sign-in page, and back to `next` from there.
 pub(super) fn to_sign_in(next: &str) -> Response {
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    let query = query.append_pair("next", next).append_pair("done", "sign_in_needed").finish();
     Redirect::to(&format!("/signin?{query}")).into_response()
 }
 
