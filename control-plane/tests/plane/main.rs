@@ -16,6 +16,7 @@ mod folding;
 mod idempotency;
 mod main_flow;
 mod members;
+mod pages;
 mod push;
 mod sign_in;
 mod support;
