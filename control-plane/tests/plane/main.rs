@@ -17,6 +17,7 @@ mod idempotency;
 mod main_flow;
 mod members;
 mod pages;
+mod plugins;
 mod push;
 mod sign_in;
 mod support;
