@@ -201,7 +201,7 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
     let sold = on_sale(&plane, &vendor, &boss, "acme").await;
     let path = format!("/listings/{}/plugins", sold.listing);
-    let cors = json!([{"plugin": "cors", "config": {"origins": ["*"]}}]);
+    let cors = json!([{"plugin": "cors", "config": {"allow_origins": ["*"]}}]);
     let (status, code) = code_of(plane.call(&vendor, Method::PUT, &path, cors.clone()).await).await;
     assert_eq!((status, code.as_str()), (422, "plugin_not_announced"));
     let first = gateway(&plane, "gw-1").await;
