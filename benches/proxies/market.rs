@@ -81,6 +81,7 @@ fn listing(upstream: SocketAddr) -> Listing {
             retries_max: RETRIES_DEFAULT,
         },
         routes: vec![route],
+        key_header: None,
         secrets: Vec::new(),
         bindings: Vec::new(),
     }

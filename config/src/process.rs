@@ -1,18 +1,46 @@
 //! What each of our processes does at its start and end: logs, the one TLS provider, the signal to stop.
 
+use tracing::Level;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::settings::{LogFormat, LogSettings};
 
+/// Libraries through which requests pass, and whose talkative levels would print their secrets: whatever the setting says,
+/// they stay at `info`. What a buyer supplies stays nowhere, logs included.
+const QUIET: [&str; 10] = [
+    "pingora_core",
+    "pingora_proxy",
+    "h2",
+    "hyper",
+    "hyper_util",
+    "tower_http",
+    "reqwest",
+    "rustls",
+    "mongodb",
+    "redis",
+];
+
 /// Logs to standard error, as the settings say. Called once, first thing.
 pub fn start_logging(settings: &LogSettings) {
-    let filter = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let wanted = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = wanted.and(filter_fn(|line| may_be_logged(line.target(), *line.level())));
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call, in tests, keeps the first one's logs.
     let _ = match settings.format {
-        LogFormat::Json => logs.json().flatten_event(true).with_current_span(false).try_init(),
-        LogFormat::Text => logs.try_init(),
+        LogFormat::Json => {
+            let logs = logs.json().flatten_event(true).with_current_span(false).with_filter(filter);
+            tracing_subscriber::registry().with(logs).try_init()
+        }
+        LogFormat::Text => tracing_subscriber::registry().with(logs.with_filter(filter)).try_init(),
     };
+}
+
+fn may_be_logged(target: &str, level: Level) -> bool {
+    let library = target.split("::").next().unwrap_or_default();
+    level <= Level::INFO || !QUIET.contains(&library)
 }
 
 /// Several TLS stacks share one process: all of them use this provider.
@@ -50,4 +78,17 @@ pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) 
     }
     eprintln!("error: {line}");
     std::process::ExitCode::FAILURE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_print_no_requests() {
+        assert!(!may_be_logged("h2::server", Level::DEBUG));
+        assert!(!may_be_logged("pingora_core::protocols::http", Level::TRACE));
+        assert!(may_be_logged("pingora_core::server", Level::INFO));
+        assert!(may_be_logged("apiclay_gateway::proxy", Level::DEBUG));
+    }
 }

@@ -19,7 +19,6 @@ use crate::accounts::admin::make_setup_link;
 use crate::admin::everywhere::allow_app;
 use crate::app::{App, Given};
 use crate::store::Store;
-use crate::tls::Files;
 
 /// The embedded store's file in the data folder.
 pub const STORE_FILE: &str = "store.sqlite";
@@ -150,9 +149,8 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let tls = settings.control.tls.clone().map(|f| Files { cert: f.cert, key: f.key });
     tracing::info!(part = "control-plane", address = %listener.local_addr()?, "listening");
-    Ok(crate::serve::serve(app, listener, tls, shutdown).await?)
+    Ok(crate::serve::serve(app, listener, settings.control.tls.clone(), shutdown).await?)
 }
 
 /// What operators see of it.

@@ -8,11 +8,14 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::RequestId;
 use apiclay_config::usage::{Event, LEASED_WINDOWS};
 use apiclay_plugins::HeaderEdits;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 
 use crate::limits::Unit;
 use crate::metering::Ticket;
+use crate::phases::authenticate::KEY_HEADER;
 use crate::rejection::Rejection;
+use crate::runtime::rates::RATES_MAX;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
 
 /// Headers of the request as the phases read them; each lane has its own.
@@ -35,6 +38,22 @@ pub struct HeaderLines<'a>(pub &'a HeaderMap);
 impl apiclay_plugins::Headers for HeaderLines<'_> {
     fn get(&self, name: &HeaderName) -> Option<&[u8]> {
         self.0.get(name).map(http::HeaderValue::as_bytes)
+    }
+}
+
+/// The buyer's headers as plugins may see them: without what he is known by, here or at the vendor's.
+pub struct WithoutSecrets<'a> {
+    /// All of them.
+    pub headers: &'a dyn CallHeaders,
+    /// The one that our keys travel in.
+    pub key_header: HeaderName,
+}
+
+impl apiclay_plugins::Headers for WithoutSecrets<'_> {
+    fn get(&self, name: &HeaderName) -> Option<&[u8]> {
+        let secret = *name == self.key_header
+            || [KEY_HEADER, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name);
+        if secret { None } else { self.headers.get(name) }
     }
 }
 
@@ -80,6 +99,8 @@ pub struct Context {
     pub path_below: usize,
     /// Phase authenticate.
     pub credential: Option<Arc<Credential>>,
+    /// Phase limit: what is left of each of the entitlement's rates, in their order.
+    pub rates_left: [u32; RATES_MAX],
     /// Phase limit: given back when the context goes.
     pub in_flight: Option<InFlight>,
     /// Phase reserve.
@@ -123,6 +144,7 @@ impl Context {
             route: None,
             path_below: 0,
             credential: None,
+            rates_left: [0; RATES_MAX],
             in_flight: None,
             held: Vec::new(),
             target: None,
@@ -137,6 +159,12 @@ impl Context {
             rejection: None,
             settled: false,
         }
+    }
+
+    /// The header that this call's key travels in.
+    #[must_use]
+    pub fn key_header(&self) -> HeaderName {
+        self.listing.as_ref().map_or(KEY_HEADER, |listing| listing.key_header.clone())
     }
 
     /// The leases its units came from, as the event names them.

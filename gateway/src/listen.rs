@@ -53,12 +53,13 @@ pub(crate) async fn listen(
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let mut lane = http_proxy(&server.configuration, PingoraLane::new(Arc::clone(&gateway)));
     let limits = FrontLimits {
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
     };
+    let lane = PingoraLane::new(Arc::clone(&gateway), limits.body_timeout);
+    let mut lane = http_proxy(&server.configuration, lane);
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(limits.idle_timeout);

@@ -77,9 +77,12 @@ impl Rejection {
     fn parts(&self) -> (u16, &'static str, &'static str, String) {
         let (status, code, title, detail) = match self {
             Self::Malformed(what) => (400, "request_malformed", "The request is malformed", *what),
-            Self::CredentialMissing => {
-                (401, "credential_missing", "An API key is needed", "Send your key in the X-Api-Key header.")
-            }
+            Self::CredentialMissing => (
+                401,
+                "credential_missing",
+                "An API key is needed",
+                "Send your key in the header that the API's page names, X-Api-Key for most.",
+            ),
             Self::CredentialAmbiguous => {
                 (401, "credential_ambiguous", "More than one API key", "Send one key, in one header, once.")
             }

@@ -21,7 +21,7 @@ pub const FOLDER: &str = "gateway";
 /// # Errors
 /// Why it does not start.
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    // Without the key, listings with secrets are refused and all others served.
+    // Without the key, a configuration with any vendor's secret in it is refused.
     let key_file = settings.master_key_file.clone().unwrap_or_else(|| settings.data_dir.join("master.key"));
     let master_key = if key_file.exists() { Some(Arc::new(MasterKey::load(&key_file)?)) } else { None };
     let identity = identity(&settings)?;

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{FORBIDDEN, Site};
 
@@ -83,5 +83,57 @@ async fn a_revoked_key_is_refused_within_a_second() -> Result<()> {
         ensure!(answer.code().as_deref() == Some("credential_invalid"), "{answer:?}");
     }
     ensure!(site.upstream.whole().len() == 1, "a revoked key's call was forwarded");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_listing_that_names_its_own_key_header_leaves_the_usual_one_to_the_vendor() -> Result<()> {
+    let site = Site::start().await?;
+    site.set_key_header("X-Weather-Token").await?;
+    let head = site.head_without_key("GET", "/now/pune");
+    let theirs = "X-Api-Key: for-the-vendor\r\n";
+    let named = format!("X-Weather-Token: {}\r\n", site.bought.key);
+    let answer = site.call(format!("{head}{theirs}{named}\r\n")).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let whole = site.upstream.whole();
+    let seen = whole.last().context("nothing reached the upstream")?;
+    ensure!(seen.headers("x-api-key") == ["for-the-vendor"], "{seen:?}");
+    ensure!(!seen.head.contains(&site.bought.key), "the key passed: {seen:?}");
+    let bearer = format!("Authorization: Bearer {}\r\n", site.bought.key);
+    ensure!(site.call(format!("{head}{bearer}\r\n")).await?.status == 200);
+    for (lines, code) in
+        [(theirs.to_owned(), "credential_missing"), (format!("{named}{bearer}"), "credential_ambiguous")]
+    {
+        let answer = site.refuses(format!("{head}{lines}\r\n"), &[401]).await?;
+        ensure!(answer.code().as_deref() == Some(code), "{lines:?} was answered {answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_vendor_may_inject_his_own_key_where_buyers_keys_travel() -> Result<()> {
+    let site = Site::start().await?;
+    site.set_secret("upstream", "X-Api-Key", "the-vendors-own").await?;
+    let answer = site.call(format!("{}\r\n", site.head("GET", "/now/pune"))).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let whole = site.upstream.whole();
+    let seen = whole.last().context("nothing reached the upstream")?;
+    ensure!(seen.headers("x-api-key") == ["the-vendors-own"], "{seen:?}");
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn a_plan_with_a_rate_alone_says_what_is_left_of_it() -> Result<()> {
+    let site = Site::start().await?;
+    let limits = json!([{ "unit": "call", "window": "minute", "max": 3, "hard": true }]);
+    let bought = site.buy_with(limits).await?;
+    let head = site.head_without_key("GET", "/now/pune");
+    let mut wire = site.wire().await?;
+    for (status, left) in [(200, 2), (200, 1), (200, 0), (429, 0)] {
+        let answer = wire.call(format!("{head}X-Api-Key: {}\r\n\r\n", bought.key)).await?;
+        ensure!(answer.status == status, "{answer:?}");
+        ensure!(answer.header("ratelimit-policy") == Some("\"minute\";q=3;w=60"), "{answer:?}");
+        ensure!(answer.header("ratelimit") == Some(format!("\"minute\";r={left}").as_str()), "{answer:?}");
+    }
     Ok(())
 }

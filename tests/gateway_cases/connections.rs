@@ -159,3 +159,32 @@ async fn a_client_that_does_not_read_is_let_go() -> Result<()> {
     wire.closed(CLOSE_WITHIN).await.context("the connection of a client that does not read is still open")?;
     Ok(())
 }
+
+#[tokio::test]
+async fn a_target_that_cannot_be_found_or_reached_is_passed_over_and_no_query_is_logged() -> Result<()> {
+    let mut site = Site::start().await?;
+    let good = format!("http://{}", site.upstream.address);
+    let closed = format!("http://127.0.0.1:{}", apiclay_tests::free_port()?);
+    for dead in ["http://no-such-host.invalid", closed.as_str()] {
+        let targets = json!([{ "url": dead, "weight": 1 }, { "url": good, "weight": 1 }]);
+        site.set_upstream(&json!({ "targets": targets })).await?;
+        for _ in 0..4 {
+            let answer =
+                site.call(format!("{}\r\n", site.head("GET", "/now/pune?token=buyers-secret"))).await?;
+            ensure!(answer.status == 200, "beside {dead}: {answer:?}");
+        }
+    }
+    let log = site.log()?;
+    ensure!(log.contains("\"tries\":2"), "no call was tried twice: {log}");
+    ensure!(!log.contains("buyers-secret"), "a query was logged: {log}");
+    site.billed(9).await
+}
+
+#[tokio::test]
+async fn a_vendors_own_options_route_answers_preflights() -> Result<()> {
+    let site = Site::start().await?;
+    let asks = "Origin: https://app.test\r\nAccess-Control-Request-Method: DELETE\r\n";
+    let answer = site.call(format!("{}{asks}\r\n", site.head("OPTIONS", "/orders"))).await?;
+    ensure!(answer.status == 200 && answer.body == b"saw OPTIONS /orders", "{answer:?}");
+    site.billed(2).await
+}

@@ -68,6 +68,13 @@ async fn what_a_client_says_about_who_calls_is_not_believed() -> Result<()> {
         "X-Real-Ip",
         "Forwarded",
         "X-Request-Id",
+        "X_User_Id",
+        "X-Consumer_Id",
+        "x_consumer_plan",
+        "X_Forwarded-For",
+        "X_Real_Ip",
+        "X_Request_Id",
+        "X_Api_Key",
     ];
     let claims: String = names.iter().map(|name| format!("{name}: {CLAIM}\r\n")).collect();
     let answer = site.call(format!("{}{claims}\r\n", site.head("GET", "/now/pune"))).await?;
@@ -105,4 +112,60 @@ async fn a_connection_header_cannot_remove_an_injected_identity() -> Result<()> 
         }
     }
     site.billed(4).await
+}
+
+#[tokio::test]
+async fn a_vendors_secret_cannot_be_doubled_by_another_spelling() -> Result<()> {
+    let site = Site::start().await?;
+    site.set_secret("pass", "X-Vendor-Pass", "from-the-vendor").await?;
+    let claims = format!("X-Vendor-Pass: {CLAIM}\r\nX_Vendor_Pass: {CLAIM}\r\nx-vendor_pass: {CLAIM}\r\n");
+    let answer = site.call(format!("{}{claims}\r\n", site.head("GET", "/now/pune"))).await?;
+    ensure!(answer.status == 200, "{answer:?}");
+    let bytes = site.upstream.bytes();
+    ensure!(bytes.contains("from-the-vendor") && !bytes.contains(CLAIM), "the upstream was told {bytes}");
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn our_key_beside_another_authorization_is_refused_and_does_not_pass() -> Result<()> {
+    let site = Site::start().await?;
+    let head = site.head_without_key("GET", &format!("/now/{FORBIDDEN}"));
+    let (ours, theirs) =
+        (format!("Authorization: Bearer {}\r\n", site.bought.key), "Authorization: Basic dTpw\r\n");
+    for lines in [format!("{ours}{theirs}"), format!("{theirs}{ours}")] {
+        let answer = site.refuses(format!("{head}{lines}\r\n"), &[401]).await?;
+        ensure!(answer.code().as_deref() == Some("credential_ambiguous"), "{answer:?}");
+    }
+    ensure!(!site.upstream.bytes().contains(&site.bought.key), "the key passed");
+    site.billed(1).await
+}
+
+#[tokio::test]
+async fn what_an_interim_answer_says_is_held_to_the_same_rules() -> Result<()> {
+    let site = Site::start().await?;
+    let mut wire = site.wire().await?;
+    wire.send(format!("{}\r\n", site.head("GET", "/hints"))).await?;
+    let seen = wire.seen(b"saw GET /hints").await?;
+    let seen = String::from_utf8_lossy(&seen).to_ascii_lowercase();
+    ensure!(seen.contains("http/1.1 103") && seen.contains("rel=preload"), "no early hints: {seen}");
+    for theirs in ["apiclay_session", "theirs", "ratelimit: \"x\""] {
+        ensure!(!seen.contains(theirs), "{theirs} passed: {seen}");
+    }
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn only_a_plain_websocket_upgrade_is_one() -> Result<()> {
+    let site = Site::start().await?;
+    let doubled = "Connection: Upgrade\r\nUpgrade: h2c\r\nUpgrade: websocket\r\n";
+    site.refuses(format!("{}{doubled}\r\n", site.head("GET", &format!("/socket?{FORBIDDEN}"))), &[400])
+        .await?;
+    for lines in ["Upgrade: websocket\r\n", "Connection: Upgrade\r\nUpgrade: h2c\r\n"] {
+        let answer = site.call(format!("{}{lines}\r\n", site.head("GET", "/socket"))).await?;
+        ensure!(answer.status == 200, "{lines:?} was answered {answer:?}");
+        let whole = site.upstream.whole();
+        let seen = whole.last().context("nothing reached the upstream")?;
+        ensure!(seen.headers("upgrade").is_empty(), "{lines:?} passed: {seen:?}");
+    }
+    site.billed(3).await
 }

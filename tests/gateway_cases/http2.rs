@@ -1,7 +1,10 @@
 //! HTTP/2 requests that are none: what would become a second request, or a body of another length, once it is written as
 //! HTTP/1.1 to the upstream.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
+use apiclay_tests::wait_until;
 
 use crate::{
     frames::{End, Http2},
@@ -137,5 +140,18 @@ async fn a_good_request_with_a_body_arrives_whole() -> Result<()> {
     let seen = whole.first().context("nothing reached the upstream")?;
     let letters: Vec<u8> = seen.body.iter().copied().filter(u8::is_ascii_lowercase).collect();
     ensure!(letters == b"abcde", "the body arrived as {seen:?}");
+    site.billed(2).await
+}
+
+#[tokio::test]
+async fn a_client_that_gives_no_window_is_let_go() -> Result<()> {
+    let site = Site::start().await?;
+    let mut http2 = connect(&site).await?;
+    http2.send(1, &request("GET", &site.path("/flood"), &site.bought.key), &[]).await?;
+    wait_until("the upstream to be let go", Duration::from_secs(60), async || {
+        ensure!(site.upstream.flood_was_cut(), "its answer is still being taken");
+        Ok(())
+    })
+    .await?;
     site.billed(2).await
 }

@@ -6,6 +6,7 @@
 
 mod access;
 mod bodies;
+mod charges;
 mod connections;
 mod frames;
 mod framing;

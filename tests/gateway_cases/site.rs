@@ -21,7 +21,9 @@ const USAGE_DEADLINE: Duration = Duration::from_secs(20);
 const KEY_LIVE_MS: u64 = 1_000;
 /// Shorter than the default, so that the cases about deadlines need not wait for it.
 pub const HEAD_DEADLINE_MS: u64 = 3_000;
-const ROUTES: [(&str, &str); 7] = [
+/// Shorter than the default, so that a test may pass it.
+pub const BODY_MAX_BYTES: usize = 1_048_576;
+const ROUTES: [(&str, &str); 12] = [
     ("GET", "/now/{city}"),
     ("POST", "/orders"),
     ("POST", "/early"),
@@ -29,6 +31,11 @@ const ROUTES: [(&str, &str); 7] = [
     ("POST", "/files/{*path}"),
     ("GET", "/redirect"),
     ("GET", "/flood"),
+    ("POST", "/stall"),
+    ("GET", "/socket"),
+    ("GET", "/hints"),
+    ("GET", "/zeros"),
+    ("OPTIONS", "/orders"),
 ];
 
 /// A subscription and a key for it.
@@ -54,7 +61,12 @@ impl Site {
     pub async fn start() -> Result<Self> {
         let upstream = Upstream::start().await?;
         let head_deadline_ms = HEAD_DEADLINE_MS.to_string();
-        let settings = [("APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS", head_deadline_ms.as_str())];
+        let body_max_bytes = BODY_MAX_BYTES.to_string();
+        let settings = [
+            ("APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS", head_deadline_ms.as_str()),
+            ("APICLAY_GATEWAY_BODY_MAX_BYTES", body_max_bytes.as_str()),
+            ("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "8000"),
+        ];
         let market = Marketplace::embedded(&settings).await?;
         let vendor = market.api()?.sign_up("vendor").await?;
         vendor.create("/vendors", &json!({ "slug": VENDOR, "name": "Skycast" })).await?;
@@ -69,6 +81,33 @@ impl Site {
     pub async fn second_listing(&self, slug: &str) -> Result<()> {
         let url = format!("http://{}", self.upstream.address);
         publish(&self.market, &self.vendor, slug, &url).await.map(drop)
+    }
+
+    /// A header that the gateway adds for the vendor.
+    pub async fn set_secret(&self, name: &str, header: &str, value: &str) -> Result<()> {
+        let path = format!("/listings/{}/secrets/{name}", self.listing);
+        self.vendor.put_without_answer(&path, &json!({ "header": header, "value": value })).await?;
+        tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
+        Ok(())
+    }
+
+    /// Another header for the listing's keys.
+    pub async fn set_key_header(&self, name: &str) -> Result<()> {
+        self.vendor.patch(&format!("/listings/{}", self.listing), &json!({ "key_header": name })).await?;
+        tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
+        Ok(())
+    }
+
+    /// What the gateway's process has logged so far.
+    pub fn log(&mut self) -> Result<String> {
+        Ok(std::fs::read_to_string(self.market.gateway.process().log())?)
+    }
+
+    /// Other targets or time-outs for the listing.
+    pub async fn set_upstream(&self, upstream: &Value) -> Result<()> {
+        self.vendor.put(&format!("/listings/{}/upstream", self.listing), upstream).await?;
+        tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
+        Ok(())
     }
 
     /// A further subscription of the buyer, on a plan with these limits.
@@ -136,15 +175,24 @@ impl Site {
     /// Makes one good call and waits until it is counted: then everything before it is counted too, and of all this
     /// `calls` were billed (the good one is one of them).
     pub async fn billed(&self, calls: u64) -> Result<()> {
+        let total = self.counted(calls).await?;
+        ensure!(total["billable_calls"] == calls, "usage says {total}, of which {calls} were to be billed");
+        Ok(())
+    }
+
+    /// The same for calls that were counted, billed or not: the usage's total.
+    pub async fn counted(&self, calls: u64) -> Result<Value> {
         let good = self.call(self.head("GET", "/now/good") + "\r\n").await?;
         ensure!(good.status == 200, "the good call was answered {good:?}");
         let path = format!("/subscriptions/{}/usage", self.bought.subscription);
+        let mut total = Value::Null;
         wait_until(&format!("usage to say {calls} calls"), USAGE_DEADLINE, async || {
-            let total = self.buyer.get(&path).await?["total"].clone();
-            ensure!(total["calls"] == calls && total["billable_calls"] == calls, "it says {total}");
+            total = self.buyer.get(&path).await?["total"].clone();
+            ensure!(total["calls"] == calls, "it says {total}");
             Ok(())
         })
-        .await
+        .await?;
+        Ok(total)
     }
 }
 

@@ -109,7 +109,7 @@ async fn serve(mut stream: TcpStream, record: Arc<Record>) -> std::io::Result<()
         };
         let head: Vec<u8> = unread.drain(..head_end).collect();
         let mut request = Request { head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() };
-        let early = request.target().starts_with("/early");
+        let early = ["/early", "/stall"].iter().any(|path| request.target().starts_with(path));
         if early {
             answer(&mut stream, &request, &record).await?;
         }
@@ -138,6 +138,15 @@ async fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>, record: &Record
     Ok(())
 }
 
+/// Reads until the other side leaves.
+async fn hold(stream: &mut TcpStream, record: &Record) -> std::io::Result<()> {
+    let mut unread = Vec::new();
+    loop {
+        read_more(stream, &mut unread, record).await?;
+        unread.clear();
+    }
+}
+
 /// Bytes of the body with its framing; `None` while it is not all there.
 fn body_length(request: &Request, unread: &[u8]) -> Option<usize> {
     if let Some(length) = request.headers("content-length").first() {
@@ -156,6 +165,24 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     if let Some(location) = target.strip_prefix("/redirect?to=") {
         let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
         return stream.write_all(head.as_bytes()).await;
+    }
+    if target.starts_with("/stall") {
+        // An answer that begins and does not go on; what the client still sends is read, until the gateway leaves.
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun").await?;
+        return hold(stream, record).await;
+    }
+    if target.starts_with("/socket") && request.headers("upgrade") == ["websocket"] {
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        stream.write_all(head.as_bytes()).await?;
+        return hold(stream, record).await;
+    }
+    if target.starts_with("/hints") {
+        let early = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nSet-Cookie: apiclay_session=theirs\r\n\
+             RateLimit: \"x\";r=1\r\nX-Request-Id: theirs\r\n\r\n";
+        stream.write_all(early.as_bytes()).await?;
+    }
+    if target.starts_with("/zeros") {
+        return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n").await;
     }
     if target.starts_with("/flood") {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {FLOOD_BYTES}\r\n\r\n");

@@ -1,17 +1,20 @@
 //! The way of an API to its buyers, through the public API alone: a vendor signs up and lists, an admin approves, buyers
 //! subscribe and get keys. `load.rs` then calls with those keys; at the end the buyers read their usage here.
 
-use std::{collections::HashMap, path::PathBuf};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use apiclay_tests::{Api, Marketplace};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::{load::Key, reconcile::Usage};
+use crate::{live::until_live, load::Key, reconcile::Usage};
 
 const VENDOR: &str = "skycast";
 const LISTING: &str = "weather";
+const OTHER_LISTING: &str = "tides";
 pub const BUYERS: usize = 40;
 /// Signing up hashes a password: more at once than there are cores only wait.
 const BUYERS_AT_ONCE: usize = 4;
@@ -88,6 +91,8 @@ const GENEROUS_RATE: u32 = 200;
 #[derive(Debug)]
 pub struct Shop {
     plan_ids: Vec<String>,
+    /// A path of another listing, which nobody here may call.
+    locked: String,
     /// `/{vendor}/{listing}`.
     pub prefix: String,
     /// A path of the imported definition.
@@ -102,31 +107,46 @@ pub struct Bought {
     buyer: String,
     /// Ids and texts.
     keys: Vec<(String, String)>,
+    live_ms: Vec<u64>,
 }
 
 /// From nothing to a published listing with three plans.
 pub async fn open_shop(market: &Marketplace, upstream: &str, calls: u64) -> Result<Shop> {
     let vendor = market.api()?.sign_up("vendor").await?;
     vendor.create("/vendors", &json!({ "slug": VENDOR, "name": "Skycast" })).await?;
-    let listing = json!({ "slug": LISTING, "name": "Weather", "summary": "What the sky will do" });
-    let listing = vendor.create(&format!("/vendors/{VENDOR}/listings"), &listing).await?;
-    let listing = format!("/listings/{listing}");
-    let targets = json!({ "targets": [{ "url": upstream, "weight": 1 }] });
-    vendor.put(&format!("{listing}/upstream"), &targets).await?;
-    for (method, path) in [("GET", "/now/{city}"), ("POST", "/orders"), ("GET", "/fail"), ("GET", "/missing")]
-    {
-        vendor.create(&format!("{listing}/routes"), &json!({ "method": method, "path": path })).await?;
-    }
+    let admin = market.admin("operator").await?;
+    let routes = [("GET", "/now/{city}"), ("POST", "/orders"), ("GET", "/fail"), ("GET", "/missing")];
+    let listing = draft(&vendor, LISTING, upstream, &routes).await?;
     let imported = import(&vendor, &listing).await?;
     let mut plan_ids = Vec::new();
     for plan in PLANS {
         plan_ids.push(vendor.create(&format!("{listing}/plans"), &plan.terms(calls)).await?);
     }
+    publish(&vendor, &admin, &listing).await?;
+    let other = draft(&vendor, OTHER_LISTING, upstream, &[("GET", "/locked")]).await?;
+    vendor.create(&format!("{other}/plans"), &Plan::Generous.terms(calls)).await?;
+    publish(&vendor, &admin, &other).await?;
+    let locked = format!("/{VENDOR}/{OTHER_LISTING}/locked");
+    Ok(Shop { plan_ids, prefix: format!("/{VENDOR}/{LISTING}"), imported, locked })
+}
+
+/// A listing's path in the API.
+async fn draft(vendor: &Api, slug: &str, upstream: &str, routes: &[(&str, &str)]) -> Result<String> {
+    let listing = json!({ "slug": slug, "name": slug, "summary": "What the sky will do" });
+    let id = vendor.create(&format!("/vendors/{VENDOR}/listings"), &listing).await?;
+    let listing = format!("/listings/{id}");
+    let targets = json!({ "targets": [{ "url": upstream, "weight": 1 }] });
+    vendor.put(&format!("{listing}/upstream"), &targets).await?;
+    for (method, path) in routes {
+        vendor.create(&format!("{listing}/routes"), &json!({ "method": method, "path": path })).await?;
+    }
+    Ok(listing)
+}
+
+async fn publish(vendor: &Api, admin: &Api, listing: &str) -> Result<()> {
     vendor.post(&format!("{listing}/submit"), &json!({}), 200).await?;
-    let admin = market.admin("operator").await?;
     admin.post(&format!("/admin{listing}/approve"), &json!({ "reason": "tried it" }), 200).await?;
-    vendor.post(&format!("{listing}/publish"), &json!({}), 200).await?;
-    Ok(Shop { plan_ids, prefix: format!("/{VENDOR}/{LISTING}"), imported })
+    vendor.post(&format!("{listing}/publish"), &json!({}), 200).await.map(drop)
 }
 
 /// Uploads a real definition, and gives a path that it adds.
@@ -143,10 +163,11 @@ async fn import(vendor: &Api, listing: &str) -> Result<String> {
     Ok(path)
 }
 
-/// Every buyer takes every plan and makes keys. The keys of the generous plan come first.
-pub async fn buy(market: &Marketplace, shop: &Shop) -> Result<(Vec<Bought>, Vec<Key>)> {
+/// Every buyer takes every plan and makes keys, and how long each took to be live. The keys of the generous plan come first.
+pub async fn buy(market: &Marketplace, shop: &Shop) -> Result<(Vec<Bought>, Vec<Key>, Vec<u64>)> {
     let nobody = market.api()?;
-    let buying = stream::iter(0..BUYERS).map(|buyer| buy_all_plans(&nobody, shop, buyer));
+    let buying =
+        stream::iter(0..BUYERS).map(|buyer| buy_all_plans(&nobody, market.gateway_address, shop, buyer));
     let bought: Vec<Vec<Bought>> = buying.buffered(BUYERS_AT_ONCE).try_collect().await?;
     let mut bought: Vec<Bought> = bought.into_iter().flatten().collect();
     bought.sort_by_key(|one| one.plan != Plan::Generous);
@@ -154,10 +175,11 @@ pub async fn buy(market: &Marketplace, shop: &Shop) -> Result<(Vec<Bought>, Vec<
         one.keys.iter().map(move |(id, text)| Key { text: text.clone(), id: id.clone(), subscription })
     });
     let keys = keys.collect();
-    Ok((bought, keys))
+    let live_ms = bought.iter().flat_map(|one| one.live_ms.iter().copied()).collect();
+    Ok((bought, keys, live_ms))
 }
 
-async fn buy_all_plans(nobody: &Api, shop: &Shop, buyer: usize) -> Result<Vec<Bought>> {
+async fn buy_all_plans(nobody: &Api, gateway: SocketAddr, shop: &Shop, buyer: usize) -> Result<Vec<Bought>> {
     let buyer = format!("buyer-{buyer}");
     let api = nobody.sign_up(&buyer).await?;
     let mut bought = Vec::new();
@@ -165,15 +187,16 @@ async fn buy_all_plans(nobody: &Api, shop: &Shop, buyer: usize) -> Result<Vec<Bo
         let made = api.post("/subscriptions", &json!({ "plan_id": plan_id }), 201).await?;
         ensure!(made["state"] == "active", "a subscription without payment is not active: {made}");
         let id = made["id"].as_str().context("a subscription without an id")?.to_owned();
-        let mut keys = Vec::new();
+        let (mut keys, mut live_ms) = (Vec::new(), Vec::new());
         for number in 0..plan.keys() {
             let path = format!("/subscriptions/{id}/credentials");
             let made = api.post(&path, &json!({ "name": format!("key {number}") }), 201).await?;
             let text = made["key"].as_str().context("a credential without its key")?;
             let id = made["credential"]["id"].as_str().context("a credential without its id")?;
+            live_ms.push(until_live(gateway, &shop.locked, text).await?);
             keys.push((id.to_owned(), text.to_owned()));
         }
-        bought.push(Bought { id, plan: *plan, buyer: buyer.clone(), keys });
+        bought.push(Bought { id, plan: *plan, buyer: buyer.clone(), keys, live_ms });
     }
     Ok(bought)
 }

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use apiclay_tests::{Answer, Wire};
 
 /// How long a killed process may take to be gone.
@@ -21,11 +21,6 @@ const RECONNECT_DEADLINE_MS: u64 = 30_000;
 const RECONNECT_PAUSE_MS: u64 = 5;
 /// A gateway that says it is not ready is not asked again at once.
 const NOT_READY_PAUSE_MS: u64 = 20;
-/// How long a new key may take to be live while a thousand are being made, and how often it is tried meanwhile.
-const LIVE_DEADLINE_MS: u64 = 10_000;
-const LIVE_PAUSE_MS: u64 = 20;
-/// Numbers of the calls that try keys: far above all others.
-const TRY_NUMBERS_FROM: u64 = 1 << 40;
 /// One call in this many goes to the first key before all others, all connections at once: that key meets its rate.
 const BURST_SHARE: u64 = 20;
 /// Codes that a gateway may answer these calls with.
@@ -130,29 +125,6 @@ pub struct Load {
 }
 
 impl Load {
-    /// Tries every key until the gateway knows it.
-    pub async fn until_live(&self) -> Result<Vec<Call>> {
-        let mut wire = None;
-        let mut calls = Vec::new();
-        let end = Instant::now() + Duration::from_millis(LIVE_DEADLINE_MS);
-        for key in 0..self.keys.len() {
-            loop {
-                let number = TRY_NUMBERS_FROM + calls.len() as u64;
-                let call = self.call(&mut wire, number, key, Kind::Now).await?;
-                calls.push(call);
-                if !matches!(call.outcome, Outcome::Refused(401, _)) {
-                    break;
-                }
-                ensure!(
-                    Instant::now() < end,
-                    "key {key} is unknown {LIVE_DEADLINE_MS} ms after the last was made"
-                );
-                tokio::time::sleep(Duration::from_millis(LIVE_PAUSE_MS)).await;
-            }
-        }
-        Ok(calls)
-    }
-
     /// Makes all calls over that many connections.
     pub async fn run(self: Arc<Self>, connections: usize) -> Result<Vec<Call>> {
         let each = |_| tokio::spawn(Arc::clone(&self).over_one_connection());

@@ -5,6 +5,7 @@
 //! API, `load.rs` makes the calls, `reconcile.rs` compares. `APICLAY_TEST_CALLS` sets how many calls (`make soak`: 5,000,000).
 
 mod flow;
+mod live;
 mod load;
 mod reconcile;
 
@@ -56,7 +57,7 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
     let calls = calls()?;
     let nginx = Nginx::start(&vendor_site()).await?;
     let shop = flow::open_shop(&market, &nginx.url(), calls).await?;
-    let (bought, keys) = flow::buy(&market, &shop).await?;
+    let (bought, keys, live_ms) = flow::buy(&market, &shop).await?;
     ensure!(keys.len() == 1_000 && bought.len() == BUYERS * PLANS.len(), "{} keys were made", keys.len());
 
     let first_day = day()?;
@@ -70,13 +71,11 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
         started: Instant::now(),
         next: AtomicU64::new(0),
     });
-    let tried = load.until_live().await?;
     let (mut log, kills_ms) =
         tokio::try_join!(Arc::clone(&load).run(CONNECTIONS), kill_meanwhile(&mut market, &load))?;
     let seconds = load.started.elapsed().as_secs_f64();
     let unknown = log.iter().filter(|call| matches!(call.outcome, Outcome::Refused(401, _))).count();
     ensure!(unknown == 0, "{unknown} calls were told that their key is not valid");
-    log.extend(tried);
     log.extend(use_up(&load, &bought).await?);
 
     let answered = log.iter().filter(|call| matches!(call.outcome, Outcome::Answered(_))).count() as u64;
@@ -102,7 +101,7 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
         let code = plan.used_up();
         ensure!(figures.refused.contains_key(code), "not one call was refused with {code}");
     }
-    println!("main_job {backend}: {}", told(&figures, seconds, calls));
+    println!("main_job {backend}: {}; {}", told(&figures, seconds, calls), live::told(live_ms));
     Ok(())
 }
 

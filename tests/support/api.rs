@@ -82,6 +82,22 @@ impl Api {
         self.expect(Method::PUT, path, body, 200).await
     }
 
+    /// PATCH, expecting 200.
+    ///
+    /// # Errors
+    /// When anything else is answered.
+    pub async fn patch(&self, path: &str, body: &Value) -> Result<Value> {
+        self.expect(Method::PATCH, path, body, 200).await
+    }
+
+    /// PUT of what is never shown again, expecting 204.
+    ///
+    /// # Errors
+    /// When anything else is answered.
+    pub async fn put_without_answer(&self, path: &str, body: &Value) -> Result<()> {
+        self.expect(Method::PUT, path, body, 204).await.map(drop)
+    }
+
     /// POST of something new, expecting 201: its id.
     ///
     /// # Errors

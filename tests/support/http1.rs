@@ -99,6 +99,17 @@ impl Wire {
         self.answer().await
     }
 
+    /// Reads up to and with `end`, for a test that looks into the middle of an answer.
+    ///
+    /// # Errors
+    /// As for [`Wire::answer`].
+    pub async fn seen(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        match timeout(Duration::from_millis(ANSWER_DEADLINE_MS), self.until(end, HEAD_MAX_BYTES)).await {
+            Ok(seen) => seen,
+            Err(_elapsed) => Err(io::Error::other(format!("no {end:?} in {ANSWER_DEADLINE_MS} ms"))),
+        }
+    }
+
     /// Reads until the other side closes, by FIN or by reset, and gives what came before; `None` where it is still open
     /// after `within`.
     pub async fn closed(&mut self, within: Duration) -> Option<Vec<u8>> {

@@ -53,19 +53,6 @@ pub enum Frame {
     },
 }
 
-impl Change {
-    /// Whether it takes a right away: that holds even when the rest of its revision is refused.
-    #[must_use]
-    pub fn revokes(&self) -> bool {
-        match self {
-            Self::RemoveListing(_) | Self::RemoveSubscription(_) | Self::RemoveCredential(_) => true,
-            Self::PutListing(listing) => listing.suspended,
-            Self::PutSubscription(subscription) => subscription.inactive,
-            Self::PutPlan(_) | Self::PutCredential(_) | Self::SetBindings(_) => false,
-        }
-    }
-}
-
 impl Snapshot {
     /// Applies one change. The revision is the caller's to move.
     pub fn apply(&mut self, change: &Change) {

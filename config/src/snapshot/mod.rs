@@ -10,7 +10,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 pub use delta::{Change, Delta, Frame};
-pub use validate::{Fault, PathError, header_is_reserved, parse_path, slug_is_valid, validate};
+pub use validate::{
+    Fault, KEY_HEADER, PathError, header_is_reserved, header_may_be_injected, header_may_hold_keys,
+    parse_path, slug_is_valid, validate,
+};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
@@ -53,6 +56,9 @@ pub struct Listing {
     pub upstream: Upstream,
     /// What can be called.
     pub routes: Vec<Route>,
+    /// The header that buyers' keys travel in, in lower case; `x-api-key` where it says nothing.
+    #[serde(default)]
+    pub key_header: Option<String>,
     /// Headers that the gateway adds for the vendor, their values sealed.
     #[serde(default)]
     pub secrets: Vec<InjectedHeader>,

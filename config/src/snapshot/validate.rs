@@ -12,6 +12,9 @@ const PATH_MAX_BYTES: usize = 1_024;
 /// Largest weight of a target.
 const WEIGHT_MAX: u32 = 1_000;
 
+/// The header that buyers' keys travel in, where a listing names no other.
+pub const KEY_HEADER: &str = "x-api-key";
+
 /// Headers that no configuration may set or take away: framing, hop by hop, and those the gateway answers for.
 const RESERVED_HEADERS: [&str; 17] = [
     "connection",
@@ -26,7 +29,7 @@ const RESERVED_HEADERS: [&str; 17] = [
     "transfer-encoding",
     "upgrade",
     "expect",
-    "x-api-key",
+    KEY_HEADER,
     "x-request-id",
     "cookie",
     "set-cookie",
@@ -101,14 +104,28 @@ pub fn parse_path(path: &str) -> Result<(), PathError> {
     Ok(())
 }
 
-/// Whether configuration may not touch this header, in any case.
+/// Whether configuration may not touch this header, in any case, and spelled with `_` or `-`.
 #[must_use]
 pub fn header_is_reserved(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
+    let name = name.to_ascii_lowercase().replace('_', "-");
     RESERVED_HEADERS.contains(&name.as_str())
         || name.starts_with("x-forwarded-")
         || name.starts_with("x-consumer-")
         || name.starts_with("ratelimit")
+}
+
+/// Whether the gateway may add this header for a vendor, whose own upstream may want a key where buyers' keys travel.
+#[must_use]
+pub fn header_may_be_injected(name: &str) -> bool {
+    http_token(name).is_some() && (name.eq_ignore_ascii_case(KEY_HEADER) || !header_is_reserved(name))
+}
+
+/// Whether a listing may have its buyers' keys in this header: its name says what it holds, so that none with a meaning of
+/// its own is taken away from the vendor.
+#[must_use]
+pub fn header_may_hold_keys(name: &str) -> bool {
+    let lower = name.to_ascii_lowercase();
+    header_may_be_injected(&lower) && (lower.contains("key") || lower.contains("token"))
 }
 
 /// All rules that `snapshot` breaks; none, and it can be compiled.
@@ -189,8 +206,11 @@ fn check_listing(listing: &Listing, faults: &mut Faults) {
         }
         check_bindings(&route.id, &route.bindings, faults);
     }
+    if let Some(header) = listing.key_header.as_deref().filter(|h| !header_may_hold_keys(h)) {
+        faults.add(&listing.id, format!("keys cannot travel in the header `{header}`"));
+    }
     for secret in &listing.secrets {
-        if http_token(&secret.header).is_none() || header_is_reserved(&secret.header) {
+        if !header_may_be_injected(&secret.header) {
             faults.add(&listing.id, format!("the header `{}` cannot be injected", secret.header));
         }
     }
@@ -265,5 +285,10 @@ mod tests {
         assert!(header_is_reserved("X-Forwarded-For"));
         assert!(header_is_reserved("Transfer-Encoding"));
         assert!(!header_is_reserved("x-vendor-token"));
+        assert!(header_may_be_injected("X-Api-Key") && !header_may_be_injected("x_consumer_id"));
+        assert!(header_may_hold_keys("Ocp-Apim-Subscription-Key") && header_may_hold_keys("apikey"));
+        for name in ["authorization", "content-type", "x-forwarded-key", "a key", ""] {
+            assert!(!header_may_hold_keys(name), "{name}");
+        }
     }
 }

@@ -53,6 +53,9 @@ pub struct Listing {
     /// What can be called.
     #[serde(default)]
     pub routes: Vec<Route>,
+    /// The header that buyers' keys travel in, in lower case; `x-api-key` where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_header: Option<String>,
     /// Headers injected for the vendor.
     #[serde(default)]
     pub secrets: Vec<Secret>,
@@ -115,9 +118,16 @@ impl Listing {
             suspended: self.suspended || !self.is_callable(),
             upstream: self.upstream.clone()?,
             routes: routes.collect(),
+            key_header: self.key_header.clone(),
             secrets: secrets.collect(),
             bindings: self.bindings.clone(),
         })
+    }
+
+    /// The header that buyers' keys travel in.
+    #[must_use]
+    pub fn key_header(&self) -> &str {
+        self.key_header.as_deref().unwrap_or(snapshot::KEY_HEADER)
     }
 
     /// Whether those who have it may call it.

@@ -42,6 +42,8 @@ pub(super) struct ListingChange {
     pub category: Option<String>,
     /// By which words.
     pub tags: Option<Vec<String>>,
+    /// The header that buyers' keys travel in, in place of `X-Api-Key`, which is the vendor's then.
+    pub key_header: Option<String>,
 }
 
 /// Where calls go.

@@ -2,6 +2,7 @@
 //! definition and plugins are in `routes_parts`, its life in `routes_state`.
 
 use apiclay_config::ids::ListingId;
+use apiclay_config::snapshot::KEY_HEADER;
 use axum::extract::State;
 use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
@@ -64,6 +65,7 @@ async fn create(
         summary: input.summary,
         category: input.category,
         tags: input.tags,
+        key_header: None,
         state: rules::State::Draft,
         suspended: false,
         pushed: false,
@@ -136,6 +138,10 @@ async fn change(
             input.category.as_deref(),
             input.tags.as_deref(),
         )?;
+        if let Some(header) = &input.key_header {
+            let header = rules::check_key_header(header)?;
+            listing.key_header = (header != KEY_HEADER).then_some(header);
+        }
         if let Some(name) = &input.name {
             listing.name.clone_from(name);
         }

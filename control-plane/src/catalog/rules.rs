@@ -20,6 +20,8 @@ pub const TARGETS_MAX: usize = 32;
 pub const SECRETS_MAX: usize = 16;
 /// Bytes of one secret.
 pub const SECRET_MAX_BYTES: usize = 8 * 1024;
+/// Bytes of the name of the header that keys travel in.
+const KEY_HEADER_MAX_BYTES: usize = 64;
 /// Characters of a summary.
 pub const SUMMARY_MAX_CHARS: usize = 300;
 /// Tags one listing may have.
@@ -203,8 +205,7 @@ pub fn check_route(method: &str, path: &str) -> Result<(), Refusal> {
 pub fn check_secret(header: &str, value: &str) -> Result<String, Refusal> {
     let mut faults = Vec::new();
     let header = header.to_ascii_lowercase();
-    let is_name = http::HeaderName::from_bytes(header.as_bytes()).is_ok();
-    if !is_name || snapshot::header_is_reserved(&header) {
+    if !snapshot::header_may_be_injected(&header) {
         faults.push(Invalid::new("/header", "header_invalid", "this header cannot be injected"));
     }
     let sendable = http::HeaderValue::from_str(value).is_ok() && value.trim() == value;
@@ -216,6 +217,19 @@ pub fn check_secret(header: &str, value: &str) -> Result<String, Refusal> {
         ));
     }
     Refusal::unless_empty(faults).map(|()| header)
+}
+
+/// Checks the header that a listing has its buyers' keys in; the name is in lower case from here on.
+///
+/// # Errors
+/// Where another meaning would be taken away from the vendor.
+pub fn check_key_header(header: &str) -> Result<String, Refusal> {
+    let header = header.to_ascii_lowercase();
+    if snapshot::header_may_hold_keys(&header) && header.len() <= KEY_HEADER_MAX_BYTES {
+        return Ok(header);
+    }
+    let rule = format!("a header with `key` or `token` in its name, of at most {KEY_HEADER_MAX_BYTES} bytes");
+    Refusal::unless_empty(vec![Invalid::new("/key_header", "header_invalid", rule)]).map(|()| header)
 }
 
 /// Checks a reason that the operator gives.

@@ -21,6 +21,8 @@ pub(crate) struct ListingView {
     summary: String,
     category: Option<String>,
     tags: Vec<String>,
+    /// The header that buyers' keys travel in.
+    key_header: String,
     state: State,
     suspended: bool,
     /// What the operator said last.
@@ -106,6 +108,7 @@ impl From<&Listing> for ListingView {
             slug: listing.slug.clone(),
             name: listing.name.clone(),
             summary: listing.summary.clone(),
+            key_header: listing.key_header().to_owned(),
             category: listing.category.clone(),
             tags: listing.tags.clone(),
             state: listing.state,

@@ -21,7 +21,7 @@ pub(super) fn describe(listing: &Listing, routes: &[PageRoute], server: &str) ->
         "servers": [{"url": server}],
         "security": [{"key": []}],
         "paths": paths,
-        "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"}}},
+        "components": {"securitySchemes": {"key": {"type": "apiKey", "in": "header", "name": listing.key_header()}}},
     })
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Card {
     pub summary: String,
     pub category: Option<String>,
     pub tags: Vec<String>,
+    /// The header that the buyer's key travels in.
+    pub key_header: String,
 }
 
 /// A listing's page.
@@ -54,6 +56,7 @@ impl From<&Listing> for Card {
             summary: listing.summary.clone(),
             category: listing.category.clone(),
             tags: listing.tags.clone(),
+            key_header: listing.key_header().to_owned(),
         }
     }
 }

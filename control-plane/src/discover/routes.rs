@@ -187,5 +187,7 @@ async fn code(State(app): State<App>, Query(call): Query<Call>) -> Result<Json<S
     let listing = catalog::access::on_sale_with(&app.store, call.route).await?.value;
     let routes = with_words(&app, &listing).await?;
     let route = routes.iter().find(|route| route.id == call.route).ok_or(Refusal::NotFound("route"))?;
-    Ok(Json(Snippet { code: snippets::snippet(route, &server(&app, &listing), call.lang) }))
+    Ok(Json(Snippet {
+        code: snippets::snippet(route, &server(&app, &listing), listing.key_header(), call.lang),
+    }))
 }

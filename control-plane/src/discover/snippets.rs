@@ -21,8 +21,9 @@ pub(crate) enum Lang {
 /// Where a buyer's key goes.
 const KEY: &str = "YOUR_KEY";
 
-/// One call of this route; `server` is where the listing is called.
-pub(crate) fn snippet(route: &PageRoute, server: &str, lang: Lang) -> String {
+/// One call of this route; `server` is where the listing is called, `key_header` where its keys travel.
+pub(crate) fn snippet(route: &PageRoute, server: &str, key_header: &str, lang: Lang) -> String {
+    let key_header = &spelled(key_header);
     let url = format!("{server}{}", example_path(route));
     let body = route.operation.as_ref().and_then(|operation| operation.request_body.as_ref());
     let body = body.map(|body| {
@@ -31,9 +32,9 @@ pub(crate) fn snippet(route: &PageRoute, server: &str, lang: Lang) -> String {
     });
     let body = body.as_ref().map(|(media_type, text)| (*media_type, text.as_str()));
     match lang {
-        Lang::Curl => curl(&route.method, &url, body),
-        Lang::Python => python(&route.method, &url, body),
-        Lang::Javascript => javascript(&route.method, &url, body),
+        Lang::Curl => curl(&route.method, &url, key_header, body),
+        Lang::Python => python(&route.method, &url, key_header, body),
+        Lang::Javascript => javascript(&route.method, &url, key_header, body),
     }
 }
 
@@ -67,9 +68,9 @@ fn encode(text: &str) -> String {
     encoded
 }
 
-fn curl(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
+fn curl(method: &str, url: &str, key_header: &str, body: Option<(&str, &str)>) -> String {
     let mut text =
-        format!("curl -X {method} {} \\\n  -H {}", shell(url), shell(&format!("X-Api-Key: {KEY}")));
+        format!("curl -X {method} {} \\\n  -H {}", shell(url), shell(&format!("{key_header}: {KEY}")));
     if let Some((media_type, body)) = body {
         text.push_str(&format!(
             " \\\n  -H {} \\\n  --data {}",
@@ -80,7 +81,7 @@ fn curl(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
     text
 }
 
-fn python(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
+fn python(method: &str, url: &str, key_header: &str, body: Option<(&str, &str)>) -> String {
     let (data, content_type) = match body {
         Some((media_type, body)) => (
             format!(",\n    data={}.encode()", quoted(body)),
@@ -90,13 +91,13 @@ fn python(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
     };
     format!(
         "import urllib.request\n\nrequest = urllib.request.Request(\n    {},\n    method=\"{method}\",\n    \
-         headers={{\"X-Api-Key\": \"{KEY}\"{content_type}}}{data},\n)\nwith urllib.request.urlopen(request) as \
+         headers={{\"{key_header}\": \"{KEY}\"{content_type}}}{data},\n)\nwith urllib.request.urlopen(request) as \
          answer:\n    print(answer.status, answer.read().decode())",
         quoted(url)
     )
 }
 
-fn javascript(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
+fn javascript(method: &str, url: &str, key_header: &str, body: Option<(&str, &str)>) -> String {
     let (data, content_type) = match body {
         Some((media_type, body)) => {
             (format!("\n  body: {},", quoted(body)), format!(", \"Content-Type\": {}", quoted(media_type)))
@@ -104,10 +105,19 @@ fn javascript(method: &str, url: &str, body: Option<(&str, &str)>) -> String {
         None => (String::new(), String::new()),
     };
     format!(
-        "const answer = await fetch({}, {{\n  method: \"{method}\",\n  headers: {{ \"X-Api-Key\": \"{KEY}\"{content_type} \
+        "const answer = await fetch({}, {{\n  method: \"{method}\",\n  headers: {{ \"{key_header}\": \"{KEY}\"{content_type} \
          }},{data}\n}});\nconsole.log(answer.status, await answer.text());",
         quoted(url)
     )
+}
+
+/// A header's name as people write it: `X-Api-Key`. Names are tokens: nothing in them needs quoting.
+fn spelled(name: &str) -> String {
+    let word = |word: &str| match word.split_at_checked(1) {
+        Some((first, rest)) => first.to_ascii_uppercase() + rest,
+        None => String::new(),
+    };
+    name.split('-').map(word).collect::<Vec<_>>().join("-")
 }
 
 /// In single quotes, in which a shell reads nothing.
@@ -161,12 +171,14 @@ mod tests {
                 ..Operation::default()
             }),
         };
-        let curl = snippet(&route, "http://127.0.0.1:8000/a/b", Lang::Curl);
+        let curl = snippet(&route, "http://127.0.0.1:8000/a/b", "x-api-key", Lang::Curl);
         assert!(curl.contains("/now/%27%3B%20rm%20-rf%20~%20%23'"), "{curl}");
+        assert!(curl.contains("'X-Api-Key: YOUR_KEY'"), "{curl}");
         assert!(curl.contains(r#"'{"a":"'\'' "#), "{curl}");
         for lang in [Lang::Python, Lang::Javascript] {
-            let text = snippet(&route, "http://127.0.0.1:8000/a/b", lang);
+            let text = snippet(&route, "http://127.0.0.1:8000/a/b", "x-vendor-key", lang);
             assert!(text.is_ascii() && text.contains(r#"application/json\"); evil("#), "{text}");
+            assert!(text.contains("\"X-Vendor-Key\": \"YOUR_KEY\""), "{text}");
         }
     }
 }

@@ -78,7 +78,7 @@ pub(super) async fn show(
         frame: Frame::new(&app, visitor.as_ref(), "discover"),
         here: format!("/l/{}/{}", card.vendor, card.slug),
         routes: routes.iter().map(|route| RouteLink::new(route, chosen.map(|chosen| chosen.id))).collect(),
-        chosen: chosen.map(|route| RouteShown::new(route, &server)),
+        chosen: chosen.map(|route| RouteShown::new(route, &server, &card.key_header)),
         plans: shown,
         server,
         card,

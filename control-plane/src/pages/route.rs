@@ -64,7 +64,7 @@ impl RouteLink {
 
 impl RouteShown {
     /// `server` is where the listing is called.
-    pub(super) fn new(route: &PageRoute, server: &str) -> Self {
+    pub(super) fn new(route: &PageRoute, server: &str, key_header: &str) -> Self {
         let nothing = Operation::default();
         let known = route.operation.as_ref().unwrap_or(&nothing);
         let code = [
@@ -84,7 +84,10 @@ impl RouteShown {
             answers: answers
                 .map(|answer| (answer.status.clone(), answer.description.clone().unwrap_or_default()))
                 .collect(),
-            code: code.into_iter().map(|(id, name, lang)| (id, name, snippet(route, server, lang))).collect(),
+            code: code
+                .into_iter()
+                .map(|(id, name, lang)| (id, name, snippet(route, server, key_header, lang)))
+                .collect(),
         }
     }
 }

@@ -79,7 +79,7 @@ pub struct FoldCursor {
     pub from: GatewayEpoch,
     /// Every batch up to this one is in the rollups.
     pub folded_seq: u64,
-    /// When that was written.
+    /// When that was written, or the life opened again.
     pub folded_at: Timestamp,
     /// The lowest seq that is there while the one after `folded_seq` is not: folding waits for it.
     #[serde(default)]

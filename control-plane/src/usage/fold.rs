@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use super::documents::{FoldCursor, StoredBatch, batches_from, epoch_id};
 use super::rollup::{Portion, Rollup, portions};
-use crate::store::{FIRST_VERSION, Query, Store, StoreError};
+use crate::store::{Document as _, FIRST_VERSION, Query, Store, StoreError};
 
 /// Batches folded together.
 const BATCHES_AT_ONCE_MAX: usize = 16;
@@ -55,21 +55,31 @@ impl Fold {
         self.conflicts.inc();
     }
 
-    pub(super) fn wake(&self, _from: &GatewayEpoch) {
+    pub(super) fn wake(&self) {
         self.woken.notify_one();
     }
 
     /// Makes sure that a life's batches are looked for, before one of them is inserted.
-    pub(super) async fn open(&self, from: &GatewayEpoch) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn open(&self, from: &GatewayEpoch) -> Result<(), StoreError> {
         let now = self.clock.now();
         if self.open.lock().get(from).is_some_and(|seen| *seen > now.plus_ms(-OPEN_REMEMBERED_MS)) {
             return Ok(());
         }
         loop {
             let written = match self.store.get::<FoldCursor>(&epoch_id(from)).await? {
-                Some(cursor) if cursor.value.open == Some(true) => Ok(()),
+                // Far from being closed: the batch will be there before any round could do it.
+                Some(cursor)
+                    if cursor.value.open == Some(true)
+                        && cursor.value.folded_at > now.plus_ms(-CLOSE_AFTER_MS / 2) =>
+                {
+                    Ok(())
+                }
                 Some(mut cursor) => {
                     cursor.value.open = Some(true);
+                    cursor.value.folded_at = now;
                     self.store.replace(&cursor.value, cursor.version).await.map(|_| ())
                 }
                 None => {
@@ -112,19 +122,29 @@ impl Fold {
     /// Folds what there is of every open life.
     ///
     /// # Errors
-    /// Where the store does not answer; what was folded stays.
+    /// The first of them, where a life could not be folded or the store does not answer; what was folded stays.
     pub async fn fold_all(&self) -> Result<(), StoreError> {
         let mut cursor = None;
+        let mut failed = None;
         loop {
             let page = self.store.query::<FoldCursor>(&Query::by("open").equals(true).cursor(cursor)).await?;
             for open in page.items {
-                while self.fold_some(&open.value.from).await? {}
+                // One life that cannot be folded (a damaged batch, say) holds up no other.
+                if let Err(error) = self.fold_life(&open.value.from).await {
+                    tracing::error!(life = open.value.id(), %error, "a life's usage could not be folded");
+                    failed.get_or_insert(error);
+                }
             }
             cursor = page.next_cursor;
             if cursor.is_none() {
-                return Ok(());
+                return failed.map_or(Ok(()), Err);
             }
         }
+    }
+
+    async fn fold_life(&self, from: &GatewayEpoch) -> Result<(), StoreError> {
+        while self.fold_some(from).await? {}
+        Ok(())
     }
 
     /// Folds the next few batches of one life; whether there may be more.

@@ -12,9 +12,9 @@ use crate::store::{Store, StoreError};
 /// Hexadecimal digits of an epoch.
 const EPOCH_DIGITS: usize = 16;
 /// Bytes of a counter's key.
-const COUNTER_MAX_BYTES: usize = 300;
+pub(super) const COUNTER_MAX_BYTES: usize = 300;
 /// Counters in one batch: three windows and a trial for each of its events' subscriptions at most.
-const UNITS_MAX: usize = 4 * apiclay_config::usage::BATCH_EVENTS_MAX;
+pub(super) const UNITS_MAX: usize = 4 * apiclay_config::usage::BATCH_EVENTS_MAX;
 
 /// Takes a batch from this gateway.
 ///
@@ -31,7 +31,7 @@ pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) 
     let stored = StoredBatch { batch, received_at: fold.now() };
     match store.insert(&stored).await {
         Ok(()) => {
-            fold.wake(&from);
+            fold.wake();
             Ok(())
         }
         Err(StoreError::Duplicate { .. }) => again(store, fold, stored).await,

@@ -23,8 +23,12 @@ use crate::store;
 use crate::subscriptions;
 use crate::subscriptions::documents::Subscription;
 
-/// Bytes of a batch.
-const BATCH_MAX_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of a batch's events, in base64, and of a counter's window and units beside its key.
+const EVENTS_MAX_BYTES: usize = 2 * 1024 * 1024;
+const UNITS_TAKEN_MAX_BYTES: usize = 100;
+/// Bytes of a batch: what a gateway makes must not be refused for its size, or all usage behind it waits.
+const BATCH_MAX_BYTES: usize =
+    EVENTS_MAX_BYTES + ingest::UNITS_MAX * (ingest::COUNTER_MAX_BYTES + UNITS_TAKEN_MAX_BYTES);
 /// The longest time asked for at once.
 const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// Usage of calls that are counted at this moment belongs to it: gateways' clocks may be ahead by so much.

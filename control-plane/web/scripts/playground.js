@@ -46,7 +46,7 @@ function address() {
 
 /** Method, headers and body, as fetch takes them. */
 function call() {
-  const headers = new Headers({ "X-Api-Key": at("try-key").value.trim() });
+  const headers = new Headers({ [form.dataset.keyHeader]: at("try-key").value.trim() });
   for (const field of form.querySelectorAll('[data-place="header"]')) {
     if (field.value !== "") headers.set(field.dataset.name, field.value);
   }

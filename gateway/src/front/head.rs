@@ -29,7 +29,8 @@ struct Said<'a> {
     host: &'a [u8],
     length: Option<u64>,
     chunked: bool,
-    upgrade: bool,
+    upgrades: usize,
+    websocket: bool,
     connection_upgrade: bool,
 }
 
@@ -116,13 +117,17 @@ fn read_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Said<'a>, Reject
             }
             said.chunked = true;
         } else if name.eq_ignore_ascii_case("upgrade") {
-            said.upgrade = value.eq_ignore_ascii_case(b"websocket");
+            said.upgrades += 1;
+            said.websocket |= value.eq_ignore_ascii_case(b"websocket");
         } else if name.eq_ignore_ascii_case("connection") {
             let upgrades = |token: &[u8]| token.trim_ascii().eq_ignore_ascii_case(b"upgrade");
             said.connection_upgrade |= value.split(|b| *b == b',').any(upgrades);
         } else if name.eq_ignore_ascii_case("expect") && !value.eq_ignore_ascii_case(b"100-continue") {
             return Err(Rejection::Malformed("The only expectation is 100-continue."));
         }
+    }
+    if said.upgrades > 1 {
+        return Err(Rejection::Malformed("Upgrade stands there twice."));
     }
     if said.hosts != 1 {
         return Err(Rejection::Malformed("Name one host, in one Host header."));
@@ -147,8 +152,8 @@ fn frame(said: &Said<'_>, old: bool) -> Result<Frame, Rejection> {
         (Some(_), true) => Err(Rejection::Malformed("Content-Length and Transfer-Encoding disagree.")),
         (None, true) if old => Err(Rejection::Malformed("HTTP/1.0 has no Transfer-Encoding.")),
         // An upgrade is a request without a body; whether the stream becomes one is the upstream's to say.
-        (None, false) if said.upgrade && said.connection_upgrade && !old => Ok(Frame::Upgrading),
-        (Some(_), false) | (None, true) if said.upgrade && said.connection_upgrade => {
+        (None, false) if said.websocket && said.connection_upgrade && !old => Ok(Frame::Upgrading),
+        (Some(_), false) | (None, true) if said.websocket && said.connection_upgrade => {
             Err(Rejection::Malformed("An upgrade has no body."))
         }
         (Some(bytes), false) => Ok(Frame::length(bytes)),

@@ -1,5 +1,5 @@
-//! Phase 3: which key, and so whose call. The key travels in `X-Api-Key`, or as a bearer token where that header is not
-//! there; keys are looked up by their digest, so that no time tells how much of one was right.
+//! Phase 3: which key, and so whose call. The key travels in `X-Api-Key`, or in the header that the listing names in its
+//! place, or as a bearer token where that header is not there; keys are looked up by their digest, so that no time tells how much of one was right.
 
 use apiclay_config::key;
 use http::HeaderName;
@@ -8,8 +8,8 @@ use http::header::AUTHORIZATION;
 use crate::phases::Call;
 use crate::rejection::Rejection;
 
-/// The header that our keys travel in.
-pub const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+/// The header that our keys travel in, where a listing names no other.
+pub const KEY_HEADER: HeaderName = HeaderName::from_static(apiclay_config::snapshot::KEY_HEADER);
 
 /// Finds the credential.
 ///
@@ -29,13 +29,16 @@ pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
 fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     let mut digest = None;
     let mut keys = 0;
-    call.head.headers.values(&KEY_HEADER, &mut |value| {
+    let key_header = call.context.key_header();
+    call.head.headers.values(&key_header, &mut |value| {
         keys += 1;
         digest = key::is_well_formed(value).then(|| key::digest(value));
     });
     let mut foreign_bearer = false;
     let mut ours_as_bearer = 0;
+    let mut authorizations = 0;
     call.head.headers.values(&AUTHORIZATION, &mut |value| {
+        authorizations += 1;
         if let Some(token) = bearer(value) {
             if token.starts_with(key::PREFIX.as_bytes()) {
                 ours_as_bearer += 1;
@@ -48,6 +51,8 @@ fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     match keys + ours_as_bearer {
         0 if foreign_bearer => Err(Rejection::CredentialInvalid),
         0 => Err(Rejection::CredentialMissing),
+        // Whose the other line is cannot be known, and ours must not pass with it.
+        1 if ours_as_bearer == 1 && authorizations > 1 => Err(Rejection::CredentialAmbiguous),
         1 => digest.ok_or(Rejection::CredentialInvalid),
         _ => Err(Rejection::CredentialAmbiguous),
     }

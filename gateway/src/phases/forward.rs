@@ -1,11 +1,13 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
+use std::borrow::Cow;
+
 use http::header::{AUTHORIZATION, HOST};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context};
-use crate::phases::authenticate::{KEY_HEADER, bearer};
+use crate::phases::authenticate::bearer;
 use crate::phases::upstream;
 
 /// The call's id, made by the gateway.
@@ -14,7 +16,7 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 pub const OWN_COOKIES: [&str; 2] = ["__Host-apiclay_session", "apiclay_session"];
 
 /// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim.
-const DROPPED: [&str; 14] = [
+const DROPPED: [&str; 13] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -27,24 +29,34 @@ const DROPPED: [&str; 14] = [
     "x-real-ip",
     "x-user-id",
     "x-request-id",
-    "x-api-key",
     "expect",
 ];
 
-/// Whether a header of the request goes on to the upstream. `hop_by_hop` are the names in the `Connection` header.
+/// Whether a header of the request goes on to the upstream. Servers that pass headers on as variables (CGI, WSGI, Rack)
+/// read `_` and `-` alike, so both spellings of a name are that name.
 #[must_use]
-pub fn keeps(name: &str, value: &[u8], has_key_header: bool, hop_by_hop: &[String]) -> bool {
-    if DROPPED.contains(&name) || name.starts_with("x-forwarded-") || name.starts_with("x-consumer-") {
+pub fn keeps(name: &str, value: &[u8], has_key_header: bool, context: &Context) -> bool {
+    let spelled = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
+    let spelled = &*spelled;
+    if DROPPED.contains(&spelled) || spelled.starts_with("x-forwarded-") || spelled.starts_with("x-consumer-")
+    {
+        return false;
+    }
+    if spelled == context.key_header().as_str().replace('_', "-") {
+        return false;
+    }
+    let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
+    if injected.iter().any(|(own, _)| own.as_str().replace('_', "-") == spelled) {
         return false;
     }
     // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
-    if name == AUTHORIZATION.as_str()
+    if spelled == AUTHORIZATION.as_str()
         && !has_key_header
         && bearer(value).is_some_and(|token| token.starts_with(apiclay_config::key::PREFIX.as_bytes()))
     {
         return false;
     }
-    !hop_by_hop.iter().any(|h| h == name)
+    !context.hop_by_hop.iter().any(|h| h == name)
 }
 
 /// The names that the `Connection` header makes hop-by-hop, in lower case. Framing is ours to say, not the client's.
@@ -62,8 +74,8 @@ pub fn hop_by_hop(headers: &dyn CallHeaders) -> Vec<String> {
 
 /// Whether the key came in its own header, so that `Authorization` is the buyer's.
 #[must_use]
-pub fn has_key_header(headers: &dyn CallHeaders) -> bool {
-    headers.get(&KEY_HEADER).is_some()
+pub fn has_key_header(headers: &dyn CallHeaders, context: &Context) -> bool {
+    headers.get(&context.key_header()).is_some()
 }
 
 /// A `Cookie` header without our cookies; `None` where nothing is left.
@@ -86,9 +98,6 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(HeaderName, Head
             add(name, value);
         }
     };
-    for (name, edit) in context.request_edits.iter() {
-        put(name.clone(), edit.cloned());
-    }
     if let Some(target) = upstream::picked(context) {
         put(HOST, text(&target.authority));
     }
@@ -129,12 +138,17 @@ mod tests {
     #[test]
     fn our_credential_goes_and_the_buyers_stays() {
         let key = b"Bearer apiclay_abc";
-        assert!(!keeps("authorization", key, false, &[]));
-        assert!(keeps("authorization", key, true, &[]));
-        assert!(keeps("authorization", b"Bearer vendor-token", false, &[]));
-        assert!(!keeps("x-api-key", b"k", true, &[]));
-        assert!(!keeps("x-consumer-id", b"me", true, &[]));
-        assert!(!keeps("x-named", b"1", true, &["x-named".to_owned()]));
+        let mut context = Context::new(apiclay_config::clock::Timestamp(0));
+        context.hop_by_hop = vec!["x-named".to_owned()];
+        let keeps = |name: &str, value: &[u8], has_key_header| keeps(name, value, has_key_header, &context);
+        assert!(!keeps("authorization", key, false));
+        assert!(keeps("authorization", key, true));
+        assert!(keeps("authorization", b"Bearer vendor-token", false));
+        assert!(!keeps("x-api-key", b"k", true));
+        assert!(!keeps("x-consumer-id", b"me", true));
+        assert!(!keeps("x_consumer-id", b"me", true));
+        assert!(!keeps("x-named", b"1", true));
+        assert!(keeps("my_header", b"1", true));
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub mod upstream;
 
 use apiclay_plugins::{Access, Answer, Request, Verdict};
 
-use crate::context::{Context, Head};
+use crate::context::{Context, Head, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::rejection::Rejection;
 use crate::runtime::Bound;
@@ -49,6 +49,11 @@ pub fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
     if let Some(answer) = on_access(call)? {
         return Ok(Some(answer));
     }
+    if route::prefer_own_options(call)
+        && let Some(answer) = on_access(call)?
+    {
+        return Ok(Some(answer));
+    }
     route::method(call)?;
     authenticate::authenticate(call)?;
     entitle::entitle(call)?;
@@ -75,7 +80,8 @@ fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
     let plugins = call.context.route.as_ref().map_or(&listing.plugins, |route| &route.plugins);
     let path = &call.head.path[call.context.path_below..];
     for Bound { plugin, .. } in plugins {
-        let access = Access { method: call.head.method, path, headers: call.head.headers };
+        let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
+        let access = Access { method: call.head.method, path, headers };
         if let Some(answer) = decide(plugin.on_access(&access))? {
             return Ok(Some(answer));
         }
@@ -89,10 +95,11 @@ fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
         return Ok(None);
     };
     let entitlement = &credential.entitlement;
+    let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
     for bound in route.plugins_with(&entitlement.plugins) {
         let path = &call.head.path[call.context.path_below..];
         let mut request = Request {
-            access: Access { method: call.head.method, path, headers: call.head.headers },
+            access: Access { method: call.head.method, path, headers },
             subscription: entitlement.subscription,
             listing: entitlement.listing,
             edits: &mut call.context.request_edits,

@@ -5,7 +5,7 @@ use apiclay_config::usage::{Ending, Event};
 use apiclay_plugins::{HeaderEdits, Headers, Response};
 use http::{HeaderName, HeaderValue};
 
-use crate::context::Context;
+use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::limits::View;
 use crate::phases::forward::OWN_COOKIES;
@@ -67,9 +67,10 @@ pub fn open(gateway: &Gateway, context: &mut Context, status: u16) -> Result<(),
 pub fn plugins(
     context: &Context,
     status: u16,
-    request_headers: &dyn Headers,
+    request_headers: &dyn CallHeaders,
     headers: &dyn Headers,
 ) -> Result<HeaderEdits, Rejection> {
+    let request_headers = &WithoutSecrets { headers: request_headers, key_header: context.key_header() };
     let mut edits = HeaderEdits::default();
     let bound = match (&context.route, &context.credential, &context.listing) {
         (Some(route), Some(credential), _) => route.plugins_with(&credential.entitlement.plugins),
@@ -93,13 +94,14 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
     let entitlement = &credential.entitlement;
     let mut policy = Vec::new();
     let mut left = Vec::new();
-    for rate in &entitlement.rates {
+    for (rate, remaining) in entitlement.rates.iter().zip(context.rates_left) {
         let (name, seconds) = match rates::seconds(rate.window) {
             Some(1) => ("second", 1),
             Some(seconds) => ("minute", seconds),
             None => continue,
         };
         policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
+        left.push(format!("\"{name}\";r={remaining}"));
     }
     for quota in &entitlement.tallies {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial};

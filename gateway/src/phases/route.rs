@@ -25,6 +25,21 @@ pub fn route(call: &mut Call<'_>) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// A preflight that no plugin answered is the vendor's, where he has a route for it. `true` where the call goes there now.
+pub fn prefer_own_options(call: &mut Call<'_>) -> bool {
+    if call.head.method != "OPTIONS"
+        || matches!(&call.context.route, Some(route) if &*route.method == "OPTIONS")
+    {
+        return false;
+    }
+    let own = routes_here(call).and_then(|routes| by_method(routes, "OPTIONS"));
+    let found = own.is_some();
+    if found {
+        call.context.route = own;
+    }
+    found
+}
+
 /// Refuses a method that the path does not have. After `on_access`, so that a preflight is answered first.
 ///
 /// # Errors
@@ -35,10 +50,14 @@ pub fn method(call: &Call<'_>) -> Result<(), Rejection> {
     if call.context.route.is_some() && !preflighted {
         return Ok(());
     }
-    let path = call.head.path.get(call.context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
-    let found = call.context.listing.as_ref().and_then(|listing| listing.routes.at(path).ok());
-    let methods: Vec<&str> = found.iter().flat_map(|f| f.value.iter().map(|r| &*r.method)).collect();
+    let methods: Vec<&str> = routes_here(call).into_iter().flatten().map(|route| &*route.method).collect();
     Err(Rejection::MethodNotAllowed(methods.join(", ")))
+}
+
+/// All routes at the call's path.
+fn routes_here<'c>(call: &'c Call<'_>) -> Option<&'c [Arc<Route>]> {
+    let path = call.head.path.get(call.context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
+    Some(call.context.listing.as_ref()?.routes.at(path).ok()?.value)
 }
 
 fn find_listing(call: &Call<'_>) -> Option<(Arc<Listing>, usize)> {

@@ -4,8 +4,8 @@
 use std::net::IpAddr;
 
 use apiclay_plugins::HeaderEdits;
-use http::HeaderValue;
 use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::{HeaderName, HeaderValue};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -110,12 +110,39 @@ pub(super) fn finish_head(
         }
     });
     added?;
+    edit(&mut *response, edits)
+}
+
+/// A head whose headers can be edited.
+pub(super) trait EditHeaders {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
+    fn remove(&mut self, name: &HeaderName);
+}
+
+impl EditHeaders for RequestHeader {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.insert_header(name, value)
+    }
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove_header(name);
+    }
+}
+
+impl EditHeaders for ResponseHeader {
+    fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.insert_header(name, value)
+    }
+    fn remove(&mut self, name: &HeaderName) {
+        self.remove_header(name);
+    }
+}
+
+/// Plugins' edits, in the order in which they were asked for.
+pub(super) fn edit(head: &mut impl EditHeaders, edits: &HeaderEdits) -> Result<()> {
     for (name, edit) in edits.iter() {
         match edit {
-            Some(value) => response.insert_header(name.clone(), value.clone())?,
-            None => {
-                response.remove_header(name);
-            }
+            Some(value) => head.set(name.clone(), value.clone())?,
+            None => head.remove(name),
         }
     }
     Ok(())
@@ -123,8 +150,8 @@ pub(super) fn finish_head(
 
 /// Whether this head is the whole answer (RFC 9112, section 6.3).
 pub(super) fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
-    let empty = response.headers.get(CONTENT_LENGTH).is_some_and(|v| v.as_bytes() == b"0");
+    let length = response.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     session.req_header().method == http::Method::HEAD
         || matches!(response.status.as_u16(), 204 | 304)
-        || empty
+        || length == Some(0)
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
 use apiclay_config::usage::LeasedWindow;
@@ -16,6 +16,7 @@ use secrecy::ExposeSecret as _;
 use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
 use crate::limits::{CounterSpec, LeaseBook};
 use crate::observe::Metrics;
+use crate::phases::authenticate::KEY_HEADER;
 use crate::upstreams::Upstream;
 
 /// Faults shown of a refused snapshot at most.
@@ -36,6 +37,8 @@ fn show(faults: &[Fault]) -> String {
     shown.join("; ")
 }
 
+/// An account and the listing that it tries.
+type Trialist = (AccountId, ListingId);
 type RateKey = (SubscriptionId, Window);
 
 /// What outlives runtimes.
@@ -126,6 +129,11 @@ impl Compiler {
                 }
             }
         }
+        let key_header = listing.key_header.as_deref().unwrap_or(snapshot::KEY_HEADER);
+        let key_header = HeaderName::try_from(key_header).unwrap_or_else(|_| {
+            fault(format!("`{key_header}` is no header's name"));
+            KEY_HEADER
+        });
         let upstream = Upstream::compile(&listing.upstream, &self.egress);
         if let Err(wrong) = &upstream {
             fault(wrong.clone());
@@ -153,6 +161,7 @@ impl Compiler {
             suspended: listing.suspended,
             routes,
             upstream: upstream.unwrap_or_default(),
+            key_header,
             injected,
             plugins,
         }
@@ -164,6 +173,7 @@ impl Compiler {
         plan_plugins: &HashMap<(PlanId, u32), Vec<Bound>>,
         live_gateways: u32,
     ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
+        let trials = trials(snapshot);
         let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
         for subscription in snapshot.subscriptions.values() {
             let key = (subscription.plan, subscription.plan_revision);
@@ -181,7 +191,7 @@ impl Compiler {
                 concurrency: plan
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
-                tallies: self.quotas(subscription, plan),
+                tallies: self.quotas(subscription, plan, &trials),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -189,16 +199,19 @@ impl Compiler {
         entitlements
     }
 
-    /// The subscription's rate as it was, or a new one where the plan or the number of gateways changed.
+    /// The subscription's rate as it was, or one that goes on from it where the plan or the number of gateways changed.
     fn rate(&mut self, subscription: SubscriptionId, limit: &Limit, live_gateways: u32) -> Option<Arc<Rate>> {
         let max = u32::try_from(limit.max).unwrap_or(u32::MAX);
         rates::seconds(limit.window)?;
         let key = (subscription, limit.window);
-        let kept = self.rates.get(&key).and_then(Weak::upgrade);
-        if let Some(rate) = kept.filter(|r| r.max == max && r.share == max.div_ceil(live_gateways.max(1))) {
-            return Some(rate);
-        }
-        let rate = Arc::new(Rate::new(limit.window, max, live_gateways)?);
+        let rate = match self.rates.get(&key).and_then(Weak::upgrade) {
+            Some(kept) if kept.max == max && kept.share == max.div_ceil(live_gateways.max(1)) => {
+                return Some(kept);
+            }
+            Some(kept) => kept.succeeded_by(max, live_gateways)?,
+            None => Rate::new(limit.window, max, live_gateways)?,
+        };
+        let rate = Arc::new(rate);
         self.rates.insert(key, Arc::downgrade(&rate));
         Some(rate)
     }
@@ -215,9 +228,15 @@ impl Compiler {
     }
 
     /// The trial first: a call that the trial refuses takes no quota.
-    fn quotas(&self, subscription: &snapshot::Subscription, plan: &snapshot::Plan) -> Vec<Quota> {
+    fn quotas(
+        &self,
+        subscription: &snapshot::Subscription,
+        plan: &snapshot::Plan,
+        trials: &HashMap<Trialist, u64>,
+    ) -> Vec<Quota> {
         let mut quotas = Vec::new();
         if let Some(calls) = plan.trial_calls {
+            let calls = trials.get(&(subscription.account, subscription.listing)).copied().unwrap_or(calls);
             let key = format!("trial:{}:{}", subscription.account, subscription.listing);
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
         }
@@ -241,6 +260,20 @@ impl Compiler {
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
         Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
     }
+}
+
+/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
+/// is looked at. One counter with two sizes would change with every snapshot.
+fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
+    let mut trials = HashMap::new();
+    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
+        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
+        if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
+            let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
+            *largest = calls.max(*largest);
+        }
+    }
+    trials
 }
 
 /// Builds the plugins bound here, with those of the wider place, in the registry's order; the narrower replaces its type.

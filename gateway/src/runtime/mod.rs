@@ -43,6 +43,8 @@ pub struct Listing {
     pub routes: matchit::Router<Vec<Arc<Route>>>,
     /// Where calls go.
     pub upstream: Upstream,
+    /// The header that buyers' keys travel in.
+    pub key_header: HeaderName,
     /// Headers that the gateway adds for the vendor.
     pub injected: Vec<(HeaderName, HeaderValue)>,
     /// Plugins of the gateway and of this listing, for calls that found no route.

@@ -9,6 +9,9 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+/// Rates that a plan can have: one by second, one by minute.
+pub const RATES_MAX: usize = 2;
+
 /// One subscription's rate in one window, on this gateway.
 pub struct Rate {
     /// Second or minute.
@@ -38,6 +41,22 @@ impl Rate {
         let clock = DefaultClock::default();
         let limiter = RateLimiter::direct_with_clock(quota, clock.clone()).with_middleware();
         Some(Self { window, max, share: share.get(), limiter, clock })
+    }
+
+    /// The same rate with another maximum or share: what was used of the old one is used of the new one, so that no change
+    /// gives a fresh burst.
+    #[must_use]
+    pub fn succeeded_by(&self, max: u32, live_gateways: u32) -> Option<Self> {
+        let next = Self::new(self.window, max, live_gateways)?;
+        // Asking takes one; nobody asks this one again but calls that began before.
+        let left = self.take().map_or(0, |view| view.remaining.saturating_add(1));
+        let used = u64::from(self.share.saturating_sub(left)) * u64::from(next.share);
+        let used = u32::try_from(used.div_ceil(u64::from(self.share.max(1)))).unwrap_or(u32::MAX);
+        if let Some(used) = NonZeroU32::new(used.min(next.share)) {
+            // At most the burst, which a new limiter has.
+            let _ = next.limiter.check_n(used);
+        }
+        Some(next)
     }
 
     /// Takes one call.
@@ -78,5 +97,24 @@ mod tests {
         let wait_ms = rate.take().unwrap_err();
         assert!((15_000..=20_000).contains(&wait_ms), "{wait_ms}");
         assert!(Rate::new(Window::Day, 6, 1).is_none());
+    }
+
+    #[test]
+    fn a_change_of_gateways_or_maximum_gives_no_fresh_burst() {
+        let rate = Rate::new(Window::Minute, 10, 1).unwrap();
+        for _ in 0..10 {
+            rate.take().unwrap();
+        }
+        let halved = rate.succeeded_by(10, 2).unwrap();
+        assert!(halved.take().is_err(), "5 more calls came with a second gateway");
+        let whole = halved.succeeded_by(10, 1).unwrap();
+        assert!(whole.take().is_err(), "10 more calls came when it left");
+
+        let half_used = Rate::new(Window::Minute, 10, 1).unwrap();
+        for _ in 0..5 {
+            half_used.take().unwrap();
+        }
+        let raised = half_used.succeeded_by(20, 1).unwrap();
+        assert_eq!((0..20).filter(|_| raised.take().is_ok()).count(), 10);
     }
 }

@@ -1,11 +1,13 @@
 //! Which configuration is meant and which is served. What was told is kept apart from what is served, because a revision
-//! that cannot be compiled is refused whole, except that what it revokes holds all the same.
+//! that cannot be compiled is refused whole, except that what it revokes holds all the same. A revision is served first and
+//! written then, so that no disk delays a revocation; it is acknowledged once it is on disk.
 
 use std::sync::Arc;
 
-use apiclay_config::snapshot::{Change, Delta, Frame, Snapshot};
+use apiclay_config::snapshot::{Delta, Frame, Snapshot};
 
 use super::disk::{Disk, DiskError};
+use super::revocation::without_revoked;
 use crate::gateway::Gateway;
 use crate::runtime::{CompileError, Compiler};
 
@@ -18,7 +20,23 @@ pub struct Configuration {
     told: Snapshot,
     /// As it is served: the last that compiled, less what was revoked since.
     served: Snapshot,
+    /// Why `told` is not what is served.
+    refused: Option<Arc<CompileError>>,
     live_gateways: u32,
+    /// What is not on disk yet of `told`.
+    unwritten: Unwritten,
+    /// Whether `served` is on disk, where it is not `told`.
+    served_is_written: bool,
+    /// The last revision that is on disk.
+    written_revision: u64,
+}
+
+/// What is to be written of the told configuration.
+enum Unwritten {
+    /// These revisions, behind those on disk.
+    Deltas(Vec<Delta>),
+    /// All of it.
+    Whole,
 }
 
 /// What became of some frames.
@@ -26,24 +44,20 @@ pub struct Configuration {
 pub struct Applied {
     /// The revision that was told and is on disk.
     pub revision: u64,
-    /// Why it is not served, where it is not.
-    pub refused: Option<CompileError>,
+    /// Why what was told is not served, where it is not.
+    pub refused: Option<Arc<CompileError>>,
+    /// Why what was told is not on disk, where it is not; it is tried again with the next frames.
+    pub not_kept: Option<DiskError>,
 }
 
 /// Frames that do not follow from what is here: ask for a whole snapshot.
 #[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// A delta for another revision than the next.
-    #[error("revision {got} does not follow {have}; a whole snapshot is needed")]
-    Gap {
-        /// What is here.
-        have: u64,
-        /// What came.
-        got: u64,
-    },
-    /// The disk.
-    #[error("the configuration cannot be kept on disk")]
-    Disk(#[from] DiskError),
+#[error("revision {got} does not follow {have}; a whole snapshot is needed")]
+pub struct Gap {
+    /// What is here.
+    have: u64,
+    /// What came.
+    got: u64,
 }
 
 impl Configuration {
@@ -52,13 +66,26 @@ impl Configuration {
     /// # Errors
     /// When the disk cannot be read at all.
     pub fn open(gateway: Arc<Gateway>, compiler: Compiler, disk: Disk) -> Result<Self, DiskError> {
-        let told = disk.load()?;
-        let found = told.is_some();
-        let told = told.unwrap_or_default();
-        let mut configuration =
-            Self { gateway, compiler, disk, served: Snapshot::default(), told, live_gateways: 1 };
-        if found && let Err(refused) = configuration.compile_told() {
-            tracing::error!(error = %refused, "the configuration on disk cannot be served");
+        let found = disk.load()?;
+        let mut configuration = Self {
+            gateway,
+            compiler,
+            served: Snapshot::default(),
+            refused: None,
+            live_gateways: 1,
+            unwritten: Unwritten::Deltas(Vec::new()),
+            served_is_written: false,
+            written_revision: found.as_ref().map_or(0, |told| told.revision),
+            told: found.unwrap_or_default(),
+            disk,
+        };
+        if configuration.told.revision > 0
+            && !configuration.serve_told()
+            && let Some(served) = configuration.disk.load_served()?
+        {
+            configuration.served = served;
+            configuration.served_is_written = true;
+            configuration.serve_the_rest(true);
         }
         Ok(configuration)
     }
@@ -75,98 +102,117 @@ impl Configuration {
         self.told.revision
     }
 
-    /// Applies frames in order, puts them on disk, and serves what they lead to.
+    /// Applies frames in order, serves what they lead to, and puts it on disk.
     ///
     /// # Errors
-    /// When they do not follow, or cannot be kept.
-    pub fn apply(&mut self, frames: Vec<Frame>) -> Result<Applied, ApplyError> {
-        let mut changed = false;
-        let mut revoking = Vec::new();
-        let mut deltas = Vec::new();
+    /// When they do not follow; what came before them is served and kept.
+    pub fn apply(&mut self, frames: Vec<Frame>) -> Result<Applied, Gap> {
+        let (mut told_more, live_before) = (false, self.live_gateways);
+        let mut gap = None;
         for frame in frames {
             match frame {
                 Frame::Snapshot(snapshot) => {
-                    deltas.clear();
-                    self.disk.replace(&snapshot)?;
                     self.told = *snapshot;
-                    revoking.clear();
-                    changed = true;
+                    self.unwritten = Unwritten::Whole;
+                    told_more = true;
                 }
                 Frame::Delta(delta) => {
-                    self.follow(&delta)?;
-                    revoking.extend(delta.changes.iter().filter(|c| c.revokes()).cloned());
-                    deltas.push(delta);
-                    changed = true;
+                    if let Err(unfit) = self.follow(delta) {
+                        gap = Some(unfit);
+                        break;
+                    }
+                    told_more = true;
                 }
-                Frame::Heartbeat { live_gateways, .. } => {
-                    changed |= self.live_gateways != live_gateways;
-                    self.live_gateways = live_gateways;
-                }
+                Frame::Heartbeat { live_gateways, .. } => self.live_gateways = live_gateways,
             }
         }
-        if !deltas.is_empty() {
-            self.disk.append(&deltas, &self.told)?;
-        }
-        let refused = if changed { self.compile_told().err() } else { None };
-        if refused.is_some() {
+        let live_changed = self.live_gateways != live_before;
+        if told_more && !self.serve_told() {
             self.gateway.metrics.refused_revisions.inc();
-            self.revoke(&revoking);
+            self.serve_the_rest(live_changed);
+        } else if live_changed && !told_more {
+            self.serve_again();
         }
-        Ok(Applied { revision: self.told.revision, refused })
+        let not_kept = self.keep().err();
+        gap.map_or(
+            Ok(Applied { revision: self.written_revision, refused: self.refused.clone(), not_kept }),
+            Err,
+        )
     }
 
-    fn follow(&mut self, delta: &Delta) -> Result<(), ApplyError> {
+    fn follow(&mut self, delta: Delta) -> Result<(), Gap> {
         if delta.revision != self.told.revision + 1 {
-            return Err(ApplyError::Gap { have: self.told.revision, got: delta.revision });
+            return Err(Gap { have: self.told.revision, got: delta.revision });
         }
         for change in &delta.changes {
             self.told.apply(change);
         }
         self.told.revision = delta.revision;
+        if let Unwritten::Deltas(deltas) = &mut self.unwritten {
+            deltas.push(delta);
+        }
         Ok(())
     }
 
-    fn compile_told(&mut self) -> Result<(), CompileError> {
-        let runtime = self.compiler.compile(&self.told, self.live_gateways)?;
-        self.gateway.serve(runtime);
-        self.served = self.told.clone();
-        Ok(())
-    }
-
-    /// Takes rights away from what is served, though the revision that says so is refused.
-    fn revoke(&mut self, revoking: &[Change]) {
-        if revoking.is_empty() {
-            return;
-        }
-        let mut less = self.served.clone();
-        for change in revoking {
-            match change {
-                // Only the right goes; the rest of a refused revision does not come.
-                Change::PutListing(listing) => {
-                    if let Some(listing) = less.listings.get_mut(&listing.id) {
-                        listing.suspended = true;
-                    }
-                }
-                Change::PutSubscription(subscription) => {
-                    if let Some(subscription) = less.subscriptions.get_mut(&subscription.id) {
-                        subscription.inactive = true;
-                    }
-                }
-                // Its plans and subscriptions still name it: suspended is as good as gone.
-                Change::RemoveListing(id) => {
-                    if let Some(listing) = less.listings.get_mut(id) {
-                        listing.suspended = true;
-                    }
-                }
-                other => less.apply(other),
-            }
-        }
-        match self.compiler.compile(&less, self.live_gateways) {
+    /// Serves what was told; `false` where it is refused.
+    fn serve_told(&mut self) -> bool {
+        match self.compiler.compile(&self.told, self.live_gateways) {
             Ok(runtime) => {
                 self.gateway.serve(runtime);
-                self.served = less;
+                self.served = self.told.clone();
+                self.served_is_written = false;
+                self.refused = None;
             }
-            Err(refused) => tracing::error!(error = %refused, "a revocation cannot be served"),
+            Err(refused) => {
+                tracing::error!(error = %refused, "the last good configuration serves on");
+                self.refused = Some(Arc::new(refused));
+            }
         }
+        self.refused.is_none()
+    }
+
+    /// Takes away from what is served what was told to be, though the rest of that is refused.
+    fn serve_the_rest(&mut self, anyway: bool) {
+        let rest = without_revoked(&self.served, &self.told);
+        if rest != self.served {
+            self.served = rest;
+            self.served_is_written = false;
+        } else if !anyway {
+            return;
+        }
+        self.serve_again();
+    }
+
+    /// What is served, for another number of gateways or after a start.
+    fn serve_again(&mut self) {
+        // Nothing is served yet where there was nothing to begin with.
+        if self.served.revision == 0 {
+            return;
+        }
+        match self.compiler.compile(&self.served, self.live_gateways) {
+            Ok(runtime) => self.gateway.serve(runtime),
+            Err(refused) => tracing::error!(error = %refused, "what was served cannot be any more"),
+        }
+    }
+
+    /// Writes what is not on disk. What is served goes first: what was told may be of no use after a start.
+    fn keep(&mut self) -> Result<(), DiskError> {
+        if self.refused.is_some() && !self.served_is_written && self.served.revision > 0 {
+            self.disk.replace_served(&self.served)?;
+            self.served_is_written = true;
+        }
+        let written = match &self.unwritten {
+            Unwritten::Deltas(deltas) if deltas.is_empty() => return Ok(()),
+            Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told),
+            Unwritten::Whole => self.disk.replace(&self.told),
+        };
+        if written.is_err() {
+            // Nobody knows how much of it is there.
+            self.unwritten = Unwritten::Whole;
+        }
+        written?;
+        self.unwritten = Unwritten::Deltas(Vec::new());
+        self.written_revision = self.told.revision;
+        Ok(())
     }
 }

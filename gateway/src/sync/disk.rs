@@ -1,6 +1,7 @@
-//! The last good configuration on disk: one file, a snapshot's frame and then a delta's for each revision since. A new
+//! The configuration on disk. As it was told: one file, a snapshot's frame and then a delta's for each revision since. A new
 //! file is written beside, synced and moved into place; the one before stays as a second choice, should this one be
-//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again.
+//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. As it is
+//! served, where that is not what was told: a file of its own, read when what was told cannot be served after a start.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,6 +17,7 @@ const DELTAS_MAX: usize = 1_000;
 pub struct Disk {
     current: PathBuf,
     previous: PathBuf,
+    served: PathBuf,
     file: Option<File>,
     deltas: usize,
 }
@@ -47,7 +49,7 @@ impl Disk {
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         let (current, previous) = (folder.join("configuration"), folder.join("configuration.previous"));
-        Self { current, previous, file: None, deltas: 0 }
+        Self { current, previous, served: folder.join("configuration.served"), file: None, deltas: 0 }
     }
 
     /// The last good configuration: the current file's as far as it can be believed, else the one before.
@@ -55,19 +57,28 @@ impl Disk {
     /// # Errors
     /// When a file is there and cannot be read.
     pub fn load(&self) -> Result<Option<Snapshot>, DiskError> {
-        for path in [&self.current, &self.previous] {
-            match fs::read(path) {
-                Ok(bytes) => {
-                    if let Some(snapshot) = read(&bytes) {
-                        return Ok(Some(snapshot));
-                    }
-                    tracing::error!(path = %path.display(), "the configuration on disk is damaged");
-                }
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(failed(path, source)),
-            }
-        }
-        Ok(None)
+        Ok(match load_file(&self.current)? {
+            Some(snapshot) => Some(snapshot),
+            None => load_file(&self.previous)?,
+        })
+    }
+
+    /// What was served when what was told could not be.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be read.
+    pub fn load_served(&self) -> Result<Option<Snapshot>, DiskError> {
+        load_file(&self.served)
+    }
+
+    /// What is served, while it is not what was told.
+    ///
+    /// # Errors
+    /// When it cannot be written; what was there stays.
+    pub fn replace_served(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
+        let beside = self.served.with_extension("served.new");
+        write_beside(&beside, &framed(snapshot)?).map_err(|e| failed(&beside, e))?;
+        move_into_place(&beside, &self.served)
     }
 
     /// A whole snapshot in place of what was there.
@@ -75,21 +86,16 @@ impl Disk {
     /// # Errors
     /// When it cannot be written; what was there stays.
     pub fn replace(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
-        let mut bytes = Vec::new();
-        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot.clone())))?)?;
         let beside = self.current.with_extension("new");
         self.file = None;
-        let file = write_beside(&beside, &bytes).map_err(|e| failed(&beside, e))?;
+        let file = write_beside(&beside, &framed(snapshot)?).map_err(|e| failed(&beside, e))?;
         // Linked, not moved: at no moment is there no current file, for a kill to start from an older one.
         let _ = fs::remove_file(&self.previous);
         match fs::hard_link(&self.current, &self.previous) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(&self.current, e)),
             _ => {}
         }
-        fs::rename(&beside, &self.current).map_err(|e| failed(&self.current, e))?;
-        if let Some(folder) = self.current.parent() {
-            File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(folder, e))?;
-        }
+        move_into_place(&beside, &self.current)?;
         self.file = Some(file);
         self.deltas = 0;
         Ok(())
@@ -117,6 +123,33 @@ impl Disk {
         self.deltas += deltas.len();
         Ok(())
     }
+}
+
+fn load_file(path: &Path) -> Result<Option<Snapshot>, DiskError> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(source) => return Err(failed(path, source)),
+    };
+    let snapshot = read(&bytes);
+    if snapshot.is_none() {
+        tracing::error!(path = %path.display(), "the configuration on disk is damaged");
+    }
+    Ok(snapshot)
+}
+
+fn framed(snapshot: &Snapshot) -> Result<Vec<u8>, DiskError> {
+    let mut bytes = Vec::new();
+    wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot.clone())))?)?;
+    Ok(bytes)
+}
+
+fn move_into_place(beside: &Path, place: &Path) -> Result<(), DiskError> {
+    fs::rename(beside, place).map_err(|e| failed(place, e))?;
+    if let Some(folder) = place.parent() {
+        File::open(folder).and_then(|f| f.sync_all()).map_err(|e| failed(folder, e))?;
+    }
+    Ok(())
 }
 
 fn write_beside(path: &Path, bytes: &[u8]) -> io::Result<File> {

@@ -3,7 +3,10 @@
 
 mod configuration;
 mod disk;
+mod revocation;
 mod stream;
+#[cfg(test)]
+mod tests;
 
 pub use configuration::{Applied, Configuration};
 pub use disk::{Disk, DiskError};

@@ -1,6 +1,7 @@
 //! The connection to a control plane: asks for what came after the revision at hand, applies what comes, reports what is
 //! served. Broken, it comes back with a growing pause; the gateway serves on meanwhile.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
@@ -8,13 +9,14 @@ use apiclay_config::snapshot::Frame;
 use apiclay_config::usage::UsageBatch;
 use apiclay_config::wire;
 use futures_util::StreamExt as _;
+use parking_lot::Mutex;
 use rand::Rng as _;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use url::Url;
 
-use super::configuration::Configuration;
+use super::configuration::{Applied, Configuration, Gap};
 use crate::metering::{BatchSink, PostError};
 
 /// The first pause before connecting again, and the longest.
@@ -54,7 +56,9 @@ enum StreamError {
     #[error("the stream ended")]
     End,
     #[error("the configuration could not be applied")]
-    Apply(#[from] super::configuration::ApplyError),
+    Apply(#[from] Gap),
+    #[error("applying the configuration was cut off")]
+    CutOff(#[from] tokio::task::JoinError),
 }
 
 #[derive(Serialize)]
@@ -124,21 +128,25 @@ impl BatchSink for ControlPlane {
         let said = answer.text().await.unwrap_or_default();
         Err(match status {
             StatusCode::CONFLICT => PostError::Conflict(said),
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY => PostError::Refused(said),
+            // Sent again it would be refused again: others go first.
+            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
+                PostError::Refused(said)
+            }
             _ => PostError::Retry(format!("{status}: {said}")),
         })
     }
 }
 
 /// Follows the control plane until the task is dropped.
-pub async fn follow(control: ControlPlane, mut configuration: Configuration, clock: Clock) {
+pub async fn follow(control: ControlPlane, configuration: Configuration, clock: Clock) {
+    let configuration = Arc::new(Mutex::new(configuration));
     let mut pause_ms = RETRY_FIRST_MS;
     let mut from_start = false;
     loop {
-        let revision = if from_start { 0 } else { configuration.revision() };
         let begun = tokio::time::Instant::now();
-        let broken = follow_once(&control, &mut configuration, &clock, revision).await;
-        from_start = matches!(broken, StreamError::Apply(super::configuration::ApplyError::Gap { .. }));
+        let ended = follow_once(&control, &configuration, &clock, from_start).await;
+        let broken = ended.err().unwrap_or(StreamError::End);
+        from_start = matches!(broken, StreamError::Apply(_));
         if begun.elapsed() > Duration::from_millis(RETRY_MAX_MS) {
             pause_ms = RETRY_FIRST_MS;
         }
@@ -152,31 +160,22 @@ pub async fn follow(control: ControlPlane, mut configuration: Configuration, clo
 
 async fn follow_once(
     control: &ControlPlane,
-    configuration: &mut Configuration,
+    configuration: &Arc<Mutex<Configuration>>,
     clock: &Clock,
-    revision: u64,
-) -> StreamError {
-    match try_follow(control, configuration, clock, revision).await {
-        Err(broken) => broken,
-        Ok(()) => StreamError::End,
-    }
-}
-
-async fn try_follow(
-    control: &ControlPlane,
-    configuration: &mut Configuration,
-    clock: &Clock,
-    revision: u64,
+    from_start: bool,
 ) -> Result<(), StreamError> {
+    let revision = configuration.lock().revision();
     // A plugin type must be announced before anybody may bind it: report first.
-    control.report(configuration.revision(), None).await?;
+    control.report(revision, None).await?;
+    let from = if from_start { 0 } else { revision };
     let answer =
-        control.request(reqwest::Method::GET, &format!("config/stream?revision={revision}")).send().await?;
+        control.request(reqwest::Method::GET, &format!("config/stream?revision={from}")).send().await?;
     if !answer.status().is_success() {
         return Err(StreamError::Refused(answer.status()));
     }
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
+    let mut reported = revision;
     let silence = Duration::from_millis(SILENCE_MAX_MS);
     loop {
         let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
@@ -185,20 +184,44 @@ async fn try_follow(
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
         gather(&mut body, &mut buffer).await?;
-        let frames = take_frames(&mut buffer)?;
-        if frames.is_empty() {
-            continue;
+        let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
+        buffer = rest;
+        let Some(Heard { applied, told_more }) = heard else { continue };
+        configuration.lock().gateway().metrics.config_heard(clock.now());
+        if let Some(error) = &applied.not_kept {
+            tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
+                "the configuration is served and not on disk");
         }
-        configuration_heard(configuration, clock);
-        let told_more = frames.iter().any(|f| !matches!(f, Frame::Heartbeat { .. }));
-        let applied = configuration.apply(frames)?;
-        if told_more {
-            if let Some(refused) = &applied.refused {
-                tracing::error!(error = %refused, "the last good configuration serves on");
-            }
-            control.report(applied.revision, applied.refused.map(|r| r.to_string())).await?;
+        if told_more || applied.revision != reported {
+            let wrong = applied.refused.map(|r| r.to_string());
+            control.report(applied.revision, wrong.or(applied.not_kept.map(|e| e.to_string()))).await?;
+            reported = applied.revision;
         }
     }
+}
+
+/// What some frames came to.
+struct Heard {
+    applied: Applied,
+    told_more: bool,
+}
+
+/// Applies all whole frames in `buffer`, and gives back the beginning of the next; on a thread that may block, because large
+/// snapshots take a while to read, compile and write.
+async fn apply(
+    configuration: Arc<Mutex<Configuration>>,
+    mut buffer: Vec<u8>,
+) -> Result<(Vec<u8>, Option<Heard>), StreamError> {
+    tokio::task::spawn_blocking(move || {
+        let frames = take_frames(&mut buffer)?;
+        if frames.is_empty() {
+            return Ok((buffer, None));
+        }
+        let told_more = frames.iter().any(|f| !matches!(f, Frame::Heartbeat { .. }));
+        let applied = configuration.lock().apply(frames)?;
+        Ok((buffer, Some(Heard { applied, told_more })))
+    })
+    .await?
 }
 
 /// What comes right behind is applied with it: compiling costs the same for one revision as for a hundred. Chunks are handed
@@ -216,10 +239,6 @@ async fn gather(
         }
     }
     Ok(())
-}
-
-fn configuration_heard(configuration: &Configuration, clock: &Clock) {
-    configuration.gateway().metrics.config_heard(clock.now());
 }
 
 /// All whole frames in `buffer`; what is left there is the beginning of the next.

@@ -12,6 +12,9 @@ use arc_swap::ArcSwapOption;
 
 /// How long found addresses are believed.
 const ADDRESSES_KEEP_MS: u64 = 30_000;
+/// How long they serve on when they cannot be found anew, and how often that is tried.
+const ADDRESSES_STALE_MAX_MS: u64 = 600_000;
+const ADDRESSES_RETRY_MS: u64 = 1_000;
 
 /// A listing's upstream, ready to use.
 #[derive(Default)]
@@ -39,12 +42,17 @@ pub struct Target {
     pub authority: String,
     egress: Egress,
     addresses: ArcSwapOption<Found>,
+    /// Held by the one call that asks anew.
+    asking: tokio::sync::Mutex<()>,
     turn: AtomicUsize,
 }
 
+#[derive(Clone)]
 struct Found {
-    at: Instant,
     addresses: Vec<SocketAddr>,
+    /// When they were found, and when they are to be found anew.
+    at: Instant,
+    renew_at: Instant,
 }
 
 impl Upstream {
@@ -67,6 +75,7 @@ impl Upstream {
                 authority,
                 egress: egress.clone(),
                 addresses,
+                asking: tokio::sync::Mutex::new(()),
                 turn,
             });
         }
@@ -99,14 +108,40 @@ impl Target {
     /// # Errors
     /// When the name cannot be found or its address may not be reached.
     pub async fn address(&self) -> Result<SocketAddr, EgressError> {
-        let fresh = Duration::from_millis(ADDRESSES_KEEP_MS);
-        if let Some(found) = self.addresses.load().as_ref().filter(|f| f.at.elapsed() < fresh) {
-            return self.choose(&found.addresses);
+        if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
+            return self.choose(&fresh.addresses);
         }
-        let addresses = self.egress.resolve(&self.destination).await?;
-        let chosen = self.choose(&addresses);
-        self.addresses.store(Some(Arc::new(Found { at: Instant::now(), addresses })));
+        // One call asks; others go by what was known, and wait only where nothing was.
+        let asking = match (self.asking.try_lock(), self.known()) {
+            (Ok(asking), _) => asking,
+            (Err(_), Some(stale)) => return self.choose(&stale.addresses),
+            (Err(_), None) => self.asking.lock().await,
+        };
+        if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
+            return self.choose(&fresh.addresses);
+        }
+        let resolved = self.egress.resolve(&self.destination).await;
+        let now = Instant::now();
+        let found = match (resolved, self.known()) {
+            (Ok(addresses), _) => {
+                Found { addresses, at: now, renew_at: now + Duration::from_millis(ADDRESSES_KEEP_MS) }
+            }
+            (Err(error), Some(stale)) => {
+                tracing::warn!(host = self.destination.host, %error, "the addresses known before serve on");
+                Found { renew_at: now + Duration::from_millis(ADDRESSES_RETRY_MS), ..(*stale).clone() }
+            }
+            (Err(error), None) => return Err(error),
+        };
+        let chosen = self.choose(&found.addresses);
+        self.addresses.store(Some(Arc::new(found)));
+        drop(asking);
         chosen
+    }
+
+    /// What was found, where it is not too old to be of use at all.
+    fn known(&self) -> Option<Arc<Found>> {
+        let stale = Duration::from_millis(ADDRESSES_STALE_MAX_MS);
+        self.addresses.load_full().filter(|found| found.at.elapsed() < stale)
     }
 
     fn choose(&self, addresses: &[SocketAddr]) -> Result<SocketAddr, EgressError> {

@@ -15,6 +15,8 @@ use crate::view::{Access, Headers, Response};
 
 /// Headers that a page may read besides the safelisted ones.
 const EXPOSED: &str = "X-Request-Id, RateLimit, RateLimit-Policy, Retry-After";
+/// What a preflight's answer depends on.
+const PREFLIGHT_VARY: &str = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
 /// How long a browser may keep a preflight's answer, where the configuration does not say.
 const MAX_AGE_DEFAULT_S: u32 = 600;
 
@@ -84,18 +86,17 @@ impl Plugin for Cors {
         else {
             return Ok(Verdict::Continue);
         };
-        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![(
-            VARY,
-            HeaderValue::from_static("Origin, Access-Control-Request-Method, Access-Control-Request-Headers"),
-        )];
-        if let Some(origin) = self.allowed(access.headers) {
-            let bytes = |b: &[u8]| HeaderValue::from_bytes(b).map_err(|e| PluginError(e.to_string()));
-            headers.push((ACCESS_CONTROL_ALLOW_ORIGIN, origin));
-            headers.push((ACCESS_CONTROL_ALLOW_METHODS, bytes(method)?));
-            if let Some(wanted) = access.headers.get(&ACCESS_CONTROL_REQUEST_HEADERS) {
-                headers.push((ACCESS_CONTROL_ALLOW_HEADERS, bytes(wanted)?));
-            }
-            headers.push((ACCESS_CONTROL_MAX_AGE, self.max_age.clone()));
+        // Another origin's preflight may be the vendor's own to answer; where he has no route for it, it is refused.
+        let Some(origin) = self.allowed(access.headers) else { return Ok(Verdict::Continue) };
+        let bytes = |b: &[u8]| HeaderValue::from_bytes(b).map_err(|e| PluginError(e.to_string()));
+        let mut headers: Vec<(HeaderName, HeaderValue)> = vec![
+            (VARY, HeaderValue::from_static(PREFLIGHT_VARY)),
+            (ACCESS_CONTROL_ALLOW_ORIGIN, origin),
+            (ACCESS_CONTROL_ALLOW_METHODS, bytes(method)?),
+            (ACCESS_CONTROL_MAX_AGE, self.max_age.clone()),
+        ];
+        if let Some(wanted) = access.headers.get(&ACCESS_CONTROL_REQUEST_HEADERS) {
+            headers.push((ACCESS_CONTROL_ALLOW_HEADERS, bytes(wanted)?));
         }
         Ok(Verdict::Respond(Answer { status: 204, headers, body: Vec::new() }))
     }
@@ -105,9 +106,12 @@ impl Plugin for Cors {
             response.edits.set(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             response.edits.set(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         }
+        let says_origin =
+            |vary: &[u8]| vary.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"origin"));
         if !self.any {
             // Another origin gets another answer: caches must know.
             let vary = match response.headers.get(&VARY) {
+                Some(vary) if says_origin(vary) => return Ok(()),
                 Some(vary) => HeaderValue::from_bytes(&[vary, b", Origin"].concat()),
                 None => Ok(HeaderValue::from_static("Origin")),
             };

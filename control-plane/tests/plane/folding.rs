@@ -1,5 +1,4 @@
 //! Usage over a real store: batches in any order, doubled, and folded by two at once, are counted once each.
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 
@@ -21,8 +20,12 @@ struct Usage {
 }
 
 fn fold(store: &Store) -> Arc<Fold> {
+    fold_at(store, NOW)
+}
+
+fn fold_at(store: &Store, now: Timestamp) -> Arc<Fold> {
     let counter = prometheus::IntCounter::new("conflicts", "conflicts").unwrap();
-    Arc::new(Fold::new(store.clone(), Clock::manual(NOW), counter))
+    Arc::new(Fold::new(store.clone(), Clock::manual(now), counter))
 }
 
 async fn usage() -> Usage {
@@ -155,4 +158,48 @@ async fn an_event_whose_time_is_in_no_calendar_is_counted_when_its_batch_came() 
     }
     usage.fold.fold_all().await.unwrap();
     assert_eq!(counted(&usage.store).await.0, 21);
+}
+
+#[tokio::test]
+async fn a_life_that_cannot_be_folded_holds_up_no_other() {
+    let usage = usage().await;
+    let mut damaged = batch(1, 10, NOW);
+    damaged.id.from.gateway = "gw-0".into();
+    usage.fold.open(&damaged.id.from).await.unwrap();
+    damaged.events.truncate(4);
+    usage.store.insert(&StoredBatch { batch: damaged, received_at: NOW }).await.unwrap();
+    ingest::take(&usage.store, &usage.fold, "gw-1", batch(1, 10, NOW)).await.unwrap();
+    usage.fold.fold_all().await.unwrap_err();
+    assert_eq!(counted(&usage.store).await, (10, 9));
+}
+
+#[tokio::test]
+async fn a_life_that_was_quiet_for_hours_is_folded_again_whatever_comes_between_its_opening_and_its_batch() {
+    let usage = usage().await;
+    ingest::take(&usage.store, &usage.fold, "gw-1", batch(1, 10, NOW)).await.unwrap();
+    usage.fold.fold_all().await.unwrap();
+    let hours_later = NOW.plus_ms(5 * 3_600_000);
+    let later = fold_at(&usage.store, hours_later);
+    later.fold_all().await.unwrap();
+    // As `ingest` does, with another control plane's round in between.
+    later.open(&from()).await.unwrap();
+    fold_at(&usage.store, hours_later).fold_all().await.unwrap();
+    usage.store.insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW }).await.unwrap();
+    later.fold_all().await.unwrap();
+    assert_eq!(counted(&usage.store).await, (20, 18));
+}
+
+#[tokio::test]
+async fn a_life_about_to_be_closed_is_kept_open_for_the_batch_that_comes() {
+    let usage = usage().await;
+    ingest::take(&usage.store, &usage.fold, "gw-1", batch(1, 10, NOW)).await.unwrap();
+    usage.fold.fold_all().await.unwrap();
+    // Open still, because no round has closed it: the next one would.
+    let hours_later = NOW.plus_ms(5 * 3_600_000);
+    let later = fold_at(&usage.store, hours_later);
+    later.open(&from()).await.unwrap();
+    later.fold_all().await.unwrap();
+    usage.store.insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW }).await.unwrap();
+    later.fold_all().await.unwrap();
+    assert_eq!(counted(&usage.store).await, (20, 18));
 }

@@ -1,14 +1,11 @@
 //! The main flow as API.md tells it, from a vendor to a key that a gateway hears of, and the ways off it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use apiclay_config::snapshot::{Change, Frame, validate};
 use reqwest::Method;
 use serde_json::json;
-use support::demo;
-use support::market::{admin, buy, code_of, gateway, on_sale, who};
+
+use crate::support::market::{admin, buy, code_of, gateway, on_sale, who};
+use crate::support::{self, demo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_on_a_gateway_within_a_second_and_gone_within_one() {
@@ -219,6 +216,48 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     let mut stranger = second;
     stranger.token.push('x');
     assert_eq!(stranger.report(json!({"revision": 0})).await.status(), 401);
+}
+
+/// As large as a gateway makes them: every event another subscription's, under a plan with a trial and three quotas.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_largest_batch_is_taken() {
+    use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+    use apiclay_config::usage::{
+        BATCH_EVENTS_MAX, BatchId, Ending, Event, GatewayEpoch, UnitsTaken, UsageBatch,
+    };
+    let plane = demo().await;
+    let gateway = gateway(&plane, "gw-1").await;
+    let event = |_| Event {
+        request: RequestId::generate(),
+        subscription: SubscriptionId::generate(),
+        credential: CredentialId::generate(),
+        route: RouteId::generate(),
+        plan_revision: 1,
+        at: support::NOW,
+        duration_us: 900,
+        status: 200,
+        tries: 1,
+        ending: Ending::Complete,
+        billable: true,
+        kept: true,
+        leases: [1, 2, 3, 4],
+        bytes_in: 3,
+        bytes_out: 5,
+    };
+    let events: Vec<Event> = (0..BATCH_EVENTS_MAX).map(event).collect();
+    let units: Vec<UnitsTaken> = events
+        .iter()
+        .flat_map(|e| ["hour", "day", "month", "trial"].map(|w| (e.subscription, w)))
+        .map(|(subscription, window)| UnitsTaken {
+            counter: format!("quota:{subscription}:{window}"),
+            window: i64::MAX,
+            units: u64::from(u32::MAX),
+        })
+        .collect();
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: "0011223344556677".into() };
+    let batch = UsageBatch::pack(BatchId { from, seq: 1 }, units, &events).unwrap();
+    let answer = gateway.to(Method::POST, "/usage/batches").json(&batch).send().await.unwrap();
+    assert_eq!(answer.status(), 200, "{} bytes", serde_json::to_vec(&batch).unwrap().len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,5 @@
 //! The change log over a real store: numbers without gaps whatever writes at once, nothing lost to a crash, and a
 //! snapshot that a gateway's own rules accept at any moment.
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 
@@ -68,6 +67,7 @@ fn listing() -> Listing {
             path: "/".into(),
             summary: None,
         }],
+        key_header: None,
         secrets: Vec::new(),
         bindings: Vec::new(),
         created_at: NOW,

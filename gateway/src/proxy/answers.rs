@@ -1,0 +1,75 @@
+//! Answers that the gateway gives itself: refusals and plugins' answers, written through the phases like any other.
+
+use apiclay_config::usage::Ending;
+use apiclay_plugins::Answer;
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use pingora_error::Result;
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+
+use super::PingoraLane;
+use super::heads::finish_head;
+use crate::context::{Context, HeaderLines};
+use crate::phases::{respond, settle};
+use crate::rejection::Rejection;
+
+impl PingoraLane {
+    pub(super) async fn refuse(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        rejection: Rejection,
+    ) -> Result<()> {
+        let problem = rejection.problem(context.request);
+        let mut headers: Vec<_> = problem
+            .headers
+            .into_iter()
+            .map(|(name, value)| (http::HeaderName::from_static(name), value))
+            .collect();
+        headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        context.rejection = Some(rejection);
+        let answer = Answer { status: problem.status, headers, body: problem.body.to_vec() };
+        self.answer(session, context, answer).await
+    }
+
+    /// Writes an answer of our own. A request body that nobody read ends the connection, rather than be taken for the
+    /// next request.
+    pub(super) async fn answer(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        answer: Answer,
+    ) -> Result<()> {
+        context.status = answer.status;
+        let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 8))?;
+        for (name, value) in answer.headers {
+            response.append_header(name, value)?;
+        }
+        if answer.status != 204 {
+            response.insert_header(CONTENT_LENGTH, answer.body.len())?;
+        }
+        let request_headers = session.req_header().headers.clone();
+        let edits = respond::plugins(
+            context,
+            answer.status,
+            &HeaderLines(&request_headers),
+            &HeaderLines(&response.headers),
+        );
+        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
+        finish_head(context, &mut response, &edits.unwrap_or_default())?;
+        if !session.is_body_empty() {
+            session.set_keepalive(None);
+        }
+        // Before the last write, as for every call.
+        settle::settle(&self.gateway, context, Ending::Complete);
+        let body = (session.req_header().method != http::Method::HEAD).then(|| Bytes::from(answer.body));
+        let body = body.filter(|b| !b.is_empty());
+        session.write_response_header(Box::new(response), body.is_none()).await?;
+        if body.is_some() {
+            session.write_response_body(body, true).await?;
+        }
+        Ok(())
+    }
+}
