@@ -22,7 +22,10 @@ pub async fn until_live(gateway: SocketAddr, locked: &str, key: &str) -> Result<
         match wire.call(&request).await?.status {
             403 => return Ok(u64::try_from(waited)?),
             401 => {
-                ensure!(waited < LIVE_DEADLINE_MS, "a key is unknown {LIVE_DEADLINE_MS} ms after it was made")
+                ensure!(
+                    waited < LIVE_DEADLINE_MS,
+                    "a key is unknown {LIVE_DEADLINE_MS} ms after it was made"
+                );
             }
             other => bail!("a key for another listing was answered {other}"),
         }

@@ -29,6 +29,9 @@ pub enum Change {
 pub struct Delta {
     /// The revision it leads to; it applies to the one before.
     pub revision: u64,
+    /// Of the change that has this number.
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
     /// Applied in order.
     pub changes: Vec<Change>,
 }
@@ -51,6 +54,15 @@ pub enum Frame {
 }
 
 impl Snapshot {
+    /// Applies the next revision.
+    pub fn follow(&mut self, delta: &Delta) {
+        for change in &delta.changes {
+            self.apply(change);
+        }
+        self.revision = delta.revision;
+        self.fingerprint = delta.fingerprint;
+    }
+
     /// Applies one change. The revision is the caller's to move.
     pub fn apply(&mut self, change: &Change) {
         match change {

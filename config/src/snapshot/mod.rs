@@ -24,6 +24,9 @@ use crate::seal::Sealed;
 pub struct Snapshot {
     /// The number of the last change in it.
     pub revision: u64,
+    /// Of that change: a restored store gives a number a second time, to another.
+    #[serde(default)]
+    pub fingerprint: Option<u64>,
     /// What is sold.
     pub listings: BTreeMap<ListingId, Listing>,
     /// Plans by id and revision: what was sold under a revision stays as it was.

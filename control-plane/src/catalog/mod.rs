@@ -2,14 +2,15 @@
 //! through `push` to the gateways; what buyers see of it is in `discover`.
 
 pub mod access;
-mod bindings;
+pub(crate) mod bindings;
 pub mod definition;
 pub mod documents;
 pub(crate) mod edit;
-mod input;
+pub(crate) mod input;
 pub mod paths;
 pub mod routes;
 mod routes_parts;
+mod routes_plugins;
 mod routes_state;
 pub mod rules;
 pub(crate) mod view;

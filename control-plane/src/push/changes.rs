@@ -28,7 +28,7 @@ pub(super) async fn delta(store: &Store, entry: &ChangeEntry) -> Result<Delta, S
         Kind::Credential => credential(store, id).await?.into_iter().collect(),
         Kind::Everywhere => vec![Change::SetBindings(everywhere(store).await?)],
     };
-    Ok(Delta { revision: entry.revision, changes })
+    Ok(Delta { revision: entry.revision, fingerprint: Some(entry.fingerprint()), changes })
 }
 
 /// A listing and all its plans: the first time a gateway hears of it, it has neither.

@@ -39,6 +39,14 @@ pub struct ChangeEntry {
 }
 
 impl ChangeEntry {
+    /// What tells this change from another that got the same number after the store was restored from an earlier copy.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        let said = format!("{:?} {} {}", self.kind, self.subject, self.at.0);
+        let digest = blake3::hash(said.as_bytes());
+        u64::from_le_bytes(digest.as_bytes()[..8].try_into().unwrap_or_default())
+    }
+
     /// The id of the entry with this number.
     #[must_use]
     pub fn id_of(revision: u64) -> String {

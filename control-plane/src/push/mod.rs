@@ -191,7 +191,11 @@ fn advance(known: &mut u64, to: u64) -> bool {
     ahead
 }
 
-async fn last_revision(store: &Store) -> Result<u64, StoreError> {
+async fn last_entry(store: &Store) -> Result<Option<ChangeEntry>, StoreError> {
     let last = store.query::<ChangeEntry>(&Query::by("id").descending().limit(1)).await?;
-    Ok(last.items.first().map_or(0, |entry| entry.value.revision))
+    Ok(last.items.into_iter().next().map(|entry| entry.value))
+}
+
+async fn last_revision(store: &Store) -> Result<u64, StoreError> {
+    Ok(last_entry(store).await?.map_or(0, |entry| entry.revision))
 }

@@ -40,6 +40,8 @@ pub fn internal() -> OpenApiRouter<App> {
 pub struct From {
     /// The revision it has; 0 or nothing for none.
     revision: Option<u64>,
+    /// Of the change that had this number.
+    fingerprint: Option<u64>,
 }
 
 /// The configuration, as frames, without an end.
@@ -62,6 +64,7 @@ async fn config_stream(
         Arc::clone(&app.live_gateways),
         gateway.id,
         from.revision.unwrap_or(0),
+        from.fingerprint,
     );
     let frames = futures_util::stream::unfold(frames, async |mut frames| {
         let frame = frames.recv().await?;

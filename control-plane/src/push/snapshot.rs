@@ -5,7 +5,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::snapshot::{Fault, Snapshot, validate};
 
 use super::changes::{all, everywhere};
-use super::last_revision;
+use super::{ChangeEntry, last_entry};
 use crate::catalog::documents::Listing;
 use crate::plans::documents::PlanRevision;
 use crate::store::{Query, Store, StoreError};
@@ -39,7 +39,12 @@ impl SnapshotError {
 /// # Errors
 /// Where the store does not answer, or the whole breaks a rule.
 pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotError> {
-    let mut snapshot = Snapshot { revision: last_revision(store).await?, ..Snapshot::default() };
+    let last = last_entry(store).await?;
+    let mut snapshot = Snapshot {
+        revision: last.as_ref().map_or(0, |entry| entry.revision),
+        fingerprint: last.as_ref().map(ChangeEntry::fingerprint),
+        ..Snapshot::default()
+    };
     for listing in all::<Listing>(store, Query::by("pushed").equals(true)).await? {
         if let Some(served) = listing.served() {
             snapshot.listings.insert(served.id, served);

@@ -54,11 +54,12 @@ pub(super) fn start(
     live: LiveGateways,
     gateway: String,
     revision: u64,
+    fingerprint: Option<u64>,
 ) -> mpsc::Receiver<Bytes> {
     let (frames, receiver) = mpsc::channel(QUEUE_MAX_FRAMES);
     tokio::spawn(async move {
         let mut stream = Stream { push, live, frames, gateway: gateway.clone(), revision };
-        let end = stream.run().await;
+        let end = stream.run(fingerprint).await;
         match end {
             Ok(()) | Err(StreamEnd::Gone) => tracing::debug!(gateway, "a configuration stream ended"),
             Err(error) => {
@@ -80,10 +81,10 @@ struct Stream {
 }
 
 impl Stream {
-    async fn run(&mut self) -> Result<(), StreamEnd> {
+    async fn run(&mut self, fingerprint: Option<u64>) -> Result<(), StreamEnd> {
         let mut latest = self.push.watch();
         let closing = self.push.closing.clone();
-        if !self.can_continue().await? {
+        if !self.can_continue(fingerprint).await? {
             self.send_everything().await?;
         }
         let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_INTERVAL_MS));
@@ -107,11 +108,15 @@ impl Stream {
         }
     }
 
-    /// Whether deltas lead from the gateway's revision to ours: not from none, not from one that we have never had (a
-    /// restored store), not from one whose successors are dropped.
-    async fn can_continue(&self) -> Result<bool, StoreError> {
+    /// Whether deltas lead from the gateway's revision to ours: not from none, not from one that we have never had or that
+    /// is another change here (a restored store), not from one whose successors are dropped.
+    async fn can_continue(&self, fingerprint: Option<u64>) -> Result<bool, StoreError> {
         let last = self.push.poll().await?;
         if self.revision == 0 || self.revision > last {
+            return Ok(false);
+        }
+        let here = self.push.store.get::<ChangeEntry>(&ChangeEntry::id_of(self.revision)).await?;
+        if here.is_none_or(|entry| fingerprint != Some(entry.value.fingerprint())) {
             return Ok(false);
         }
         let next = ChangeEntry::id_of(self.revision + 1);

@@ -88,6 +88,7 @@ impl Fold {
                         folded_seq: 0,
                         folded_at: now,
                         blocked_by_gap_before: None,
+                        lost: Vec::new(),
                         open: Some(true),
                     };
                     self.store.insert(&cursor).await

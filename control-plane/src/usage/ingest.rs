@@ -28,7 +28,7 @@ pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) 
     }
     let from = batch.id.from.clone();
     fold.open(&from).await?;
-    let stored = StoredBatch { batch, received_at: fold.now() };
+    let stored = StoredBatch { batch, received_at: fold.now(), declared_lost: false };
     match store.insert(&stored).await {
         Ok(()) => {
             fold.wake();
@@ -99,7 +99,8 @@ fn check(gateway: &str, batch: &UsageBatch) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_epoch(from: &GatewayEpoch) -> bool {
+/// Whether it has the form of an epoch.
+pub(super) fn is_epoch(from: &GatewayEpoch) -> bool {
     from.epoch.len() == EPOCH_DIGITS
         && from.epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -16,6 +16,8 @@ mod folding;
 mod idempotency;
 mod main_flow;
 mod members;
+mod pages;
+mod plugins;
 mod push;
 mod sign_in;
 mod support;

@@ -66,6 +66,7 @@ fn listing() -> Listing {
             method: "GET".into(),
             path: "/".into(),
             summary: None,
+            bindings: Vec::new(),
         }],
         key_header: None,
         secrets: Vec::new(),
@@ -82,7 +83,14 @@ fn revision(listing: ListingId) -> PlanRevision {
         plan: PlanId::generate(),
         revision: 1,
         listing,
-        terms: Terms { price, usage_price: None, limits: Vec::new(), trial: None, concurrency_max: None },
+        terms: Terms {
+            price,
+            usage_price: None,
+            limits: Vec::new(),
+            trial: None,
+            concurrency_max: None,
+            bindings: Vec::new(),
+        },
         created_at: NOW,
         unpublished: None,
     }

@@ -96,10 +96,10 @@ impl Configuration {
         &self.gateway
     }
 
-    /// The revision to continue from; 0 asks for everything.
+    /// The revision to continue from, 0 for everything, and the fingerprint of its change.
     #[must_use]
-    pub fn revision(&self) -> u64 {
-        self.told.revision
+    pub fn revision(&self) -> (u64, Option<u64>) {
+        (self.told.revision, self.told.fingerprint)
     }
 
     /// Applies frames in order, serves what they lead to, and puts it on disk.
@@ -144,10 +144,7 @@ impl Configuration {
         if delta.revision != self.told.revision + 1 {
             return Err(Gap { have: self.told.revision, got: delta.revision });
         }
-        for change in &delta.changes {
-            self.told.apply(change);
-        }
-        self.told.revision = delta.revision;
+        self.told.follow(&delta);
         if let Unwritten::Deltas(deltas) = &mut self.unwritten {
             deltas.push(delta);
         }

@@ -172,10 +172,7 @@ fn read(bytes: &[u8]) -> Option<Snapshot> {
         if delta.revision != snapshot.revision + 1 {
             break;
         }
-        for change in &delta.changes {
-            snapshot.apply(change);
-        }
-        snapshot.revision = delta.revision;
+        snapshot.follow(&delta);
         at += used;
     }
     Some(*snapshot)
@@ -186,7 +183,7 @@ mod tests {
     use super::*;
 
     fn delta(revision: u64) -> Delta {
-        Delta { revision, changes: Vec::new() }
+        Delta { revision, fingerprint: None, changes: Vec::new() }
     }
 
     fn at(revision: u64) -> Snapshot {

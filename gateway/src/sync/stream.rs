@@ -214,10 +214,14 @@ async fn follow_once(
     clock: &Clock,
     from_start: bool,
 ) -> Result<(), StreamError> {
-    let revision = configuration.lock().revision();
+    let (revision, fingerprint) = configuration.lock().revision();
     // A plugin type must be announced before anybody may bind it: report first.
     control.report(revision, None).await?;
-    let from = if from_start { 0 } else { revision };
+    let from = match fingerprint {
+        _ if from_start => "0".to_owned(),
+        None => revision.to_string(),
+        Some(fingerprint) => format!("{revision}&fingerprint={fingerprint}"),
+    };
     let answer =
         control.request(reqwest::Method::GET, &format!("config/stream?revision={from}")).send().await?;
     if !answer.status().is_success() {

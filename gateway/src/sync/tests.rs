@@ -118,7 +118,7 @@ impl Life {
     }
 
     fn change(&mut self, revision: u64, changes: Vec<Change>) -> Applied {
-        self.tell(vec![Frame::Delta(Delta { revision, changes })])
+        self.tell(vec![Frame::Delta(Delta { revision, fingerprint: None, changes })])
     }
 
     /// Whether a call with the key would be let through, now.
@@ -187,7 +187,7 @@ fn after_a_refused_revision_a_restart_serves_what_was_served() {
     drop(life);
     let mut life = Life::begin(folder.path(), 2);
     assert!(life.opens(), "nothing is served after a restart");
-    assert_eq!(life.configuration.revision(), 2);
+    assert_eq!(life.configuration.revision().0, 2);
     // And what is mended is served again.
     let applied = life.change(3, vec![Change::SetBindings(Vec::new())]);
     assert!(applied.refused.is_none() && life.opens());

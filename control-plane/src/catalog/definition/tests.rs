@@ -43,6 +43,7 @@ fn operations_become_routes_and_keep_their_words() {
         method: "POST".into(),
         path: "/pets".into(),
         summary: None,
+        bindings: Vec::new(),
     }];
     let (report, words) = merged(upload(&document).unwrap(), &mut routes);
     assert_eq!((report.routes_added, report.routes_kept, report.skipped_total), (2, 1, 2));

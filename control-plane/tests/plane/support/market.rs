@@ -113,8 +113,13 @@ impl Gateway {
     }
 
     pub async fn stream(&self, revision: u64) -> Stream {
-        let answer =
-            self.to(Method::GET, &format!("/config/stream?revision={revision}")).send().await.unwrap();
+        self.stream_from(revision, None).await
+    }
+
+    pub async fn stream_from(&self, revision: u64, fingerprint: Option<u64>) -> Stream {
+        let fingerprint = fingerprint.map(|it| format!("&fingerprint={it}")).unwrap_or_default();
+        let path = format!("/config/stream?revision={revision}{fingerprint}");
+        let answer = self.to(Method::GET, &path).send().await.unwrap();
         assert_eq!(answer.status(), 200);
         Stream { answer, bytes: Vec::new() }
     }
