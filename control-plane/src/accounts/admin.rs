@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq as _;
 use super::documents::{Account, SetupLink};
 use super::hashing::{HashError, Hashing};
 use super::rules::tokens;
-use super::sign_up::{InsertError, Person, insert};
+use super::sign_up::{InsertError, Person, Unverified, insert};
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::store::{Query, Store, StoreError};
@@ -50,7 +50,7 @@ pub async fn create_admin(
         .map_err(|problem| AdminError::Refused(problem.faults_in_words()))?;
     let hash = Hashing::new().hash(person.password()).await?;
     let account = as_admin(person.into_account(AccountId::generate(), hash, now), now);
-    insert(store, &account).await?;
+    insert(store, &account, Unverified::GivesWay).await?;
     Ok(account.id)
 }
 
@@ -91,7 +91,7 @@ pub async fn set_up(app: &App, token: &str, person: Person) -> Result<AccountId,
     }
     let hash = app.hashing.hash(person.password()).await?;
     let account = as_admin(person.into_account(link.account, hash, now), now);
-    match insert(&app.store, &account).await {
+    match insert(&app.store, &account, Unverified::GivesWay).await {
         Ok(()) => Ok(account.id),
         Err(InsertError::IdTaken) => Err(invalid()),
         Err(error) if app.store.get::<Account>(&link.account.to_string()).await?.is_some() => {
