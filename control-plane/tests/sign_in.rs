@@ -266,3 +266,29 @@ async fn the_command_line_makes_an_admin_beside_a_running_server() {
     let me = body_of(plane.get_as(&plane.access(&op).await, "/me").await).await;
     assert_eq!(me["admin"], true);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_ends_personal_tokens() {
+    let plane = demo().await;
+    let asha = plane.person("asha").await;
+    let (cookie, csrf) = plane.session(&asha).await;
+    let personal = async || {
+        let wanted = json!({"name": "ci", "scopes": ["read"]});
+        let request = plane.to(Method::POST, "/me/tokens").header("cookie", &cookie);
+        let made = request.header("x-csrf-token", &csrf).json(&wanted).send().await.unwrap();
+        body_of(made).await["token"].as_str().unwrap().to_owned()
+    };
+    let token = personal().await;
+    let body = json!({"current_password": PASSWORD, "new_password": "another password"});
+    let request = plane.to(Method::POST, "/me/password").header("cookie", &cookie);
+    let changed = request.header("x-csrf-token", &csrf).json(&body).send().await.unwrap();
+    assert_eq!(changed.status(), 204);
+    assert_problem(plane.get_as(&token, "/me").await, 401, "credential_invalid").await;
+    let token = personal().await;
+    assert_eq!(plane.get_as(&token, "/me").await.status(), 200);
+    assert_eq!(plane.post("/auth/password/forgot", json!({"email": asha.email})).await.status(), 202);
+    let code = plane.code(&asha.email).await;
+    let reset = json!({"email": asha.email, "code": code, "password": PASSWORD});
+    assert_eq!(plane.post("/auth/password/reset", reset).await.status(), 204);
+    assert_problem(plane.get_as(&token, "/me").await, 401, "credential_invalid").await;
+}

@@ -9,7 +9,7 @@ use super::documents::{Account, AccountState};
 use super::rules::guard::Purpose;
 use super::rules::{names, password};
 use super::sign_up::by_index;
-use super::{codes, families, letters, sessions};
+use super::{codes, families, letters, personal_tokens, sessions};
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{Caller, Via};
@@ -85,7 +85,8 @@ pub async fn send_reset_code(app: &App, email: &str) -> Result<(), Problem> {
     Ok(())
 }
 
-/// Sets a new password by a code, which also shows that the mailbox is the account's. Everybody is signed out.
+/// Sets a new password by a code, which also shows that the mailbox is the account's. Everybody is signed out,
+/// and every personal token ends.
 ///
 /// # Errors
 /// 401 where the code is wrong, 400 where the password breaks a rule.
@@ -97,7 +98,8 @@ pub async fn reset_password(app: &App, email: &str, code: &str, new: SecretStrin
     sign_out_everywhere(app, &account, None).await
 }
 
-/// Sets a new password by the old one. Everybody but the caller is signed out.
+/// Sets a new password by the old one. Everybody but the caller is signed out, and every personal token
+/// ends.
 ///
 /// # Errors
 /// 401 where the old one is wrong, 400 where the new one breaks a rule.
@@ -158,6 +160,7 @@ async fn sign_out_everywhere(app: &App, account: &Account, but: Option<&Via>) ->
     };
     sessions::end_all(app, account.id, session).await?;
     families::end_all(app, account.id, family).await?;
+    personal_tokens::end_all(app, account.id).await?;
     Ok(())
 }
 
