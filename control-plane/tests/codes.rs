@@ -259,3 +259,22 @@ async fn a_refused_new_password_does_not_verify_the_account() {
     let login = json!({"login": email, "password": "the squatter's password"});
     assert_problem(plane.post("/auth/login", login).await, 403, "email_unverified").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_at_once_are_tried_as_often_as_one_by_one() {
+    let plane = demo().await;
+    let asha = plane.person("asha").await;
+    for login in ["asha", "nobody@example.com"] {
+        let wrong = json!({"login": login, "password": "not the password"});
+        let tries = (0..80).map(|_| plane.post("/auth/login", wrong.clone()));
+        let answers = futures_util::future::join_all(tries).await;
+        let tried = answers.iter().filter(|answer| answer.status() == 401).count();
+        assert_eq!((login, tried), (login, 20));
+        assert!(answers.iter().all(|answer| matches!(answer.status().as_u16(), 401 | 429)));
+    }
+    plane.pass_ms(LOCK_MS);
+    // What was right is given back.
+    for _ in 0..25 {
+        plane.tokens(&asha).await;
+    }
+}

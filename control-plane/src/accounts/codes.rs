@@ -43,26 +43,28 @@ pub async fn spend(app: &App, email: &str, purpose: Purpose, code: &str) -> Resu
     }
 }
 
-/// Refuses where too many passwords were wrong of late.
+/// Counts a password that is about to be looked at.
 ///
 /// # Errors
-/// 429 where they were.
-pub async fn check_passwords_open(app: &App, email: &str) -> Result<(), Problem> {
+/// 429 where too many were wrong of late, or are being looked at.
+pub async fn count_password(app: &App, email: &str) -> Result<(), Problem> {
     let now = app.clock.now();
+    // Read first: what is shut costs no write.
     let guard = app.store.get::<Guard>(&Guard::id_of(email)).await?;
-    match guard.and_then(|guard| guard.value.passwords_shut_at(now)) {
-        Some(until) => Err(locked(until.0 - now.0)),
-        None => Ok(()),
-    }
+    let shut = match guard.and_then(|guard| guard.value.passwords_shut_at(now)) {
+        None => change(app, email, |guard| guard.try_password(now)).await?,
+        shut => shut,
+    };
+    shut.map_or(Ok(()), |until| Err(locked(until.0 - now.0)))
 }
 
-/// Counts a wrong password.
+/// Takes back the count of a password that was right, or was not looked at.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn count_wrong_password(app: &App, email: &str) -> Result<(), Problem> {
+pub async fn give_password_back(app: &App, email: &str) -> Result<(), Problem> {
     let now = app.clock.now();
-    change(app, email, |guard| guard.wrong_password(now)).await
+    change(app, email, |guard| guard.give_password_back(now)).await
 }
 
 /// What a code that is not accepted is answered with, also where the account behind it is not there.

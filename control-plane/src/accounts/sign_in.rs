@@ -28,17 +28,18 @@ pub async fn by_password(app: &App, login: &str, given: SecretString) -> Result<
     }
     let found = find(app, login).await?.map(|found| found.value);
     let guarded = found.as_ref().map_or_else(|| names::fold_email(login), |account| account.email.clone());
-    codes::check_passwords_open(app, &guarded).await?;
+    codes::count_password(app, &guarded).await?;
     let too_long = password::is_too_long(given.expose_secret());
     let tried = if too_long { SecretString::default() } else { given };
-    let right =
-        app.hashing.verify(tried, found.as_ref().map(|account| account.password_hash.clone())).await?;
+    let looked = app.hashing.verify(tried, found.as_ref().map(|account| account.password_hash.clone())).await;
+    let right = matches!(looked, Ok(true)) && !too_long;
+    if right || looked.is_err() {
+        codes::give_password_back(app, &guarded).await?;
+    }
+    looked?;
     match found {
-        Some(account) if right && !too_long => admit(account),
-        _ => {
-            codes::count_wrong_password(app, &guarded).await?;
-            Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password"))
-        }
+        Some(account) if right => admit(account),
+        _ => Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password")),
     }
 }
 

@@ -170,16 +170,28 @@ impl Guard {
         Verdict::Wrong
     }
 
-    /// Until when no password is looked at, where too many were wrong.
+    /// Until when no password is looked at, where too many were wrong or are being tried.
     #[must_use]
     pub fn passwords_shut_at(&self, now: Timestamp) -> Option<Timestamp> {
         (self.wrong_passwords.at(now) >= PASSWORDS_WRONG_MAX).then_some(self.wrong_passwords.ends_at)
     }
 
-    /// Counts a wrong password.
-    pub fn wrong_password(&mut self, now: Timestamp) {
-        self.touch(now);
-        self.wrong_passwords.add(now);
+    /// Counts a password as wrong before it is looked at, so that of many at once none is tried uncounted; until when,
+    /// where it must not be looked at.
+    pub fn try_password(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let shut = self.passwords_shut_at(now);
+        if shut.is_none() {
+            self.touch(now);
+            self.wrong_passwords.add(now);
+        }
+        shut
+    }
+
+    /// Takes back the count of a password that was right, or was not looked at.
+    pub fn give_password_back(&mut self, now: Timestamp) {
+        if now < self.wrong_passwords.ends_at {
+            self.wrong_passwords.count = self.wrong_passwords.count.saturating_sub(1);
+        }
     }
 
     fn lock_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -256,10 +268,14 @@ mod tests {
         assert!(!guard.issue(SIGN_IN, "1", true, NOW));
         assert!(guard.issue(SIGN_IN, "1", true, NOW.plus_ms(WINDOW_MS)));
         for _ in 0..PASSWORDS_WRONG_MAX {
-            assert_eq!(guard.passwords_shut_at(NOW), None);
-            guard.wrong_password(NOW);
+            assert_eq!(guard.try_password(NOW), None);
         }
-        assert_eq!(guard.passwords_shut_at(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        guard.give_password_back(NOW);
+        assert_eq!(guard.try_password(NOW), None);
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        guard.give_password_back(NOW.plus_ms(WINDOW_MS));
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
         assert_eq!(guard.passwords_shut_at(NOW.plus_ms(WINDOW_MS)), None);
     }
 }
