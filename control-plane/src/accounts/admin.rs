@@ -102,5 +102,5 @@ pub async fn set_up(app: &App, token: &str, person: Person) -> Result<AccountId,
 }
 
 fn as_admin(account: Account, now: Timestamp) -> Account {
-    Account { admin: true, email_verified_at: Some(now), ..account }
+    Account { admin: true, ..account.verified(now) }
 }

@@ -147,7 +147,10 @@ async fn set_password(
         return Err(StoreError::VersionMismatch.into());
     }
     account.password_hash = hash;
-    account.email_verified_at = account.email_verified_at.or(mailbox_shown_at);
+    let account = match mailbox_shown_at {
+        Some(at) => account.verified(at),
+        None => account,
+    };
     app.store.replace(&account, version).await?;
     app.mail.send(&account.email, letters::password_changed(), app.clock.now());
     Ok(())

@@ -16,6 +16,8 @@ use crate::store::{Query, Store, StoreError, Versioned};
 
 /// Tries at a document that others change at the same time.
 const TURNS_MAX: usize = 8;
+/// How long an account whose address was not shown to be its own keeps address and username.
+const UNVERIFIED_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 
 /// What a person says of themselves, held against the rules and folded.
 #[derive(Debug)]
@@ -94,6 +96,7 @@ impl Person {
             admin: false,
             state: AccountState::Active,
             created_at: now,
+            forget_at: Some(now.plus_ms(UNVERIFIED_KEPT_MS)),
         }
     }
 }
@@ -170,15 +173,14 @@ pub async fn insert(store: &Store, account: &Account, unverified: Unverified) ->
 pub async fn verify(app: &App, email: &str, id: AccountId) -> Result<(), Problem> {
     for _ in 0..TURNS_MAX {
         let found = app.store.get::<Account>(&id.to_string()).await?.ok_or_else(codes::wrong)?;
-        let mut account = found.value;
+        let account = found.value;
         if account.email != email {
             return Err(codes::wrong());
         }
         if account.email_verified_at.is_some() {
             return Ok(());
         }
-        account.email_verified_at = Some(app.clock.now());
-        match app.store.replace(&account, found.version).await {
+        match app.store.replace(&account.verified(app.clock.now()), found.version).await {
             Ok(_) => return Ok(()),
             Err(StoreError::VersionMismatch) => {}
             Err(error) => return Err(error.into()),
@@ -209,7 +211,7 @@ fn is_settled(account: &Account) -> bool {
 
 /// Takes address and username from an account that never showed itself. Written against the version that was read:
 /// had it been verified meanwhile, it would stay.
-async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
+pub(super) async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
     let mut account = other.value;
     let id = account.id.to_string();
     account.email = format!("released:{id}");
