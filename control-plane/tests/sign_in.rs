@@ -292,3 +292,28 @@ async fn a_new_password_ends_personal_tokens() {
     assert_eq!(plane.post("/auth/password/reset", reset).await.status(), 204);
     assert_problem(plane.get_as(&token, "/me").await, 401, "credential_invalid").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_set_up_link_is_no_good_once_there_is_an_admin() {
+    let plane = demo().await;
+    let token = admin::make_setup_link(&plane.app.store, support::NOW).await.unwrap().unwrap();
+    let password = secrecy::SecretString::from(PASSWORD.to_owned());
+    admin::create_admin(&plane.app.store, "op@example.com", "op", password, support::NOW).await.unwrap();
+    let token = secrecy::ExposeSecret::expose_secret(&token);
+    let body = json!({"token": token, "email": "m@example.com", "username": "mallory", "name": "M", "password": PASSWORD});
+    assert_problem(plane.post("/auth/admin-setup", body).await, 401, "setup_token_invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_starts_at_once_each_print_a_link_and_the_last_one_is_good() {
+    let plane = demo().await;
+    for _ in 0..10 {
+        let starts = (0..8).map(|_| {
+            let store = plane.app.store.clone();
+            tokio::spawn(async move { admin::make_setup_link(&store, support::NOW).await })
+        });
+        for made in futures_util::future::join_all(starts).await {
+            assert!(made.unwrap().unwrap().is_some());
+        }
+    }
+}

@@ -16,6 +16,8 @@ use crate::store::{Query, Store, StoreError};
 
 /// How long a set-up link is good; a restart prints another.
 const LINK_LIFETIME_MS: i64 = 24 * 3_600_000;
+/// Tries at the link while other first starts write theirs.
+const TURNS_MAX: usize = 64;
 
 /// Why there is no new admin.
 #[derive(Debug, thiserror::Error)]
@@ -59,25 +61,38 @@ pub async fn create_admin(
 /// # Errors
 /// Where the store does not answer.
 pub async fn make_setup_link(store: &Store, now: Timestamp) -> Result<Option<SecretString>, StoreError> {
-    let admins = store.query::<Account>(&Query::by("admin").equals(true).limit(1)).await?;
-    if !admins.items.is_empty() {
-        return Ok(None);
-    }
     let token = tokens::generate(tokens::SETUP_PREFIX);
     let link = SetupLink {
         digest: tokens::digest(token.expose_secret()),
         expires_at: now.plus_ms(LINK_LIFETIME_MS),
         account: AccountId::generate(),
     };
-    match store.get::<SetupLink>(SetupLink::ID).await? {
-        Some(before) => store.replace(&link, before.version).await.map(drop)?,
-        None => store.insert(&link).await?,
+    for _ in 0..TURNS_MAX {
+        if has_admin(store).await? {
+            return Ok(None);
+        }
+        let written = match store.get::<SetupLink>(SetupLink::ID).await? {
+            Some(before) => store.replace(&link, before.version).await.map(drop),
+            None => store.insert(&link).await,
+        };
+        match written {
+            Ok(()) => return Ok(Some(token)),
+            // Another control plane starts at the same moment. Whoever writes last has the link that is good.
+            Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(Some(token))
+    Err(StoreError::VersionMismatch)
+}
+
+async fn has_admin(store: &Store) -> Result<bool, StoreError> {
+    let admins = store.query::<Account>(&Query::by("admin").equals(true).limit(1)).await?;
+    Ok(!admins.items.is_empty())
 }
 
 /// Makes the first admin by the link's token. The account has the id that the link was made with, so that its insert
-/// is what uses the link up: of two at once, one finds the id taken.
+/// is what uses the link up: of two at once, one finds the id taken. Where the command line made an admin meanwhile, the
+/// link has no reason any more.
 ///
 /// # Errors
 /// 401 where the token is wrong, used or expired.
@@ -86,7 +101,7 @@ pub async fn set_up(app: &App, token: &str, person: Person) -> Result<AccountId,
     let now = app.clock.now();
     let link = app.store.get::<SetupLink>(SetupLink::ID).await?.ok_or_else(invalid)?.value;
     let same: bool = link.digest.as_bytes().ct_eq(tokens::digest(token).as_bytes()).into();
-    if !same || now >= link.expires_at {
+    if !same || now >= link.expires_at || has_admin(&app.store).await? {
         return Err(invalid());
     }
     let hash = app.hashing.hash(person.password()).await?;
