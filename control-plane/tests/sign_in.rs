@@ -317,3 +317,18 @@ async fn first_starts_at_once_each_print_a_link_and_the_last_one_is_good() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_behind_a_trusted_proxy_do_not_share_one_limit() {
+    let plane = start("http://127.0.0.1:8080", false).await;
+    let ask = async |forwarded: &str, n: usize| {
+        let request = plane.to(Method::POST, "/auth/otp").header("x-forwarded-for", forwarded);
+        let body = json!({"email": format!("nobody{n}@example.com")});
+        request.json(&body).send().await.unwrap()
+    };
+    for n in 0..30 {
+        assert_eq!(ask("198.51.100.1, 192.0.2.7", n).await.status(), 202);
+    }
+    assert_problem(ask("198.51.100.2, 192.0.2.7", 30).await, 429, "rate_limited").await;
+    assert_eq!(ask("192.0.2.8", 31).await.status(), 202);
+}
