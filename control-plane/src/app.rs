@@ -59,7 +59,7 @@ pub struct Parts {
     pub shared_counters: bool,
     /// The way of documents to gateways.
     pub push: Arc<Push>,
-    /// How many gateways are live.
+    /// How many gateways are live; 0 while that is not known.
     pub live_gateways: Arc<AtomicU32>,
     /// The way of batches into rollups.
     pub fold: Arc<Fold>,
@@ -140,7 +140,7 @@ impl App {
             trusted_proxies,
             shared_counters,
             push,
-            live_gateways: Arc::new(AtomicU32::new(1)),
+            live_gateways: Arc::new(AtomicU32::new(0)),
             fold,
             ending: CancellationToken::new(),
             store,
