@@ -1,4 +1,4 @@
-//! Bounds that must hold for everybody and shut nobody out.
+//! Bounds that must hold for everybody and shut nobody out: uploads at once, listings of a vendor.
 
 #![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
@@ -54,4 +54,23 @@ async fn an_upload_takes_its_place_before_it_is_read() {
     while upload().await.status() != 200 {
         assert!(begun.elapsed() < Duration::from_secs(5));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendors_listings_are_counted_and_not_its_attempts() {
+    let plane = demo().await;
+    let vendor = who(&plane, "vera").await;
+    plane.done(&vendor, Method::POST, "/vendors", json!({"slug": "acme", "name": "Acme"}), 201).await;
+    let make = async |n: usize| {
+        let listing = json!({"slug": format!("l-{n}"), "name": "L", "summary": "S"});
+        plane.call(&vendor, Method::POST, "/vendors/acme/listings", listing).await
+    };
+    assert_eq!(make(0).await.status(), 201);
+    for _ in 0..500 {
+        assert_eq!(code_of(make(0).await).await, (409, "slug_taken".to_owned()));
+    }
+    for n in 1..500 {
+        assert_eq!(make(n).await.status(), 201, "listing {n}");
+    }
+    assert_eq!(code_of(make(500).await).await, (409, "limit_reached".to_owned()));
 }
