@@ -2,11 +2,12 @@
 
 use std::io::Read as _;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use apiclay_config::clock::Clock;
 use apiclay_config::settings::Settings;
 use apiclay_control_plane::accounts::admin::create_admin;
 use apiclay_control_plane::admin::{self, gateways};
+use apiclay_control_plane::refusal::Refusal;
 use apiclay_control_plane::run::open_store;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -49,19 +50,26 @@ pub async fn enrol(settings: &Settings, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `apiclay gateway forget`.
+/// `apiclay gateway forget`. Its right to connect goes first, then its leases: said again after a failure between the two,
+/// it does what is left.
 ///
 /// # Errors
-/// When there is no such gateway, or the store does not take it.
+/// When nothing knows such a gateway, or the store or the counters do not answer.
 pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
     let store = open_store(settings).await?;
     admin::register(&store).await?;
-    gateways::forget(&store, id).await?;
+    let known = match gateways::forget(&store, id).await {
+        Ok(()) => true,
+        Err(Refusal::NotFound(_)) => false,
+        Err(refused) => return Err(refused.into()),
+    };
+    let mut units = 0;
     if let Some(url) = &settings.redis_url {
         use apiclay_gateway::counters::{Counters as _, redis::RedisCounters};
-        let units = RedisCounters::new(url.expose_secret(), false)?.forget(id).await?;
+        units = RedisCounters::new(url.expose_secret(), false)?.forget(id).await?;
         println!("units counted as spent: {units}");
     }
+    ensure!(known || units > 0, "there is no gateway `{id}`, and no counter has a lease of it");
     println!("forgotten: {id}");
     Ok(())
 }

@@ -1,11 +1,13 @@
 //! Looking after an installation: `check`, `backup`, `restore`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail, ensure};
 use apiclay_config::settings::{Settings, SettingsError};
 use apiclay_control_plane::run::{STORE_FILE, master_key_file, open_store};
-use apiclay_gateway::counters::{Counters as _, redis::RedisCounters};
+use apiclay_gateway::counters::copy::copy_embedded;
+use apiclay_gateway::counters::embedded::FILE as COUNTERS_FILE;
+use apiclay_gateway::counters::{Counters as _, CountersError, redis::RedisCounters};
 use secrecy::ExposeSecret as _;
 
 /// Named in backups beside the store, where the key is in the data folder.
@@ -42,6 +44,11 @@ pub async fn check(settings: Result<Settings, SettingsError>) -> anyhow::Result<
             Ok(redis) => redis.ping().await,
             Err(wrong) => Err(wrong),
         };
+        // Nothing was counted in it yet: the first gateway that starts begins there.
+        let ping = match ping {
+            Err(CountersError::Generation { generation: 0, .. }) => Ok(()),
+            other => other,
+        };
         tell("Redis", ping.map_err(|e| format!("{e}; see that REDIS_URL is right and Redis runs")));
     }
     for (what, address) in [
@@ -64,7 +71,8 @@ pub async fn check(settings: Result<Settings, SettingsError>) -> anyhow::Result<
     Ok(())
 }
 
-/// `apiclay backup`: a copy of the embedded store, consistent also while it is served, and of the master key.
+/// `apiclay backup`: the embedded store, consistent also while it is served, then the gateway's embedded counters, then the
+/// master key. The counters come after the store: restored, they know of everything that the store says was used.
 ///
 /// # Errors
 /// When the folder is there already, or cannot be written.
@@ -74,8 +82,9 @@ pub async fn backup(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
     }
     let source = settings.data_dir.join(STORE_FILE);
     ensure!(source.exists(), "there is no store in {}", settings.data_dir.display());
-    std::fs::create_dir(folder).with_context(|| format!("{} must be a new folder", folder.display()))?;
+    make_private(folder, false).with_context(|| format!("{} must be a new folder", folder.display()))?;
     open_store(settings).await?.backup(&folder.join(STORE_FILE)).await?;
+    copy_embedded(&gateway_folder(settings), folder)?;
     let key = master_key_file(settings);
     if key.parent() == Some(settings.data_dir.as_path()) && key.exists() {
         std::fs::copy(&key, folder.join(MASTER_KEY_FILE)).context("the master key could not be copied")?;
@@ -84,20 +93,52 @@ pub async fn backup(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `apiclay restore`: puts a backup in place of an empty data folder. Gateways send again what the backup lacks.
+/// `apiclay restore`: puts a backup in place of an empty data folder. The store comes last: a folder that a restore left
+/// half filled has none, and is told so.
 ///
 /// # Errors
-/// When the data folder has a store, or the backup none.
+/// When the data folder has anything of another life, or the backup no store.
 pub fn restore(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
-    let target = settings.data_dir.join(STORE_FILE);
-    ensure!(!target.exists(), "{} has a store already; move it away first", settings.data_dir.display());
+    let data = &settings.data_dir;
+    let target = data.join(STORE_FILE);
+    let gateway = gateway_folder(settings);
+    ensure!(!target.exists(), "{} has a store already; move it away first", data.display());
+    // The log of a store that is gone, or a gateway's records of another history, would be taken for the backup's own.
+    let log = data.join(format!("{STORE_FILE}-wal"));
+    for left in [&gateway, &log] {
+        ensure!(!left.exists(), "{} is of another life of this folder; move it away first", left.display());
+    }
     ensure!(folder.join(STORE_FILE).exists(), "{} is no backup of ours", folder.display());
-    std::fs::create_dir_all(&settings.data_dir)?;
+    make_private(data, true).with_context(|| format!("{} cannot be made", data.display()))?;
     let key = folder.join(MASTER_KEY_FILE);
     if key.exists() && !master_key_file(settings).exists() {
         std::fs::copy(&key, master_key_file(settings)).context("the master key could not be copied")?;
     }
-    std::fs::copy(folder.join(STORE_FILE), &target).context("the store could not be copied")?;
-    println!("restored to {}", settings.data_dir.display());
+    let counters = folder.join(COUNTERS_FILE);
+    if counters.exists() {
+        make_private(&gateway, true)?;
+        put(&counters, &gateway.join(COUNTERS_FILE)).context("the counters could not be copied")?;
+    }
+    put(&folder.join(STORE_FILE), &target).context("the store could not be copied")?;
+    println!("restored to {}", data.display());
     Ok(())
+}
+
+/// Copies a file so that it has its name only once it is whole and on the disk.
+fn put(from: &Path, to: &Path) -> std::io::Result<()> {
+    let partial = to.with_added_extension("partial");
+    std::fs::copy(from, &partial)?;
+    std::fs::File::open(&partial)?.sync_all()?;
+    std::fs::rename(&partial, to)?;
+    std::fs::File::open(to.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
+/// Makes a folder that only its owner enters: the master key may be in it. With `or_have`, also where it is there already.
+fn make_private(folder: &Path, or_have: bool) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().recursive(or_have).mode(0o700).create(folder)
+}
+
+fn gateway_folder(settings: &Settings) -> PathBuf {
+    settings.data_dir.join(apiclay_gateway::FOLDER)
 }

@@ -3,7 +3,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
@@ -14,16 +16,20 @@ use tokio::net::TcpListener;
 /// Prometheus' text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// How long a plane may take to say that it is ready: shorter than who asks waits.
+pub const READY_DEADLINE_MS: u64 = 2_000;
+
 /// A plane, as operators see it.
+#[async_trait]
 pub trait Observed: Send + Sync {
     /// Its metrics in Prometheus' text format.
     fn metrics(&self) -> String;
 
-    /// Whether it can serve.
+    /// Whether it can serve; asked for at most [`READY_DEADLINE_MS`].
     ///
     /// # Errors
     /// What it waits for.
-    fn ready(&self) -> Result<(), String>;
+    async fn ready(&self) -> Result<(), String>;
 }
 
 type Planes = Arc<[Arc<dyn Observed>]>;
@@ -55,7 +61,12 @@ async fn metrics(State(planes): State<Planes>) -> impl IntoResponse {
 }
 
 async fn ready(State(planes): State<Planes>) -> impl IntoResponse {
-    let waiting: Vec<String> = planes.iter().filter_map(|plane| plane.ready().err()).collect();
+    let mut waiting = Vec::new();
+    for plane in planes.iter() {
+        let asked = tokio::time::timeout(Duration::from_millis(READY_DEADLINE_MS), plane.ready()).await;
+        let silent = || Err(format!("no answer within {READY_DEADLINE_MS} ms from what it needs"));
+        waiting.extend(asked.unwrap_or_else(|_| silent()).err());
+    }
     if waiting.is_empty() {
         (StatusCode::OK, Json(serde_json::json!({"status": "ready"})))
     } else {

@@ -98,7 +98,8 @@ impl MasterKey {
     fn store(&self, path: &Path) -> std::io::Result<()> {
         use std::io::Write as _;
         use std::os::unix::fs::OpenOptionsExt as _;
-        let beside = path.with_extension(format!("new-{}", std::process::id()));
+        // Not the process's number: in a container that is 1 at each start, and what a kill left would be met for ever.
+        let beside = path.with_extension(format!("new-{:016x}", rand::rng().next_u64()));
         let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
         file.write_all(BASE64.encode(self.0.expose_secret()).as_bytes())?;
         file.sync_all()?;

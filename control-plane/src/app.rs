@@ -9,6 +9,7 @@ use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use ipnet::IpNet;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether counters are shared among gateways; where not, there is one gateway.
     pub shared_counters: bool,
+    /// Places for uploads of definitions.
+    pub uploads: Semaphore,
     /// The way of documents to gateways.
     pub push: Arc<Push>,
     /// How many gateways are live; 0 while that is not known.
@@ -128,6 +131,7 @@ impl App {
         register(&store).await?;
         let signing = SigningKeys::load_or_create(&store, &master_key, clock.now(), &app_url).await?;
         let metrics = Metrics::new();
+        metrics.watch_store(&store);
         let push = Arc::new(Push::open(store.clone(), clock.clone()).await?);
         let fold = Arc::new(Fold::new(store.clone(), clock.clone(), metrics.usage_conflicts.clone()));
         Ok(Self(Arc::new(Parts {
@@ -139,6 +143,7 @@ impl App {
             gateway_url,
             trusted_proxies,
             shared_counters,
+            uploads: Semaphore::new(catalog::UPLOADS_AT_ONCE_MAX),
             push,
             live_gateways: Arc::new(AtomicU32::new(0)),
             fold,

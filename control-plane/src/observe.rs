@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use prometheus::{
-    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, Opts, Registry, TextEncoder,
-    exponential_buckets,
+    Encoder as _, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder, exponential_buckets,
 };
+
+use crate::store::Store;
 
 /// The metrics of one control plane, cheap to clone.
 #[derive(Clone)]
@@ -16,6 +18,10 @@ pub struct Metrics {
     durations: HistogramVec,
     /// Batches whose id another content has.
     pub(crate) usage_conflicts: IntCounter,
+    /// The last revision of the configuration that is known here.
+    pub(crate) config_revision: IntGauge,
+    /// Gateways that were heard of lately.
+    pub(crate) live_gateways: IntGauge,
 }
 
 impl Default for Metrics {
@@ -57,16 +63,32 @@ impl Metrics {
             "Usage batches whose id another content has; each is kept in usage_conflicts and counted in no bill.",
         )
         .expect("constant");
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help).expect("constant");
+            registry.register(Box::new(gauge.clone())).expect("registered once");
+            gauge
+        };
+        let config_revision = gauge(
+            "apiclay_control_config_revision",
+            "Last revision of the configuration that this control plane knows of.",
+        );
+        let live_gateways = gauge("apiclay_control_live_gateways", "Gateways that were heard of lately.");
         registry.register(Box::new(usage_conflicts.clone())).expect("registered once");
         registry.register(Box::new(requests.clone())).expect("registered once");
         registry.register(Box::new(durations.clone())).expect("registered once");
-        Self { registry, requests, durations, usage_conflicts }
+        Self { registry, requests, durations, usage_conflicts, config_revision, live_gateways }
     }
 
     /// Where other parts of the control plane register what they measure.
     #[must_use]
     pub fn registry(&self) -> &Registry {
         &self.registry
+    }
+
+    /// Shows how long `store` takes from now on; once.
+    #[allow(clippy::expect_used, reason = "the name is a constant, which any test would find twice")]
+    pub(crate) fn watch_store(&self, store: &Store) {
+        self.registry.register(Box::new(store.durations())).expect("registered once");
     }
 
     /// Counts one answered request. `route` is a template, so that series are as many as routes.

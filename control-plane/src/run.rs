@@ -12,13 +12,13 @@ use apiclay_config::egress::Egress;
 use apiclay_config::process::stop_signal;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::Settings;
+use async_trait::async_trait;
 use secrecy::ExposeSecret as _;
 
 use crate::accounts::admin::make_setup_link;
 use crate::admin::everywhere::allow_app;
 use crate::app::{App, Given};
 use crate::store::Store;
-use crate::tls::Files;
 
 /// The embedded store's file in the data folder.
 pub const STORE_FILE: &str = "store.sqlite";
@@ -150,9 +150,8 @@ pub async fn serve(
     listener: TcpListener,
     shutdown: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
-    let tls = settings.control.tls.clone().map(|f| Files { cert: f.cert, key: f.key });
     tracing::info!(part = "control-plane", address = %listener.local_addr()?, "listening");
-    Ok(crate::serve::serve(app, listener, tls, shutdown).await?)
+    Ok(crate::serve::serve(app, listener, settings.control.tls.clone(), shutdown).await?)
 }
 
 /// What operators see of it.
@@ -161,12 +160,25 @@ pub fn observed(app: &App) -> Arc<dyn Observed> {
     Arc::new(app.clone())
 }
 
+#[async_trait]
 impl Observed for App {
     fn metrics(&self) -> String {
         self.metrics.text()
     }
 
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
+    async fn ready(&self) -> Result<(), String> {
+        self.store.ping().await.map_err(|error| describe(&error))
     }
+}
+
+/// An error in one line, its causes behind it.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        line.push_str(": ");
+        line.push_str(&error.to_string());
+        cause = error.source();
+    }
+    line
 }

@@ -4,13 +4,14 @@ use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
+use apiclay_config::settings::TlsFiles;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
 
 use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
-use crate::tls::{Files, TlsError};
+use crate::tls::{self, TlsError};
 use crate::{jobs, router};
 
 /// How long requests that are under way may take to end after the signal.
@@ -39,7 +40,7 @@ pub enum ServeError {
 pub async fn serve(
     app: App,
     listener: TcpListener,
-    tls: Option<Files>,
+    files: Option<TlsFiles>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), ServeError> {
     let service =
@@ -50,13 +51,13 @@ pub async fn serve(
     let _jobs = jobs::start(&app);
     let push = std::sync::Arc::clone(&app.push);
     let ending = app.ending.clone();
-    let certificate = match &tls {
-        Some(files) => Some(files.load().await?),
+    let certificate = match &files {
+        Some(files) => Some(tls::load(files).await?),
         None => None,
     };
     let following = async {
-        if let (Some(files), Some(config)) = (&tls, certificate.clone()) {
-            files.follow(config).await;
+        if let (Some(files), Some(config)) = (&files, certificate.clone()) {
+            tls::follow(files, config).await;
         }
         std::future::pending::<()>().await;
     };

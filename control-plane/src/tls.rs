@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use apiclay_config::settings::TlsFiles;
 use axum_server::tls_rustls::RustlsConfig;
 
 /// How often the files are looked at.
@@ -19,51 +20,40 @@ pub struct TlsError {
     source: std::io::Error,
 }
 
-/// A certificate chain and its key in PEM files.
-#[derive(Debug, Clone)]
-pub struct Files {
-    /// The chain, the leaf first.
-    pub cert: PathBuf,
-    /// Its private key.
-    pub key: PathBuf,
+/// Reads them. HTTP/2 is offered before HTTP/1.1.
+///
+/// # Errors
+/// Where one cannot be read, or they do not belong together.
+pub async fn load(files: &TlsFiles) -> Result<RustlsConfig, TlsError> {
+    RustlsConfig::from_pem_file(&files.cert, &files.key).await.map_err(|source| TlsError {
+        cert: files.cert.clone(),
+        key: files.key.clone(),
+        source,
+    })
 }
 
-impl Files {
-    /// Reads them. HTTP/2 is offered before HTTP/1.1.
-    ///
-    /// # Errors
-    /// Where one cannot be read, or they do not belong together.
-    pub async fn load(&self) -> Result<RustlsConfig, TlsError> {
-        RustlsConfig::from_pem_file(&self.cert, &self.key).await.map_err(|source| TlsError {
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            source,
-        })
-    }
-
-    /// Reads them again whenever one changes, for as long as it is polled.
-    pub async fn follow(&self, config: RustlsConfig) {
-        let mut known = self.changed_at();
-        loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let now = self.changed_at();
-            if now == known {
+/// Reads them again whenever one changes, for as long as it is polled.
+pub async fn follow(files: &TlsFiles, config: RustlsConfig) {
+    let mut known = changed_at(files);
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        let now = changed_at(files);
+        if now == known {
+            continue;
+        }
+        match config.reload_from_pem_file(&files.cert, &files.key).await {
+            Ok(()) => tracing::info!(cert = %files.cert.display(), "a new certificate is in use"),
+            Err(error) => {
+                tracing::error!(%error, cert = %files.cert.display(), "a new certificate cannot be used; the last one stays");
+                // Half a renewal is seen on disk for a moment: the next look tries again.
                 continue;
             }
-            match config.reload_from_pem_file(&self.cert, &self.key).await {
-                Ok(()) => tracing::info!(cert = %self.cert.display(), "a new certificate is in use"),
-                Err(error) => {
-                    tracing::error!(%error, cert = %self.cert.display(), "a new certificate cannot be used; the last one stays");
-                    // Half a renewal is seen on disk for a moment: the next look tries again.
-                    continue;
-                }
-            }
-            known = now;
         }
+        known = now;
     }
+}
 
-    fn changed_at(&self) -> [Option<SystemTime>; 2] {
-        let of = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-        [of(&self.cert), of(&self.key)]
-    }
+fn changed_at(files: &TlsFiles) -> [Option<SystemTime>; 2] {
+    let of = |path: &Path| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    [of(&files.cert), of(&files.key)]
 }

@@ -15,6 +15,7 @@ use crate::limits::Unit;
 use crate::metering::Ticket;
 use crate::phases::authenticate::KEY_HEADER;
 use crate::rejection::Rejection;
+use crate::runtime::rates::RATES_MAX;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
 
 /// Headers of the request as the phases read them; each lane has its own.
@@ -98,6 +99,8 @@ pub struct Context {
     pub path_below: usize,
     /// Phase authenticate.
     pub credential: Option<Arc<Credential>>,
+    /// Phase limit: what is left of each of the entitlement's rates, in their order.
+    pub rates_left: [u32; RATES_MAX],
     /// Phase limit: given back when the context goes.
     pub in_flight: Option<InFlight>,
     /// Phase reserve.
@@ -141,6 +144,7 @@ impl Context {
             route: None,
             path_below: 0,
             credential: None,
+            rates_left: [0; RATES_MAX],
             in_flight: None,
             held: Vec::new(),
             target: None,

@@ -21,5 +21,5 @@ mod serve;
 pub mod sync;
 pub mod upstreams;
 
-pub use run::{parts, run};
+pub use run::{FOLDER, parts, run};
 pub use serve::{GatewayError, Identity, Parts, Running, start};

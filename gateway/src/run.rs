@@ -14,7 +14,7 @@ use secrecy::SecretString;
 use crate::serve::{Identity, Parts, start};
 
 /// Its folder in the data folder.
-const FOLDER: &str = "gateway";
+pub const FOLDER: &str = "gateway";
 
 /// Runs until the process is told to stop.
 ///

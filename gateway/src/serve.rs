@@ -13,13 +13,16 @@ use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::GatewaySettings;
 use apiclay_config::usage::GatewayEpoch;
+use async_trait::async_trait;
 use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::counters::{Counters, embedded::EmbeddedCounters, redis::RedisCounters};
+use crate::counters::embedded::EmbeddedCounters;
+use crate::counters::measured::MeasuredCounters;
+use crate::counters::{Counters, redis::RedisCounters};
 use crate::earlier;
 use crate::gateway::Gateway;
 use crate::life::{self, Ledger};
@@ -28,7 +31,7 @@ use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
 use crate::runtime::Compiler;
-use crate::sync::{Configuration, ControlPlane, Disk, follow};
+use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
 
 /// How often gauges are brought up to date.
 const GAUGES_INTERVAL_MS: u64 = 1_000;
@@ -143,7 +146,7 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let metrics = Metrics::new()?;
     // The spool takes the folder's lock: nothing else is opened before it.
     let spool = Spool::open(&folder.join("spool"), from.clone(), spool_options(&settings))?;
-    let book = open_book(&folder, redis_url.as_ref(), &from, &settings, &clock)?;
+    let book = open_book(&folder, redis_url.as_ref(), &from, &settings, &clock, &metrics)?;
     let mut batcher = Batcher::new(Arc::clone(&spool))?;
     let (life, before) = life::begin(&folder, &epoch).map_err(folder_failed)?;
     let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
@@ -162,7 +165,8 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
-    let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch)?;
+    let counters = if redis_url.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
+    let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch, counters)?;
 
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
@@ -205,12 +209,15 @@ impl Running {
     }
 }
 
+#[async_trait]
 impl Observed for Gateway {
     fn metrics(&self) -> String {
         self.metrics.text().unwrap_or_default()
     }
 
-    fn ready(&self) -> Result<(), String> {
+    /// Counters that are away make no gateway unready: it goes on with the leases it has, and where it cannot, every other
+    /// gateway cannot either.
+    async fn ready(&self) -> Result<(), String> {
         self.runtime().map(drop).ok_or_else(|| "the gateway has no configuration yet".to_owned())
     }
 }
@@ -246,16 +253,19 @@ fn open_book(
     from: &GatewayEpoch,
     settings: &GatewaySettings,
     clock: &Clock,
+    metrics: &Metrics,
 ) -> Result<Arc<LeaseBook>, GatewayError> {
     let counters: Arc<dyn Counters> = match redis_url {
         // A gateway that has leases has seen counters before: an empty server is then a loss, not a beginning.
         Some(url) => Arc::new(RedisCounters::new(url.expose_secret(), !LeaseBook::exists(folder))?),
         None => Arc::new(EmbeddedCounters::open(folder, clock.clone())?),
     };
+    let counters = Arc::new(MeasuredCounters::new(counters, metrics.counters_duration.clone()));
     let options = BookOptions { lease_wait_ms: settings.lease_wait_ms, ..BookOptions::new(from.clone()) };
     let (book, earlier) = LeaseBook::open(folder, counters, options, Monotonic::system())?;
     if earlier.damaged > 0 {
         tracing::error!(slots = earlier.damaged, "the lease table has slots that cannot be read");
     }
+    metrics.watch_leases(&book)?;
     Ok(book)
 }

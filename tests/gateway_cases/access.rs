@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use reqwest::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::site::{FORBIDDEN, Site};
 
@@ -120,4 +120,20 @@ async fn a_vendor_may_inject_his_own_key_where_buyers_keys_travel() -> Result<()
     let seen = whole.last().context("nothing reached the upstream")?;
     ensure!(seen.headers("x-api-key") == ["the-vendors-own"], "{seen:?}");
     site.billed(2).await
+}
+
+#[tokio::test]
+async fn a_plan_with_a_rate_alone_says_what_is_left_of_it() -> Result<()> {
+    let site = Site::start().await?;
+    let limits = json!([{ "unit": "call", "window": "minute", "max": 3, "hard": true }]);
+    let bought = site.buy_with(limits).await?;
+    let head = site.head_without_key("GET", "/now/pune");
+    let mut wire = site.wire().await?;
+    for (status, left) in [(200, 2), (200, 1), (200, 0), (429, 0)] {
+        let answer = wire.call(format!("{head}X-Api-Key: {}\r\n\r\n", bought.key)).await?;
+        ensure!(answer.status == status, "{answer:?}");
+        ensure!(answer.header("ratelimit-policy") == Some("\"minute\";q=3;w=60"), "{answer:?}");
+        ensure!(answer.header("ratelimit") == Some(format!("\"minute\";r={left}").as_str()), "{answer:?}");
+    }
+    Ok(())
 }

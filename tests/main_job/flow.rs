@@ -1,8 +1,7 @@
 //! The way of an API to its buyers, through the public API alone: a vendor signs up and lists, an admin approves, buyers
 //! subscribe and get keys. `load.rs` then calls with those keys; at the end the buyers read their usage here.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use apiclay_tests::{Api, Marketplace};
@@ -104,7 +103,8 @@ pub struct Bought {
     pub id: String,
     pub plan: Plan,
     buyer: String,
-    keys: Vec<String>,
+    /// Ids and texts.
+    keys: Vec<(String, String)>,
     live_ms: Vec<u64>,
 }
 
@@ -170,7 +170,7 @@ pub async fn buy(market: &Marketplace, shop: &Shop) -> Result<(Vec<Bought>, Vec<
     let mut bought: Vec<Bought> = bought.into_iter().flatten().collect();
     bought.sort_by_key(|one| one.plan != Plan::Generous);
     let keys = bought.iter().enumerate().flat_map(|(subscription, one)| {
-        one.keys.iter().map(move |text| Key { text: text.clone(), subscription })
+        one.keys.iter().map(move |(id, text)| Key { text: text.clone(), id: id.clone(), subscription })
     });
     let keys = keys.collect();
     let live_ms = bought.iter().flat_map(|one| one.live_ms.iter().copied()).collect();
@@ -189,9 +189,10 @@ async fn buy_all_plans(nobody: &Api, gateway: SocketAddr, shop: &Shop, buyer: us
         for number in 0..plan.keys() {
             let path = format!("/subscriptions/{id}/credentials");
             let made = api.post(&path, &json!({ "name": format!("key {number}") }), 201).await?;
-            let key = made["key"].as_str().context("a credential without its key")?.to_owned();
-            live_ms.push(until_live(gateway, &shop.locked, &key).await?);
-            keys.push(key);
+            let text = made["key"].as_str().context("a credential without its key")?;
+            live_ms.push(until_live(gateway, &shop.locked, text).await?);
+            let id = made["credential"]["id"].as_str().context("a credential without its id")?;
+            keys.push((id.to_owned(), text.to_owned()));
         }
         bought.push(Bought { id, plan: *plan, buyer: buyer.clone(), keys, live_ms });
     }
@@ -227,5 +228,22 @@ pub async fn usage(signed_in: &[Api], bought: &[Bought]) -> Result<Vec<Usage>> {
         };
         usage.push(Usage { calls: number("calls")?, billable: number("billable_calls")? });
     }
+    Ok(usage)
+}
+
+/// What the marketplace says was used, by key.
+pub async fn usage_by_key(signed_in: &[Api], bought: &[Bought], keys: &[Key]) -> Result<Vec<Usage>> {
+    let mut told = HashMap::new();
+    for (api, one) in signed_in.iter().zip(bought) {
+        let answer = api.get(&format!("/subscriptions/{}/usage?by=credential", one.id)).await?;
+        for item in answer["items"].as_array().context("usage without items")? {
+            let id = item["credential_id"].as_str().with_context(|| format!("calls of no key: {item}"))?;
+            let number = |name: &str| item[name].as_u64().with_context(|| format!("no {name}: {item}"));
+            let usage = Usage { calls: number("calls")?, billable: number("billable_calls")? };
+            ensure!(told.insert(id.to_owned(), usage).is_none(), "usage names {id} twice");
+        }
+    }
+    let usage = keys.iter().map(|key| told.remove(&key.id).unwrap_or_default()).collect();
+    ensure!(told.is_empty(), "usage of keys that nobody made: {told:?}");
     Ok(usage)
 }

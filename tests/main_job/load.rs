@@ -88,6 +88,8 @@ pub struct Call {
     pub number: u64,
     /// Index of its subscription.
     pub subscription: usize,
+    /// Index of its key.
+    pub key: usize,
     pub kind: Kind,
     /// When it ended, since the load began.
     pub ended_ms: u64,
@@ -100,6 +102,8 @@ pub struct Call {
 #[derive(Debug, Clone)]
 pub struct Key {
     pub text: String,
+    /// Its id, under which usage is told.
+    pub id: String,
     pub subscription: usize,
 }
 
@@ -165,7 +169,8 @@ impl Load {
         if matches!(outcome, Outcome::Refused(503, _)) {
             tokio::time::sleep(Duration::from_millis(NOT_READY_PAUSE_MS)).await;
         }
-        Ok(Call { number, subscription: self.keys[key].subscription, kind, ended_ms, outcome, request })
+        let subscription = self.keys[key].subscription;
+        Ok(Call { number, subscription, key, kind, ended_ms, outcome, request })
     }
 
     /// Milliseconds since the load began.

@@ -80,6 +80,7 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
 
     let answered = log.iter().filter(|call| matches!(call.outcome, Outcome::Answered(_))).count() as u64;
     let usage = settled_usage(&market, &bought, answered).await?;
+    let by_key = flow::usage_by_key(&flow::sign_in(&market, &bought).await?, &bought, &load.keys).await?;
     let windows = day()? - first_day + 1;
     let allowances = bought.iter().map(|one| Allowance {
         name: format!("{:?} {}", one.plan, one.id),
@@ -91,6 +92,7 @@ async fn main_job(backend: &str, mut market: Marketplace) -> Result<()> {
         calls: &log,
         served: &served(&nginx)?,
         usage: &usage,
+        by_key: &by_key,
         kills_ms: &kills_ms,
         connections: CONNECTIONS,
     })

@@ -48,6 +48,8 @@ pub struct Accounts<'a> {
     pub calls: &'a [Call],
     pub served: &'a [Served],
     pub usage: &'a [Usage],
+    /// The same by key.
+    pub by_key: &'a [Usage],
     /// When the gateway was killed.
     pub kills_ms: &'a [u64],
     pub connections: usize,
@@ -91,6 +93,7 @@ pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
     clients(accounts, &mut figures, &mut sums, &mut faults);
     call_by_call(accounts, &mut sums, &mut faults);
     by_subscription(accounts, &sums, &mut figures, &mut faults);
+    by_key(accounts, &mut faults);
     if faults.is_empty() {
         return Ok(figures);
     }
@@ -208,6 +211,40 @@ fn by_subscription(accounts: &Accounts<'_>, sums: &[Sum], figures: &mut Figures,
             let Sum { answered_billable, broken, .. } = sum;
             faults.push(format!("{name}: only {answered_billable} of {max} could be used; {broken} broke"));
         }
+    }
+}
+
+/// Usage of each key, and that all keys together have all of it.
+fn by_key(accounts: &Accounts<'_>, faults: &mut Vec<String>) {
+    let mut seen = vec![Sum::default(); accounts.by_key.len()];
+    for call in accounts.calls {
+        let Some(sum) = seen.get_mut(call.key) else {
+            faults.push(format!("call {}: usage has no key {}", call.number, call.key));
+            continue;
+        };
+        match call.outcome {
+            Outcome::Answered(500..) => sum.answered_failed += 1,
+            Outcome::Answered(_) => sum.answered_billable += 1,
+            Outcome::Broken => sum.broken += 1,
+            Outcome::Refused(..) => {}
+        }
+    }
+    for (key, (usage, sum)) in accounts.by_key.iter().zip(&seen).enumerate() {
+        let answered = sum.answered_billable + sum.answered_failed;
+        for (what, said, least) in
+            [("calls", usage.calls, answered), ("billable_calls", usage.billable, sum.answered_billable)]
+        {
+            if said < least || said > least + sum.broken {
+                faults
+                    .push(format!("key {key}: {what} is {said}; clients saw {least}, {} broke", sum.broken));
+            }
+        }
+    }
+    let sum =
+        |of: &[Usage]| of.iter().fold((0, 0), |sum, usage| (sum.0 + usage.calls, sum.1 + usage.billable));
+    let (by_key, by_subscription) = (sum(accounts.by_key), sum(accounts.usage));
+    if by_key != by_subscription {
+        faults.push(format!("all keys have {by_key:?}, all subscriptions {by_subscription:?}"));
     }
 }
 

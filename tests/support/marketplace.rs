@@ -30,6 +30,10 @@ pub struct Marketplace {
     pub gateway_address: SocketAddr,
     /// `http://` address of the control plane.
     pub control_url: String,
+    /// `http://` address of what operators ask the gateway's process.
+    pub gateway_admin: String,
+    /// The same of the control plane's process; with everything embedded, it is the gateway's.
+    pub control_admin: String,
     /// Settings of the control plane, for commands that work beside it.
     env: Env,
     /// Dropped last: the processes write into it.
@@ -42,7 +46,14 @@ impl Marketplace {
     /// # Errors
     /// When it does not serve in time.
     pub async fn embedded(extra: &[(&str, &str)]) -> Result<Self> {
-        let folder = TempDir::with_prefix("apiclay-serve-")?;
+        Self::embedded_in(TempDir::with_prefix("apiclay-serve-")?, extra).await
+    }
+
+    /// The same over a data folder that has something in it.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn embedded_in(folder: TempDir, extra: &[(&str, &str)]) -> Result<Self> {
         let (control_port, gateway_port) = (free_port()?, free_port()?);
         let control_url = format!("http://127.0.0.1:{control_port}");
         let mut env = common(folder.path());
@@ -50,9 +61,19 @@ impl Marketplace {
         env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
         env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
         env.extend(extra.iter().flat_map(|(name, value)| setting(name, *value)));
-        let gateway = start("apiclay", &["serve", "--demo"], &env, folder.path()).await?;
+        let (gateway, gateway_admin) = start("apiclay", &["serve", "--demo"], &env, folder.path()).await?;
         let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
-        Ok(Self { gateway, control: None, gateway_address, control_url, env, folder })
+        let control_admin = gateway_admin.clone();
+        Ok(Self {
+            gateway,
+            control: None,
+            gateway_address,
+            control_url,
+            gateway_admin,
+            control_admin,
+            env,
+            folder,
+        })
     }
 
     /// `apiclay-control-plane` and one enrolled `apiclay-gateway`, over MongoDB and Redis.
@@ -61,36 +82,39 @@ impl Marketplace {
     /// When one of them does not serve in time.
     pub async fn separate(mongod: &Mongod, redis: &Redis) -> Result<Self> {
         let folder = TempDir::with_prefix("apiclay-planes-")?;
-        let (control_data, gateway_data) = (folder.path().join("control"), folder.path().join("gateway"));
+        let control_data = folder.path().join("control");
         std::fs::create_dir(&control_data)?;
-        std::fs::create_dir(&gateway_data)?;
-        let (control_port, gateway_port) = (free_port()?, free_port()?);
+        let control_port = free_port()?;
         let control_url = format!("http://127.0.0.1:{control_port}");
         let mut env = common(&control_data);
         env.extend(setting("APP_URL", control_url.as_str()));
         env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
         env.extend(setting("MONGODB_URI", mongod.uri()));
         env.extend(setting("REDIS_URL", redis.url()));
-        let control = start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
+        let (control, control_admin) =
+            start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
 
-        let enrolled = run(&["gateway", "enrol", "gw-1"], &env, "").await?;
-        let field = |name: &str| {
-            let value = enrolled.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            value.with_context(|| format!("enrol printed no {name}= but {enrolled:?}"))
-        };
-        let token_file = gateway_data.join("token");
-        std::fs::write(&token_file, field("token")?)?;
-        let mut gateway_env = common(&gateway_data);
-        gateway_env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
-        gateway_env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
-        gateway_env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{gateway_port}")));
-        gateway_env.extend(setting("APICLAY_CONTROL_URL", control_url.as_str()));
-        gateway_env
-            .extend(setting("APICLAY_MASTER_KEY_FILE", control_data.join(MASTER_KEY).display().to_string()));
-        gateway_env.extend(setting("REDIS_URL", redis.url()));
-        let gateway = start("apiclay-gateway", &[], &gateway_env, &gateway_data).await?;
-        let gateway_address = (Ipv4Addr::LOCALHOST, gateway_port).into();
-        Ok(Self { gateway, control: Some(control), gateway_address, control_url, env, folder })
+        let (gateway, gateway_address, gateway_admin) =
+            start_gateway("gw-1", &env, &control_url, folder.path()).await?;
+        Ok(Self {
+            gateway,
+            control: Some(control),
+            gateway_address,
+            control_url,
+            gateway_admin,
+            control_admin,
+            env,
+            folder,
+        })
+    }
+
+    /// One more enrolled gateway beside the first, and where buyers call it.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn further_gateway(&self, id: &str) -> Result<(Apiclay, SocketAddr)> {
+        let started = start_gateway(id, &self.env, &self.control_url, self.folder.path()).await?;
+        Ok((started.0, started.1))
     }
 
     /// The API, as nobody in particular.
@@ -112,11 +136,63 @@ impl Marketplace {
         self.api()?.sign_in(&email).await
     }
 
+    /// Runs `apiclay` with these arguments beside the control plane, under its settings: what it printed.
+    ///
+    /// # Errors
+    /// When it does not end well; what it said is part of the error.
+    pub async fn command(&self, args: &[&str]) -> Result<String> {
+        run(args, &self.env, "").await
+    }
+
+    /// The same over another data folder.
+    ///
+    /// # Errors
+    /// As [`Marketplace::command`].
+    pub async fn command_over(&self, data: &Path, args: &[&str]) -> Result<String> {
+        let mut env = self.env.clone();
+        env.retain(|(name, _)| name != "APICLAY_DATA_DIR");
+        env.extend(setting("APICLAY_DATA_DIR", data.display().to_string()));
+        run(args, &env, "").await
+    }
+
     /// Where the processes keep their folders and logs.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Enrols a gateway and starts it in a folder of its name: where buyers and operators reach it.
+async fn start_gateway(
+    id: &str,
+    control_env: &Env,
+    control_url: &str,
+    folder: &Path,
+) -> Result<(Apiclay, SocketAddr, String)> {
+    let data = folder.join(id);
+    std::fs::create_dir(&data)?;
+    let enrolled = run(&["gateway", "enrol", id], control_env, "").await?;
+    let field = |name: &str| {
+        let value = enrolled.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+        value.with_context(|| format!("enrol printed no {name}= but {enrolled:?}"))
+    };
+    let told = |name: &str| {
+        let found = control_env.iter().find(|(known, _)| known == name);
+        Ok::<_, anyhow::Error>(found.with_context(|| format!("no {name}"))?.1.clone())
+    };
+    let token_file = data.join("token");
+    std::fs::write(&token_file, field("token")?)?;
+    let port = free_port()?;
+    let master_key = Path::new(&told("APICLAY_DATA_DIR")?).join(MASTER_KEY);
+    let mut env = common(&data);
+    env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
+    env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
+    env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{port}")));
+    env.extend(setting("APICLAY_CONTROL_URL", control_url));
+    env.extend(setting("APICLAY_MASTER_KEY_FILE", master_key.display().to_string()));
+    env.extend(setting("REDIS_URL", told("REDIS_URL")?));
+    let (gateway, admin) = start("apiclay-gateway", &[], &env, &data).await?;
+    Ok((gateway, (Ipv4Addr::LOCALHOST, port).into(), admin))
 }
 
 /// What every process of ours is told. The admin port is chosen by [`start`].
@@ -132,13 +208,15 @@ fn setting(name: &str, value: impl Into<String>) -> [(String, String); 1] {
     [(name.to_owned(), value.into())]
 }
 
-/// Starts a program of ours and waits for its `/ready`. Ports are fixed, not 0: a killed process comes back on them.
-async fn start(name: &str, args: &[&str], env: &Env, folder: &Path) -> Result<Apiclay> {
+/// Starts a program of ours and waits for its `/ready`; also says where operators ask it. Ports are fixed, not 0: a killed process comes back on them.
+async fn start(name: &str, args: &[&str], env: &Env, folder: &Path) -> Result<(Apiclay, String)> {
     let admin = format!("127.0.0.1:{}", free_port()?);
     let mut env: Vec<(&str, &str)> =
         env.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     env.push(("APICLAY_ADMIN_LISTEN", &admin));
-    Apiclay::start(name, args, &env, folder, Ready::Http(format!("http://{admin}/ready"))).await
+    let admin_url = format!("http://{admin}");
+    let ready = Ready::Http(format!("{admin_url}/ready"));
+    Ok((Apiclay::start(name, args, &env, folder, ready).await?, admin_url))
 }
 
 /// Runs `apiclay` to its end and gives what it printed.

@@ -3,22 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Binding, Credential, Listing, Plan, Snapshot, Subscription};
-use crate::ids::{CredentialId, ListingId, SubscriptionId};
+use crate::ids::CredentialId;
 
-/// One thing put or taken away.
+/// One thing put, or a key taken away. Listings and subscriptions that ended are put as what is refused: plans and keys still
+/// name them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Change {
     /// A listing as it is now.
     PutListing(Box<Listing>),
-    /// A listing that is served no more.
-    RemoveListing(ListingId),
     /// A plan revision. None is ever taken away: somebody may hold it.
     PutPlan(Box<Plan>),
     /// A subscription as it is now.
     PutSubscription(Subscription),
-    /// A subscription that ended.
-    RemoveSubscription(SubscriptionId),
     /// A key that opens from now on.
     PutCredential(Credential),
     /// A key that opens no more.
@@ -62,18 +59,11 @@ impl Snapshot {
             Change::PutListing(listing) => {
                 self.listings.insert(listing.id, (**listing).clone());
             }
-            Change::RemoveListing(id) => {
-                self.listings.remove(id);
-            }
             Change::PutPlan(plan) => {
                 self.plans.insert((plan.id, plan.revision), (**plan).clone());
             }
             Change::PutSubscription(subscription) => {
                 self.subscriptions.insert(subscription.id, subscription.clone());
-            }
-            Change::RemoveSubscription(id) => {
-                self.subscriptions.remove(id);
-                self.credentials.retain(|_, credential| credential.subscription != *id);
             }
             Change::PutCredential(credential) => {
                 self.credentials.insert(credential.id, credential.clone());

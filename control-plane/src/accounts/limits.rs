@@ -1,4 +1,4 @@
-//! How often one network address may sign up or try to sign in. In memory, by each control plane for itself: what
+//! How often one network address may sign up, try to sign in, or invite. In memory, by each control plane for itself: what
 //! must hold across all of them is counted by the guard of each account (`rules::guard`).
 
 use std::net::IpAddr;
@@ -10,6 +10,8 @@ use governor::{DefaultKeyedRateLimiter, Quota};
 use crate::http::PeerAddress;
 use crate::http::problem::{Code, Problem};
 
+// Each `unwrap` is evaluated by the compiler: a zero here would not build, so none can fail in a process.
+
 /// Sign-ups from one address: at once, and then one every so often.
 const SIGN_UPS_BURST: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const SIGN_UPS_PER_HOUR: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -17,12 +19,17 @@ const SIGN_UPS_PER_HOUR: NonZeroU32 = NonZeroU32::new(20).unwrap();
 const SIGN_INS_BURST: NonZeroU32 = NonZeroU32::new(30).unwrap();
 const SIGN_INS_PER_MINUTE: NonZeroU32 = NonZeroU32::new(30).unwrap();
 
+/// Invitations sent from one address: each is a letter to whomever.
+const INVITATIONS_BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const INVITATIONS_PER_HOUR: NonZeroU32 = NonZeroU32::new(60).unwrap();
+
 /// The limits, or none in a demo.
 pub struct AddressLimits(Option<Limiters>);
 
 struct Limiters {
     sign_up: DefaultKeyedRateLimiter<IpAddr>,
     sign_in: DefaultKeyedRateLimiter<IpAddr>,
+    invite: DefaultKeyedRateLimiter<IpAddr>,
 }
 
 impl AddressLimits {
@@ -31,9 +38,11 @@ impl AddressLimits {
     pub fn on() -> Self {
         let sign_up = Quota::per_hour(SIGN_UPS_PER_HOUR).allow_burst(SIGN_UPS_BURST);
         let sign_in = Quota::per_minute(SIGN_INS_PER_MINUTE).allow_burst(SIGN_INS_BURST);
+        let invite = Quota::per_hour(INVITATIONS_PER_HOUR).allow_burst(INVITATIONS_BURST);
         Self(Some(Limiters {
             sign_up: DefaultKeyedRateLimiter::keyed(sign_up),
             sign_in: DefaultKeyedRateLimiter::keyed(sign_in),
+            invite: DefaultKeyedRateLimiter::keyed(invite),
         }))
     }
 
@@ -65,11 +74,20 @@ impl AddressLimits {
         self.0.as_ref().map_or(Ok(()), |limiters| check(&limiters.sign_in, from))
     }
 
+    /// Counts an invitation.
+    ///
+    /// # Errors
+    /// 429 where there were too many.
+    pub fn invite(&self, from: PeerAddress) -> Result<(), Problem> {
+        self.0.as_ref().map_or(Ok(()), |limiters| check(&limiters.invite, from))
+    }
+
     /// Forgets addresses that have all their units back.
     pub fn forget_idle(&self) {
         if let Some(limiters) = &self.0 {
             limiters.sign_up.retain_recent();
             limiters.sign_in.retain_recent();
+            limiters.invite.retain_recent();
         }
     }
 }

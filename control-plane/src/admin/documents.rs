@@ -36,6 +36,9 @@ pub struct GatewayReport {
     pub version: String,
     /// Of its present life.
     pub epoch: String,
+    /// Why what it was told is not what it serves, where that is so.
+    #[serde(default)]
+    pub refused: Option<String>,
     /// When it said so.
     pub at: Timestamp,
 }

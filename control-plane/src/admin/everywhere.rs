@@ -8,13 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use url::Url;
 
+use crate::catalog::bindings::keeping_ids;
 use crate::push::{Kind, Published, Push};
-use crate::store::{Document, Index, Store, StoreError};
+use crate::store::{Document, Index, Store, StoreError, Versioned};
+
+/// The plugin type by which pages may call.
+const CORS: &str = "cors";
 
 /// The bindings of every gateway.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Everywhere {
-    /// In the gateway's words.
+    /// What the operator attached.
+    #[serde(default)]
+    pub chosen: Vec<Binding>,
+    /// What gateways have: those, and the web app's own origin in `cors`.
     pub bindings: Vec<Binding>,
     /// Written and not yet in a revision.
     #[serde(default)]
@@ -44,30 +51,84 @@ impl Published for Everywhere {
     }
 }
 
+/// Tries where others change them.
+const TRIES_MAX: usize = 10;
+
 /// Lets pages of the web app call every listing. Run at each start; says nothing new where nothing changed.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub async fn allow_app(store: &Store, push: &Push, app_url: &Url) -> Result<(), StoreError> {
-    let config = json!({"allow_origins": [app_url.origin().ascii_serialization()]});
-    let binding = |id| Binding { id, plugin: "cors".to_owned(), config: config.clone() };
-    let written = match store.get::<Everywhere>(Everywhere::ID).await? {
-        Some(found) if found.value.bindings.iter().any(|b| b.plugin == "cors" && b.config == config) => {
-            return Ok(());
+    let keep = |known: &Everywhere, _: i64| Ok::<_, StoreError>(known.chosen.clone());
+    change(store, push, app_url, keep).await.map(drop)
+}
+
+/// Attaches what `choose` gives, of what is there and its version (0 where there is nothing yet).
+///
+/// # Errors
+/// What `choose` says; where the store does not answer.
+pub(crate) async fn change<E: From<StoreError>>(
+    store: &Store,
+    push: &Push,
+    app_url: &Url,
+    choose: impl Fn(&Everywhere, i64) -> Result<Vec<Binding>, E> + Send + Sync,
+) -> Result<Versioned<Everywhere>, E> {
+    for _ in 0..TRIES_MAX {
+        let found = store.get::<Everywhere>(Everywhere::ID).await?;
+        let (mut value, version) = found.map_or_else(
+            || (Everywhere { chosen: Vec::new(), bindings: Vec::new(), unpublished: None }, 0),
+            |found| (found.value, found.version),
+        );
+        let chosen = choose(&value, version)?;
+        let bindings = keeping_ids(with_app(&chosen, app_url), &value.bindings);
+        if chosen == value.chosen && bindings == value.bindings && version > 0 {
+            return Ok(Versioned { value, version });
         }
-        Some(mut found) => {
-            found.value.bindings.retain(|b| b.plugin != "cors");
-            found.value.bindings.push(binding(BindingId::generate()));
-            push.replace(found.value, found.version).await
+        (value.chosen, value.bindings) = (chosen, bindings);
+        let written = if version > 0 { push.replace(value, version).await } else { push.insert(value).await };
+        match written {
+            // Another control plane writes at this moment: look again.
+            Err(StoreError::Duplicate { .. } | StoreError::VersionMismatch) => {}
+            written => return Ok(written?),
         }
-        None => {
-            let bindings = vec![binding(BindingId::generate())];
-            push.insert(Everywhere { bindings, unpublished: None }).await
-        }
+    }
+    Err(StoreError::VersionMismatch.into())
+}
+
+/// The same, with the web app's origin among those that may call from a page.
+fn with_app(chosen: &[Binding], app_url: &Url) -> Vec<Binding> {
+    let origin = app_url.origin().ascii_serialization();
+    let mut bindings = chosen.to_vec();
+    let Some(cors) = bindings.iter_mut().find(|binding| binding.plugin == CORS) else {
+        let config = json!({"allow_origins": [origin]});
+        bindings.push(Binding { id: BindingId::generate(), plugin: CORS.to_owned(), config });
+        return bindings;
     };
-    match written {
-        // Another control plane says the same at this moment.
-        Ok(_) | Err(StoreError::Duplicate { .. } | StoreError::VersionMismatch) => Ok(()),
-        Err(error) => Err(error),
+    if let Some(origins) = cors.config["allow_origins"].as_array_mut()
+        && !origins.iter().any(|known| *known == "*" || *known == origin)
+    {
+        origins.push(origin.into());
+    }
+    bindings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_app_may_call_whatever_the_operator_attaches() {
+        let url: Url = "https://market.example/".parse().unwrap();
+        let origins = |list: &[Binding]| list.last().unwrap().config["allow_origins"].clone();
+        let cors = |origins: serde_json::Value| Binding {
+            id: BindingId::from_u128(1),
+            plugin: CORS.to_owned(),
+            config: json!({"allow_origins": origins}),
+        };
+        assert_eq!(origins(&with_app(&[], &url)), json!(["https://market.example"]));
+        assert_eq!(origins(&with_app(&[cors(json!(["*"]))], &url)), json!(["*"]));
+        let both = with_app(&[cors(json!(["https://a.example"]))], &url);
+        assert_eq!(origins(&both), json!(["https://a.example", "https://market.example"]));
+        assert_eq!(both.len(), 1);
     }
 }

@@ -169,17 +169,19 @@ pub fn is_live(gateway: &Gateway, now: Timestamp) -> bool {
     gateway.last_seen_at.is_some_and(|at| at > now.plus_ms(-LIVE_WITHIN_MS))
 }
 
-/// The first of `wanted` that some gateway has not announced; none, and all can be attached. A gateway that has never
-/// reported has announced nothing, and one that is not live counts too: it will come back.
+/// The first of `wanted` that some gateway has not announced; none, and all can be attached. A gateway that was heard of
+/// and has never reported has announced nothing, and one that is not live counts too: it will come back.
 #[must_use]
 pub fn first_unannounced<'a>(
     gateways: &[Gateway],
     wanted: impl IntoIterator<Item = &'a str>,
 ) -> Option<&'a str> {
-    let reports: Vec<&GatewayReport> =
-        gateways.iter().filter_map(|gateway| gateway.report.as_ref()).collect();
-    wanted.into_iter().find(|name| {
-        reports.is_empty()
-            || !reports.iter().all(|report| report.plugins.iter().any(|known| known.name == *name))
-    })
+    let heard: Vec<&Gateway> = gateways
+        .iter()
+        .filter(|gateway| gateway.last_seen_at.is_some() || gateway.report.is_some())
+        .collect();
+    let has = |gateway: &&Gateway, name: &str| {
+        gateway.report.iter().flat_map(|report| &report.plugins).any(|known| known.name == name)
+    };
+    wanted.into_iter().find(|name| heard.is_empty() || !heard.iter().all(|gateway| has(gateway, name)))
 }

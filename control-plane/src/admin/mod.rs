@@ -6,6 +6,7 @@ pub mod everywhere;
 pub mod gateways;
 pub mod routes;
 mod routes_gateways;
+mod routes_plugins;
 
 use crate::store::{Store, StoreError};
 

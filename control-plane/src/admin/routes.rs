@@ -27,6 +27,7 @@ pub fn admin() -> OpenApiRouter<App> {
         .routes(routes!(suspend))
         .routes(routes!(restore))
         .merge(super::routes_gateways::gateways())
+        .merge(super::routes_plugins::plugins())
 }
 
 /// Why.

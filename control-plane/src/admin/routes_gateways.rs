@@ -3,27 +3,31 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::ListingId;
+use apiclay_config::usage::GatewayEpoch;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::documents::Gateway;
+use super::documents::{Decision, Gateway};
 use super::gateways;
 use crate::app::App;
+use crate::catalog::rules::check_reason;
 use crate::http::problem::ProblemBody;
-use crate::http::{Admin, Json, Listed, Problem};
+use crate::http::{Admin, Json, Listed, Path, Problem};
 use crate::store::Query;
-use crate::usage::documents::FoldCursor;
+use crate::usage::documents::{FoldCursor, batch_id};
+use crate::usage::lost;
 
 /// Lives of gateways that are shown.
 const LIVES_MAX: usize = 1_000;
 
 /// Below `/admin`.
 pub(super) fn gateways() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(list)).routes(routes!(plugins))
+    OpenApiRouter::default().routes(routes!(list)).routes(routes!(plugins)).routes(routes!(declare_lost))
 }
 
 /// A gateway, and how far it is.
@@ -32,10 +36,12 @@ struct GatewayView {
     id: String,
     /// Whether it was heard of lately.
     live: bool,
-    /// The revision it runs.
+    /// The revision that it was told and has on disk.
     revision: Option<u64>,
     /// How many revisions it lacks.
     lag: Option<u64>,
+    /// Why it serves an earlier configuration than it was told, where it does.
+    refused: Option<String>,
     version: Option<String>,
     epoch: Option<String>,
     plugins: Vec<String>,
@@ -54,8 +60,22 @@ struct FoldingView {
     folded_seq: u64,
     /// The batch that is missing, while later ones are there.
     missing_seq: Option<u64>,
+    /// Batches that were declared lost: their calls are in no usage.
+    lost_seqs: Vec<u64>,
     #[schema(value_type = String, format = DateTime)]
     folded_at: Timestamp,
+}
+
+impl From<FoldCursor> for FoldingView {
+    fn from(cursor: FoldCursor) -> Self {
+        Self {
+            epoch: cursor.from.epoch,
+            folded_seq: cursor.folded_seq,
+            missing_seq: cursor.blocked_by_gap_before.map(|_| cursor.folded_seq.saturating_add(1)),
+            lost_seqs: cursor.lost,
+            folded_at: cursor.folded_at,
+        }
+    }
 }
 
 /// Every enrolled gateway.
@@ -67,12 +87,7 @@ async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayVie
     let open = app.store.query::<FoldCursor>(&Query::by("open").equals(true).limit(LIVES_MAX)).await?;
     let mut folding: BTreeMap<String, Vec<FoldingView>> = BTreeMap::new();
     for cursor in open.items.into_iter().map(|cursor| cursor.value) {
-        folding.entry(cursor.from.gateway).or_default().push(FoldingView {
-            epoch: cursor.from.epoch,
-            folded_seq: cursor.folded_seq,
-            missing_seq: cursor.blocked_by_gap_before.map(|_| cursor.folded_seq.saturating_add(1)),
-            folded_at: cursor.folded_at,
-        });
+        folding.entry(cursor.from.gateway.clone()).or_default().push(FoldingView::from(cursor));
     }
     let present = |gateway: Gateway| {
         let live = gateways::is_live(&gateway, now);
@@ -81,6 +96,7 @@ async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayVie
             live,
             revision: report.map(|report| report.revision),
             lag: report.map(|report| latest.saturating_sub(report.revision)),
+            refused: report.and_then(|report| report.refused.clone()),
             version: report.map(|report| report.version.clone()),
             epoch: report.map(|report| report.epoch.clone()),
             plugins: report
@@ -93,6 +109,51 @@ async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayVie
         }
     };
     Ok(Json(Listed::whole(gateways::all(&app.store).await?.into_iter().map(present).collect())))
+}
+
+/// Which batch will never come.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LostBatch {
+    /// Its number in the life.
+    seq: u64,
+    /// Why.
+    reason: String,
+}
+
+/// Declares a batch lost that a life's folding waits for, so that what came after it is counted. Its own calls are counted
+/// nowhere; should it come after all, it is kept and not counted.
+#[utoipa::path(post, path = "/gateways/{gateway}/lives/{epoch}/lost", tag = "admin",
+    params(("gateway" = String, Path), ("epoch" = String, Path)), request_body = LostBatch, responses(
+    (status = 200, body = FoldingView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+async fn declare_lost(
+    State(app): State<App>,
+    admin: Admin,
+    Path((gateway, epoch)): Path<(String, String)>,
+    Json(input): Json<LostBatch>,
+) -> Result<Json<FoldingView>, Problem> {
+    check_reason(&input.reason)?;
+    let from = GatewayEpoch { gateway, epoch };
+    let cursor = lost::cursor(&app.store, &from).await?;
+    if cursor.lost.contains(&input.seq) {
+        return Ok(Json(cursor.into()));
+    }
+    lost::check(&cursor, input.seq)?;
+    let now = app.clock.now();
+    // Who said so comes first: what took effect is on record.
+    let decision = Decision {
+        id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
+        by: admin.0.account,
+        action: "usage.lost".to_owned(),
+        subject: batch_id(&from, input.seq),
+        reason: input.reason,
+        at: now,
+    };
+    app.store.insert(&decision).await?;
+    let cursor = lost::declare(&app.store, &from, input.seq, now).await?;
+    tracing::warn!(batch = decision.subject, by = %decision.by, "a batch was declared lost; its calls are in no usage");
+    Ok(Json(cursor.into()))
 }
 
 /// A plugin type.

@@ -72,7 +72,7 @@ pub struct Listing {
 }
 
 /// A public method and path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Route {
     /// Its id, which usage names.
     pub id: RouteId,
@@ -83,6 +83,9 @@ pub struct Route {
     /// One line about it.
     #[serde(default)]
     pub summary: Option<String>,
+    /// Plugins attached to it.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
 }
 
 /// A secret of the vendor's: readable by gateways alone.
@@ -104,7 +107,7 @@ impl Listing {
             id: route.id,
             method: route.method.clone(),
             path: route.path.clone(),
-            bindings: Vec::new(),
+            bindings: route.bindings.clone(),
         });
         let secrets = self
             .secrets

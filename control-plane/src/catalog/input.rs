@@ -114,7 +114,7 @@ fn secret<'de, D: serde::Deserializer<'de>>(value: D) -> Result<SecretString, D:
 /// A plugin to attach.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BindingInput {
+pub(crate) struct BindingInput {
     /// The plugin type's name.
     pub plugin: String,
     /// What its schema describes.

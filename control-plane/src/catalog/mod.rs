@@ -2,19 +2,23 @@
 //! through `push` to the gateways; what buyers see of it is in `discover`.
 
 pub mod access;
-mod bindings;
+pub(crate) mod bindings;
 pub mod definition;
 pub mod documents;
 pub(crate) mod edit;
-mod input;
+pub(crate) mod input;
 pub mod paths;
 pub mod routes;
 mod routes_parts;
+mod routes_plugins;
 mod routes_state;
 pub mod rules;
 pub(crate) mod view;
 
 use crate::store::{Store, StoreError};
+
+/// Uploads of definitions that are held at the same time; each may have sixteen megabytes.
+pub(crate) const UPLOADS_AT_ONCE_MAX: usize = 4;
 
 /// Makes its collections.
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {

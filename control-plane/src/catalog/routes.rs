@@ -1,5 +1,5 @@
-//! `/vendors/{vendor}/listings` and `/listings/{listing}`: the listing itself and its upstream. Its routes, secrets,
-//! definition and plugins are in `routes_parts`, its life in `routes_state`.
+//! `/vendors/{vendor}/listings` and `/listings/{listing}`: the listing itself and its upstream. Its routes, secrets and
+//! definition are in `routes_parts`, its plugins in `routes_plugins`, its life in `routes_state`.
 
 use apiclay_config::ids::{ListingId, VendorId};
 use apiclay_config::snapshot::KEY_HEADER;
@@ -31,6 +31,7 @@ pub fn listings() -> OpenApiRouter<App> {
         .routes(routes!(show, change, remove))
         .routes(routes!(put_upstream))
         .merge(super::routes_parts::parts())
+        .merge(super::routes_plugins::plugins())
         .merge(super::routes_state::states())
 }
 

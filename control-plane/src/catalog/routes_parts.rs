@@ -1,30 +1,26 @@
-//! A listing's parts: routes, secrets, the import of a definition, plugins.
+//! A listing's parts: routes, secrets, the import of a definition. Plugins are in `routes_plugins`.
 
-use apiclay_config::ids::{BindingId, ListingId, RouteId};
-use apiclay_config::snapshot::Binding;
+use apiclay_config::ids::{ListingId, RouteId};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::StatusCode;
 use secrecy::ExposeSecret as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::access;
 use super::definition::{self, Definition, Report, UPLOAD_MAX_BYTES};
 use super::documents::{Route, Secret};
 use super::edit::{Editor, edit};
-use super::input::{BindingInput, RouteInput, SecretInput};
+use super::input::{RouteInput, SecretInput};
 use super::paths::PathSet;
 use super::rules::{self, ROUTES_MAX, SECRETS_MAX};
-use super::view::{ListingView, RouteView};
-use super::{access, bindings};
-use crate::admin::gateways;
+use super::view::RouteView;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tagged, json};
 use crate::refusal::Refusal;
 use crate::vendors::rules::Act;
 
-/// Uploads of definitions that are held at the same time in this process; each may have sixteen megabytes.
-static UPLOADS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(4);
 /// When an upload that found no place may come again.
 const UPLOAD_AGAIN_S: u64 = 5;
 /// Definitions read at the same time in this process: each may take a hundred megabytes.
@@ -39,7 +35,6 @@ pub(super) fn parts() -> OpenApiRouter<App> {
         .routes(routes!(list_routes, add_route))
         .routes(routes!(put_route, remove_route))
         .routes(routes!(put_secret, remove_secret))
-        .routes(routes!(put_plugins))
         .merge(definition)
 }
 
@@ -100,8 +95,8 @@ async fn put_route(
     let (listing, route) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
         let place = place_of(&listing.routes, route_id)?;
         let mut others = listing.routes.clone();
-        others.remove(place);
-        let route = checked_route(&others, route_id, &input)?;
+        let before = others.remove(place);
+        let route = Route { bindings: before.bindings, ..checked_route(&others, route_id, &input)? };
         listing.routes[place] = route.clone();
         Ok(route)
     })
@@ -141,7 +136,13 @@ fn checked_route(others: &[Route], id: RouteId, input: &RouteInput) -> Result<Ro
     paths
         .add(&input.method, &input.path)
         .map_err(|conflict| Refusal::because(Code::RouteConflict, conflict.to_string()))?;
-    Ok(Route { id, method: input.method.clone(), path: input.path.clone(), summary: input.summary.clone() })
+    Ok(Route {
+        id,
+        method: input.method.clone(),
+        path: input.path.clone(),
+        summary: input.summary.clone(),
+        bindings: Vec::new(),
+    })
 }
 
 /// Puts a secret in a header of every call; it is sealed at once and never shown.
@@ -197,29 +198,6 @@ async fn remove_secret(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Attaches these plugins, and only these.
-#[utoipa::path(put, path = "/{listing}/plugins", tag = "listings", params(("listing" = String, Path)),
-    request_body = Vec<BindingInput>, responses(
-    (status = 200, body = ListingView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn put_plugins(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<ListingId>,
-    if_match: IfMatch,
-    Json(input): Json<Vec<BindingInput>>,
-) -> Result<Tagged<Json<ListingView>>, Problem> {
-    access::own(&app.store, id, caller.account, Act::Build).await?;
-    let gateways = gateways::all(&app.store).await?;
-    let bindings: Vec<Binding> = bindings::checked(input, &gateways, BindingId::generate)?;
-    let (listing, ()) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
-        listing.bindings.clone_from(&bindings);
-        Ok(())
-    })
-    .await?;
-    Ok(Tagged(listing.version, Json(ListingView::from(&listing.value))))
-}
-
 /// Imports an OpenAPI 3 definition: its operations become routes.
 #[utoipa::path(put, path = "/{listing}/definition", tag = "listings", params(("listing" = String, Path)),
     request_body(content = Object, description = "`{\"document\": …}`: OpenAPI 3 as JSON"), responses(
@@ -239,7 +217,7 @@ async fn put_definition(
         return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
     }
     // Refused rather than queued: a queue of whoever sends slowly would hold up everybody.
-    let _place = UPLOADS.try_acquire().map_err(|_| {
+    let _place = app.uploads.try_acquire().map_err(|_| {
         Problem::new(Code::RateLimited, "others upload just now").retry_after_s(UPLOAD_AGAIN_S)
     })?;
     let body = json::body(request, &app).await?;

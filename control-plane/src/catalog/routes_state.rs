@@ -30,64 +30,36 @@ struct Nothing {}
 
 type Moved = Result<Tagged<Json<ListingView>>, Problem>;
 
-/// Hands a listing in for review.
-#[utoipa::path(post, path = "/{listing}/submit", tag = "listings", params(("listing" = String, Path)),
-    request_body = Nothing, responses(
-    (status = 200, body = ListingView), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
-    (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn submit(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<ListingId>,
-    if_match: IfMatch,
-    Json(Nothing {}): Json<Nothing>,
-) -> Moved {
-    take(&app, id, &Editor::Member(&caller, &if_match), Step::Submit).await
+/// A handler a step. Only what it is called and what it means differ; the description wants each by itself.
+macro_rules! steps {
+    ($($(#[$words:meta])+ $name:ident $path:literal $step:ident;)+) => {$(
+        $(#[$words])+
+        #[utoipa::path(post, path = $path, tag = "listings", params(("listing" = String, Path)),
+            request_body = Nothing, responses(
+            (status = 200, body = ListingView), (status = 403, body = ProblemBody),
+            (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+            (status = 422, body = ProblemBody)))]
+        async fn $name(
+            State(app): State<App>,
+            caller: Caller,
+            Path(id): Path<ListingId>,
+            if_match: IfMatch,
+            Json(Nothing {}): Json<Nothing>,
+        ) -> Moved {
+            take(&app, id, &Editor::Member(&caller, &if_match), Step::$step).await
+        }
+    )+};
 }
 
-/// Begins to sell an approved listing.
-#[utoipa::path(post, path = "/{listing}/publish", tag = "listings", params(("listing" = String, Path)),
-    request_body = Nothing, responses(
-    (status = 200, body = ListingView), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
-    (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
-async fn publish(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<ListingId>,
-    if_match: IfMatch,
-    Json(Nothing {}): Json<Nothing>,
-) -> Moved {
-    take(&app, id, &Editor::Member(&caller, &if_match), Step::Publish).await
-}
-
-/// Stops selling; those who have it go on.
-#[utoipa::path(post, path = "/{listing}/deprecate", tag = "listings", params(("listing" = String, Path)),
-    request_body = Nothing, responses(
-    (status = 200, body = ListingView), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
-    (status = 409, body = ProblemBody)))]
-async fn deprecate(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<ListingId>,
-    if_match: IfMatch,
-    Json(Nothing {}): Json<Nothing>,
-) -> Moved {
-    take(&app, id, &Editor::Member(&caller, &if_match), Step::Deprecate).await
-}
-
-/// Ends a listing for everybody.
-#[utoipa::path(post, path = "/{listing}/retire", tag = "listings", params(("listing" = String, Path)),
-    request_body = Nothing, responses(
-    (status = 200, body = ListingView), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
-    (status = 409, body = ProblemBody)))]
-async fn retire(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<ListingId>,
-    if_match: IfMatch,
-    Json(Nothing {}): Json<Nothing>,
-) -> Moved {
-    take(&app, id, &Editor::Member(&caller, &if_match), Step::Retire).await
+steps! {
+    /// Hands a listing in for review.
+    submit "/{listing}/submit" Submit;
+    /// Begins to sell an approved listing.
+    publish "/{listing}/publish" Publish;
+    /// Stops selling; those who have it go on.
+    deprecate "/{listing}/deprecate" Deprecate;
+    /// Ends a listing for everybody.
+    retire "/{listing}/retire" Retire;
 }
 
 async fn take(app: &App, id: ListingId, editor: &Editor<'_>, step: Step) -> Moved {

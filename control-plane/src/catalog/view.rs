@@ -5,6 +5,7 @@ use apiclay_config::ids::{ListingId, RouteId, VendorId};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::bindings::BindingView;
 use super::documents::{Listing, Route};
 use super::rules::State;
 
@@ -66,13 +67,6 @@ pub(crate) struct SecretView {
     header: String,
 }
 
-/// A plugin attached to the listing.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct BindingView {
-    plugin: String,
-    config: serde_json::Value,
-}
-
 /// A route.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct RouteView {
@@ -117,11 +111,7 @@ impl From<&Listing> for ListingView {
             upstream,
             route_count: listing.routes.len(),
             secrets: listing.secrets.iter().map(secret).collect(),
-            plugins: listing
-                .bindings
-                .iter()
-                .map(|binding| BindingView { plugin: binding.plugin.clone(), config: binding.config.clone() })
-                .collect(),
+            plugins: listing.bindings.iter().map(BindingView::from).collect(),
             created_at: listing.created_at,
             updated_at: listing.updated_at,
         }

@@ -86,6 +86,7 @@ codes! {
     // Selling and buying
     SlugTaken 409 "slug_taken" "The slug is taken";
     RouteConflict 409 "route_conflict" "Another route matches the same paths";
+    LastOwner 409 "last_owner" "A vendor keeps an owner";
     StateConflict 409 "state_conflict" "The present state does not allow this";
     LimitReached 409 "limit_reached" "There are as many as there may be";
     ListingIncomplete 422 "listing_incomplete" "The listing lacks something that calls need";
@@ -105,6 +106,7 @@ codes! {
     SubscriptionInactive 409 "subscription_inactive" "The subscription has ended";
     // Gateways
     CountersAreEmbedded 409 "counters_are_embedded" "Another gateway has the embedded counters";
+    CountersDiffer 409 "counters_differ" "The gateway counts elsewhere than this control plane says";
     BatchInvalid 422 "batch_invalid" "The batch is not what it says";
     BatchConflict 409 "batch_conflict" "Another batch has this id";
 }

@@ -26,7 +26,8 @@ pub fn start(app: &App) -> JoinSet<()> {
     let fold = app.clone();
     jobs.spawn(async move { fold.fold.run().await });
     every(&mut jobs, app, "poll the change log", POLL_INTERVAL_MS, |app: App| async move {
-        app.push.poll().await?;
+        let last = app.push.poll().await?;
+        app.metrics.config_revision.set(i64::try_from(last).unwrap_or(i64::MAX));
         Ok(())
     });
     every(&mut jobs, app, "sweep marks", SWEEP_INTERVAL_MS, |app: App| async move {
@@ -41,11 +42,11 @@ pub fn start(app: &App) -> JoinSet<()> {
     let counted_from = app.clock.now().plus_ms(gateways::LIVE_WITHIN_MS);
     every(&mut jobs, app, "count live gateways", GATEWAYS_INTERVAL_MS, move |app: App| async move {
         let now = app.clock.now();
-        if now < counted_from {
-            return Ok(());
-        }
         let live = gateways::all(&app.store).await?.iter().filter(|one| gateways::is_live(one, now)).count();
-        app.live_gateways.store(u32::try_from(live).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        app.metrics.live_gateways.set(i64::try_from(live).unwrap_or(i64::MAX));
+        if now >= counted_from {
+            app.live_gateways.store(u32::try_from(live).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        }
         Ok(())
     });
     jobs

@@ -62,6 +62,9 @@ fn notice(done: &str) -> Option<&'static str> {
         "key_revoked" => "The key is revoked. It opens nothing any more.",
         "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
         "password_changed" => "Your password is changed. Every other browser is signed out.",
+        "password_reset" => {
+            "Your password is changed, and everybody is signed out. Sign in with the new one."
+        }
         "session_ended" => "That browser is signed out.",
         _ => return None,
     })

@@ -102,6 +102,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>) -> PlanShown {
         limits: Vec::new(),
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
+        bindings: Vec::new(),
     };
     let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
     if let Some(trial) = plan.trial {

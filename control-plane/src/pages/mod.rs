@@ -15,6 +15,7 @@ mod frame;
 mod home;
 mod keys;
 mod listing;
+mod password;
 mod route;
 mod setup;
 mod sign_in;
@@ -53,6 +54,8 @@ pub fn routes() -> Router<App> {
         .route("/signin", get(sign_in::show).post(sign_in::send))
         .route("/signin/code", get(sign_in_code::show).post(sign_in_code::send))
         .route("/signin/code/check", post(sign_in_code::check))
+        .route("/password/forgot", get(password::show_forgot).post(password::forgot))
+        .route("/password/reset", get(password::show_reset).post(password::reset))
         .route("/signout", get(async || Redirect::to("/account")).post(sign_in::out))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))

@@ -18,8 +18,7 @@ use crate::app::App;
 use crate::http::{Code, PeerAddress, Problem, Query, Via};
 
 /// What somebody can do here whose login and password do not go together: this page knows a way the API cannot name.
-const WRONG: &str =
-    "The login or the password is wrong. Check the spelling, or sign in by a code sent to your mail.";
+const WRONG: &str = "The login or the password is wrong. Check the spelling, sign in by a code sent to your mail, or choose a new password.";
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -4,7 +4,7 @@
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId, VendorId};
 use apiclay_config::money::Money;
-use apiclay_config::snapshot::{self, Limit};
+use apiclay_config::snapshot::{self, Binding, Limit};
 use serde::{Deserialize, Serialize};
 
 use super::rules::{Trial, UsagePrice};
@@ -46,7 +46,7 @@ impl Document for Plan {
 }
 
 /// What a plan promises and costs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// A month.
     pub price: Money,
@@ -62,6 +62,9 @@ pub struct Terms {
     /// How many calls at once.
     #[serde(default)]
     pub concurrency_max: Option<u32>,
+    /// Plugins on the calls of those who hold it.
+    #[serde(default)]
+    pub bindings: Vec<Binding>,
 }
 
 impl Terms {
@@ -108,7 +111,7 @@ impl PlanRevision {
             concurrency_max: self.terms.concurrency_max,
             trial_calls: self.terms.trial.map(|trial| trial.calls),
             priced: self.terms.is_priced(),
-            bindings: Vec::new(),
+            bindings: self.terms.bindings.clone(),
         }
     }
 }

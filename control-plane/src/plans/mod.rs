@@ -3,6 +3,7 @@
 pub mod access;
 pub mod documents;
 pub mod routes;
+mod routes_plugins;
 pub mod rules;
 
 use crate::store::{Store, StoreError};

@@ -30,7 +30,10 @@ pub fn of_listings() -> OpenApiRouter<App> {
 
 /// Below `/plans`.
 pub fn plans() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(show, change)).routes(routes!(retire))
+    OpenApiRouter::default()
+        .routes(routes!(show, change))
+        .routes(routes!(retire))
+        .merge(super::routes_plugins::plugins())
 }
 
 /// A new plan.
@@ -155,6 +158,7 @@ async fn create(
         limits: input.limits.iter().map(Into::into).collect(),
         trial: input.trial,
         concurrency_max: input.concurrency_max,
+        bindings: Vec::new(),
     };
     rules::check_terms(&terms)?;
     let known = access::heads(&app.store, listing.value.id).await?;
@@ -194,7 +198,12 @@ fn slug_taken() -> Problem {
 }
 
 /// Writes and publishes terms under the first free number from `from` on: a number may be taken by a writer that died.
-async fn write_revision(app: &App, plan: &Plan, from: u32, terms: Terms) -> Result<PlanRevision, Problem> {
+pub(super) async fn write_revision(
+    app: &App,
+    plan: &Plan,
+    from: u32,
+    terms: Terms,
+) -> Result<PlanRevision, Problem> {
     let mut revision = PlanRevision {
         plan: plan.id,
         revision: from,
@@ -266,6 +275,7 @@ async fn change(
             .map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
         trial: input.trial.unwrap_or(before.trial),
         concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
+        bindings: before.bindings.clone(),
     };
     rules::check_terms(&terms)?;
     if let Some(name) = input.name {

@@ -198,6 +198,7 @@ mod tests {
             limits: Vec::new(),
             trial: None,
             concurrency_max: None,
+            bindings: Vec::new(),
         }
     }
 

@@ -16,13 +16,15 @@ use crate::admin::documents::{GatewayReport, PluginType};
 use crate::admin::gateways;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
-use crate::http::{Json, Path, Problem, Query};
+use crate::http::{Code, Json, Path, Problem, Query};
 use crate::refusal::Refusal;
 
 /// Plugin types one gateway may announce.
 const PLUGIN_TYPES_MAX: usize = 256;
 /// Bytes of one plugin type's schema.
 const PLUGIN_SCHEMA_MAX_BYTES: usize = 32 * 1024;
+/// Bytes that are kept of why a revision is refused.
+const REFUSED_MAX_BYTES: usize = 4_096;
 /// Bytes of a version or an epoch.
 const WORD_MAX_BYTES: usize = 100;
 
@@ -80,6 +82,16 @@ async fn register(app: &App, gateway: &GatewayCaller) -> Result<(), Refusal> {
     gateways::heard(&app.store, &gateway.id, None, now).await
 }
 
+/// One gateway that counted by itself beside others that share would grant every quota once more.
+fn same_counters(shared: bool, gateway: Option<CountersAt>) -> Result<(), Refusal> {
+    let remedy = match (shared, gateway) {
+        (true, Some(CountersAt::Embedded)) => "give this gateway the REDIS_URL that the control plane has",
+        (false, Some(CountersAt::Redis)) => "give the control plane the REDIS_URL that this gateway has",
+        _ => return Ok(()),
+    };
+    Err(Refusal::because(Code::CountersDiffer, remedy))
+}
+
 /// What a gateway runs. A newer gateway may say more; what is not known is not kept.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 pub struct ReportInput {
@@ -94,6 +106,22 @@ pub struct ReportInput {
     /// Of its present life.
     #[serde(default)]
     epoch: String,
+    /// Why what it was told is not what it serves.
+    #[serde(default)]
+    refused: Option<String>,
+    /// Where it counts; an older gateway does not say.
+    #[serde(default)]
+    counters: Option<CountersAt>,
+}
+
+/// Where a gateway counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CountersAt {
+    /// In its own folder.
+    Embedded,
+    /// In Redis, with all others.
+    Redis,
 }
 
 /// A plugin type that it has.
@@ -128,7 +156,18 @@ impl ReportInput {
             }
             plugins.push(PluginType { name: plugin.name, schema });
         }
-        Ok(GatewayReport { revision: self.revision, plugins, version: self.version, epoch: self.epoch, at })
+        let mut refused = self.refused;
+        if let Some(reason) = &mut refused {
+            reason.truncate(reason.floor_char_boundary(REFUSED_MAX_BYTES));
+        }
+        Ok(GatewayReport {
+            revision: self.revision,
+            plugins,
+            version: self.version,
+            epoch: self.epoch,
+            refused,
+            at,
+        })
     }
 }
 
@@ -151,6 +190,7 @@ async fn report(
     if gateway.id != id {
         return Err(Problem::not_found());
     }
+    same_counters(app.shared_counters, input.counters)?;
     register(&app, &gateway).await?;
     let now = app.clock.now();
     gateways::heard(&app.store, &id, Some(input.checked(now)?), now).await?;

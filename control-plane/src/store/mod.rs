@@ -7,6 +7,7 @@
 mod document;
 mod embedded;
 mod error;
+mod measured;
 mod mongo;
 mod query;
 
@@ -17,12 +18,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use prometheus::HistogramVec;
 
 pub use document::{DOCUMENT_MAX_BYTES, Document, FIRST_VERSION, ID_MAX_BYTES, Index, Key, Versioned};
 pub use error::{Cause, StoreError};
 pub use query::{PAGE_MAX_BYTES, Page, QUERY_LIMIT_DEFAULT_ITEMS, QUERY_LIMIT_MAX_ITEMS, Query};
 
 use document::{Collection, Record};
+use measured::Measured;
 use query::{RecordPage, Walk};
 
 /// What a database must do; documents come without their types.
@@ -42,17 +45,29 @@ trait Backend: Send + Sync {
 #[derive(Clone)]
 pub struct Store {
     backend: Arc<dyn Backend>,
+    durations: HistogramVec,
 }
 
 impl Store {
     /// Opens a store in one SQLite file, and makes the file when there is none.
     pub async fn open_embedded(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { backend: Arc::new(embedded::Embedded::open(path).await?) })
+        Ok(Self::over(embedded::Embedded::open(path).await?))
     }
 
     /// Opens a store in MongoDB, in the database that the address names, or else `apiclay`.
     pub async fn open_mongodb(uri: &str) -> Result<Self, StoreError> {
-        Ok(Self { backend: Arc::new(mongo::Mongo::open(uri).await?) })
+        Ok(Self::over(mongo::Mongo::open(uri).await?))
+    }
+
+    fn over(backend: impl Backend + 'static) -> Self {
+        let durations = measured::durations();
+        Self { backend: Arc::new(Measured { backend, durations: durations.clone() }), durations }
+    }
+
+    /// How long the database takes to answer, to be shown with other metrics.
+    #[must_use]
+    pub fn durations(&self) -> HistogramVec {
+        self.durations.clone()
     }
 
     /// Makes the collection and its declared indexes where they are missing; call it before the first use.

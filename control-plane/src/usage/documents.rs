@@ -35,6 +35,9 @@ pub struct StoredBatch {
     pub batch: UsageBatch,
     /// When it came.
     pub received_at: Timestamp,
+    /// Whether it never came: an admin declared it lost, and this empty one holds its place.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub declared_lost: bool,
 }
 
 impl StoredBatch {
@@ -84,6 +87,9 @@ pub struct FoldCursor {
     /// The lowest seq that is there while the one after `folded_seq` is not: folding waits for it.
     #[serde(default)]
     pub blocked_by_gap_before: Option<u64>,
+    /// Batches that an admin declared lost: their calls are in no usage.
+    #[serde(default)]
+    pub lost: Vec<u64>,
     /// Whether there may be something to fold; absent once nothing has come for long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<bool>,

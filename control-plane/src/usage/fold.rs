@@ -88,6 +88,7 @@ impl Fold {
                         folded_seq: 0,
                         folded_at: now,
                         blocked_by_gap_before: None,
+                        lost: Vec::new(),
                         open: Some(true),
                     };
                     self.store.insert(&cursor).await
@@ -204,8 +205,8 @@ impl Fold {
                 id: epoch.to_owned(),
                 source: wrong.into(),
             })?;
-            for (place, cells) in portions(events, batch.received_at) {
-                by_rollup.entry(place).or_default().insert(batch.batch.id.seq, cells);
+            for (place, part) in portions(events, batch.received_at) {
+                by_rollup.entry(place).or_default().insert(batch.batch.id.seq, part);
             }
         }
         stream::iter(by_rollup)

@@ -3,11 +3,11 @@
 
 use apiclay_config::usage::{GatewayEpoch, UsageBatch};
 
-use super::documents::{BatchConflict, StoredBatch, batch_id};
+use super::documents::{BatchConflict, FoldCursor, StoredBatch, batch_id, batches_from, epoch_id};
 use super::fold::Fold;
 use crate::http::Code;
 use crate::refusal::Refusal;
-use crate::store::{Store, StoreError};
+use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
 
 /// Hexadecimal digits of an epoch.
 const EPOCH_DIGITS: usize = 16;
@@ -28,7 +28,7 @@ pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) 
     }
     let from = batch.id.from.clone();
     fold.open(&from).await?;
-    let stored = StoredBatch { batch, received_at: fold.now() };
+    let stored = StoredBatch { batch, received_at: fold.now(), declared_lost: false };
     match store.insert(&stored).await {
         Ok(()) => {
             fold.wake();
@@ -37,6 +37,22 @@ pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) 
         Err(StoreError::Duplicate { .. }) => again(store, fold, stored).await,
         Err(error) => Err(error.into()),
     }
+}
+
+/// The seq up to which every batch of a life is here: folded, or waiting behind what is.
+///
+/// # Errors
+/// Where it is no life's name, or the store does not answer.
+pub async fn have_up_to(store: &Store, from: &GatewayEpoch) -> Result<u64, Refusal> {
+    if !is_epoch(from) {
+        return Err(Refusal::because(Code::BatchInvalid, "an epoch is 16 hexadecimal digits"));
+    }
+    let folded = store.get::<FoldCursor>(&epoch_id(from)).await?.map_or(0, |cursor| cursor.value.folded_seq);
+    let (first, below) = batches_from(from, folded + 1);
+    let query = Query::by("id").from(first).below(below).limit(QUERY_LIMIT_MAX_ITEMS);
+    let waiting = store.query::<StoredBatch>(&query).await?.items;
+    let seqs = waiting.iter().map(|found| found.value.batch.id.seq);
+    Ok(folded + (folded + 1..).zip(seqs).take_while(|(wanted, seq)| wanted == seq).count() as u64)
 }
 
 /// The same batch again is the same answer again; another under its id is kept for a person, and refused.
@@ -83,7 +99,8 @@ fn check(gateway: &str, batch: &UsageBatch) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn is_epoch(from: &GatewayEpoch) -> bool {
+/// Whether it has the form of an epoch.
+pub(super) fn is_epoch(from: &GatewayEpoch) -> bool {
     from.epoch.len() == EPOCH_DIGITS
         && from.epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

@@ -1,9 +1,11 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
-//! document a subscription and hour; read by buyers (`routes`). The protocol and its proof are COUNTING.md's.
+//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin. The protocol and its proof are COUNTING.md's.
 
+mod by_credential;
 pub mod documents;
 pub mod fold;
 pub mod ingest;
+pub mod lost;
 pub mod rollup;
 pub mod routes;
 pub(crate) mod series;

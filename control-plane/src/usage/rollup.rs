@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{RouteId, SubscriptionId};
+use apiclay_config::ids::{CredentialId, RouteId, SubscriptionId};
 use apiclay_config::usage::{Cell, CellKey, Counts, Event, cells};
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +15,8 @@ use crate::store::{Document, Index};
 pub const MINUTES_PER_HOUR: i64 = 60;
 /// Cells of one rollup; what would make more is counted in one cell of its class for the whole hour.
 pub const CELLS_MAX: usize = 10_000;
+/// Credentials told apart in one rollup; the calls of further ones are counted together, under no credential.
+pub const CREDENTIALS_MAX: usize = 1_000;
 /// Digits of an hour in an id, so that text sorts as numbers do.
 const HOUR_DIGITS: usize = 10;
 /// The last hour a rollup has: in the year 9999.
@@ -31,18 +33,41 @@ pub struct Rollup {
     pub hour: i64,
     /// The counts, in the order of their keys.
     pub cells: Vec<Cell>,
+    /// The same calls by credential, in the order of their ids, without latencies. Whole hours: by the minute there would be
+    /// as many cells as keys times routes.
+    #[serde(default)]
+    pub credentials: Vec<OfCredential>,
     /// The last seq that is in here, by gateway and epoch.
     pub folded: BTreeMap<String, u64>,
 }
 
-/// What some batches of one life hold for one rollup.
-pub type Portion = BTreeMap<u64, Vec<Cell>>;
+/// The calls with one credential.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfCredential {
+    /// With which; nil for those that are not told apart.
+    pub credential: CredentialId,
+    /// How many.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// What one batch holds for one rollup: the same calls twice, sorted two ways.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Part {
+    /// By minute, route, plan and class.
+    pub cells: Vec<Cell>,
+    /// By credential.
+    pub credentials: BTreeMap<CredentialId, Counts>,
+}
+
+/// What some batches of one life hold for one rollup, by seq.
+pub type Portion = BTreeMap<u64, Part>;
 
 impl Rollup {
     /// An empty one.
     #[must_use]
     pub const fn new(subscription: SubscriptionId, hour: i64) -> Self {
-        Self { subscription, hour, cells: Vec::new(), folded: BTreeMap::new() }
+        Self { subscription, hour, cells: Vec::new(), credentials: Vec::new(), folded: BTreeMap::new() }
     }
 
     /// Its id.
@@ -60,13 +85,20 @@ impl Rollup {
         }
         let mut counts: BTreeMap<CellKey, Counts> =
             std::mem::take(&mut self.cells).into_iter().map(|cell| (cell.key, cell.counts)).collect();
+        let mut credentials: BTreeMap<CredentialId, Counts> =
+            std::mem::take(&mut self.credentials).into_iter().map(|of| (of.credential, of.counts)).collect();
         let mut last = folded;
-        for (seq, cells) in new {
+        for (seq, part) in new {
             last = *seq;
-            for cell in cells {
+            for cell in &part.cells {
                 add(&mut counts, self.hour, cell);
             }
+            for (credential, more) in &part.credentials {
+                add_credential(&mut credentials, *credential, more);
+            }
         }
+        self.credentials =
+            credentials.into_iter().map(|(credential, counts)| OfCredential { credential, counts }).collect();
         self.cells = counts.into_iter().map(|(key, counts)| Cell { key, counts }).collect();
         self.folded.insert(epoch.to_owned(), last);
         true
@@ -80,8 +112,17 @@ fn add(counts: &mut BTreeMap<CellKey, Counts>, hour: i64, cell: &Cell) {
         key.minute = hour * MINUTES_PER_HOUR;
         key.route = RouteId::from_u128(0);
     }
-    let sum = counts.entry(key).or_default();
-    sum.add(&cell.counts);
+    sum_up(counts.entry(key).or_default(), &cell.counts);
+}
+
+fn add_credential(counts: &mut BTreeMap<CredentialId, Counts>, credential: CredentialId, more: &Counts) {
+    let room = counts.len() < CREDENTIALS_MAX || counts.contains_key(&credential);
+    let credential = if room { credential } else { CredentialId::from_u128(0) };
+    sum_up(counts.entry(credential).or_default(), more);
+}
+
+fn sum_up(sum: &mut Counts, more: &Counts) {
+    sum.add(more);
     for count in [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out] {
         *count = (*count).min(COUNT_MAX);
     }
@@ -99,19 +140,24 @@ impl Document for Rollup {
 /// Sorts the events of one batch into the rollups they belong to. An event whose time no calendar has is counted when its
 /// batch came: it is billed all the same.
 #[must_use]
-pub fn portions(
-    mut events: Vec<Event>,
-    received_at: Timestamp,
-) -> BTreeMap<(SubscriptionId, i64), Vec<Cell>> {
+pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(SubscriptionId, i64), Part> {
     for event in &mut events {
         if !(0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute()) {
             event.at = received_at;
         }
     }
-    let mut portions: BTreeMap<(SubscriptionId, i64), Vec<Cell>> = BTreeMap::new();
+    let mut portions: BTreeMap<(SubscriptionId, i64), Part> = BTreeMap::new();
     for cell in cells(&events) {
         let hour = cell.key.minute.div_euclid(MINUTES_PER_HOUR);
-        portions.entry((cell.key.subscription, hour)).or_default().push(cell);
+        portions.entry((cell.key.subscription, hour)).or_default().cells.push(cell);
+    }
+    for event in &events {
+        let hour = event.at.minute().div_euclid(MINUTES_PER_HOUR);
+        let part = portions.entry((event.subscription, hour)).or_default();
+        part.credentials.entry(event.credential).or_default().count(event);
+    }
+    for counts in portions.values_mut().flat_map(|part| part.credentials.values_mut()) {
+        counts.latency_us_log2.clear();
     }
     portions
 }
@@ -133,6 +179,20 @@ mod tests {
         }
     }
 
+    /// A part whose calls are all of one credential a route.
+    fn part(cells: Vec<Cell>) -> Part {
+        let mut credentials: BTreeMap<CredentialId, Counts> = BTreeMap::new();
+        for cell in &cells {
+            let credential = CredentialId::from_u128(cell.key.route.as_u128());
+            credentials.entry(credential).or_default().add(&cell.counts);
+        }
+        Part { cells, credentials }
+    }
+
+    fn calls_by_credential(rollup: &Rollup) -> u64 {
+        rollup.credentials.iter().map(|of| of.counts.calls).sum()
+    }
+
     fn calls(rollup: &Rollup) -> u64 {
         rollup.cells.iter().map(|cell| cell.counts.calls).sum()
     }
@@ -140,14 +200,18 @@ mod tests {
     #[test]
     fn folding_twice_or_a_part_twice_counts_once() {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
-        let portion = Portion::from([(1, vec![cell(0, 1, 5)]), (4, vec![cell(0, 1, 7), cell(1, 1, 1)])]);
+        let portion =
+            Portion::from([(1, part(vec![cell(0, 1, 5)])), (4, part(vec![cell(0, 1, 7), cell(1, 2, 1)]))]);
         assert!(rollup.apply("gw:1", &portion));
         assert!(!rollup.apply("gw:1", &portion));
-        let longer = Portion::from([(4, vec![cell(0, 1, 7)]), (6, vec![cell(0, 1, 2)])]);
+        let longer = Portion::from([(4, part(vec![cell(0, 1, 7)])), (6, part(vec![cell(0, 1, 2)]))]);
         assert!(rollup.apply("gw:1", &longer));
         assert_eq!(calls(&rollup), 15);
+        let with = |n| rollup.credentials.iter().find(|of| of.credential == CredentialId::from_u128(n));
+        assert_eq!(with(1).map(|of| of.counts.calls), Some(14));
+        assert_eq!(with(2).map(|of| of.counts.calls), Some(1));
         assert!(rollup.apply("gw:2", &portion), "another life has its own numbers");
-        assert_eq!(calls(&rollup), 28);
+        assert_eq!((calls(&rollup), calls_by_credential(&rollup)), (28, 28));
     }
 
     #[test]
@@ -155,9 +219,11 @@ mod tests {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
         let many: Vec<Cell> =
             (0..20_000_u32).map(|n| cell(i64::from(n % 60), u128::from(n) + 1, 1)).collect();
-        rollup.apply("gw:1", &Portion::from([(1, many)]));
+        rollup.apply("gw:1", &Portion::from([(1, part(many))]));
         assert_eq!(calls(&rollup), 20_000);
         assert_eq!(rollup.cells.len(), CELLS_MAX + 1);
+        assert_eq!(calls_by_credential(&rollup), 20_000);
+        assert_eq!(rollup.credentials.len(), CREDENTIALS_MAX + 1);
     }
 
     #[test]
@@ -165,8 +231,8 @@ mod tests {
         let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 0);
         rollup.apply(
             "gw:1",
-            &Portion::from([(1, vec![cell(0, 1, u64::MAX)]), (2, vec![cell(0, 1, u64::MAX)])]),
+            &Portion::from([(1, part(vec![cell(0, 1, u64::MAX)])), (2, part(vec![cell(0, 1, u64::MAX)]))]),
         );
-        assert_eq!(calls(&rollup), COUNT_MAX);
+        assert_eq!((calls(&rollup), calls_by_credential(&rollup)), (COUNT_MAX, COUNT_MAX));
     }
 }

@@ -2,7 +2,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::SubscriptionId;
-use apiclay_config::usage::UsageBatch;
+use apiclay_config::usage::{GatewayEpoch, UsageBatch};
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::by_credential::{Credentials, CredentialsView};
 use super::ingest;
 use super::rollup::Rollup;
 use super::series::{Item, Series, Step, Total};
@@ -28,6 +29,8 @@ const UNITS_TAKEN_MAX_BYTES: usize = 100;
 /// Bytes of a batch: what a gateway makes must not be refused for its size, or all usage behind it waits.
 const BATCH_MAX_BYTES: usize =
     EVENTS_MAX_BYTES + ingest::UNITS_MAX * (ingest::COUNTER_MAX_BYTES + UNITS_TAKEN_MAX_BYTES);
+/// Lives that a gateway asks about at once.
+const LIVES_MAX: usize = 1_000;
 /// The longest time asked for at once.
 const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// Usage of calls that are counted at this moment belongs to it: gateways' clocks may be ahead by so much.
@@ -40,7 +43,10 @@ pub fn of_subscriptions() -> OpenApiRouter<App> {
 
 /// Below `/internal/v1`.
 pub fn internal() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(ingest_batch)).layer(DefaultBodyLimit::max(BATCH_MAX_BYTES))
+    OpenApiRouter::default()
+        .routes(routes!(ingest_batch))
+        .routes(routes!(compare_lives))
+        .layer(DefaultBodyLimit::max(BATCH_MAX_BYTES))
 }
 
 /// A gateway's batch; the same again is the same answer again.
@@ -56,19 +62,94 @@ async fn ingest_batch(
     Ok(StatusCode::OK)
 }
 
+/// Lives of a gateway, each with the last batch that it knows to be taken.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct LivesInput {
+    lives: Vec<Life>,
+}
+
+/// The same lives, each with the last batch up to which all are here.
+#[derive(Debug, Serialize, ToSchema)]
+struct LivesView {
+    lives: Vec<Life>,
+}
+
+/// One life of a gateway.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Life {
+    epoch: String,
+    seq: u64,
+}
+
+/// Up to which batch of each life everything is here: less than the gateway knows, and this store was restored from an
+/// earlier copy; it then gives again what it has kept.
+#[utoipa::path(post, path = "/usage/lives", tag = "internal", request_body = LivesInput, responses(
+    (status = 200, body = LivesView), (status = 401, body = ProblemBody), (status = 422, body = ProblemBody)))]
+async fn compare_lives(
+    State(app): State<App>,
+    gateway: GatewayCaller,
+    Json(input): Json<LivesInput>,
+) -> Result<Json<LivesView>, Problem> {
+    if input.lives.len() > LIVES_MAX {
+        return Err(Refusal::field("/lives", "too_many", format!("at most {LIVES_MAX} lives")).into());
+    }
+    let mut lives = Vec::with_capacity(input.lives.len());
+    for life in input.lives {
+        let from = GatewayEpoch { gateway: gateway.id.clone(), epoch: life.epoch };
+        let seq = ingest::have_up_to(&app.store, &from).await?;
+        lives.push(Life { epoch: from.epoch, seq });
+    }
+    Ok(Json(LivesView { lives }))
+}
+
 /// Which usage.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Range {
+pub(crate) struct Asked {
     /// From when; the subscription's begin where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
-    pub from: Option<Timestamp>,
+    from: Option<Timestamp>,
     /// Until when; now where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
+    to: Option<Timestamp>,
+    /// How wide a step is; or by credential, which counts the UTC hours of `from` and `to` whole.
+    by: Option<UsageBy>,
+}
+
+/// How usage is divided.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum UsageBy {
+    /// By the minute.
+    Minute,
+    /// By the UTC hour.
+    Hour,
+    /// By the UTC day.
+    Day,
+    /// By the key that calls were made with.
+    Credential,
+}
+
+/// Which steps of usage.
+#[derive(Debug)]
+pub(crate) struct Range {
+    /// From when; the subscription's begin where nothing is said.
+    pub from: Option<Timestamp>,
+    /// Until when; now where nothing is said.
     pub to: Option<Timestamp>,
     /// How wide a step is.
     pub by: Option<Step>,
+}
+
+/// The one or the other.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+enum UsageAnswer {
+    Steps(UsageView),
+    Credentials(CredentialsView),
 }
 
 /// What was called.
@@ -81,16 +162,26 @@ pub(crate) struct UsageView {
 }
 
 /// What was called with a subscription.
-#[utoipa::path(get, path = "/{subscription}/usage", tag = "buying", params(("subscription" = String, Path), Range),
-    responses((status = 200, body = UsageView), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
+#[utoipa::path(get, path = "/{subscription}/usage", tag = "buying", params(("subscription" = String, Path), Asked),
+    responses((status = 200, body = UsageAnswer), (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 async fn usage(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<SubscriptionId>,
-    Query(range): Query<Range>,
-) -> Result<Json<UsageView>, Problem> {
+    Query(Asked { from, to, by }): Query<Asked>,
+) -> Result<Json<UsageAnswer>, Problem> {
     let subscription = subscriptions::access::own(&app.store, id, caller.account).await?.value;
-    Ok(Json(of(&app, &subscription, range).await?))
+    let by = match by {
+        None => None,
+        Some(UsageBy::Minute) => Some(Step::Minute),
+        Some(UsageBy::Hour) => Some(Step::Hour),
+        Some(UsageBy::Day) => Some(Step::Day),
+        Some(UsageBy::Credential) => {
+            let view = by_credential(&app, &subscription, Range { from, to, by: None }).await?;
+            return Ok(Json(UsageAnswer::Credentials(view)));
+        }
+    };
+    Ok(Json(UsageAnswer::Steps(of(&app, &subscription, Range { from, to, by }).await?)))
 }
 
 /// What was called with a subscription, whoever asks.
@@ -98,14 +189,45 @@ async fn usage(
 /// # Errors
 /// Where the range is none, or has too many steps.
 pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> Result<UsageView, Problem> {
-    let id = subscription.id;
-    let from = range.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
-    let to = range.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
-    let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
-    if span.is_none() || from.0 < 0 {
-        return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most").into());
-    }
+    let (from, to) = range.checked(app, subscription)?;
     let mut series = Series::new(from, to, range.by.unwrap_or_else(|| Step::by_default(from, to)));
+    rollups(app, subscription.id, from, to, |rollup| series.add(rollup)).await?;
+    let (total, items) = series.finish();
+    Ok(UsageView { total, items })
+}
+
+/// The same by credential.
+async fn by_credential(
+    app: &App,
+    subscription: &Subscription,
+    range: Range,
+) -> Result<CredentialsView, Problem> {
+    let (from, to) = range.checked(app, subscription)?;
+    let mut sums = Credentials::default();
+    rollups(app, subscription.id, from, to, |rollup| sums.add(rollup)).await?;
+    Ok(sums.finish())
+}
+
+impl Range {
+    fn checked(&self, app: &App, subscription: &Subscription) -> Result<(Timestamp, Timestamp), Refusal> {
+        let from = self.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
+        let to = self.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
+        let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
+        if span.is_none() || from.0 < 0 {
+            return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most"));
+        }
+        Ok((from, to))
+    }
+}
+
+/// Every rollup of a time, in its order.
+async fn rollups(
+    app: &App,
+    id: SubscriptionId,
+    from: Timestamp,
+    to: Timestamp,
+    mut take: impl FnMut(&Rollup) -> Result<(), Refusal>,
+) -> Result<(), Problem> {
     let walk = store::Query::by("id")
         .from(Rollup::id_of(id, from.minute().div_euclid(60)))
         .below(Rollup::id_of(id, to.minute().div_euclid(60) + 1))
@@ -114,13 +236,11 @@ pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> 
     loop {
         let page = app.store.query::<Rollup>(&walk.clone().cursor(cursor)).await?;
         for rollup in page.items {
-            series.add(&rollup.value)?;
+            take(&rollup.value)?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {
-            break;
+            return Ok(());
         }
     }
-    let (total, items) = series.finish();
-    Ok(UsageView { total, items })
 }

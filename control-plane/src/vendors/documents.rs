@@ -1,4 +1,5 @@
-//! A vendor as stored: a company and its members in one document, so that a change of members is one write.
+//! A vendor as stored: a company, its members and who is invited in one document, so that a change of members is one
+//! write: an invitation is spent by the write that makes the member.
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, VendorId};
@@ -18,6 +19,9 @@ pub struct Vendor {
     pub name: String,
     /// Who acts for it; at least one owner.
     pub members: Vec<Member>,
+    /// Who may become a member.
+    #[serde(default)]
+    pub invitations: Vec<Invitation>,
     /// Listings that were ever made for it.
     #[serde(default)]
     pub listings_made: u32,
@@ -36,6 +40,25 @@ pub struct Member {
     pub role: Role,
 }
 
+/// Somebody who may become a member.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Invitation {
+    /// Its id, which may be shown.
+    pub id: String,
+    /// Whose account may accept it: this address's, folded.
+    pub email: String,
+    /// As what.
+    pub role: Role,
+    /// Of the code in the mail.
+    pub code_digest: String,
+    /// Who invited.
+    pub by: AccountId,
+    /// When.
+    pub created_at: Timestamp,
+    /// From then on it opens nothing.
+    pub expires_at: Timestamp,
+}
+
 impl Vendor {
     /// What the account is here; none where it is not a member.
     #[must_use]
@@ -49,6 +72,7 @@ impl Document for Vendor {
     const INDEXES: &'static [Index] = &[
         Index { name: "slug", fields: &["slug"], unique: true, multi: false },
         Index { name: "member", fields: &["members.account"], unique: false, multi: true },
+        Index { name: "invitation", fields: &["invitations.code_digest"], unique: true, multi: true },
     ];
 
     fn id(&self) -> String {

@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod documents;
+mod letters;
 pub mod routes;
+mod routes_members;
 pub mod rules;
 
 use crate::store::{Store, StoreError};

@@ -1,7 +1,8 @@
-//! `/vendors`: parse, ask the rules, write one document, present it. A vendor's listings are in `catalog::routes`.
+//! `/vendors`: parse, ask the rules, write one document, present it. Members are in `routes_members`, a vendor's listings
+//! in `catalog::routes`.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, VendorId};
+use apiclay_config::ids::VendorId;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::access;
 use super::documents::{Member, Vendor};
-use super::rules::{self, Act, MEMBERS_MAX, Role, VENDORS_PER_ACCOUNT_MAX};
+use super::rules::{self, Act, Role, VENDORS_PER_ACCOUNT_MAX};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};
@@ -23,7 +24,7 @@ pub fn vendors() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(create, list))
         .routes(routes!(show, change))
-        .routes(routes!(members))
+        .merge(super::routes_members::members())
 }
 
 /// A new vendor.
@@ -46,7 +47,7 @@ struct VendorChange {
 
 /// A vendor, to a member of it.
 #[derive(Debug, Serialize, ToSchema)]
-struct VendorView {
+pub(super) struct VendorView {
     #[schema(value_type = String)]
     id: VendorId,
     slug: String,
@@ -57,15 +58,7 @@ struct VendorView {
     created_at: Timestamp,
 }
 
-/// A member of a vendor.
-#[derive(Debug, Serialize, ToSchema)]
-struct MemberView {
-    #[schema(value_type = String)]
-    account_id: AccountId,
-    role: Role,
-}
-
-fn present(vendor: &Versioned<Vendor>, caller: &Caller) -> VendorView {
+pub(super) fn present(vendor: &Versioned<Vendor>, caller: &Caller) -> VendorView {
     let vendor = &vendor.value;
     VendorView {
         id: vendor.id,
@@ -99,6 +92,7 @@ async fn create(
         slug: input.slug,
         name: input.name,
         members: vec![Member { account: caller.account, role: Role::Owner }],
+        invitations: Vec::new(),
         listings_made: 0,
         created_at: now,
         updated_at: now,
@@ -156,20 +150,6 @@ async fn change(
     vendor.value.updated_at = app.clock.now();
     vendor.version = app.store.replace(&vendor.value, vendor.version).await?;
     Ok(Tagged(vendor.version, Json(present(&vendor, &caller))))
-}
-
-/// Who acts for a vendor.
-#[utoipa::path(get, path = "/{vendor}/members", tag = "vendors", params(("vendor" = String, Path)), responses(
-    (status = 200, body = Listed<MemberView>), (status = 404, body = ProblemBody)))]
-async fn members(
-    State(app): State<App>,
-    caller: Caller,
-    Path(vendor): Path<String>,
-) -> Result<Json<Listed<MemberView>>, Problem> {
-    let vendor = access::vendor(&app.store, &vendor, caller.account, Act::Look).await?;
-    let members = vendor.value.members.iter().take(MEMBERS_MAX);
-    let present = |member: &Member| MemberView { account_id: member.account, role: member.role };
-    Ok(Json(Listed::whole(members.map(present).collect())))
 }
 
 /// Counts a listing that is about to be made, so that a vendor's listings have a bound. The count goes up by attempts;

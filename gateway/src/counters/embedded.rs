@@ -14,6 +14,8 @@ use super::{COUNT_MAX, Close, Counters, CountersError, Grant, GrantRequest, Leas
 use crate::limits::lease::{Ask, Decision, decide};
 use crate::limits::windows::Window;
 
+/// Its name in the folder.
+pub const FILE: &str = "counters.db";
 /// Requests that may wait for the thread.
 const WAITING_MAX: usize = 4_096;
 /// Requests decided in one transaction.
@@ -77,7 +79,7 @@ impl EmbeddedCounters {
     /// # Errors
     /// When the file cannot be opened.
     pub fn open(dir: &Path, clock: Clock) -> Result<Self, EmbeddedError> {
-        let connection = connect(&dir.join("counters.db")).map_err(EmbeddedError::Open)?;
+        let connection = connect(&dir.join(FILE)).map_err(EmbeddedError::Open)?;
         let (jobs, waiting) = sync_channel(WAITING_MAX);
         std::thread::Builder::new()
             .name("counters".into())

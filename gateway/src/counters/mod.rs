@@ -9,7 +9,9 @@ use std::sync::Arc;
 use apiclay_config::usage::LeasedWindow;
 use async_trait::async_trait;
 
+pub mod copy;
 pub mod embedded;
+pub mod measured;
 pub mod redis;
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ mod asking;
 pub mod book;
 mod desk;
 mod earlier;
+mod figures;
 pub mod lease;
 mod maintain;
 mod slot;
@@ -21,6 +22,7 @@ pub mod windows;
 
 pub use book::{BookError, LeaseBook};
 pub use earlier::{EarlierLease, EarlierLeases, UnaccountedUnits};
+pub use figures::LeaseFigures;
 pub use slot::KEY_MAX_BYTES;
 pub use tally::Tally;
 

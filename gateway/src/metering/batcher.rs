@@ -227,6 +227,12 @@ impl Batcher {
         self.spool.ground().shelf.lock().resume_postponed();
     }
 
+    /// The epochs of acknowledged batches that are still here, each with the last one's number.
+    #[must_use]
+    pub fn acked_lives(&self) -> BTreeMap<String, u64> {
+        self.spool.ground().shelf.lock().acked_lives()
+    }
+
     /// Makes acknowledged batches of an epoch pending again, for a store that was restored and has only those up to
     /// `have_seq`. Says how many.
     ///
@@ -236,15 +242,24 @@ impl Batcher {
         Ok(self.spool.ground().shelf.lock().give_again(epoch, have_seq)?)
     }
 
-    /// Tells the lease book again what the batches of an epoch, as far as they are here, hold: at start, for the life
-    /// before, since the kill may have come before it was told.
+    /// Tells the lease book again what the batches of an epoch, as far as they are here and whole, hold: at start, for the
+    /// life before, since the kill may have come before it was told.
     ///
     /// # Errors
-    /// When a batch cannot be read.
+    /// When the disk fails.
     pub fn retell(&self, epoch: &str, units_of: &dyn LeaseLedger) -> Result<(), BatcherError> {
         let files = self.spool.ground().shelf.lock().files_of(epoch);
         for path in files {
-            let batch = batch_file::read_batch(&path)?;
+            let batch = match batch_file::read_batch(&path) {
+                // The control plane has it, or hears of it from `pending`; a start must not hang on it.
+                Err(failed)
+                    if matches!(failed.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
+                {
+                    tracing::error!(path = %path.display(), "a batch of an earlier life is damaged: its units go uncounted");
+                    continue;
+                }
+                batch => batch?,
+            };
             for (lease, units) in kept_units(&batch.unpack()?) {
                 units_of.recorded(batch.id.seq, lease, units);
             }

@@ -2,6 +2,7 @@
 //! is away, records stay in the spool and batches on disk; nothing here holds more than one batch in memory. Next: the
 //! control plane's ingest.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -46,6 +47,13 @@ pub enum PostError {
 pub trait BatchSink: Send + Sync {
     /// Sends one batch. `Ok` once the control plane has it for good.
     async fn post(&self, batch: &UsageBatch) -> Result<(), PostError>;
+
+    /// Whether the control plane came back since this was asked last: its store may have been restored from a copy that
+    /// lacks what it acknowledged.
+    fn came_back(&self) -> bool;
+
+    /// Up to which batch of each of these lives the control plane has everything.
+    async fn have(&self, lives: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError>;
 }
 
 /// How often, and how long at the end.
@@ -73,7 +81,8 @@ pub async fn send_forever(
     options: SendOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut sender = Sender { batcher: Arc::new(Mutex::new(batcher)), spool, ledger, sink, failures: 0 };
+    let batcher = Arc::new(Mutex::new(batcher));
+    let mut sender = Sender { batcher, spool, ledger, sink, to_compare: false, failures: 0 };
     let mut shutdown = pin!(shutdown);
     let mut send_at = Instant::now();
     let mut refused_at = Instant::now() + Duration::from_millis(REFUSED_AGAIN_MS);
@@ -87,6 +96,7 @@ pub async fn send_forever(
                 refused_at = now + Duration::from_millis(REFUSED_AGAIN_MS);
                 sender.batcher.lock().resume_postponed();
             }
+            sender.compare().await;
             if now >= send_at {
                 sender.send_pending().await;
                 send_at = Instant::now() + sender.backoff();
@@ -112,6 +122,8 @@ struct Sender<S> {
     spool: Arc<Spool>,
     ledger: Arc<dyn LeaseLedger>,
     sink: S,
+    /// Whether the control plane is to be asked what it has.
+    to_compare: bool,
     /// Posts that failed in a row.
     failures: u32,
 }
@@ -134,6 +146,37 @@ impl<S: BatchSink> Sender<S> {
                 Err(failed) => {
                     tracing::error!(error = %failed, cause = ?failed, "usage records stay in the spool for now");
                     return;
+                }
+            }
+        }
+    }
+
+    /// Makes pending again what the control plane has acknowledged once and, restored from an earlier copy, lacks.
+    async fn compare(&mut self) {
+        self.to_compare |= self.sink.came_back();
+        if !self.to_compare {
+            return;
+        }
+        let known = self.batcher.lock().acked_lives();
+        let asked = tokio::time::timeout(Duration::from_millis(POST_MAX_MS), self.sink.have(&known)).await;
+        let Ok(Ok(have)) = asked else { return };
+        let lacking = known.into_iter().filter_map(|(epoch, last)| {
+            let have_seq = have.get(&epoch).copied()?;
+            (have_seq < last).then_some((epoch, have_seq))
+        });
+        self.to_compare = false;
+        for (epoch, have_seq) in lacking {
+            let life = epoch.clone();
+            match self.aside(move |batcher| batcher.give_again(&life, have_seq)).await {
+                Ok(again) => tracing::warn!(
+                    epoch,
+                    have_seq,
+                    again,
+                    "the control plane lacks batches that it had: given again"
+                ),
+                Err(failed) => {
+                    tracing::error!(error = %failed, cause = ?failed, "batches that the control plane lacks cannot be given again");
+                    self.to_compare = true;
                 }
             }
         }

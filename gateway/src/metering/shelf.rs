@@ -2,7 +2,7 @@
 //! Acknowledged ones stay for `keep_hours`, so that a restored store can be given again what it lacks, but make room
 //! when room is short. The batcher puts batches here, the sender takes them in order.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,16 @@ impl Shelf {
         let acked = self.acked.iter().map(|shelved| (shelved, ACKED_SUFFIX));
         let of_epoch = acked.chain(pending).filter(|(shelved, _)| shelved.epoch == epoch);
         of_epoch.map(|(shelved, suffix)| self.path(shelved, suffix)).collect()
+    }
+
+    /// The epochs of acknowledged batches that are still here, each with the last one's number.
+    pub fn acked_lives(&self) -> BTreeMap<String, u64> {
+        let mut lives = BTreeMap::new();
+        for shelved in &self.acked {
+            let last = lives.entry(shelved.epoch.clone()).or_insert(0);
+            *last = shelved.seq.max(*last);
+        }
+        lives
     }
 
     /// Takes note that the control plane has the batch.

@@ -2,14 +2,24 @@
 //! label a stranger can invent. Counted by the settle phase, read at `/metrics`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use apiclay_config::clock::Timestamp;
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    TextEncoder,
 };
+
+use crate::limits::{LeaseBook, Monotonic};
+
+mod leases;
 
 /// Bounds of the latency histograms, in seconds.
 const LATENCY_BUCKETS_S: [f64; 14] =
     [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Bounds of the counter store's, which answers within its deadline of half a second.
+const COUNTERS_BUCKETS_S: [f64; 11] =
+    [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5];
 /// Status classes, as label values.
 const CLASSES: [&str; 6] = ["interrupted", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
@@ -21,8 +31,13 @@ pub struct Metrics {
     duration: HistogramVec,
     /// The revision that is served.
     pub revision: IntGauge,
-    /// When the configuration was last heard of, in seconds since 1970.
-    pub config_heard_at: IntGauge,
+    /// How long the counter store takes, by operation and outcome.
+    pub counters_duration: HistogramVec,
+    config_heard_at: IntGauge,
+    config_age: Gauge,
+    /// When the control plane was last heard, or this began, on `monotonic`: an age must not jump with the wall clock.
+    heard_ms: AtomicU64,
+    monotonic: Monotonic,
     /// Revisions that were refused.
     pub refused_revisions: IntCounter,
     /// Connections that are open.
@@ -74,6 +89,14 @@ impl Metrics {
             .buckets(LATENCY_BUCKETS_S.to_vec()),
             &["listing"],
         )?;
+        let counters_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "apiclay_gateway_counters_duration_seconds",
+                "Time the counter store takes to answer, by operation and outcome.",
+            )
+            .buckets(COUNTERS_BUCKETS_S.to_vec()),
+            &["operation", "outcome"],
+        )?;
         let gauge = |n: &str, help: &str| IntGauge::with_opts(name(n, help));
         let metrics = Self {
             calls,
@@ -84,6 +107,13 @@ impl Metrics {
                 "config_heard_timestamp_seconds",
                 "When the control plane was last heard.",
             )?,
+            config_age: Gauge::with_opts(name(
+                "config_age_seconds",
+                "Time since the last word from the control plane, or since the start where there was none.",
+            ))?,
+            heard_ms: AtomicU64::new(0),
+            monotonic: Monotonic::system(),
+            counters_duration,
             refused_revisions: IntCounter::with_opts(name(
                 "config_refused_total",
                 "Revisions that were refused.",
@@ -103,6 +133,8 @@ impl Metrics {
         self.registry.register(Box::new(self.rejections.clone()))?;
         self.registry.register(Box::new(self.duration.clone()))?;
         self.registry.register(Box::new(self.refused_revisions.clone()))?;
+        self.registry.register(Box::new(self.counters_duration.clone()))?;
+        self.registry.register(Box::new(self.config_age.clone()))?;
         for gauge in [
             &self.revision,
             &self.config_heard_at,
@@ -114,6 +146,20 @@ impl Metrics {
             self.registry.register(Box::new(gauge.clone()))?;
         }
         Ok(())
+    }
+
+    /// Shows the leases of `book` from now on.
+    ///
+    /// # Errors
+    /// When it shows some already.
+    pub fn watch_leases(&self, book: &Arc<LeaseBook>) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(leases::LeaseGauges::new(book)?))
+    }
+
+    /// Notes that the control plane was heard just now.
+    pub fn config_heard(&self, now: Timestamp) {
+        self.config_heard_at.set(now.0 / 1_000);
+        self.heard_ms.store(self.monotonic.now_ms(), Relaxed);
     }
 
     /// The counters of a listing, `vendor/listing`.
@@ -135,6 +181,9 @@ impl Metrics {
     /// # Errors
     /// When a metric has no samples, which registering rules out.
     pub fn text(&self) -> Result<String, prometheus::Error> {
+        let age_ms = self.monotonic.now_ms().saturating_sub(self.heard_ms.load(Relaxed));
+        // Milliseconds of an age are far below what a float holds exactly.
+        self.config_age.set(age_ms as f64 / 1_000.0);
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

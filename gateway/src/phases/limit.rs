@@ -15,8 +15,9 @@ pub fn limit(call: &mut Call<'_>) -> Result<(), Rejection> {
     if let Some(concurrency) = &entitlement.concurrency {
         call.context.in_flight = Some(Arc::clone(concurrency).enter().ok_or(Rejection::ConcurrencyLimited)?);
     }
-    for rate in &entitlement.rates {
-        rate.take().map_err(Rejection::RateLimited)?;
+    for (rate, left) in entitlement.rates.iter().zip(&mut call.context.rates_left) {
+        *left = 0;
+        *left = rate.take().map_err(Rejection::RateLimited)?.remaining;
     }
     Ok(())
 }

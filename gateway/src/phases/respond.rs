@@ -94,13 +94,14 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
     let entitlement = &credential.entitlement;
     let mut policy = Vec::new();
     let mut left = Vec::new();
-    for rate in &entitlement.rates {
+    for (rate, remaining) in entitlement.rates.iter().zip(context.rates_left) {
         let (name, seconds) = match rates::seconds(rate.window) {
             Some(1) => ("second", 1),
             Some(seconds) => ("minute", seconds),
             None => continue,
         };
         policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
+        left.push(format!("\"{name}\";r={remaining}"));
     }
     for quota in &entitlement.tallies {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
 use apiclay_config::usage::LeasedWindow;
@@ -37,6 +37,8 @@ fn show(faults: &[Fault]) -> String {
     shown.join("; ")
 }
 
+/// An account and the listing that it tries.
+type Trialist = (AccountId, ListingId);
 type RateKey = (SubscriptionId, Window);
 
 /// What outlives runtimes.
@@ -171,6 +173,7 @@ impl Compiler {
         plan_plugins: &HashMap<(PlanId, u32), Vec<Bound>>,
         live_gateways: u32,
     ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
+        let trials = trials(snapshot);
         let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
         for subscription in snapshot.subscriptions.values() {
             let key = (subscription.plan, subscription.plan_revision);
@@ -188,7 +191,7 @@ impl Compiler {
                 concurrency: plan
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
-                tallies: self.quotas(subscription, plan),
+                tallies: self.quotas(subscription, plan, &trials),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -225,9 +228,15 @@ impl Compiler {
     }
 
     /// The trial first: a call that the trial refuses takes no quota.
-    fn quotas(&self, subscription: &snapshot::Subscription, plan: &snapshot::Plan) -> Vec<Quota> {
+    fn quotas(
+        &self,
+        subscription: &snapshot::Subscription,
+        plan: &snapshot::Plan,
+        trials: &HashMap<Trialist, u64>,
+    ) -> Vec<Quota> {
         let mut quotas = Vec::new();
         if let Some(calls) = plan.trial_calls {
+            let calls = trials.get(&(subscription.account, subscription.listing)).copied().unwrap_or(calls);
             let key = format!("trial:{}:{}", subscription.account, subscription.listing);
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
         }
@@ -251,6 +260,20 @@ impl Compiler {
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
         Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
     }
+}
+
+/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
+/// is looked at. One counter with two sizes would change with every snapshot.
+fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
+    let mut trials = HashMap::new();
+    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
+        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
+        if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
+            let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
+            *largest = calls.max(*largest);
+        }
+    }
+    trials
 }
 
 /// Builds the plugins bound here, with those of the wider place, in the registry's order; the narrower replaces its type.

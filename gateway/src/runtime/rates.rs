@@ -9,6 +9,9 @@ use governor::middleware::StateInformationMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+/// Rates that a plan can have: one by second, one by minute.
+pub const RATES_MAX: usize = 2;
+
 /// One subscription's rate in one window, on this gateway.
 pub struct Rate {
     /// Second or minute.

@@ -10,4 +10,4 @@ mod tests;
 
 pub use configuration::{Applied, Configuration};
 pub use disk::{Disk, DiskError};
-pub use stream::{ControlPlane, follow};
+pub use stream::{ControlPlane, CountersAt, follow};

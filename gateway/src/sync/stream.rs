@@ -1,7 +1,9 @@
 //! The connection to a control plane: asks for what came after the revision at hand, applies what comes, reports what is
 //! served. Broken, it comes back with a growing pause; the gateway serves on meanwhile.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
@@ -13,7 +15,7 @@ use parking_lot::Mutex;
 use rand::Rng as _;
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::configuration::{Applied, Configuration, Gap};
@@ -38,6 +40,19 @@ pub struct ControlPlane {
     gateway: String,
     token: SecretString,
     epoch: String,
+    counters: CountersAt,
+    /// Set when the stream is there again, taken by the sender of usage.
+    came_back: Arc<AtomicBool>,
+}
+
+/// Where this gateway counts: all of an operator's count in one place.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CountersAt {
+    /// In its own folder.
+    Embedded,
+    /// In Redis.
+    Redis,
 }
 
 /// Why the stream broke.
@@ -68,6 +83,19 @@ struct Report<'a> {
     plugins: Vec<apiclay_plugins::Announcement>,
     version: &'static str,
     epoch: &'a str,
+    counters: CountersAt,
+}
+
+/// Lives of this gateway, each with a batch's number.
+#[derive(Serialize, Deserialize)]
+struct Lives {
+    lives: Vec<OneLife>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct OneLife {
+    epoch: String,
+    seq: u64,
 }
 
 impl ControlPlane {
@@ -80,13 +108,15 @@ impl ControlPlane {
         gateway: String,
         token: SecretString,
         epoch: String,
+        counters: CountersAt,
     ) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
             .build()?;
-        Ok(Self { http, url, gateway, token, epoch })
+        let came_back = Arc::new(AtomicBool::new(false));
+        Ok(Self { http, url, gateway, token, epoch, counters, came_back })
     }
 
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
@@ -99,8 +129,14 @@ impl ControlPlane {
 
     async fn report(&self, revision: u64, refused: Option<String>) -> Result<(), StreamError> {
         let plugins = apiclay_plugins::announcements();
-        let report =
-            Report { revision, refused, plugins, version: env!("CARGO_PKG_VERSION"), epoch: &self.epoch };
+        let report = Report {
+            revision,
+            refused,
+            plugins,
+            version: env!("CARGO_PKG_VERSION"),
+            epoch: &self.epoch,
+            counters: self.counters,
+        };
         let answer = self
             .request(reqwest::Method::POST, &format!("gateways/{}/report", self.gateway))
             .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
@@ -134,6 +170,20 @@ impl BatchSink for ControlPlane {
             }
             _ => PostError::Retry(format!("{status}: {said}")),
         })
+    }
+
+    fn came_back(&self) -> bool {
+        self.came_back.swap(false, Ordering::Relaxed)
+    }
+
+    async fn have(&self, lives: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError> {
+        let lives = lives.iter().map(|(epoch, seq)| OneLife { epoch: epoch.clone(), seq: *seq }).collect();
+        let asked = async {
+            let request = self.request(reqwest::Method::POST, "usage/lives");
+            request.json(&Lives { lives }).send().await?.error_for_status()?.json::<Lives>().await
+        };
+        let have = asked.await.map_err(|e: reqwest::Error| PostError::Retry(e.to_string()))?;
+        Ok(have.lives.into_iter().map(|life| (life.epoch, life.seq)).collect())
     }
 }
 
@@ -173,6 +223,7 @@ async fn follow_once(
     if !answer.status().is_success() {
         return Err(StreamError::Refused(answer.status()));
     }
+    control.came_back.store(true, Ordering::Relaxed);
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
     let mut reported = revision;
@@ -187,7 +238,7 @@ async fn follow_once(
         let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
         buffer = rest;
         let Some(Heard { applied, told_more }) = heard else { continue };
-        configuration.lock().gateway().metrics.config_heard_at.set(clock.now().0 / 1_000);
+        configuration.lock().gateway().metrics.config_heard(clock.now());
         if let Some(error) = &applied.not_kept {
             tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
                 "the configuration is served and not on disk");

@@ -10,6 +10,7 @@ struct Story {
     calls: Vec<Call>,
     served: Vec<Served>,
     usage: Usage,
+    by_key: [Usage; 2],
 }
 
 impl Story {
@@ -18,6 +19,7 @@ impl Story {
         let call = |number, kind, outcome| Call {
             number,
             subscription: 0,
+            key: usize::from(number == 2),
             kind,
             ended_ms: KILL_MS,
             outcome,
@@ -35,6 +37,7 @@ impl Story {
             ],
             served: vec![served(0, 200), served(1, 500), served(2, 404), served(4, 500)],
             usage: Usage { calls: 3, billable: 2 },
+            by_key: [Usage { calls: 2, billable: 1 }, Usage { calls: 1, billable: 1 }],
         }
     }
 
@@ -45,6 +48,7 @@ impl Story {
             calls: &self.calls,
             served: &self.served,
             usage: &[self.usage],
+            by_key: &self.by_key,
             kills_ms: &[KILL_MS],
             connections: 1,
         })
@@ -68,6 +72,7 @@ fn accounts_that_agree_give_their_figures() {
 fn a_call_open_at_a_kill_may_be_counted_or_billed_but_no_more_than_it() {
     let mut story = Story::that_agrees();
     story.usage.calls = 4;
+    story.by_key[0].calls = 3;
     assert_eq!(story.told().unwrap().open_counted, 1);
     story.usage.calls = 5;
     story.fails_because("calls is 5; clients saw 3, 1 broke");
@@ -80,6 +85,16 @@ fn an_answer_that_is_not_billed_or_billed_twice_is_a_fault() {
     story.fails_because("billable_calls is 1");
     story.usage.billable = 4;
     story.fails_because("billable_calls is 4");
+}
+
+#[test]
+fn a_call_that_stands_under_another_key_is_a_fault() {
+    let mut story = Story::that_agrees();
+    story.by_key = [Usage { calls: 3, billable: 2 }, Usage { calls: 0, billable: 0 }];
+    story.fails_because("key 1: calls is 0; clients saw 1, 0 broke");
+    let mut story = Story::that_agrees();
+    story.by_key[0].calls = 3;
+    story.fails_because("all keys have (4, 2), all subscriptions (3, 2)");
 }
 
 #[test]

@@ -176,7 +176,7 @@ pub fn merge(
             Ok(()) => {
                 let id = new_id();
                 let summary = found.operation.summary.clone();
-                routes.push(Route { id, method: found.method, path, summary });
+                routes.push(Route { id, method: found.method, path, summary, bindings: Vec::new() });
                 report.routes_added += 1;
                 words.push((id, found.operation));
             }

@@ -1,6 +1,6 @@
 //! Definitions as vendors have them, and as attackers send them.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -43,6 +43,7 @@ fn operations_become_routes_and_keep_their_words() {
         method: "POST".into(),
         path: "/pets".into(),
         summary: None,
+        bindings: Vec::new(),
     }];
     let (report, words) = merged(upload(&document).unwrap(), &mut routes);
     assert_eq!((report.routes_added, report.routes_kept, report.skipped_total), (2, 1, 2));
@@ -57,7 +58,7 @@ fn operations_become_routes_and_keep_their_words() {
 
 #[test]
 fn bombs_are_refused_quickly() {
-    let begun = Instant::now();
+    let begun = on_cpu();
     let path = |item: Value| json!({"openapi": "3.1.0", "paths": {"/a": item}});
     assert!(matches!(upload(&path(json!({"$ref": "#/paths/~1a"}))), Err(DefinitionError::ReferenceCycle(_))));
     assert!(matches!(
@@ -79,7 +80,14 @@ fn bombs_are_refused_quickly() {
     let (report, words) = merged(upload(&document).unwrap(), &mut routes);
     assert_eq!((report.routes_added, report.skipped_total), (ROUTES_MAX, 6_000 - ROUTES_MAX));
     assert!(words.iter().map(|(_, operation)| operation.bytes()).sum::<usize>() < 4 * 1024 * 1024);
-    assert!(begun.elapsed() < Duration::from_secs(10), "took {:?} unoptimised", begun.elapsed());
+    let took = on_cpu() - begun;
+    assert!(took < Duration::from_secs(10), "took {took:?} unoptimised");
+}
+
+/// What this thread has had of a processor: on a busy machine the wall clock says nothing of what the work costs.
+fn on_cpu() -> Duration {
+    let schedstat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap();
+    Duration::from_nanos(schedstat.split(' ').next().unwrap().parse().unwrap())
 }
 
 #[test]

@@ -11,6 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::*;
+use crate::metering::batch_file::batch_name;
 use crate::metering::segment::SEGMENT_SUFFIX;
 use crate::metering::{BatcherError, RecoveryError, SpoolError};
 
@@ -109,6 +110,25 @@ fn the_next_life_sends_the_same_batches_again_and_takes_the_rest() {
     assert_eq!((rest.id.from.clone(), rest.id.seq), (life(2), 1));
     assert_eq!(rest.unpack().unwrap(), [event(3)]);
     assert_eq!(events(folder.path()).len(), 3);
+}
+
+#[test]
+fn a_damaged_acknowledged_batch_keeps_no_life_from_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, small());
+    for number in 1..=2 {
+        call(&spool, number);
+        let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+        batcher.acknowledged(&batch.id).unwrap();
+    }
+    drop((spool, batcher));
+    let first = folder.path().join(batch_name(&life(1).epoch, 1, ACKED_SUFFIX));
+    std::fs::write(first, b"nonsense\n{}").unwrap();
+    let (_spool, batcher) = open(folder.path(), 2, small());
+    let book = Book::default();
+    batcher.retell(&life(1).epoch, &book).unwrap();
+    let told: Vec<u64> = book.0.lock().keys().map(|(seq, _)| *seq).collect();
+    assert_eq!(told, [2, 2], "the other batch's two leases");
 }
 
 #[test]

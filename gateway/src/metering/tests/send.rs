@@ -13,6 +13,7 @@ struct Plane {
     taken: Mutex<BTreeMap<(String, u64), Vec<u8>>>,
     posts: Mutex<u64>,
     away: Mutex<bool>,
+    came_back: Mutex<bool>,
 }
 
 #[async_trait]
@@ -39,6 +40,17 @@ impl BatchSink for Arc<Plane> {
         assert!(before.is_none_or(|before| before == bytes), "sent again, but not the same");
         // The batch was taken, and the answer is lost: the sender must send it again.
         if post % 3 == 1 { Err(PostError::Retry("answer lost".into())) } else { Ok(()) }
+    }
+
+    fn came_back(&self) -> bool {
+        std::mem::take(&mut *self.came_back.lock())
+    }
+
+    async fn have(&self, lives: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError> {
+        let taken = self.taken.lock();
+        let up_to =
+            |epoch: &String| (1..).take_while(|seq| taken.contains_key(&(epoch.clone(), *seq))).count();
+        Ok(lives.keys().map(|epoch| (epoch.clone(), up_to(epoch) as u64)).collect())
     }
 }
 
@@ -119,4 +131,39 @@ async fn at_shutdown_what_cannot_be_sent_by_the_deadline_stays_on_disk() {
     assert!(started.elapsed() < Duration::from_secs(3));
     drop(spool);
     assert_eq!(events(folder.path()).len(), 1);
+}
+
+#[tokio::test]
+async fn a_control_plane_restored_from_a_copy_is_given_again_what_it_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    // Of an earlier life, and of this one.
+    let (spool, mut batcher) = open(folder.path(), 1, small());
+    let plane = Arc::new(Plane::default());
+    call(&spool, 0);
+    let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+    plane.taken.lock().insert((batch.id.from.epoch.clone(), 1), serde_json::to_vec(&batch).unwrap());
+    batcher.acknowledged(&batch.id).unwrap();
+    drop((spool, batcher));
+    let (spool, batcher) = open(folder.path(), 2, small());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let options = SendOptions { interval_ms: 5, shutdown_max_ms: 10_000 };
+    let ledger = Arc::new(Book::default());
+    let sending = send_forever(batcher, Arc::clone(&spool), ledger, Arc::clone(&plane), options, async {
+        drop(stopped.await);
+    });
+    let sending = tokio::spawn(sending);
+    for number in 1..10 {
+        call(&spool, number);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let settled = || spool.stats().pending_batches == 0 && spool.stats().unbatched_records == 0;
+    until(|| plane.events() == 10 && settled()).await;
+    let before = plane.taken.lock().clone();
+    plane.taken.lock().retain(|(epoch, seq), _| *epoch == life(2).epoch && *seq <= 2);
+    assert!(plane.events() < 10);
+    *plane.came_back.lock() = true;
+    until(|| plane.events() == 10 && settled()).await;
+    assert_eq!(*plane.taken.lock(), before, "the same batches, to the byte");
+    stop.send(()).unwrap();
+    sending.await.unwrap();
 }

@@ -1,16 +1,10 @@
 //! Signing in: sessions with their cookie and CSRF token, access and refresh tokens, personal tokens, the first admin.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use apiclay_control_plane::accounts::admin;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use support::{PASSWORD, Plane, assert_problem, body_of, cookie_of, demo, start};
+
+use crate::support::{self, PASSWORD, Plane, assert_problem, body_of, cookie_of, demo, start};
 
 async fn with_cookie(
     plane: &Plane,

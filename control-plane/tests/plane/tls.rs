@@ -1,23 +1,16 @@
 //! TLS: HTTP/2 is agreed on, a renewed certificate holds without a restart, a broken renewal changes nothing.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use apiclay_config::settings::TlsFiles;
 use apiclay_control_plane::serve::serve;
-use apiclay_control_plane::tls::Files;
-use support::demo;
+
+use crate::support::demo;
 
 /// A certificate of its own for localhost, as an operator would make one.
-fn make(files: &Files) {
+fn make(files: &TlsFiles) {
     let made = Command::new("openssl")
         .args([
             "req",
@@ -51,7 +44,7 @@ fn trusting(cert: &Path) -> reqwest::Client {
 async fn a_renewed_certificate_holds_without_a_restart() {
     let plane = demo().await;
     let folder = tempfile::tempdir().unwrap();
-    let files = Files { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
+    let files = TlsFiles { cert: folder.path().join("cert.pem"), key: folder.path().join("key.pem") };
     make(&files);
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}/backend/openapi.json", listener.local_addr().unwrap().port());
@@ -78,7 +71,7 @@ async fn a_renewed_certificate_holds_without_a_restart() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_certificate_that_cannot_be_read_is_told_by_its_file() {
     let plane = demo().await;
-    let files = Files { cert: "/nowhere/cert.pem".into(), key: "/nowhere/key.pem".into() };
+    let files = TlsFiles { cert: "/nowhere/cert.pem".into(), key: "/nowhere/key.pem".into() };
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let error = serve(plane.app.clone(), listener, Some(files), std::future::pending()).await.unwrap_err();
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -1,18 +1,12 @@
 //! A POST that is sent again under its Idempotency-Key: one effect, one answer, nothing secret kept in the clear.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use apiclay_control_plane::http::idempotency::Record;
 use apiclay_control_plane::store::Query;
 use apiclay_control_plane::subscriptions::documents::Credential;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use support::{Plane, assert_problem, body_of, demo, market};
+
+use crate::support::{Plane, assert_problem, body_of, demo, market};
 
 async fn make(plane: &Plane, access: &str, key: &str, name: &str) -> Response {
     let body = json!({"name": name, "scopes": ["read"]});

@@ -1,14 +1,11 @@
 //! The main flow as API.md tells it, from a vendor to a key that a gateway hears of, and the ways off it.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use apiclay_config::snapshot::{Change, Frame, validate};
 use reqwest::Method;
 use serde_json::json;
-use support::demo;
-use support::market::{admin, buy, code_of, gateway, on_sale, who};
+
+use crate::support::market::{admin, buy, code_of, gateway, on_sale, who};
+use crate::support::{self, demo};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_is_on_a_gateway_within_a_second_and_gone_within_one() {
@@ -204,7 +201,7 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
     let sold = on_sale(&plane, &vendor, &boss, "acme").await;
     let path = format!("/listings/{}/plugins", sold.listing);
-    let cors = json!([{"plugin": "cors", "config": {"origins": ["*"]}}]);
+    let cors = json!([{"plugin": "cors", "config": {"allow_origins": ["*"]}}]);
     let (status, code) = code_of(plane.call(&vendor, Method::PUT, &path, cors.clone()).await).await;
     assert_eq!((status, code.as_str()), (422, "plugin_not_announced"));
     let first = gateway(&plane, "gw-1").await;
@@ -213,6 +210,15 @@ async fn plugins_are_attached_where_every_gateway_has_them_and_one_gateway_has_t
     plane.done(&vendor, Method::PUT, &path, cors, 200).await;
     let shown = plane.done(&boss, Method::GET, "/admin/gateways", json!(null), 200).await;
     assert_eq!((&shown["items"][0]["revision"], &shown["items"][0]["live"]), (&json!(1), &json!(true)));
+    assert_eq!(shown["items"][0]["refused"], json!(null));
+    let refused =
+        json!({"revision": 2, "refused": "revision 2 is refused: no such plugin", "counters": "embedded"});
+    assert_eq!(first.report(refused).await.status(), 204);
+    let shown = plane.done(&boss, Method::GET, "/admin/gateways", json!(null), 200).await;
+    assert_eq!(shown["items"][0]["refused"], "revision 2 is refused: no such plugin");
+    let elsewhere = json!({"revision": 2, "counters": "redis"});
+    let (status, code) = code_of(first.report(elsewhere).await).await;
+    assert_eq!((status, code.as_str()), (409, "counters_differ"));
     let second = gateway(&plane, "gw-2").await;
     let (status, code) = code_of(second.report(json!({"revision": 0})).await).await;
     assert_eq!((status, code.as_str()), (409, "counters_are_embedded"));

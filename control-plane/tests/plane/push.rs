@@ -1,6 +1,5 @@
 //! The change log over a real store: numbers without gaps whatever writes at once, nothing lost to a crash, and a
 //! snapshot that a gateway's own rules accept at any moment.
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 
@@ -67,6 +66,7 @@ fn listing() -> Listing {
             method: "GET".into(),
             path: "/".into(),
             summary: None,
+            bindings: Vec::new(),
         }],
         key_header: None,
         secrets: Vec::new(),
@@ -83,7 +83,14 @@ fn revision(listing: ListingId) -> PlanRevision {
         plan: PlanId::generate(),
         revision: 1,
         listing,
-        terms: Terms { price, usage_price: None, limits: Vec::new(), trial: None, concurrency_max: None },
+        terms: Terms {
+            price,
+            usage_price: None,
+            limits: Vec::new(),
+            trial: None,
+            concurrency_max: None,
+            bindings: Vec::new(),
+        },
         created_at: NOW,
         unpublished: None,
     }

@@ -1,7 +1,5 @@
 //! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
 //! clock that stands still until it is set. Mail is read where the demo shows it.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, that is a failure")]
-#![allow(dead_code, reason = "each test binary uses its part")]
 
 pub mod market;
 
@@ -25,7 +23,8 @@ pub struct Plane {
     pub app: App,
     pub base: String,
     pub http: reqwest::Client,
-    folder: tempfile::TempDir,
+    /// Removed with the plane.
+    _folder: tempfile::TempDir,
     end: Option<tokio::sync::oneshot::Sender<()>>,
 }
 
@@ -83,7 +82,7 @@ pub async fn start_over(
         .unwrap();
     });
     let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-    Plane { app, base, http, folder, end: Some(end) }
+    Plane { app, base, http, _folder: folder, end: Some(end) }
 }
 
 impl Drop for Plane {

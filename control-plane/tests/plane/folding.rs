@@ -1,5 +1,4 @@
 //! Usage over a real store: batches in any order, doubled, and folded by two at once, are counted once each.
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 use std::sync::Arc;
 
@@ -11,6 +10,11 @@ use apiclay_control_plane::usage::documents::{BatchConflict, FoldCursor, StoredB
 use apiclay_control_plane::usage::fold::Fold;
 use apiclay_control_plane::usage::ingest;
 use apiclay_control_plane::usage::rollup::Rollup;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::demo;
+use crate::support::market::{admin, code_of, gateway, who};
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 
@@ -47,7 +51,7 @@ fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
     let event = |n: u128| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
         subscription: SubscriptionId::from_u128(n % 7),
-        credential: CredentialId::from_u128(1),
+        credential: CredentialId::from_u128(1 + n % 5),
         route: RouteId::from_u128(n % 3),
         plan_revision: 1,
         at,
@@ -67,6 +71,11 @@ fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
 
 async fn counted(store: &Store) -> (u64, u64) {
     let rollups = store.query::<Rollup>(&Query::by("id").limit(1_000)).await.unwrap().items;
+    for rollup in rollups.iter().map(|found| &found.value) {
+        let by_credential: u64 = rollup.credentials.iter().map(|of| of.counts.calls).sum();
+        let by_cell: u64 = rollup.cells.iter().map(|cell| cell.counts.calls).sum();
+        assert_eq!(by_credential, by_cell, "the same calls, sorted two ways");
+    }
     let cells = rollups.iter().flat_map(|rollup| &rollup.value.cells);
     cells.fold((0, 0), |sum, cell| (sum.0 + cell.counts.calls, sum.1 + cell.counts.billable_calls))
 }
@@ -163,7 +172,11 @@ async fn a_life_that_cannot_be_folded_holds_up_no_other() {
     damaged.id.from.gateway = "gw-0".into();
     usage.fold.open(&damaged.id.from).await.unwrap();
     damaged.events.truncate(4);
-    usage.store.insert(&StoredBatch { batch: damaged, received_at: NOW }).await.unwrap();
+    usage
+        .store
+        .insert(&StoredBatch { batch: damaged, received_at: NOW, declared_lost: false })
+        .await
+        .unwrap();
     ingest::take(&usage.store, &usage.fold, "gw-1", batch(1, 10, NOW)).await.unwrap();
     usage.fold.fold_all().await.unwrap_err();
     assert_eq!(counted(&usage.store).await, (10, 9));
@@ -180,7 +193,11 @@ async fn a_life_that_was_quiet_for_hours_is_folded_again_whatever_comes_between_
     // As `ingest` does, with another control plane's round in between.
     later.open(&from()).await.unwrap();
     fold_at(&usage.store, hours_later).fold_all().await.unwrap();
-    usage.store.insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW }).await.unwrap();
+    usage
+        .store
+        .insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW, declared_lost: false })
+        .await
+        .unwrap();
     later.fold_all().await.unwrap();
     assert_eq!(counted(&usage.store).await, (20, 18));
 }
@@ -195,7 +212,65 @@ async fn a_life_about_to_be_closed_is_kept_open_for_the_batch_that_comes() {
     let later = fold_at(&usage.store, hours_later);
     later.open(&from()).await.unwrap();
     later.fold_all().await.unwrap();
-    usage.store.insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW }).await.unwrap();
+    usage
+        .store
+        .insert(&StoredBatch { batch: batch(2, 10, NOW), received_at: NOW, declared_lost: false })
+        .await
+        .unwrap();
     later.fold_all().await.unwrap();
     assert_eq!(counted(&usage.store).await, (20, 18));
+}
+
+#[tokio::test]
+async fn what_is_here_of_a_life_is_what_has_no_gap_before_it() {
+    let usage = usage().await;
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 0);
+    for seq in [1, 2, 4] {
+        ingest::take(&usage.store, &usage.fold, "gw-1", batch(seq, 1, NOW)).await.unwrap();
+    }
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 2, "not folded yet");
+    usage.fold.fold_all().await.unwrap();
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 2);
+    ingest::take(&usage.store, &usage.fold, "gw-1", batch(3, 1, NOW)).await.unwrap();
+    assert_eq!(ingest::have_up_to(&usage.store, &from()).await.unwrap(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_an_admin_declares_lost_is_waited_for_no_more_and_never_counted() {
+    let plane = demo().await;
+    let (boss, buyer) = (admin(&plane, "boss").await, who(&plane, "bela").await);
+    let gateway = gateway(&plane, "gw-1").await;
+    let send = async |batch: UsageBatch| {
+        gateway.to(Method::POST, "/usage/batches").json(&batch).send().await.unwrap()
+    };
+    for seq in [1, 3] {
+        assert_eq!(send(batch(seq, 10, NOW)).await.status(), 200);
+    }
+    let life = async |ready: &dyn Fn(&Value) -> bool| {
+        for _ in 0..200 {
+            let shown = plane.done(&boss, Method::GET, "/admin/gateways", json!(null), 200).await;
+            let life = shown["items"][0]["folding"][0].clone();
+            if ready(&life) {
+                return life;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        panic!("folding does not get there");
+    };
+    life(&|life| life["missing_seq"] == 2).await;
+    let path = format!("/admin/gateways/gw-1/lives/{}/lost", from().epoch);
+    let lost = |seq: u64| json!({"seq": seq, "reason": "the disk is gone"});
+    plane.done(&buyer, Method::POST, &path, lost(2), 403).await;
+    plane.done(&boss, Method::POST, &path, json!({"seq": 2, "reason": ""}), 400).await;
+    for seq in [0, 1, 3, 4] {
+        plane.done(&boss, Method::POST, &path, lost(seq), 409).await;
+    }
+    plane.done(&boss, Method::POST, "/admin/gateways/gw-1/lives/nothing/lost", lost(2), 404).await;
+    plane.done(&boss, Method::POST, &path, lost(2), 200).await;
+    plane.done(&boss, Method::POST, &path, lost(2), 200).await;
+    let folded = life(&|life| life["folded_seq"] == 3).await;
+    assert_eq!((&folded["missing_seq"], &folded["lost_seqs"]), (&json!(null), &json!([2])), "visibly");
+    // It comes after all: it is refused, kept, and not counted behind anybody's back.
+    assert_eq!(code_of(send(batch(2, 10, NOW)).await).await, (409, "batch_conflict".to_owned()));
+    assert_eq!(counted(&plane.app.store).await.0, 20);
 }

@@ -1,15 +1,11 @@
 //! Bounds that must hold for everybody and shut nobody out: uploads at once, listings of a vendor.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::demo;
+use crate::support::market::{admin, code_of, on_sale, who};
 use reqwest::Method;
 use serde_json::json;
-use support::demo;
-use support::market::{admin, code_of, on_sale, who};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 

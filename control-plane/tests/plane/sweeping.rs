@@ -1,19 +1,11 @@
 //! What has ended is taken away as fast as it comes: every kind, and as many as there are.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
-
+use crate::support::{NOW, Plane, demo, start};
 use apiclay_config::ids::{AccountId, SessionId};
 use apiclay_control_plane::accounts::documents::{Account, Session};
 use apiclay_control_plane::accounts::sweep::sweep;
 use apiclay_control_plane::outbound::mail::Message;
 use apiclay_control_plane::store::{Document, Query};
 use serde_json::json;
-use support::{NOW, Plane, demo, start};
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -44,8 +36,7 @@ async fn one_sweep_takes_all_that_has_ended() {
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_go_after_a_day_and_accounts_that_were_never_verified_after_a_week() {
     let plane = start("http://127.0.0.1:8080", false).await;
-    let sign_up =
-        json!({"email": "a@example.com", "username": "asha", "name": "A", "password": support::PASSWORD});
+    let sign_up = json!({"email": "a@example.com", "username": "asha", "name": "A", "password": crate::support::PASSWORD});
     assert_eq!(plane.post("/auth/signup", sign_up.clone()).await.status(), 201);
     // The letter is written beside the request.
     for _ in 0..100 {
@@ -73,7 +64,7 @@ async fn letters_go_after_a_day_and_accounts_that_were_never_verified_after_a_we
 async fn an_account_that_was_verified_or_made_by_the_operator_stays() {
     let plane = demo().await;
     plane.person("asha").await;
-    support::market::admin(&plane, "op").await;
+    crate::support::market::admin(&plane, "op").await;
     plane.pass_ms(365 * DAY_MS);
     sweep(&plane.app).await.unwrap();
     assert_eq!(count::<Account>(&plane).await, 2);

@@ -1,15 +1,9 @@
 //! Codes that go by mail: counted, locked, good once, and telling nobody whether an address has an account.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use reqwest::Method;
 use serde_json::json;
-use support::{Plane, assert_problem, body_of, codes_in, demo, wrong};
+
+use crate::support::{self, Plane, assert_problem, body_of, codes_in, demo, wrong};
 
 const LOCK_MS: i64 = 15 * 60_000;
 

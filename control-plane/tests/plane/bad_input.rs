@@ -1,13 +1,6 @@
 //! Bodies that are wrong in every way that a description of them allows: always a 4xx problem, never a 5xx, and
 //! nothing is written. The bodies and their fields come from the API's own description, so that a new operation is
 //! tried without being named here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use apiclay_control_plane::accounts::admin::create_admin;
 use apiclay_control_plane::openapi::is_public;
@@ -16,7 +9,8 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use reqwest::{Method, Response};
 use serde_json::{Map, Value, json};
-use support::{Plane, demo};
+
+use crate::support::{self, Plane, demo};
 
 /// An operation that takes a body: how to reach it, and an example of the body.
 #[derive(Debug, Clone)]

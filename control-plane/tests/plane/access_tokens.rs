@@ -1,11 +1,4 @@
 //! Access tokens that are not quite ours: none is accepted, and nothing that a token names is fetched.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use std::sync::Arc;
 
@@ -17,7 +10,8 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
-use support::{NOW, Plane, assert_problem, body_of, demo};
+
+use crate::support::{self, NOW, Plane, assert_problem, body_of, demo};
 
 /// A plane, a caller's claims and the real key: what a forger would want.
 struct Forge {

@@ -1,15 +1,12 @@
 //! Definitions over real connections: real ones import, bombs are refused quickly and in little memory.
 
-#![allow(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
-
-mod support;
-
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use support::demo;
-use support::market::{admin, code_of, on_sale, who};
+
+use crate::support::demo;
+use crate::support::market::{admin, code_of, on_sale, who};
 
 /// What a test build may take; a release build takes a tenth of it.
 const QUICK: Duration = Duration::from_secs(5);

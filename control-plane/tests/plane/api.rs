@@ -1,18 +1,12 @@
 //! The API as a whole: its description equals the golden file, nothing that needs a caller answers without one, and
 //! every answer bears what every answer bears.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test ends where something is not as it must be"
-)]
-
-mod support;
 
 use apiclay_control_plane::openapi::is_public;
 use apiclay_control_plane::router;
 use reqwest::Method;
 use serde_json::Value;
-use support::{assert_problem, demo, start};
+
+use crate::support::{assert_problem, demo, start};
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/openapi.json");
 

@@ -1,0 +1,27 @@
+//! The control plane over real connections and a real embedded store. One binary, so that one link builds them all; a
+//! module a subject.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends where something is not as it must be"
+)]
+
+mod access_tokens;
+mod api;
+mod bad_input;
+mod bounds;
+mod codes;
+mod definitions;
+mod folding;
+mod idempotency;
+mod main_flow;
+mod members;
+mod pages;
+mod plugins;
+mod push;
+mod sign_in;
+mod support;
+mod sweeping;
+mod tenants;
+mod tls;

@@ -1,0 +1,10 @@
+//! What operators do and see, over the real programs: metrics, readiness, stopping, backups, forgetting a gateway.
+//!
+//! `shop.rs` is the marketplace with something on sale; then a file a theme.
+
+mod backup;
+mod forget;
+mod metrics;
+mod ready;
+mod shop;
+mod stop;
