@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicU32;
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
+use ipnet::IpNet;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
@@ -52,11 +54,15 @@ pub struct Parts {
     pub egress: Arc<Egress>,
     /// Where listings are called.
     pub gateway_url: Url,
+    /// Proxies before us, whose word on a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether counters are shared among gateways; where not, there is one gateway.
     pub shared_counters: bool,
+    /// Places for uploads of definitions.
+    pub uploads: Semaphore,
     /// The way of documents to gateways.
     pub push: Arc<Push>,
-    /// How many gateways are live.
+    /// How many gateways are live; 0 while that is not known.
     pub live_gateways: Arc<AtomicU32>,
     /// The way of batches into rollups.
     pub fold: Arc<Fold>,
@@ -88,6 +94,8 @@ pub struct Given {
     pub egress: Arc<Egress>,
     /// Where listings are called.
     pub gateway_url: Url,
+    /// Proxies before us, whose word on a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Whether counters are shared among gateways (`REDIS_URL` is set).
     pub shared_counters: bool,
 }
@@ -109,7 +117,17 @@ impl App {
     /// # Errors
     /// Where the store does not answer, or the signing key was sealed by another master key.
     pub async fn new(given: Given) -> Result<Self, AppError> {
-        let Given { store, clock, app_url, demo, master_key, egress, gateway_url, shared_counters } = given;
+        let Given {
+            store,
+            clock,
+            app_url,
+            demo,
+            master_key,
+            egress,
+            gateway_url,
+            trusted_proxies,
+            shared_counters,
+        } = given;
         register(&store).await?;
         let signing = SigningKeys::load_or_create(&store, &master_key, clock.now(), &app_url).await?;
         let metrics = Metrics::new();
@@ -123,9 +141,11 @@ impl App {
             metrics,
             egress,
             gateway_url,
+            trusted_proxies,
             shared_counters,
+            uploads: Semaphore::new(catalog::UPLOADS_AT_ONCE_MAX),
             push,
-            live_gateways: Arc::new(AtomicU32::new(1)),
+            live_gateways: Arc::new(AtomicU32::new(0)),
             fold,
             ending: CancellationToken::new(),
             store,

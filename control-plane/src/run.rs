@@ -116,6 +116,7 @@ pub async fn app(
         master_key,
         egress: Arc::new(egress),
         gateway_url: settings.public_gateway_url.clone(),
+        trusted_proxies: settings.control.trusted_proxies.clone(),
         shared_counters: settings.redis_url.is_some(),
     };
     let app = App::new(given).await?;

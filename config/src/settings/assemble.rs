@@ -71,7 +71,8 @@ impl Reader {
     fn control(&mut self) -> Option<ControlSettings> {
         let listen = self.read("control.listen", |_, text| parse::address(text));
         let tls = self.tls("control.tls_cert_file", "control.tls_key_file");
-        Some(ControlSettings { listen: listen?, tls })
+        let trusted_proxies = self.read("control.trusted_proxies", |_, text| parse::networks(text));
+        Some(ControlSettings { listen: listen?, tls, trusted_proxies: trusted_proxies? })
     }
 
     fn gateway(&mut self, control_url: Option<Url>) -> Option<GatewaySettings> {

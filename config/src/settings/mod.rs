@@ -63,6 +63,8 @@ pub struct ControlSettings {
     pub listen: SocketAddr,
     /// With files it speaks TLS.
     pub tls: Option<TlsFiles>,
+    /// Proxies before it, whose word on a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 /// The gateway's settings.

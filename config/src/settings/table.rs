@@ -126,6 +126,8 @@ pub const SETTINGS: &[Setting] = &[
     setting("control.tls_key_file", "APICLAY_CONTROL_TLS_KEY_FILE", Kind::Path,
         absent("no TLS", "/etc/apiclay/control.key"),
         "Its private key, PEM; read again when it changes. Goes with its certificate."),
+    setting("control.trusted_proxies", "APICLAY_CONTROL_TRUSTED_PROXIES", Kind::Networks, Unset::Value(""),
+        "Ranges of the proxies before the control plane: only their X-Forwarded-For is believed. Without them all people behind a proxy share one limit on sign-ins."),
 
     setting("gateway.listen", "APICLAY_GATEWAY_LISTEN", Kind::Address, Unset::Value("127.0.0.1:8000"),
         "Where the gateway takes buyers' calls. Port 0 is any free one."),

@@ -71,6 +71,9 @@ fn the_environment_wins_over_the_file() {
     assert_eq!(settings.egress_allow.len(), 2);
     let settings = file(text, &[("APICLAY_EGRESS_ALLOW", ""), ("APICLAY_FAST_LANE", "on")]).unwrap();
     assert!(settings.egress_allow.is_empty() && settings.gateway.fast_lane);
+    assert!(settings.control.trusted_proxies.is_empty());
+    let settings = env(&[("APICLAY_CONTROL_TRUSTED_PROXIES", "10.0.0.0/8, fd00::/8")]).unwrap();
+    assert_eq!(settings.control.trusted_proxies.len(), 2);
 }
 
 #[test]

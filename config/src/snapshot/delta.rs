@@ -44,12 +44,14 @@ pub enum Frame {
     Snapshot(Box<Snapshot>),
     /// The next revision.
     Delta(Delta),
-    /// Nothing new: the connection lives. How many gateways are live, among which rates are divided.
+    /// Nothing new: the connection lives.
     Heartbeat {
         /// The control plane's revision.
         revision: u64,
-        /// Gateways heard of lately.
-        live_gateways: u32,
+        /// Gateways heard of lately, among which rates are divided. None while the control plane has not been there long
+        /// enough to have heard of all: then the last number holds.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        live_gateways: Option<u32>,
     },
 }
 

@@ -9,13 +9,15 @@ use subtle::ConstantTimeEq as _;
 use super::documents::{Account, SetupLink};
 use super::hashing::{HashError, Hashing};
 use super::rules::tokens;
-use super::sign_up::{InsertError, Person, insert};
+use super::sign_up::{InsertError, Person, Unverified, insert};
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::store::{Query, Store, StoreError};
 
 /// How long a set-up link is good; a restart prints another.
 const LINK_LIFETIME_MS: i64 = 24 * 3_600_000;
+/// Tries at the link while other first starts write theirs.
+const TURNS_MAX: usize = 64;
 
 /// Why there is no new admin.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +52,7 @@ pub async fn create_admin(
         .map_err(|problem| AdminError::Refused(problem.faults_in_words()))?;
     let hash = Hashing::new().hash(person.password()).await?;
     let account = as_admin(person.into_account(AccountId::generate(), hash, now), now);
-    insert(store, &account).await?;
+    insert(store, &account, Unverified::GivesWay).await?;
     Ok(account.id)
 }
 
@@ -59,25 +61,38 @@ pub async fn create_admin(
 /// # Errors
 /// Where the store does not answer.
 pub async fn make_setup_link(store: &Store, now: Timestamp) -> Result<Option<SecretString>, StoreError> {
-    let admins = store.query::<Account>(&Query::by("admin").equals(true).limit(1)).await?;
-    if !admins.items.is_empty() {
-        return Ok(None);
-    }
     let token = tokens::generate(tokens::SETUP_PREFIX);
     let link = SetupLink {
         digest: tokens::digest(token.expose_secret()),
         expires_at: now.plus_ms(LINK_LIFETIME_MS),
         account: AccountId::generate(),
     };
-    match store.get::<SetupLink>(SetupLink::ID).await? {
-        Some(before) => store.replace(&link, before.version).await.map(drop)?,
-        None => store.insert(&link).await?,
+    for _ in 0..TURNS_MAX {
+        if has_admin(store).await? {
+            return Ok(None);
+        }
+        let written = match store.get::<SetupLink>(SetupLink::ID).await? {
+            Some(before) => store.replace(&link, before.version).await.map(drop),
+            None => store.insert(&link).await,
+        };
+        match written {
+            Ok(()) => return Ok(Some(token)),
+            // Another control plane starts at the same moment. Whoever writes last has the link that is good.
+            Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error),
+        }
     }
-    Ok(Some(token))
+    Err(StoreError::VersionMismatch)
+}
+
+async fn has_admin(store: &Store) -> Result<bool, StoreError> {
+    let admins = store.query::<Account>(&Query::by("admin").equals(true).limit(1)).await?;
+    Ok(!admins.items.is_empty())
 }
 
 /// Makes the first admin by the link's token. The account has the id that the link was made with, so that its insert
-/// is what uses the link up: of two at once, one finds the id taken.
+/// is what uses the link up: of two at once, one finds the id taken. Where the command line made an admin meanwhile, the
+/// link has no reason any more.
 ///
 /// # Errors
 /// 401 where the token is wrong, used or expired.
@@ -86,12 +101,12 @@ pub async fn set_up(app: &App, token: &str, person: Person) -> Result<AccountId,
     let now = app.clock.now();
     let link = app.store.get::<SetupLink>(SetupLink::ID).await?.ok_or_else(invalid)?.value;
     let same: bool = link.digest.as_bytes().ct_eq(tokens::digest(token).as_bytes()).into();
-    if !same || now >= link.expires_at {
+    if !same || now >= link.expires_at || has_admin(&app.store).await? {
         return Err(invalid());
     }
     let hash = app.hashing.hash(person.password()).await?;
     let account = as_admin(person.into_account(link.account, hash, now), now);
-    match insert(&app.store, &account).await {
+    match insert(&app.store, &account, Unverified::GivesWay).await {
         Ok(()) => Ok(account.id),
         Err(InsertError::IdTaken) => Err(invalid()),
         Err(error) if app.store.get::<Account>(&link.account.to_string()).await?.is_some() => {
@@ -102,5 +117,5 @@ pub async fn set_up(app: &App, token: &str, person: Person) -> Result<AccountId,
 }
 
 fn as_admin(account: Account, now: Timestamp) -> Account {
-    Account { admin: true, email_verified_at: Some(now), ..account }
+    Account { admin: true, ..account.verified(now) }
 }

@@ -1,6 +1,7 @@
 //! Codes that go by mail, and the counts that guard them. Each change of a guard is a compare-and-set on its document:
 //! of two requests with the same code one finds it spent, and of many wrong ones each is counted.
 
+use apiclay_config::ids::AccountId;
 use rand::Rng as _;
 
 use super::rules::guard::{Guard, Purpose, Verdict};
@@ -11,50 +12,59 @@ use crate::store::{StoreError, Versioned};
 /// Tries at a guard that others are changing too; a request that never gets its turn is refused without being judged.
 const TURNS_MAX: usize = 64;
 
-/// Puts a code out for an address; none where none may go out now. An address without an account goes the same way.
+/// Puts a code out for an account's address; none where none may go out now. An address without an account goes the
+/// same way.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn issue(app: &App, email: &str, purpose: Purpose) -> Result<Option<String>, Problem> {
+pub async fn issue(
+    app: &App,
+    email: &str,
+    purpose: Purpose,
+    account: Option<AccountId>,
+) -> Result<Option<String>, Problem> {
     let code = format!("{:06}", rand::rng().random_range(0..1_000_000));
     let now = app.clock.now();
-    let out = change(app, email, |guard| guard.issue(purpose, &code, app.limits.are_on(), now)).await?;
+    let out =
+        change(app, email, |guard| guard.issue((purpose, account), &code, app.limits.are_on(), now)).await?;
     Ok(out.then_some(code))
 }
 
-/// Spends a code.
+/// Spends a code; whose it was.
 ///
 /// # Errors
 /// 401 where it is wrong, used or expired; 429 where the guard is locked.
-pub async fn spend(app: &App, email: &str, purpose: Purpose, code: &str) -> Result<(), Problem> {
+pub async fn spend(app: &App, email: &str, purpose: Purpose, code: &str) -> Result<AccountId, Problem> {
     let now = app.clock.now();
     match change(app, email, |guard| guard.spend(purpose, code, now)).await? {
-        Verdict::Accepted => Ok(()),
-        Verdict::Wrong => Err(wrong()),
+        Verdict::Accepted(Some(account)) => Ok(account),
+        Verdict::Accepted(None) | Verdict::Wrong => Err(wrong()),
         Verdict::Locked(until) => Err(locked(until.0 - now.0)),
     }
 }
 
-/// Refuses where too many passwords were wrong of late.
+/// Counts a password that is about to be looked at.
 ///
 /// # Errors
-/// 429 where they were.
-pub async fn check_passwords_open(app: &App, email: &str) -> Result<(), Problem> {
+/// 429 where too many were wrong of late, or are being looked at.
+pub async fn count_password(app: &App, email: &str) -> Result<(), Problem> {
     let now = app.clock.now();
+    // Read first: what is shut costs no write.
     let guard = app.store.get::<Guard>(&Guard::id_of(email)).await?;
-    match guard.and_then(|guard| guard.value.passwords_shut_at(now)) {
-        Some(until) => Err(locked(until.0 - now.0)),
-        None => Ok(()),
-    }
+    let shut = match guard.and_then(|guard| guard.value.passwords_shut_at(now)) {
+        None => change(app, email, |guard| guard.try_password(now)).await?,
+        shut => shut,
+    };
+    shut.map_or(Ok(()), |until| Err(locked(until.0 - now.0)))
 }
 
-/// Counts a wrong password.
+/// Takes back the count of a password that was right, or was not looked at.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn count_wrong_password(app: &App, email: &str) -> Result<(), Problem> {
+pub async fn give_password_back(app: &App, email: &str) -> Result<(), Problem> {
     let now = app.clock.now();
-    change(app, email, |guard| guard.wrong_password(now)).await
+    change(app, email, |guard| guard.give_password_back(now)).await
 }
 
 /// What a code that is not accepted is answered with, also where the account behind it is not there.

@@ -1,15 +1,22 @@
 //! What the letters of accounts say. A code is the only number of six digits in its letter, so nothing of the person's
-//! own (a name, an address) stands there.
+//! own (a name, an address) stands there but a username, and that with its longer numbers cut.
 
 use crate::outbound::mail::Letter;
 
-/// Shows that a mailbox is the account's.
-pub fn verify_email(code: &str) -> Letter {
+/// Digits of a code.
+const CODE_DIGITS: usize = 6;
+
+/// Shows that a mailbox is the account's. Anybody can sign up with this address, and only its owner can tell whether
+/// the account is their own: by its username.
+pub fn verify_email(code: &str, username: &str) -> Letter {
     Letter {
         subject: "Verify your e-mail address",
         text: format!(
-            "Welcome to ApiCLay. Your code is {code}. It is good for 10 minutes and verifies your e-mail address.\n\n\
-             If you did not sign up, do nothing: without the code the account stays closed.\n"
+            "Welcome to ApiCLay. Your code is {code}. It is good for 10 minutes and opens the account with the \
+             username \"{}\".\n\n\
+             If you did not sign up with this username, do not use the code: the account is somebody else's, and \
+             without the code it stays closed.\n",
+            without_codes(username)
         ),
     }
 }
@@ -54,4 +61,14 @@ pub fn password_changed() -> Letter {
                If this was not you, ask for a new password now.\n"
             .to_owned(),
     }
+}
+
+/// A name in which no number is long enough for a code.
+fn without_codes(name: &str) -> String {
+    let mut digits = 0;
+    let cut = |c: char| {
+        digits = if c.is_numeric() { digits + 1 } else { 0 };
+        if digits < CODE_DIGITS { c } else { '.' }
+    };
+    name.chars().map(cut).collect()
 }

@@ -12,6 +12,7 @@ pub mod families;
 pub mod hashing;
 mod letters;
 pub mod limits;
+pub mod personal_tokens;
 pub mod recognise;
 pub mod routes;
 pub mod rules;

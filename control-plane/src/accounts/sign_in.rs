@@ -2,13 +2,14 @@
 //! for it, a session or tokens, is made in `sessions` and `families`. Known and unknown logins go the same way and do
 //! the same work.
 
+use apiclay_config::clock::Timestamp;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use super::documents::{Account, AccountState};
 use super::rules::guard::Purpose;
 use super::rules::{names, password};
-use super::sign_up::{by_index, verify};
-use super::{codes, families, letters, sessions};
+use super::sign_up::by_index;
+use super::{codes, families, letters, personal_tokens, sessions};
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{Caller, Via};
@@ -27,17 +28,18 @@ pub async fn by_password(app: &App, login: &str, given: SecretString) -> Result<
     }
     let found = find(app, login).await?.map(|found| found.value);
     let guarded = found.as_ref().map_or_else(|| names::fold_email(login), |account| account.email.clone());
-    codes::check_passwords_open(app, &guarded).await?;
+    codes::count_password(app, &guarded).await?;
     let too_long = password::is_too_long(given.expose_secret());
     let tried = if too_long { SecretString::default() } else { given };
-    let right =
-        app.hashing.verify(tried, found.as_ref().map(|account| account.password_hash.clone())).await?;
+    let looked = app.hashing.verify(tried, found.as_ref().map(|account| account.password_hash.clone())).await;
+    let right = matches!(looked, Ok(true)) && !too_long;
+    if right || looked.is_err() {
+        codes::give_password_back(app, &guarded).await?;
+    }
+    looked?;
     match found {
-        Some(account) if right && !too_long => admit(account),
-        _ => {
-            codes::count_wrong_password(app, &guarded).await?;
-            Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password"))
-        }
+        Some(account) if right => admit(account),
+        _ => Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password")),
     }
 }
 
@@ -50,10 +52,15 @@ pub async fn send_code(app: &App, email: &str) -> Result<(), Problem> {
     let found = by_index(&app.store, "email", email).await?.map(|found| found.value);
     let unverified = found.as_ref().is_some_and(|account| account.email_verified_at.is_none());
     let purpose = if unverified { Purpose::VerifyEmail } else { Purpose::SignIn };
-    if let (Some(code), Some(account)) = (codes::issue(app, email, purpose).await?, found)
+    let whose = found.as_ref().map(|account| account.id);
+    if let (Some(code), Some(account)) = (codes::issue(app, email, purpose, whose).await?, found)
         && account.state == AccountState::Active
     {
-        let letter = if unverified { letters::verify_email(&code) } else { letters::sign_in(&code) };
+        let letter = if unverified {
+            letters::verify_email(&code, &account.username)
+        } else {
+            letters::sign_in(&code)
+        };
         app.mail.send(email, letter, app.clock.now());
     }
     Ok(())
@@ -64,9 +71,7 @@ pub async fn send_code(app: &App, email: &str) -> Result<(), Problem> {
 /// # Errors
 /// 401 where it was not, 429 after too many wrong ones.
 pub async fn by_code(app: &App, email: &str, code: &str) -> Result<Account, Problem> {
-    codes::spend(app, email, Purpose::SignIn, code).await?;
-    let found = by_index(&app.store, "email", email).await?.ok_or_else(codes::wrong)?;
-    admit(found.value)
+    admit(by_spent_code(app, email, Purpose::SignIn, code).await?)
 }
 
 /// Sends a code with which a new password can be set.
@@ -74,27 +79,28 @@ pub async fn by_code(app: &App, email: &str, code: &str) -> Result<Account, Prob
 /// # Errors
 /// Where the store does not answer.
 pub async fn send_reset_code(app: &App, email: &str) -> Result<(), Problem> {
-    let found = by_index(&app.store, "email", email).await?;
-    if let (Some(code), Some(_)) = (codes::issue(app, email, Purpose::ResetPassword).await?, found) {
+    let whose = by_index(&app.store, "email", email).await?.map(|found| found.value.id);
+    if let (Some(code), Some(_)) = (codes::issue(app, email, Purpose::ResetPassword, whose).await?, whose) {
         app.mail.send(email, letters::reset_password(&code), app.clock.now());
     }
     Ok(())
 }
 
-/// Sets a new password by a code, which also shows that the mailbox is the account's. Everybody is signed out.
+/// Sets a new password by a code, which also shows that the mailbox is the account's. Everybody is signed out,
+/// and every personal token ends.
 ///
 /// # Errors
 /// 401 where the code is wrong, 400 where the password breaks a rule.
 pub async fn reset_password(app: &App, email: &str, code: &str, new: SecretString) -> Result<(), Problem> {
     password::check(new.expose_secret(), email, "", "/password")
         .map_err(|fault| Problem::fields(vec![fault]))?;
-    codes::spend(app, email, Purpose::ResetPassword, code).await?;
-    let account = verify(app, email).await?;
-    set_password(app, &account, new, "/password").await?;
+    let account = by_spent_code(app, email, Purpose::ResetPassword, code).await?;
+    set_password(app, &account, new, "/password", Some(app.clock.now())).await?;
     sign_out_everywhere(app, &account, None).await
 }
 
-/// Sets a new password by the old one. Everybody but the caller is signed out.
+/// Sets a new password by the old one. Everybody but the caller is signed out, and every personal token
+/// ends.
 ///
 /// # Errors
 /// 401 where the old one is wrong, 400 where the new one breaks a rule.
@@ -106,7 +112,7 @@ pub async fn change_password(
 ) -> Result<(), Problem> {
     let account = by_id(app, caller).await?.value;
     let known = by_password(app, &account.email, current).await?;
-    set_password(app, &known, new, "/new_password").await?;
+    set_password(app, &known, new, "/new_password", None).await?;
     sign_out_everywhere(app, &known, Some(&caller.via)).await
 }
 
@@ -115,7 +121,21 @@ pub(crate) async fn by_id(app: &App, caller: &Caller) -> Result<Versioned<Accoun
     app.store.get::<Account>(&caller.account.to_string()).await?.ok_or_else(Problem::not_found)
 }
 
-async fn set_password(app: &App, known: &Account, new: SecretString, pointer: &str) -> Result<(), Problem> {
+/// Spends a code; the account that it was sent to, where that one still has the address.
+async fn by_spent_code(app: &App, email: &str, purpose: Purpose, code: &str) -> Result<Account, Problem> {
+    let id = codes::spend(app, email, purpose, code).await?;
+    let found = app.store.get::<Account>(&id.to_string()).await?;
+    found.map(|found| found.value).filter(|account| account.email == email).ok_or_else(codes::wrong)
+}
+
+/// Sets a password. Where the mailbox was shown with it, both are one write: no other password is verified by it.
+async fn set_password(
+    app: &App,
+    known: &Account,
+    new: SecretString,
+    pointer: &str,
+    mailbox_shown_at: Option<Timestamp>,
+) -> Result<(), Problem> {
     password::check(new.expose_secret(), &known.email, &known.username, pointer)
         .map_err(|fault| Problem::fields(vec![fault]))?;
     let hash = app.hashing.hash(new).await?;
@@ -123,10 +143,14 @@ async fn set_password(app: &App, known: &Account, new: SecretString, pointer: &s
     let Versioned { value: mut account, version } =
         app.store.get::<Account>(&id).await?.ok_or_else(Problem::not_found)?;
     // Of two changes at once, one is told that the other was first.
-    if account.password_hash != known.password_hash {
+    if account.password_hash != known.password_hash || account.email != known.email {
         return Err(StoreError::VersionMismatch.into());
     }
     account.password_hash = hash;
+    let account = match mailbox_shown_at {
+        Some(at) => account.verified(at),
+        None => account,
+    };
     app.store.replace(&account, version).await?;
     app.mail.send(&account.email, letters::password_changed(), app.clock.now());
     Ok(())
@@ -140,6 +164,7 @@ async fn sign_out_everywhere(app: &App, account: &Account, but: Option<&Via>) ->
     };
     sessions::end_all(app, account.id, session).await?;
     families::end_all(app, account.id, family).await?;
+    personal_tokens::end_all(app, account.id).await?;
     Ok(())
 }
 

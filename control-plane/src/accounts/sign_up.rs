@@ -16,6 +16,8 @@ use crate::store::{Query, Store, StoreError, Versioned};
 
 /// Tries at a document that others change at the same time.
 const TURNS_MAX: usize = 8;
+/// How long an account whose address was not shown to be its own keeps address and username.
+const UNVERIFIED_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 
 /// What a person says of themselves, held against the rules and folded.
 #[derive(Debug)]
@@ -94,11 +96,22 @@ impl Person {
             admin: false,
             state: AccountState::Active,
             created_at: now,
+            forget_at: Some(now.plus_ms(UNVERIFIED_KEPT_MS)),
         }
     }
 }
 
-/// Signs a person up and writes to them.
+/// What becomes of an account that never showed its address to be its own, where another wants the address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unverified {
+    /// It goes.
+    GivesWay,
+    /// It stays.
+    Stays,
+}
+
+/// Signs a person up and writes to them. The code is issued first: with it the code of an earlier sign-up is gone, and
+/// where none may go out, nobody's place is taken by an account that could not be verified.
 ///
 /// # Errors
 /// 409 where the username is taken.
@@ -106,25 +119,30 @@ pub async fn sign_up(app: &App, person: Person) -> Result<AccountId, Problem> {
     let now = app.clock.now();
     let hash = app.hashing.hash(person.password()).await?;
     let account = person.into_account(AccountId::generate(), hash, now);
-    let known = match insert(&app.store, &account).await {
+    if name_is_taken(&app.store, &account).await? {
+        return Err(InsertError::UsernameTaken.into());
+    }
+    let code = codes::issue(app, &account.email, Purpose::VerifyEmail, Some(account.id)).await?;
+    let unverified = if code.is_some() { Unverified::GivesWay } else { Unverified::Stays };
+    let known = match insert(&app.store, &account, unverified).await {
         Ok(()) => false,
         Err(InsertError::EmailTaken) => true,
         Err(error) => return Err(error.into()),
     };
     // Both ways write a guard and a letter, so that both take as long.
-    match codes::issue(app, &account.email, Purpose::VerifyEmail).await? {
-        _ if known => app.mail.send(&account.email, letters::already_there(), now),
-        Some(code) => app.mail.send(&account.email, letters::verify_email(&code), now),
+    match code {
+        Some(_) if known => app.mail.send(&account.email, letters::already_there(), now),
+        Some(code) => app.mail.send(&account.email, letters::verify_email(&code, &account.username), now),
         None => {}
     }
     Ok(account.id)
 }
 
-/// Keeps a new account, in the place of one that never showed the address to be its own.
+/// Keeps a new account, where it may in the place of one that never showed the address to be its own.
 ///
 /// # Errors
 /// Where the address or the username is another's.
-pub async fn insert(store: &Store, account: &Account) -> Result<(), InsertError> {
+pub async fn insert(store: &Store, account: &Account, unverified: Unverified) -> Result<(), InsertError> {
     for _ in 0..TURNS_MAX {
         match store.insert(account).await {
             Ok(()) => return Ok(()),
@@ -133,12 +151,13 @@ pub async fn insert(store: &Store, account: &Account) -> Result<(), InsertError>
             Err(error) => return Err(error.into()),
         }
         // The databases differ in which of two indexes they name, so both are looked at, in one order.
-        let same_name = by_index(store, "username", &account.username).await?;
-        if same_name.is_some_and(|other| other.value.email != account.email || is_settled(&other.value)) {
+        if name_is_taken(store, account).await? {
             return Err(InsertError::UsernameTaken);
         }
         match by_index(store, "email", &account.email).await? {
-            Some(other) if is_settled(&other.value) => return Err(InsertError::EmailTaken),
+            Some(other) if is_settled(&other.value) || unverified == Unverified::Stays => {
+                return Err(InsertError::EmailTaken);
+            }
             Some(other) => release(store, other).await?,
             None => {}
         }
@@ -146,20 +165,23 @@ pub async fn insert(store: &Store, account: &Account) -> Result<(), InsertError>
     Err(InsertError::EmailTaken)
 }
 
-/// Marks that a mailbox is the account's, after its code was spent.
+/// Marks that a mailbox is the account's, after its code was spent. Another account that took the address meanwhile is
+/// not verified by it.
 ///
 /// # Errors
 /// Where the store does not answer, or the account is gone.
-pub async fn verify(app: &App, email: &str) -> Result<Account, Problem> {
+pub async fn verify(app: &App, email: &str, id: AccountId) -> Result<(), Problem> {
     for _ in 0..TURNS_MAX {
-        let Some(found) = by_index(&app.store, "email", email).await? else { return Err(codes::wrong()) };
-        let mut account = found.value;
-        if account.email_verified_at.is_some() {
-            return Ok(account);
+        let found = app.store.get::<Account>(&id.to_string()).await?.ok_or_else(codes::wrong)?;
+        let account = found.value;
+        if account.email != email {
+            return Err(codes::wrong());
         }
-        account.email_verified_at = Some(app.clock.now());
-        match app.store.replace(&account, found.version).await {
-            Ok(_) => return Ok(account),
+        if account.email_verified_at.is_some() {
+            return Ok(());
+        }
+        match app.store.replace(&account.verified(app.clock.now()), found.version).await {
+            Ok(_) => return Ok(()),
             Err(StoreError::VersionMismatch) => {}
             Err(error) => return Err(error.into()),
         }
@@ -176,6 +198,12 @@ pub(crate) async fn by_index(
     Ok(store.query::<Account>(&Query::by(index).equals(key).limit(1)).await?.items.pop())
 }
 
+/// Whether the username is another's: somebody else's, or one's own whose address is verified.
+async fn name_is_taken(store: &Store, account: &Account) -> Result<bool, StoreError> {
+    let same_name = by_index(store, "username", &account.username).await?;
+    Ok(same_name.is_some_and(|other| other.value.email != account.email || is_settled(&other.value)))
+}
+
 /// Whether an account has its address for good.
 fn is_settled(account: &Account) -> bool {
     account.email_verified_at.is_some()
@@ -183,7 +211,7 @@ fn is_settled(account: &Account) -> bool {
 
 /// Takes address and username from an account that never showed itself. Written against the version that was read:
 /// had it been verified meanwhile, it would stay.
-async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
+pub(super) async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
     let mut account = other.value;
     let id = account.id.to_string();
     account.email = format!("released:{id}");

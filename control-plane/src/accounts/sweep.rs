@@ -1,18 +1,27 @@
-//! Takes away what has ended: sessions, families of tokens, guards that nothing has touched, idempotency keys. Nothing depends on it, for
-//! whoever reads one of these looks at its end; it only keeps the store small. `serve` runs it now and then.
+//! Takes away what has ended: sessions, tokens, guards that nothing has touched, idempotency keys, letters whose codes
+//! are long over, accounts that were never verified. Nothing depends on it but that the latter give their usernames
+//! back, for whoever reads one of these looks at its end; it keeps the store small. `serve` runs it now and then.
 
 use std::time::Duration;
 
-use super::documents::{PersonalToken, Session, TokenFamily};
+use apiclay_config::clock::Timestamp;
+
+use super::documents::{Account, PersonalToken, Session, TokenFamily};
 use super::rules::guard::Guard;
+use super::sign_up::release;
 use crate::app::App;
 use crate::http::idempotency::Record;
-use crate::store::{Document, Query, StoreError};
+use crate::outbound::mail::Message;
+use crate::store::{Document, Query, StoreError, Versioned};
 
 /// How often.
 pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
-/// Documents of one kind taken away at a time; the rest waits for the next time.
-const SWEEP_MAX_ITEMS: usize = 500;
+/// Documents of one kind read at a time.
+const PAGE_MAX_ITEMS: usize = 500;
+/// Pages of one kind in one sweep; the rest waits for the next.
+const PAGES_MAX: usize = 200;
+/// How long a letter is kept. No code in one is good for longer than some minutes, and what it tells is old by then.
+const LETTER_KEPT_MS: i64 = 24 * 3_600_000;
 
 /// Sweeps once.
 ///
@@ -20,11 +29,15 @@ const SWEEP_MAX_ITEMS: usize = 500;
 /// Where the store does not answer.
 pub async fn sweep(app: &App) -> Result<usize, StoreError> {
     app.limits.forget_idle();
-    Ok(ended::<Session>(app, "expires_at").await?
-        + ended::<TokenFamily>(app, "expires_at").await?
-        + ended::<PersonalToken>(app, "expires_at").await?
-        + ended::<Record>(app, "expires_at").await?
-        + ended::<Guard>(app, "forget_at").await?)
+    let now = app.clock.now();
+    Ok(ended::<Session>(app, "expires_at", now).await?
+        + ended::<TokenFamily>(app, "expires_at", now).await?
+        + ended::<PersonalToken>(app, "expires_at", now).await?
+        + ended::<Record>(app, "expires_at", now).await?
+        + ended::<Guard>(app, "forget_at", now).await?
+        + ended::<Message>(app, "created_at", now.plus_ms(-LETTER_KEPT_MS)).await?
+        // Written against the version that was read: one that is verified at this moment stays.
+        + each(app, "forget_at", now, |account: Versioned<Account>| release(&app.store, account)).await?)
 }
 
 /// Sweeps for as long as it is polled.
@@ -39,11 +52,32 @@ pub async fn run(app: App) {
     }
 }
 
-async fn ended<T: Document>(app: &App, index: &str) -> Result<usize, StoreError> {
-    let walk = Query::by(index).below(app.clock.now().to_string()).limit(SWEEP_MAX_ITEMS);
-    let page = app.store.query::<T>(&walk).await?;
-    for found in &page.items {
-        app.store.delete::<T>(&found.value.id()).await?;
+/// Deletes what has its end, or whatever `index` says, before this.
+async fn ended<T: Document>(app: &App, index: &str, before: Timestamp) -> Result<usize, StoreError> {
+    each(app, index, before, |found: Versioned<T>| async move {
+        app.store.delete::<T>(&found.value.id()).await.map(drop)
+    })
+    .await
+}
+
+async fn each<T, F, Fut>(app: &App, index: &str, before: Timestamp, take: F) -> Result<usize, StoreError>
+where
+    T: Document,
+    F: Fn(Versioned<T>) -> Fut,
+    Fut: Future<Output = Result<(), StoreError>>,
+{
+    let (mut taken, mut cursor) = (0, None);
+    for _ in 0..PAGES_MAX {
+        let walk = Query::by(index).below(before.to_string()).limit(PAGE_MAX_ITEMS).cursor(cursor);
+        let page = app.store.query::<T>(&walk).await?;
+        for found in page.items {
+            take(found).await?;
+            taken += 1;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
     }
-    Ok(page.items.len())
+    Ok(taken)
 }

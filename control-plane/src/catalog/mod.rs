@@ -17,6 +17,9 @@ pub(crate) mod view;
 
 use crate::store::{Store, StoreError};
 
+/// Uploads of definitions that are held at the same time; each may have sixteen megabytes.
+pub(crate) const UPLOADS_AT_ONCE_MAX: usize = 4;
+
 /// Makes its collections.
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Listing>().await?;

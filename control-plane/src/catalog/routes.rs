@@ -1,7 +1,7 @@
 //! `/vendors/{vendor}/listings` and `/listings/{listing}`: the listing itself and its upstream. Its routes, secrets and
 //! definition are in `routes_parts`, its plugins in `routes_plugins`, its life in `routes_state`.
 
-use apiclay_config::ids::ListingId;
+use apiclay_config::ids::{ListingId, VendorId};
 use apiclay_config::snapshot::KEY_HEADER;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -55,7 +55,8 @@ async fn create(
         input.category.as_deref(),
         Some(&input.tags),
     )?;
-    let vendor = vendors::routes::count_listing(&app, vendor, LISTINGS_PER_VENDOR_MAX).await?;
+    let there = listings_of(&app.store, vendor.value.id);
+    let vendor = vendors::routes::count_listing(&app, vendor, LISTINGS_PER_VENDOR_MAX, there).await?;
     let now = app.clock.now();
     let listing = Listing {
         id: new_id.id(),
@@ -87,6 +88,21 @@ async fn create(
         written => {
             let written = written?;
             Ok((StatusCode::CREATED, Tagged(written.version, Json(ListingView::from(&written.value)))))
+        }
+    }
+}
+
+/// How many listings a vendor has.
+async fn listings_of(store: &store::Store, vendor: VendorId) -> Result<u32, StoreError> {
+    let (mut there, mut cursor) = (0, None);
+    loop {
+        let page = store
+            .query::<Listing>(&store::Query::by("vendor_slug").equals(vendor.to_string()).cursor(cursor))
+            .await?;
+        there += u32::try_from(page.items.len()).unwrap_or(u32::MAX);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(there);
         }
     }
 }

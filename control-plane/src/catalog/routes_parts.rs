@@ -21,6 +21,8 @@ use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tag
 use crate::refusal::Refusal;
 use crate::vendors::rules::Act;
 
+/// When an upload that found no place may come again.
+const UPLOAD_AGAIN_S: u64 = 5;
 /// Definitions read at the same time in this process: each may take a hundred megabytes.
 static IMPORTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 
@@ -200,7 +202,8 @@ async fn remove_secret(
 #[utoipa::path(put, path = "/{listing}/definition", tag = "listings", params(("listing" = String, Path)),
     request_body(content = Object, description = "`{\"document\": …}`: OpenAPI 3 as JSON"), responses(
     (status = 200, body = Report), (status = 403, body = ProblemBody), (status = 404, body = ProblemBody),
-    (status = 413, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    (status = 413, body = ProblemBody), (status = 422, body = ProblemBody),
+    (status = 429, description = "`rate_limited`", body = ProblemBody)))]
 async fn put_definition(
     State(app): State<App>,
     caller: Caller,
@@ -213,6 +216,10 @@ async fn put_definition(
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
     }
+    // Refused rather than queued: a queue of whoever sends slowly would hold up everybody.
+    let _place = app.uploads.try_acquire().map_err(|_| {
+        Problem::new(Code::RateLimited, "others upload just now").retry_after_s(UPLOAD_AGAIN_S)
+    })?;
     let body = json::body(request, &app).await?;
     let permit = IMPORTS.acquire().await.map_err(Problem::internal)?;
     let parsed = tokio::task::spawn_blocking(move || definition::parse(&body))

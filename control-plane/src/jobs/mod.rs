@@ -37,11 +37,16 @@ pub fn start(app: &App) -> JoinSet<()> {
     every(&mut jobs, app, "prune the change log", PRUNE_INTERVAL_MS, |app: App| async move {
         Ok(app.push.prune().await?)
     });
-    every(&mut jobs, app, "count live gateways", GATEWAYS_INTERVAL_MS, |app: App| async move {
+    // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
+    // them pass more than its share.
+    let counted_from = app.clock.now().plus_ms(gateways::LIVE_WITHIN_MS);
+    every(&mut jobs, app, "count live gateways", GATEWAYS_INTERVAL_MS, move |app: App| async move {
         let now = app.clock.now();
         let live = gateways::all(&app.store).await?.iter().filter(|one| gateways::is_live(one, now)).count();
         app.metrics.live_gateways.set(i64::try_from(live).unwrap_or(i64::MAX));
-        app.live_gateways.store(u32::try_from(live).unwrap_or(u32::MAX), Ordering::Relaxed);
+        if now >= counted_from {
+            app.live_gateways.store(u32::try_from(live).unwrap_or(u32::MAX).max(1), Ordering::Relaxed);
+        }
         Ok(())
     });
     jobs

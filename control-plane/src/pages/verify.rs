@@ -86,8 +86,8 @@ pub(super) async fn send(State(app): State<App>, from: PeerAddress, posted: Post
 async fn verify(app: &App, from: PeerAddress, given: &Given) -> Result<(), Problem> {
     let email = names::email(&given.email, "/email").map_err(|fault| Problem::fields(vec![fault]))?;
     app.limits.sign_in(from)?;
-    codes::spend(app, &email, Purpose::VerifyEmail, given.code.trim()).await?;
-    sign_up::verify(app, &email).await.map(drop)
+    let account = codes::spend(app, &email, Purpose::VerifyEmail, given.code.trim()).await?;
+    sign_up::verify(app, &email, account).await
 }
 
 /// Sends another code.

@@ -45,7 +45,7 @@ impl From<StoreError> for StreamEnd {
     }
 }
 
-/// How many gateways are live, among which rates are divided.
+/// How many gateways are live, among which rates are divided; 0 while that is not known.
 pub(super) type LiveGateways = Arc<std::sync::atomic::AtomicU32>;
 
 /// Starts a stream for a gateway that has `revision`; the task ends when the receiver is dropped.
@@ -151,7 +151,8 @@ impl Stream {
     }
 
     async fn send_heartbeat(&self) -> Result<(), StreamEnd> {
-        let live_gateways = self.live.load(std::sync::atomic::Ordering::Relaxed).max(1);
+        let live = self.live.load(std::sync::atomic::Ordering::Relaxed);
+        let live_gateways = (live > 0).then_some(live);
         self.send(&Frame::Heartbeat { revision: self.revision, live_gateways }).await
     }
 

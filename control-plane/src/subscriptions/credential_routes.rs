@@ -18,6 +18,7 @@ use super::rules::{self, CREDENTIALS_MAX, Slot};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, Json, Listed, NewId, Path, Problem};
+use crate::refusal::Refusal;
 use crate::store::{StoreError, Versioned};
 
 /// Tries to find a free place while others take one.
@@ -135,6 +136,9 @@ async fn make(
     name: String,
     expires_at: Option<Timestamp>,
 ) -> Result<(Credential, SecretString), Problem> {
+    if let Some(renewed) = renew(app, id).await? {
+        return Ok(renewed);
+    }
     let key = key::generate();
     let now = app.clock.now();
     let mut credential = Credential {
@@ -174,6 +178,26 @@ async fn make(
         Code::LimitReached,
         format!("at most {CREDENTIALS_MAX} keys a subscription; revoke one"),
     ))
+}
+
+/// Puts a new key in the place of one that an earlier try of this request made: that one died before its answer, and its
+/// key was never shown. None where there was no such try.
+async fn renew(app: &App, id: CredentialId) -> Result<Option<(Credential, SecretString)>, Problem> {
+    for _ in 0..TRIES_MAX {
+        let Some(before) = app.store.get::<Credential>(&id.to_string()).await? else { return Ok(None) };
+        if !before.value.is_live() {
+            return Err(Problem::new(Code::Conflict, "the key that this request made has been revoked"));
+        }
+        let key = key::generate();
+        let digest = key::digest(key.expose_secret().as_bytes());
+        let renewed = Credential { hint: key::hint(&key), digest, ..before.value };
+        match app.push.replace(renewed, before.version).await {
+            Ok(written) => return Ok(Some((written.value, key))),
+            Err(StoreError::VersionMismatch) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::VersionMismatch.into())
 }
 
 /// Revokes a key, unless somebody was quicker.
@@ -225,18 +249,47 @@ pub(crate) async fn replace_key(
     grace_s: u64,
 ) -> Result<(Credential, SecretString), Problem> {
     let live = live(app, subscription, caller).await?;
-    let old = access::own_credential(&app.store, credential, subscription, caller.account).await?;
+    let old = access::own_credential(&app.store, credential, subscription, caller.account).await;
+    // An earlier try of this request may have ended the old key, and died before it showed the new one.
+    if matches!(old, Err(Refusal::NotFound(_)))
+        && let Some(renewed) = renew(app, new_id).await?
+    {
+        return Ok(renewed);
+    }
+    let old = old?;
     let now = app.clock.now();
     let end_of_grace = rules::end_of_grace(grace_s, &old.value, now)?;
     let (new, key) = make(app, &live, new_id, old.value.name.clone(), old.value.expires_at).await?;
-    let mut ending = old.value;
-    if end_of_grace <= now {
-        ending = ending.revoked(now);
-    } else {
-        ending.expires_at = Some(end_of_grace);
-    }
-    app.push.replace(ending, old.version).await?;
+    end_after_grace(app, old, end_of_grace, now).await?;
     Ok((new, key))
+}
+
+/// Ends a key at the end of its grace. The new key is there already, so that a change by somebody else in between is no
+/// reason to stop; where that ended the key, nothing is left to do.
+async fn end_after_grace(
+    app: &App,
+    mut old: Versioned<Credential>,
+    end_of_grace: Timestamp,
+    now: Timestamp,
+) -> Result<(), Problem> {
+    for _ in 0..TRIES_MAX {
+        let id = old.value.id.to_string();
+        let ending = if end_of_grace <= now {
+            old.value.revoked(now)
+        } else {
+            let end = old.value.expires_at.map_or(end_of_grace, |expires| expires.min(end_of_grace));
+            Credential { expires_at: Some(end), ..old.value }
+        };
+        match app.push.replace(ending, old.version).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::VersionMismatch) => match app.store.get::<Credential>(&id).await? {
+                Some(changed) if changed.value.is_live() => old = changed,
+                _ => return Ok(()),
+            },
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::VersionMismatch.into())
 }
 
 /// Revokes a key.

@@ -152,7 +152,8 @@ async fn change(
     Ok(Tagged(vendor.version, Json(present(&vendor, &caller))))
 }
 
-/// Counts a listing that is about to be made, so that a vendor's listings have a bound.
+/// Counts a listing that is about to be made, so that a vendor's listings have a bound. The count goes up by attempts;
+/// where it is full, those that are there are counted anew.
 ///
 /// # Errors
 /// Where the vendor has as many as it may, or somebody changed it meanwhile.
@@ -160,7 +161,11 @@ pub(crate) async fn count_listing(
     app: &App,
     mut vendor: Versioned<Vendor>,
     max: u32,
+    there: impl Future<Output = Result<u32, StoreError>>,
 ) -> Result<Vendor, Refusal> {
+    if vendor.value.listings_made >= max {
+        vendor.value.listings_made = there.await?;
+    }
     if vendor.value.listings_made >= max {
         return Err(Refusal::because(Code::LimitReached, format!("at most {max} listings a vendor")));
     }

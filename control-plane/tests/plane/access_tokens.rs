@@ -195,6 +195,7 @@ async fn another_master_key_does_not_start_with_this_store() {
         master_key: Arc::new(MasterKey::generate()),
         egress: Arc::clone(&plane.app.egress),
         gateway_url: plane.app.gateway_url.clone(),
+        trusted_proxies: Vec::new(),
         shared_counters: false,
     };
     let error = apiclay_control_plane::app::App::new(given).await.err().expect("refused");

@@ -187,3 +187,88 @@ async fn the_outbox_is_there_in_a_demo_only() {
     let answer = plane.to(Method::GET, "/dev/outbox?to=a@b.c").send().await.unwrap();
     assert_problem(answer, 404, "not_found").await;
 }
+
+/// What only the person who signed up knows is the password, so the letter says whose account the code is for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_code_is_for_one_account_and_its_letter_says_which() {
+    let plane = demo().await;
+    let email = "asha@example.com";
+    let sign_up = |username: &str, password: &str| {
+        let body = json!({"email": email, "username": username, "name": "A", "password": password});
+        plane.post("/auth/signup", body)
+    };
+    assert_eq!(sign_up("asha", support::PASSWORD).await.status(), 201);
+    let first = plane.code(email).await;
+    assert_eq!(sign_up("mallory-1234567", "the squatter's password").await.status(), 201);
+    let mail = plane.mail(email).await;
+    assert!(mail[0].contains("\"asha\""), "{}", mail[0]);
+    // Digits of a name are no code.
+    assert!(mail[1].contains("\"mallory-12345..\""), "{}", mail[1]);
+    let second = codes_in(&mail).pop().unwrap();
+    if first != second {
+        let verify = plane.post("/auth/verify-email", json!({"email": email, "code": first})).await;
+        assert_problem(verify, 401, "code_invalid").await;
+    }
+    // Asked for again, it names the account that it would open.
+    send_code(&plane, email).await;
+    assert!(plane.mail(email).await[2].contains("\"mallory-12345..\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sign_up_that_gets_no_code_takes_nobodys_place() {
+    let plane = demo().await;
+    let email = "asha@example.com";
+    let sign_up = |username: &str, password: &str| {
+        let body = json!({"email": email, "username": username, "name": "A", "password": password});
+        plane.post("/auth/signup", body)
+    };
+    assert_eq!(sign_up("asha", support::PASSWORD).await.status(), 201);
+    for _ in 0..5 {
+        plane.post("/auth/verify-email", json!({"email": email, "code": "wrong"})).await;
+    }
+    let letters = plane.mail(email).await.len();
+    assert_eq!(sign_up("mallory", "the squatter's password").await.status(), 201);
+    assert_eq!(plane.mail(email).await.len(), letters);
+    plane.pass_ms(LOCK_MS);
+    let code = send_code(&plane, email).await;
+    let verify = plane.post("/auth/verify-email", json!({"email": email, "code": code})).await;
+    assert_eq!(verify.status(), 204);
+    let login = |login: &str, password: &str| {
+        plane.post("/auth/login", json!({"login": login, "password": password}))
+    };
+    assert_eq!(login("asha", support::PASSWORD).await.status(), 200);
+    assert_problem(login(email, "the squatter's password").await, 401, "credentials_wrong").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_new_password_does_not_verify_the_account() {
+    let plane = demo().await;
+    let email = "asha@example.com";
+    let squatted = json!({"email": email, "username": "long-enough", "name": "A", "password": "the squatter's password"});
+    assert_eq!(plane.post("/auth/signup", squatted).await.status(), 201);
+    assert_eq!(plane.post("/auth/password/forgot", json!({"email": email})).await.status(), 202);
+    let code = plane.code(email).await;
+    let reset = json!({"email": email, "code": code, "password": "long-enough"});
+    assert_problem(plane.post("/auth/password/reset", reset).await, 400, "validation_failed").await;
+    let login = json!({"login": email, "password": "the squatter's password"});
+    assert_problem(plane.post("/auth/login", login).await, 403, "email_unverified").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_at_once_are_tried_as_often_as_one_by_one() {
+    let plane = demo().await;
+    let asha = plane.person("asha").await;
+    for login in ["asha", "nobody@example.com"] {
+        let wrong = json!({"login": login, "password": "not the password"});
+        let tries = (0..80).map(|_| plane.post("/auth/login", wrong.clone()));
+        let answers = futures_util::future::join_all(tries).await;
+        let tried = answers.iter().filter(|answer| answer.status() == 401).count();
+        assert_eq!((login, tried), (login, 20));
+        assert!(answers.iter().all(|answer| matches!(answer.status().as_u16(), 401 | 429)));
+    }
+    plane.pass_ms(LOCK_MS);
+    // What was right is given back.
+    for _ in 0..25 {
+        plane.tokens(&asha).await;
+    }
+}

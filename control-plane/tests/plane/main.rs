@@ -10,6 +10,7 @@
 mod access_tokens;
 mod api;
 mod bad_input;
+mod bounds;
 mod codes;
 mod definitions;
 mod folding;
@@ -21,5 +22,6 @@ mod plugins;
 mod push;
 mod sign_in;
 mod support;
+mod sweeping;
 mod tenants;
 mod tls;

@@ -341,3 +341,25 @@ async fn a_batch_shows_in_its_buyers_usage_within_two_seconds_and_in_nobody_else
         400
     );
 }
+
+/// A gateway that was told it is the only one would let the whole rate pass.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_number_of_gateways_is_told_before_they_had_time_to_be_heard() {
+    let plane = demo().await;
+    let mut stream = gateway(&plane, "gw-1").await.stream(0).await;
+    let mut told = async || {
+        loop {
+            if let Frame::Heartbeat { live_gateways, .. } = stream.next().await {
+                break live_gateways;
+            }
+        }
+    };
+    assert_eq!(told().await, None);
+    plane.pass_ms(15_000);
+    // Counted every two seconds.
+    let mut heartbeats = 0;
+    while told().await != Some(1) {
+        heartbeats += 1;
+        assert!(heartbeats < 10);
+    }
+}

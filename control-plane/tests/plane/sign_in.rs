@@ -260,3 +260,69 @@ async fn the_command_line_makes_an_admin_beside_a_running_server() {
     let me = body_of(plane.get_as(&plane.access(&op).await, "/me").await).await;
     assert_eq!(me["admin"], true);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_ends_personal_tokens() {
+    let plane = demo().await;
+    let asha = plane.person("asha").await;
+    let (cookie, csrf) = plane.session(&asha).await;
+    let personal = async || {
+        let wanted = json!({"name": "ci", "scopes": ["read"]});
+        let request = plane.to(Method::POST, "/me/tokens").header("cookie", &cookie);
+        let made = request.header("x-csrf-token", &csrf).json(&wanted).send().await.unwrap();
+        body_of(made).await["token"].as_str().unwrap().to_owned()
+    };
+    let token = personal().await;
+    let body = json!({"current_password": PASSWORD, "new_password": "another password"});
+    let request = plane.to(Method::POST, "/me/password").header("cookie", &cookie);
+    let changed = request.header("x-csrf-token", &csrf).json(&body).send().await.unwrap();
+    assert_eq!(changed.status(), 204);
+    assert_problem(plane.get_as(&token, "/me").await, 401, "credential_invalid").await;
+    let token = personal().await;
+    assert_eq!(plane.get_as(&token, "/me").await.status(), 200);
+    assert_eq!(plane.post("/auth/password/forgot", json!({"email": asha.email})).await.status(), 202);
+    let code = plane.code(&asha.email).await;
+    let reset = json!({"email": asha.email, "code": code, "password": PASSWORD});
+    assert_eq!(plane.post("/auth/password/reset", reset).await.status(), 204);
+    assert_problem(plane.get_as(&token, "/me").await, 401, "credential_invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_set_up_link_is_no_good_once_there_is_an_admin() {
+    let plane = demo().await;
+    let token = admin::make_setup_link(&plane.app.store, support::NOW).await.unwrap().unwrap();
+    let password = secrecy::SecretString::from(PASSWORD.to_owned());
+    admin::create_admin(&plane.app.store, "op@example.com", "op", password, support::NOW).await.unwrap();
+    let token = secrecy::ExposeSecret::expose_secret(&token);
+    let body = json!({"token": token, "email": "m@example.com", "username": "mallory", "name": "M", "password": PASSWORD});
+    assert_problem(plane.post("/auth/admin-setup", body).await, 401, "setup_token_invalid").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn first_starts_at_once_each_print_a_link_and_the_last_one_is_good() {
+    let plane = demo().await;
+    for _ in 0..10 {
+        let starts = (0..8).map(|_| {
+            let store = plane.app.store.clone();
+            tokio::spawn(async move { admin::make_setup_link(&store, support::NOW).await })
+        });
+        for made in futures_util::future::join_all(starts).await {
+            assert!(made.unwrap().unwrap().is_some());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn people_behind_a_trusted_proxy_do_not_share_one_limit() {
+    let plane = start("http://127.0.0.1:8080", false).await;
+    let ask = async |forwarded: &str, n: usize| {
+        let request = plane.to(Method::POST, "/auth/otp").header("x-forwarded-for", forwarded);
+        let body = json!({"email": format!("nobody{n}@example.com")});
+        request.json(&body).send().await.unwrap()
+    };
+    for n in 0..30 {
+        assert_eq!(ask("198.51.100.1, 192.0.2.7", n).await.status(), 202);
+    }
+    assert_problem(ask("198.51.100.2, 192.0.2.7", 30).await, 429, "rate_limited").await;
+    assert_eq!(ask("192.0.2.8", 31).await.status(), 202);
+}

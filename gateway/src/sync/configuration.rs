@@ -123,7 +123,9 @@ impl Configuration {
                     }
                     told_more = true;
                 }
-                Frame::Heartbeat { live_gateways, .. } => self.live_gateways = live_gateways,
+                Frame::Heartbeat { live_gateways, .. } => {
+                    self.live_gateways = live_gateways.unwrap_or(self.live_gateways);
+                }
             }
         }
         let live_changed = self.live_gateways != live_before;

@@ -171,7 +171,7 @@ fn a_disk_that_fails_stops_no_revocation_and_nothing_unwritten_is_acknowledged()
     assert_eq!(applied.revision, 1, "a revision that is not on disk was acknowledged");
     assert!(applied.not_kept.is_some());
     mend_disk(folder.path());
-    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: 1 }]);
+    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: Some(1) }]);
     assert_eq!(applied.revision, 2, "it was not written once the disk was whole again");
     drop(life);
     assert!(!Life::begin(folder.path(), 3).opens());

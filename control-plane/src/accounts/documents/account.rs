@@ -28,6 +28,9 @@ pub struct Account {
     pub state: AccountState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// When it is taken away, where its address was not shown to be its own by then.
+    #[serde(default)]
+    pub forget_at: Option<Timestamp>,
 }
 
 /// Whether an account may sign in.
@@ -40,6 +43,14 @@ pub enum AccountState {
     Suspended,
 }
 
+impl Account {
+    /// The same, with its address shown to be its own.
+    #[must_use]
+    pub fn verified(self, now: Timestamp) -> Self {
+        Self { email_verified_at: self.email_verified_at.or(Some(now)), forget_at: None, ..self }
+    }
+}
+
 impl Document for Account {
     const COLLECTION: &'static str = "accounts";
     const INDEXES: &'static [Index] = &[
@@ -47,6 +58,7 @@ impl Document for Account {
         Index { name: "username", fields: &["username"], unique: true, multi: false },
         Index { name: "admin", fields: &["admin", "created_at"], unique: false, multi: false },
         Index { name: "created_at", fields: &["created_at"], unique: false, multi: false },
+        Index { name: "forget_at", fields: &["forget_at"], unique: false, multi: false },
     ];
 
     fn id(&self) -> String {

@@ -103,8 +103,8 @@ pub(super) async fn verify_email(
 ) -> Result<StatusCode, Problem> {
     let email = read_email(&given.email)?;
     app.limits.sign_in(from)?;
-    codes::spend(&app, &email, Purpose::VerifyEmail, &given.code).await?;
-    sign_up::verify(&app, &email).await?;
+    let account = codes::spend(&app, &email, Purpose::VerifyEmail, &given.code).await?;
+    sign_up::verify(&app, &email, account).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

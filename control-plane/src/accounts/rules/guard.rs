@@ -3,10 +3,12 @@
 //!
 //! Codes have six digits, so what protects them is the count: five wrong ones, over all purposes, resends included and
 //! whatever address they come from, lock the guard, each time for longer. An address that has no account has a guard
-//! too and goes the same way, so that nobody can tell the two apart. `codes` writes it by compare-and-set, which is
-//! what makes a code good for one use.
+//! too and goes the same way, so that nobody can tell the two apart. A code is for one account: where another took the
+//! address meanwhile, it is no good for that one. `codes` writes the guard by compare-and-set, which is what makes a code
+//! good for one use.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
 /// How long a code is good.
@@ -42,6 +44,9 @@ pub enum Purpose {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Out {
     purpose: Purpose,
+    /// Whose; none where the address has no account.
+    #[serde(default)]
+    account: Option<AccountId>,
     digest: String,
     expires_at: Timestamp,
 }
@@ -70,8 +75,8 @@ pub struct Guard {
 /// What becomes of a code that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It is right, and used up now.
-    Accepted,
+    /// It is right, and used up now; it was for this account.
+    Accepted(Option<AccountId>),
     /// It is wrong, used or expired.
     Wrong,
     /// Nothing is accepted until then.
@@ -121,7 +126,13 @@ impl Guard {
     }
 
     /// Puts a code out, in place of the one of the same purpose; `false` where none may go out now.
-    pub fn issue(&mut self, purpose: Purpose, code: &str, resends_limited: bool, now: Timestamp) -> bool {
+    pub fn issue(
+        &mut self,
+        (purpose, account): (Purpose, Option<AccountId>),
+        code: &str,
+        resends_limited: bool,
+        now: Timestamp,
+    ) -> bool {
         self.touch(now);
         if self.lock_at(now).is_some() || (resends_limited && self.sent.at(now) >= CODES_SENT_MAX) {
             return false;
@@ -129,7 +140,7 @@ impl Guard {
         self.sent.add(now);
         self.codes.retain(|out| out.purpose != purpose && out.expires_at > now);
         let expires_at = now.plus_ms(CODE_LIFETIME_MS);
-        self.codes.push(Out { purpose, digest: self.digest(purpose, code), expires_at });
+        self.codes.push(Out { purpose, account, digest: self.digest(purpose, code), expires_at });
         true
     }
 
@@ -145,9 +156,9 @@ impl Guard {
             .iter()
             .position(|out| out.purpose == purpose && out.expires_at > now && out.digest == digest);
         if let Some(place) = out {
-            self.codes.remove(place);
+            let account = self.codes.remove(place).account;
             (self.wrong_codes, self.locks, self.locked_until) = (0, 0, None);
-            return Verdict::Accepted;
+            return Verdict::Accepted(account);
         }
         self.wrong_codes += 1;
         if self.wrong_codes >= CODES_WRONG_MAX {
@@ -159,16 +170,28 @@ impl Guard {
         Verdict::Wrong
     }
 
-    /// Until when no password is looked at, where too many were wrong.
+    /// Until when no password is looked at, where too many were wrong or are being tried.
     #[must_use]
     pub fn passwords_shut_at(&self, now: Timestamp) -> Option<Timestamp> {
         (self.wrong_passwords.at(now) >= PASSWORDS_WRONG_MAX).then_some(self.wrong_passwords.ends_at)
     }
 
-    /// Counts a wrong password.
-    pub fn wrong_password(&mut self, now: Timestamp) {
-        self.touch(now);
-        self.wrong_passwords.add(now);
+    /// Counts a password as wrong before it is looked at, so that of many at once none is tried uncounted; until when,
+    /// where it must not be looked at.
+    pub fn try_password(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let shut = self.passwords_shut_at(now);
+        if shut.is_none() {
+            self.touch(now);
+            self.wrong_passwords.add(now);
+        }
+        shut
+    }
+
+    /// Takes back the count of a password that was right, or was not looked at.
+    pub fn give_password_back(&mut self, now: Timestamp) {
+        if now < self.wrong_passwords.ends_at {
+            self.wrong_passwords.count = self.wrong_passwords.count.saturating_sub(1);
+        }
     }
 
     fn lock_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -190,6 +213,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000_000);
 
+    const SIGN_IN: (Purpose, Option<AccountId>) = (Purpose::SignIn, None);
+
     fn guard() -> Guard {
         Guard::new("a@b.c", "salt".to_owned(), NOW)
     }
@@ -197,25 +222,34 @@ mod tests {
     #[test]
     fn a_code_is_good_once_for_its_purpose_within_its_time() {
         let mut guard = guard();
-        assert!(guard.issue(Purpose::SignIn, "111111", true, NOW));
+        assert!(guard.issue(SIGN_IN, "111111", true, NOW));
         assert_eq!(guard.spend(Purpose::ResetPassword, "111111", NOW), Verdict::Wrong);
-        assert_eq!(guard.spend(Purpose::SignIn, "111111", NOW), Verdict::Accepted);
+        assert_eq!(guard.spend(Purpose::SignIn, "111111", NOW), Verdict::Accepted(None));
         assert_eq!(guard.spend(Purpose::SignIn, "111111", NOW), Verdict::Wrong);
-        assert!(guard.issue(Purpose::SignIn, "222222", true, NOW));
+        assert!(guard.issue(SIGN_IN, "222222", true, NOW));
         assert_eq!(guard.spend(Purpose::SignIn, "222222", NOW.plus_ms(CODE_LIFETIME_MS)), Verdict::Wrong);
         assert!(!serde_json::to_string(&guard).unwrap().contains("222222"));
+    }
+
+    #[test]
+    fn a_code_is_the_last_accounts_that_it_was_issued_for() {
+        let (mut guard, one, two) = (guard(), AccountId::generate(), AccountId::generate());
+        assert!(guard.issue((Purpose::VerifyEmail, Some(one)), "111111", true, NOW));
+        assert!(guard.issue((Purpose::VerifyEmail, Some(two)), "222222", true, NOW));
+        assert_eq!(guard.spend(Purpose::VerifyEmail, "111111", NOW), Verdict::Wrong);
+        assert_eq!(guard.spend(Purpose::VerifyEmail, "222222", NOW), Verdict::Accepted(Some(two)));
     }
 
     #[test]
     fn five_wrong_codes_lock_resends_included_and_each_lock_is_longer() {
         let mut guard = guard();
         for round in 0..5 {
-            assert!(guard.issue(Purpose::SignIn, "111111", false, NOW));
+            assert!(guard.issue(SIGN_IN, "111111", false, NOW));
             assert_eq!(guard.spend(Purpose::SignIn, "000000", NOW), Verdict::Wrong, "{round}");
         }
         let until = NOW.plus_ms(LOCK_FIRST_MS);
         assert_eq!(guard.spend(Purpose::SignIn, "111111", NOW), Verdict::Locked(until));
-        assert!(!guard.issue(Purpose::VerifyEmail, "111111", false, NOW));
+        assert!(!guard.issue((Purpose::VerifyEmail, None), "111111", false, NOW));
         for _ in 0..5 {
             assert_eq!(guard.spend(Purpose::SignIn, "000000", until), Verdict::Wrong);
         }
@@ -229,15 +263,19 @@ mod tests {
     fn codes_and_passwords_are_limited_within_a_window() {
         let mut guard = guard();
         for _ in 0..CODES_SENT_MAX {
-            assert!(guard.issue(Purpose::SignIn, "1", true, NOW));
+            assert!(guard.issue(SIGN_IN, "1", true, NOW));
         }
-        assert!(!guard.issue(Purpose::SignIn, "1", true, NOW));
-        assert!(guard.issue(Purpose::SignIn, "1", true, NOW.plus_ms(WINDOW_MS)));
+        assert!(!guard.issue(SIGN_IN, "1", true, NOW));
+        assert!(guard.issue(SIGN_IN, "1", true, NOW.plus_ms(WINDOW_MS)));
         for _ in 0..PASSWORDS_WRONG_MAX {
-            assert_eq!(guard.passwords_shut_at(NOW), None);
-            guard.wrong_password(NOW);
+            assert_eq!(guard.try_password(NOW), None);
         }
-        assert_eq!(guard.passwords_shut_at(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        guard.give_password_back(NOW);
+        assert_eq!(guard.try_password(NOW), None);
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
+        guard.give_password_back(NOW.plus_ms(WINDOW_MS));
+        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
         assert_eq!(guard.passwords_shut_at(NOW.plus_ms(WINDOW_MS)), None);
     }
 }

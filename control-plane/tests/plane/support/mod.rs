@@ -65,6 +65,8 @@ pub async fn start_over(
         // Nothing of ours is refused as a listener; loopback is the one private network that may be reached.
         egress: Arc::new(Egress::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new(), Vec::new())),
         gateway_url: "http://127.0.0.1:8000".parse().unwrap(),
+        // Tests come from loopback, and are each other's proxy where they say so.
+        trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         shared_counters: false,
     };
     let app = App::new(given).await.unwrap();
