@@ -22,4 +22,5 @@ mod push;
 mod sign_in;
 mod support;
 mod tenants;
+mod test_calls;
 mod tls;
