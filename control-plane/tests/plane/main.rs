@@ -19,6 +19,7 @@ mod members;
 mod pages;
 mod plugins;
 mod push;
+mod retention;
 mod sign_in;
 mod support;
 mod tenants;
