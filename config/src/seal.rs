@@ -1,5 +1,6 @@
 //! Vendors' secrets at rest: each under a key of its own, that key under the operator's master key, all AES-256-GCM
-//! (NIST SP 800-38D), bound to the place it stands in. The control plane seals; only the gateway that injects opens.
+//! (NIST SP 800-38D), bound to the place it stands in. The control plane seals; the gateway that injects opens, and the
+//! control plane for the one call by which a vendor tests a listing.
 
 use std::path::Path;
 

@@ -7,6 +7,7 @@ pub mod gateways;
 pub mod routes;
 mod routes_gateways;
 mod routes_plugins;
+mod routes_retention;
 
 use crate::store::{Store, StoreError};
 

@@ -28,6 +28,7 @@ pub fn admin() -> OpenApiRouter<App> {
         .routes(routes!(restore))
         .merge(super::routes_gateways::gateways())
         .merge(super::routes_plugins::plugins())
+        .merge(super::routes_retention::retention())
 }
 
 /// Why.

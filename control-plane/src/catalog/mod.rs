@@ -12,7 +12,9 @@ pub mod routes;
 mod routes_parts;
 mod routes_plugins;
 mod routes_state;
+mod routes_test;
 pub mod rules;
+mod test_call;
 pub(crate) mod view;
 
 use crate::store::{Store, StoreError};

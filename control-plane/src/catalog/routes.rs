@@ -1,5 +1,6 @@
 //! `/vendors/{vendor}/listings` and `/listings/{listing}`: the listing itself and its upstream. Its routes, secrets and
-//! definition are in `routes_parts`, its plugins in `routes_plugins`, its life in `routes_state`.
+//! definition are in `routes_parts`, its plugins in `routes_plugins`, its life in `routes_state`, one call to try it in
+//! `routes_test`.
 
 use apiclay_config::ids::{ListingId, VendorId};
 use apiclay_config::snapshot::KEY_HEADER;
@@ -33,6 +34,7 @@ pub fn listings() -> OpenApiRouter<App> {
         .merge(super::routes_parts::parts())
         .merge(super::routes_plugins::plugins())
         .merge(super::routes_state::states())
+        .merge(super::routes_test::tests())
 }
 
 /// Makes a listing, as a draft.

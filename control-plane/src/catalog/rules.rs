@@ -181,7 +181,7 @@ pub fn check_words(
 }
 
 /// Methods a route may have: those that a gateway proxies.
-const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+pub(super) const METHODS: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /// Checks one route by itself.
 ///

@@ -91,6 +91,8 @@ codes! {
     LimitReached 409 "limit_reached" "There are as many as there may be";
     ListingIncomplete 422 "listing_incomplete" "The listing lacks something that calls need";
     TargetRefused 422 "target_refused" "The upstream's address may not be reached";
+    UpstreamUnreachable 502 "upstream_unreachable" "The upstream cannot be reached";
+    UpstreamTimeout 504 "upstream_timeout" "The upstream does not answer in time";
     PluginNotAnnounced 422 "plugin_not_announced" "Not every gateway has this plugin";
     DefinitionMissing 422 "definition_missing" "The body holds no definition";
     DefinitionUrlUnsupported 422 "definition_url_unsupported" "Definitions are not fetched from addresses yet";

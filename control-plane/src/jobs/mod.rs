@@ -11,11 +11,14 @@ use crate::admin::gateways;
 use crate::app::App;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
+use crate::usage::retention;
 
 /// How often marks that a dead writer left are looked for.
 const SWEEP_INTERVAL_MS: u64 = 250;
 /// How often old revisions are dropped.
 const PRUNE_INTERVAL_MS: u64 = 60_000;
+/// How often raw usage that is kept no longer is looked for.
+const RETENTION_INTERVAL_MS: u64 = 3_600_000;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -36,6 +39,13 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "prune the change log", PRUNE_INTERVAL_MS, |app: App| async move {
         Ok(app.push.prune().await?)
+    });
+    every(&mut jobs, app, "delete old usage", RETENTION_INTERVAL_MS, |app: App| async move {
+        let deleted = retention::run(&app.store, app.clock.now()).await?;
+        if deleted > 0 {
+            tracing::info!(deleted, "deleted batches of raw usage that are folded and old");
+        }
+        Ok(())
     });
     // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
     // them pass more than its share.

@@ -13,6 +13,7 @@ mod faults;
 mod form;
 mod frame;
 mod home;
+mod invitation;
 mod keys;
 mod listing;
 mod password;
@@ -57,6 +58,8 @@ pub fn routes() -> Router<App> {
         .route("/password/forgot", get(password::show_forgot).post(password::forgot))
         .route("/password/reset", get(password::show_reset).post(password::reset))
         .route("/signout", get(async || Redirect::to("/account")).post(sign_in::out))
+        .route("/invitations/accept", get(invitation::show).post(invitation::send))
+        .route("/invitations/accepted", get(invitation::accepted))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions/{session}/end", post(account::end_session))

@@ -1,11 +1,13 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
-//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin. The protocol and its proof are COUNTING.md's.
+//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin;
+//! what is folded and old is deleted (`retention`). The protocol and its proof are COUNTING.md's.
 
 mod by_credential;
 pub mod documents;
 pub mod fold;
 pub mod ingest;
 pub mod lost;
+pub mod retention;
 pub mod rollup;
 pub mod routes;
 pub(crate) mod series;
@@ -17,5 +19,7 @@ pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::StoredBatch>().await?;
     store.register::<documents::BatchConflict>().await?;
     store.register::<documents::FoldCursor>().await?;
+    store.register::<retention::Retention>().await?;
+    store.register::<retention::RetentionRun>().await?;
     store.register::<rollup::Rollup>().await
 }

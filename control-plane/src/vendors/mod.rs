@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod documents;
+pub(crate) mod invitations;
 mod letters;
 pub mod routes;
 mod routes_members;

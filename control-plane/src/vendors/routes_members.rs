@@ -1,5 +1,6 @@
 //! Who acts for a vendor, and who may: members, and invitations that go by mail. A code opens an invitation to the account
-//! of the address that it was sent to, and to no other, so that a forwarded letter lets nobody in.
+//! of the address that it was sent to, and to no other, so that a forwarded letter lets nobody in
+//! (`invitations`).
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::AccountId;
@@ -14,20 +15,15 @@ use utoipa_axum::routes;
 use super::documents::{Invitation, Vendor};
 use super::routes::{VendorView, present};
 use super::rules::{self, Act, INVITATION_KEEP_MS, Role};
-use super::{access, letters};
+use super::{access, invitations, letters};
 use crate::accounts::documents::Account;
 use crate::accounts::rules::{names, tokens};
-use crate::accounts::sign_in;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, IfMatch, Json, Listed, NewId, Path, PeerAddress, Problem, Tagged};
 use crate::refusal::Refusal;
-use crate::store::{Query, StoreError, Versioned};
+use crate::store::{StoreError, Versioned};
 
-/// What an invitation's code begins with.
-const CODE_PREFIX: &str = "apiclay_inv_";
-/// No code of ours is longer.
-const CODE_MAX_BYTES: usize = 100;
 /// Tries where others change the same vendor.
 const TRIES_MAX: usize = 10;
 
@@ -191,7 +187,7 @@ async fn invite(
     caller.in_person()?;
     let email = names::email(&input.email, "/email").map_err(|fault| Problem::fields(vec![fault]))?;
     app.limits.invite(from)?;
-    let code = tokens::generate(CODE_PREFIX);
+    let code = tokens::generate(invitations::CODE_PREFIX);
     let now = app.clock.now();
     let invitation = Invitation {
         id: format!("ivt_{:032x}", new_id.number()),
@@ -204,7 +200,8 @@ async fn invite(
     };
     let by = Governor { caller: &caller, act: Act::Govern, if_match: &IfMatch::Absent };
     let vendor = edit(&app, &vendor, &by, |vendor| rules::invite(vendor, invitation.clone(), now)).await?;
-    let letter = letters::invitation(&vendor.value.slug, invitation.role.word(), code.expose_secret());
+    let letter =
+        letters::invitation(&app.app_url, &vendor.value.slug, invitation.role.word(), code.expose_secret());
     app.mail.send(&invitation.email, letter, now);
     Ok((StatusCode::CREATED, Json(InvitationView::from(&invitation))))
 }
@@ -236,29 +233,8 @@ async fn accept(
     caller: Caller,
     Json(input): Json<InvitationCode>,
 ) -> Result<Tagged<Json<VendorView>>, Problem> {
-    caller.in_person()?;
-    if input.code.len() > CODE_MAX_BYTES {
-        return Err(Problem::not_found());
-    }
-    let digest = tokens::digest(input.code.trim());
-    let account = sign_in::by_id(&app, &caller).await?.value;
-    for _ in 0..TRIES_MAX {
-        let query = Query::by("invitation").equals(digest.as_str()).limit(1);
-        let found = app.store.query::<Vendor>(&query).await?.items.pop();
-        let mut vendor = found.ok_or_else(Problem::not_found)?;
-        let now = app.clock.now();
-        rules::accept(&mut vendor.value, &digest, account.id, &account.email, now)?;
-        vendor.value.updated_at = now;
-        match app.store.replace(&vendor.value, vendor.version).await {
-            Ok(version) => {
-                vendor.version = version;
-                return Ok(Tagged(version, Json(present(&vendor, &caller))));
-            }
-            Err(StoreError::VersionMismatch) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(StoreError::VersionMismatch.into())
+    let vendor = invitations::accept(&app, &caller, &input.code.into()).await?;
+    Ok(Tagged(vendor.version, Json(present(&vendor, &caller))))
 }
 
 /// Who changes a vendor, by which right.

@@ -162,6 +162,12 @@ pub fn invite(vendor: &mut Vendor, invitation: Invitation, now: Timestamp) -> Re
     Ok(())
 }
 
+/// Whether a code opens an invitation to the account of an address, now.
+#[must_use]
+pub fn is_for(invitation: &Invitation, code_digest: &str, email: &str, now: Timestamp) -> bool {
+    invitation.code_digest == code_digest && invitation.email == email && invitation.expires_at > now
+}
+
 /// Spends an invitation: the account of its address becomes a member. Who is one already stays what he is.
 ///
 /// # Errors
@@ -173,9 +179,7 @@ pub fn accept(
     email: &str,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    let fits = |known: &Invitation| {
-        known.code_digest == code_digest && known.email == email && known.expires_at > now
-    };
+    let fits = |known: &Invitation| is_for(known, code_digest, email, now);
     let place = vendor.invitations.iter().position(fits).ok_or(Refusal::NotFound("invitation"))?;
     let invitation = vendor.invitations.remove(place);
     if vendor.role_of(account).is_none() {

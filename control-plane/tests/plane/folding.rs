@@ -43,11 +43,11 @@ async fn usage() -> Usage {
     Usage { fold: fold(&store), store, _folder: folder }
 }
 
-fn from() -> GatewayEpoch {
+pub fn from() -> GatewayEpoch {
     GatewayEpoch { gateway: "gw-1".into(), epoch: "00112233445566ff".into() }
 }
 
-fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
+pub fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
     let event = |n: u128| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
         subscription: SubscriptionId::from_u128(n % 7),
@@ -69,7 +69,7 @@ fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
     UsageBatch::pack(BatchId { from: from(), seq }, Vec::new(), &events).unwrap()
 }
 
-async fn counted(store: &Store) -> (u64, u64) {
+pub async fn counted(store: &Store) -> (u64, u64) {
     let rollups = store.query::<Rollup>(&Query::by("id").limit(1_000)).await.unwrap().items;
     for rollup in rollups.iter().map(|found| &found.value) {
         let by_credential: u64 = rollup.credentials.iter().map(|of| of.counts.calls).sum();

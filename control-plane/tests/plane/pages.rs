@@ -3,7 +3,8 @@
 use reqwest::{Method, Response};
 use serde_json::json;
 
-use crate::support::{Plane, demo, wrong};
+use crate::support::market::{Who, who};
+use crate::support::{PASSWORD, Person, Plane, cookie_of, demo, wrong};
 
 async fn post(plane: &Plane, path: &str, fields: &[(&str, &str)]) -> Response {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -70,4 +71,90 @@ async fn a_form_of_another_site_resets_nothing() {
     let request = plane.http.post(format!("{root}/password/forgot")).header("sec-fetch-site", "cross-site");
     let request = request.header("content-type", "application/x-www-form-urlencoded").body("email=a%40b.c");
     assert_eq!(request.send().await.unwrap().status(), 403);
+}
+
+/// A signed-in browser: its cookie.
+async fn browser(plane: &Plane, username: &str) -> String {
+    let login = [("login", username), ("password", PASSWORD), ("next", "/")];
+    let answer = post(plane, "/signin", &login).await;
+    assert_eq!(answer.status(), 303);
+    cookie_of(&answer)
+}
+
+async fn look(plane: &Plane, cookie: &str, path: &str) -> Response {
+    let root = plane.base.trim_end_matches("/backend/v1");
+    plane.http.get(format!("{root}{path}")).header("cookie", cookie).send().await.unwrap()
+}
+
+/// Posts the form on a page, with its hidden fields as they stand there.
+async fn press(plane: &Plane, cookie: &str, path: &str, page: &str) -> Response {
+    let hidden = |name: &str| {
+        let begin = format!("name=\"{name}\" value=\"");
+        let after = page.rsplit(begin.as_str()).next().unwrap();
+        after.split('"').next().unwrap().to_owned()
+    };
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.append_pair("csrf_token", &hidden("csrf_token")).append_pair("code", &hidden("code"));
+    let root = plane.base.trim_end_matches("/backend/v1");
+    let request = plane.http.post(format!("{root}{path}")).header("cookie", cookie);
+    let request = request.header("content-type", "application/x-www-form-urlencoded");
+    request.body(form.finish()).send().await.unwrap()
+}
+
+/// A vendor with an invitation for this person: its owner, and the path of the link in the letter.
+async fn invited(plane: &Plane, person: &Person) -> (Who, String) {
+    let owner = who(plane, "vera").await;
+    let vendor = json!({"slug": "acme", "name": "Acme <i>Weather"});
+    plane.done(&owner, Method::POST, "/vendors", vendor, 201).await;
+    let body = json!({"email": person.email, "role": "developer"});
+    plane.done(&owner, Method::POST, "/vendors/acme/invitations", body, 201).await;
+    let letter = plane.mail(&person.email).await.pop().unwrap();
+    let begin = plane.app.app_url.as_str().trim_end_matches('/').to_owned();
+    let link = letter.split_whitespace().find(|word| word.starts_with("http")).unwrap();
+    (owner, link.strip_prefix(&begin).unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_is_accepted_by_the_link_in_its_letter_without_a_script() {
+    let plane = demo().await;
+    let dev = plane.person("dev").await;
+    let (owner, link) = invited(&plane, &dev).await;
+    let nobody = to(&look(&plane, "", &link).await);
+    assert!(nobody.starts_with("/signin?next=%2Finvitations%2Faccept%3Fcode%3D"), "{nobody}");
+    let cookie = browser(&plane, "dev").await;
+    let answer = look(&plane, &cookie, &link).await;
+    assert_eq!(answer.status(), 200);
+    let shown = answer.text().await.unwrap();
+    assert!(shown.contains("developer") && !shown.contains("<i>Weather"), "{shown}");
+    let members = async || {
+        let members = plane.done(&owner, Method::GET, "/vendors/acme/members", json!(null), 200).await;
+        members["items"].as_array().unwrap().len()
+    };
+    assert_eq!(members().await, 1, "looking accepts nothing");
+    let forged = press(&plane, &cookie, "/invitations/accept", &shown.replace("csrf_token", "other")).await;
+    assert_eq!((forged.status().as_u16(), members().await), (403, 1), "nor does a form without its token");
+    let done = to(&press(&plane, &cookie, "/invitations/accept", &shown).await);
+    assert_eq!((done.as_str(), members().await), ("/invitations/accepted?vendor=acme", 2));
+    let told = look(&plane, &cookie, &done).await.text().await.unwrap();
+    assert!(told.contains("You act for") && told.contains("developer"), "{told}");
+    let again = press(&plane, &cookie, "/invitations/accept", &shown).await;
+    assert_eq!(again.status(), 404, "a code is good once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_invitation_of_somebody_else_opens_nothing_on_the_page() {
+    let plane = demo().await;
+    let dev = plane.person("dev").await;
+    let (_, link) = invited(&plane, &dev).await;
+    plane.person("eve").await;
+    let cookie = browser(&plane, "eve").await;
+    let mut pages = Vec::new();
+    for path in [link.as_str(), "/invitations/accept?code=apiclay_inv_x"] {
+        let answer = look(&plane, &cookie, path).await;
+        assert_eq!(answer.status(), 404, "{path}");
+        pages.push(answer.text().await.unwrap());
+    }
+    assert!(!pages[0].contains("acme") && pages[0].contains("eve@example.com"), "{}", pages[0]);
+    assert_eq!(pages[0], pages[1], "a code of another and none are told alike");
+    assert_eq!(look(&plane, &cookie, "/invitations/accepted?vendor=acme").await.status(), 404);
 }

@@ -2,14 +2,12 @@
 //! description, so that a new one is tried without being named here.
 
 use apiclay_control_plane::router;
-use apiclay_control_plane::store::Query;
-use apiclay_control_plane::vendors::documents::{Member, Vendor};
 use apiclay_control_plane::vendors::rules::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::demo;
-use crate::support::market::{admin, buy, gateway, on_sale, who};
+use crate::support::market::{admin, buy, gateway, make_member, on_sale, who};
 
 /// What stands in the path where the description has a name.
 fn filled(path: &str, names: &[(&str, &str)]) -> String {
@@ -32,6 +30,7 @@ fn body(method: &str, path: &str) -> Value {
         ("put", "{name}") => json!({"header": "x-a", "value": "v"}),
         ("put", "plugins") => json!([]),
         ("put", "definition") => json!({"document": {"openapi": "3.0.0", "paths": {}}}),
+        ("post", "test") => json!({"path": "/"}),
         ("post", "rotate") => json!({"grace_s": 0}),
         ("post", "credentials") => json!({"name": "k"}),
         ("post", "invitations") => json!({"email": "mole@example.com", "role": "owner"}),
@@ -129,12 +128,8 @@ async fn a_viewer_looks_and_a_developer_builds_and_neither_governs() {
     let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
     let sold = on_sale(&plane, &vendor, &boss, "acme").await;
     let (viewer, developer) = (who(&plane, "vik").await, who(&plane, "dev").await);
-    let mut known =
-        plane.app.store.query::<Vendor>(&Query::by("slug").equals("acme")).await.unwrap().items.remove(0);
-    for (who, role) in [(&viewer, Role::Viewer), (&developer, Role::Developer)] {
-        known.value.members.push(Member { account: who.account.parse().unwrap(), role });
-    }
-    plane.app.store.replace(&known.value, known.version).await.unwrap();
+    make_member(&plane, "acme", &viewer, Role::Viewer).await;
+    make_member(&plane, "acme", &developer, Role::Developer).await;
     let listing = format!("/listings/{}", sold.listing);
     let change = json!({"name": "New name"});
     for (who, allowed) in [(&viewer, 403), (&developer, 200)] {

@@ -4,6 +4,9 @@ use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
 use apiclay_control_plane::accounts::admin;
 use apiclay_control_plane::admin::gateways;
+use apiclay_control_plane::store::Query;
+use apiclay_control_plane::vendors::documents::{Member, Vendor};
+use apiclay_control_plane::vendors::rules::Role;
 use reqwest::{Method, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
@@ -79,6 +82,14 @@ pub async fn on_sale(plane: &Plane, vendor: &Who, admin: &Who, slug: &str) -> On
         plan: plan["id"].as_str().unwrap().to_owned(),
         listing,
     }
+}
+
+/// Makes somebody a member of a vendor without an invitation.
+pub async fn make_member(plane: &Plane, vendor_slug: &str, new: &Who, role: Role) {
+    let found = plane.app.store.query::<Vendor>(&Query::by("slug").equals(vendor_slug)).await;
+    let mut known = found.unwrap().items.remove(0);
+    known.value.members.push(Member { account: new.account.parse().unwrap(), role });
+    plane.app.store.replace(&known.value, known.version).await.unwrap();
 }
 
 /// Subscribes and makes a key: subscription, credential, key.

@@ -1,0 +1,181 @@
+//! How long raw usage is kept. A batch that is folded and older than the operator says is deleted, by a job on every
+//! control plane (`jobs`); its rollups stay, and they are what usage is read from. Never deleted: what is not folded yet,
+//! batches that contradict one, and the empty ones that hold the place of a batch declared lost. A deleted batch that comes
+//! again is folded no second time: its life's cursor has passed it. Shown and set in `admin::routes_retention`.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::AccountId;
+use serde::{Deserialize, Serialize};
+
+use super::documents::{FoldCursor, StoredBatch, batch_id};
+use crate::refusal::Refusal;
+use crate::store::{Document, Index, Query, Store, StoreError};
+
+/// For so many days raw usage is kept where nobody says otherwise.
+pub const USAGE_EVENTS_KEEP_DEFAULT_DAYS: u32 = 90;
+/// Fewest days: by then every life that is not blocked has been folded.
+pub const USAGE_EVENTS_KEEP_MIN_DAYS: u32 = 1;
+/// Most days.
+pub const USAGE_EVENTS_KEEP_MAX_DAYS: u32 = 3_650;
+/// Batches deleted in one run; the next goes on.
+const DELETED_A_RUN_MAX_BATCHES: u64 = 100_000;
+/// Batches read together: each may be large.
+const BATCHES_AT_ONCE_MAX: usize = 16;
+/// Tries where other control planes write the same document.
+const TRIES_MAX: usize = 10;
+const DAY_MS: i64 = 86_400_000;
+
+/// What the operator said. Absent where he said nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retention {
+    /// Raw usage is kept for so many days.
+    pub usage_events_keep_days: u32,
+    /// Who said so.
+    pub by: AccountId,
+    /// When.
+    pub changed_at: Timestamp,
+}
+
+impl Retention {
+    /// There is one such document.
+    pub const ID: &'static str = "retention";
+}
+
+impl Document for Retention {
+    const COLLECTION: &'static str = "retention";
+    const INDEXES: &'static [Index] = &[];
+
+    fn id(&self) -> String {
+        Self::ID.to_owned()
+    }
+}
+
+/// What the job did. Absent until it first ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetentionRun {
+    /// When it last ran, on whichever control plane.
+    pub at: Timestamp,
+    /// Batches that this run deleted.
+    pub deleted_batches: u64,
+    /// Batches that all runs have deleted.
+    pub deleted_batches_total: u64,
+}
+
+impl RetentionRun {
+    /// There is one such document.
+    pub const ID: &'static str = "usage_events";
+}
+
+impl Document for RetentionRun {
+    const COLLECTION: &'static str = "retention_runs";
+    const INDEXES: &'static [Index] = &[];
+
+    fn id(&self) -> String {
+        Self::ID.to_owned()
+    }
+}
+
+/// Checks what the operator says.
+///
+/// # Errors
+/// Where it is out of range.
+pub fn check(keep_days: u32) -> Result<(), Refusal> {
+    if (USAGE_EVENTS_KEEP_MIN_DAYS..=USAGE_EVENTS_KEEP_MAX_DAYS).contains(&keep_days) {
+        return Ok(());
+    }
+    let rule = format!("{USAGE_EVENTS_KEEP_MIN_DAYS} to {USAGE_EVENTS_KEEP_MAX_DAYS} days");
+    Err(Refusal::field("/usage_events_keep_days", "out_of_range", rule))
+}
+
+/// Deletes what is due, and keeps how much that was. Safe to run twice at once.
+///
+/// # Errors
+/// Where the store does not answer; what was deleted by then is counted all the same.
+pub async fn run(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
+    let said = store.get::<Retention>(Retention::ID).await?;
+    let days = said.map_or(USAGE_EVENTS_KEEP_DEFAULT_DAYS, |said| said.value.usage_events_keep_days);
+    let older_than = now.plus_ms(-i64::from(days) * DAY_MS);
+    let mut deleted = 0;
+    let done = delete_all(store, older_than, &mut deleted).await;
+    note(store, now, deleted).await?;
+    done.map(|()| deleted)
+}
+
+async fn delete_all(store: &Store, older_than: Timestamp, deleted: &mut u64) -> Result<(), StoreError> {
+    let mut cursor = None;
+    loop {
+        let page = store.query::<FoldCursor>(&Query::by("id").cursor(cursor)).await?;
+        for life in page.items {
+            delete_of(store, &life.value, older_than, deleted).await?;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() || *deleted >= DELETED_A_RUN_MAX_BATCHES {
+            return Ok(());
+        }
+    }
+}
+
+/// Deletes a life's batches from the first up to what is folded, and ends at the first that is not old: they came in
+/// their order, but for what was late, which a later run finds.
+async fn delete_of(
+    store: &Store,
+    life: &FoldCursor,
+    older_than: Timestamp,
+    deleted: &mut u64,
+) -> Result<(), StoreError> {
+    let (first, below) = (batch_id(&life.from, 0), batch_id(&life.from, life.folded_seq.saturating_add(1)));
+    let mut cursor = None;
+    while *deleted < DELETED_A_RUN_MAX_BATCHES {
+        let query = Query::by("id").from(first.as_str()).below(below.as_str());
+        let page = store.query::<StoredBatch>(&query.limit(BATCHES_AT_ONCE_MAX).cursor(cursor)).await?;
+        for batch in page.items {
+            if batch.value.declared_lost {
+                continue;
+            }
+            if batch.value.received_at >= older_than {
+                return Ok(());
+            }
+            if store.delete::<StoredBatch>(&batch.value.id()).await? {
+                *deleted += 1;
+            }
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn note(store: &Store, at: Timestamp, deleted_batches: u64) -> Result<(), StoreError> {
+    for _ in 0..TRIES_MAX {
+        let known = store.get::<RetentionRun>(RetentionRun::ID).await?;
+        let before = known.as_ref().map_or(0, |known| known.value.deleted_batches_total);
+        let deleted_batches_total = before.saturating_add(deleted_batches);
+        let run = RetentionRun { at, deleted_batches, deleted_batches_total };
+        let written = match known {
+            Some(known) => store.replace(&run, known.version).await.map(|_| ()),
+            None => store.insert(&run).await,
+        };
+        match written {
+            // Another control plane ran at this moment: its number is counted too.
+            Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => {}
+            written => return written,
+        }
+    }
+    Err(StoreError::VersionMismatch)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_have_bounds() {
+        for (days, fine) in
+            [(0, false), (1, true), (90, true), (3_650, true), (3_651, false), (u32::MAX, false)]
+        {
+            assert_eq!(check(days).is_ok(), fine, "{days}");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Raw usage is deleted when it is folded and old, and no other; what was counted stays counted.
+
+use apiclay_control_plane::store::Query;
+use apiclay_control_plane::usage::documents::StoredBatch;
+use apiclay_control_plane::usage::{ingest, lost, retention};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::folding::{batch, counted, from};
+use crate::support::market::{Who, admin};
+use crate::support::{NOW, Person, Plane, demo};
+
+const PATH: &str = "/admin/retention";
+const DAY_MS: i64 = 86_400_000;
+
+async fn seqs(plane: &Plane) -> Vec<u64> {
+    let found = plane.app.store.query::<StoredBatch>(&Query::by("id")).await.unwrap().items;
+    found.iter().map(|found| found.value.batch_id().seq).collect()
+}
+
+async fn take(plane: &Plane, seq: u64) {
+    ingest::take(&plane.app.store, &plane.app.fold, "gw-1", batch(seq, 10, NOW)).await.unwrap();
+    plane.app.fold.fold_all().await.unwrap();
+}
+
+async fn run(plane: &Plane) -> u64 {
+    retention::run(&plane.app.store, plane.app.clock.now()).await.unwrap()
+}
+
+/// Lets days pass; access tokens are older than that then.
+async fn pass_days(plane: &Plane, boss: &Who, days: i64) -> Who {
+    plane.pass_ms(days * DAY_MS);
+    let person =
+        Person { email: "boss@example.com".into(), username: "boss".into(), id: boss.account.clone() };
+    Who { token: plane.access(&person).await, account: person.id }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_usage_goes_when_it_is_folded_and_old_and_what_was_counted_stays() {
+    let plane = demo().await;
+    let boss = admin(&plane, "boss").await;
+    let shown = plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": 30}), 200).await;
+    assert_eq!((&shown["usage_events_keep_days"], &shown["changed_by"]), (&json!(30), &json!(boss.account)));
+    // 3 is awaited, so 4 and 6 are not folded.
+    for seq in [1, 2, 4, 6] {
+        take(&plane, seq).await;
+    }
+    let boss = pass_days(&plane, &boss, 31).await;
+    assert_eq!(run(&plane).await, 2);
+    assert_eq!(seqs(&plane).await, [4, 6], "what is not folded stays, however old");
+    lost::declare(&plane.app.store, &from(), 3, plane.app.clock.now()).await.unwrap();
+    take(&plane, 5).await;
+    assert_eq!((seqs(&plane).await, counted(&plane.app.store).await.0), (vec![3, 4, 5, 6], 50));
+    let boss = pass_days(&plane, &boss, 29).await;
+    assert_eq!(
+        (run(&plane).await, seqs(&plane).await),
+        (1, vec![3, 5, 6]),
+        "up to the first that is not old"
+    );
+    let boss = pass_days(&plane, &boss, 2).await;
+    assert_eq!((run(&plane).await, seqs(&plane).await), (2, vec![3]), "the place of a lost batch is held");
+    assert_eq!(run(&plane).await, 0);
+    let shown = plane.done(&boss, Method::GET, PATH, json!(null), 200).await;
+    let at = plane.app.clock.now();
+    assert_eq!(shown["last_run"], json!({"at": at, "deleted_batches": 0, "deleted_batches_total": 5}));
+    // What was deleted and comes again is taken and counted no second time.
+    take(&plane, 1).await;
+    assert_eq!(counted(&plane.app.store).await.0, 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn raw_usage_is_kept_for_ninety_days_where_nobody_says_otherwise() {
+    let plane = demo().await;
+    let boss = admin(&plane, "boss").await;
+    take(&plane, 1).await;
+    let shown = plane.done(&boss, Method::GET, PATH, json!(null), 200).await;
+    assert_eq!((&shown["usage_events_keep_days"], &shown["changed_at"]), (&json!(90), &Value::Null));
+    let boss = pass_days(&plane, &boss, 90).await;
+    assert_eq!(run(&plane).await, 0);
+    let boss = pass_days(&plane, &boss, 1).await;
+    assert_eq!(run(&plane).await, 1);
+    for wrong in [json!(0), json!(3_651), json!(-1), json!("90"), Value::Null] {
+        plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": wrong}), 400).await;
+    }
+    plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": 30, "x": 1}), 400).await;
+    plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": 30}), 200).await;
+    let stale = plane.to(Method::PUT, PATH).bearer_auth(&boss.token).header("if-match", "\"0\"");
+    let stale = stale.json(&json!({"usage_events_keep_days": 1})).send().await.unwrap();
+    assert_eq!(stale.status(), 412);
+}
