@@ -14,6 +14,10 @@ use super::{
 /// Where the machine does not tell how many cores it has.
 const THREADS_FALLBACK: usize = 1;
 
+/// A newcomer looks for the addresses and the line to paste, not for each call that fills the demo.
+const DEMO_LOG_FILTER: &str =
+    "info,apiclay_control_plane::http=warn,apiclay::access=warn,pingora_core=warn,pingora_proxy=warn";
+
 impl Reader {
     /// Nothing where there was a fault.
     pub(super) fn assemble(&mut self, demo: bool) -> Option<Settings> {
@@ -23,7 +27,7 @@ impl Reader {
         let admin_listen = self.read("admin_listen", |_, text| parse::address(text));
         let master_key_file = self.path("master_key_file");
         let egress_allow = self.read("egress_allow", |_, text| parse::networks(text));
-        let log = self.log();
+        let log = self.log(demo);
         let control = self.control();
         let app_url = self.url("app_url");
         let public_gateway_url = self.url("gateway.url");
@@ -112,8 +116,15 @@ impl Reader {
         })
     }
 
-    fn log(&mut self) -> Option<LogSettings> {
-        let filter = self.read("log.filter", |_, text| parse::text(text));
+    fn log(&mut self, demo: bool) -> Option<LogSettings> {
+        let quiet = demo && !self.given.contains_key("log.filter");
+        let filter =
+            self.read(
+                "log.filter",
+                |_, text| {
+                    if quiet { Ok(DEMO_LOG_FILTER.to_owned()) } else { parse::text(text) }
+                },
+            );
         let format = self.read("log.format", |kind: Kind, text| {
             Ok(if parse::choice(kind, text)? == "json" { LogFormat::Json } else { LogFormat::Text })
         });

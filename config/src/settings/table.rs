@@ -179,7 +179,7 @@ pub const SETTINGS: &[Setting] = &[
         "How long calls in flight may take to end after SIGTERM."),
 
     setting("log.filter", "APICLAY_LOG", Kind::Text, Unset::Value("info"),
-        "Which lines are logged: a level, or levels by module, like \"info,apiclay_gateway=debug\"."),
+        "Which lines are logged: a level, or levels by module, like \"info,apiclay_gateway=debug\". A demo logs less."),
     setting("log.format", "APICLAY_LOG_FORMAT", Kind::Choice(&["json", "text"]), Unset::Value("json"),
         "How a line looks: one JSON object, or text for people."),
 ];

@@ -146,7 +146,8 @@ fn app_url_is_https_unless_it_is_loopback_or_a_demo() {
         assert_eq!(fault(env(&[("APP_URL", plain)])).setting, "APP_URL", "{plain}");
     }
     let pair = || std::iter::once(("APP_URL".to_owned(), "http://10.0.0.1:8080".to_owned()));
-    assert!(Settings::load_demo(None, pair()).unwrap().demo);
+    let demo = Settings::load_demo(None, pair()).unwrap();
+    assert!(demo.demo && demo.log.filter.contains("http=warn"), "{:?}", demo.log);
     assert!(env(&[("APP_URL", "https://apis.example.com")]).is_ok());
     // A listener for others, and nobody said how they reach it.
     assert_eq!(fault(env(&[("APICLAY_CONTROL_LISTEN", "10.0.0.1:8080")])).setting, "APP_URL");
