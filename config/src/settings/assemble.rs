@@ -117,7 +117,7 @@ impl Reader {
     }
 
     fn log(&mut self, demo: bool) -> Option<LogSettings> {
-        let quiet = demo && !self.given.contains_key("log.filter");
+        let quiet = demo && !self.is_given("log.filter");
         let filter =
             self.read(
                 "log.filter",
