@@ -168,11 +168,6 @@ impl Reader {
         self.fault(name.escape_debug().to_string(), "is not a setting", remedy);
     }
 
-    /// Whether it was set at all.
-    pub(super) fn is_given(&self, key: &str) -> bool {
-        self.given.contains_key(key)
-    }
-
     /// How the operator knows this setting: by where it was set, or else by its name in the environment.
     pub(super) fn shown(&self, key: &'static str) -> &'static str {
         let env = SETTINGS.iter().find(|s| s.key == key).map_or(key, |s| s.env);
