@@ -10,6 +10,7 @@
 mod access_tokens;
 mod api;
 mod bad_input;
+mod changes;
 mod codes;
 mod definitions;
 mod folding;
