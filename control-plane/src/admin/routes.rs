@@ -157,7 +157,7 @@ async fn decide(
         at,
     };
     app.store.insert(&decision).await?;
-    let (listing, ()) = edit(app, id, &Editor::Admin, |listing| {
+    let (listing, ()) = edit(app, id, &Editor::Admin(admin.0.account), |listing| {
         change(listing)?;
         listing.review_reason = Some(reason.clone());
         Ok(())

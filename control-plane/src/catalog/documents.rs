@@ -7,6 +7,7 @@ use apiclay_config::seal::Sealed;
 use apiclay_config::snapshot::{self, Binding, InjectedHeader, Upstream};
 use serde::{Deserialize, Serialize};
 
+use super::changes::LoggedChange;
 use super::rules::State;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
@@ -62,6 +63,9 @@ pub struct Listing {
     /// Plugins attached to it.
     #[serde(default)]
     pub bindings: Vec<Binding>,
+    /// What changed last since it is published; from here it is copied into the change log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_change: Option<LoggedChange>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.

@@ -1,9 +1,10 @@
-//! The one way a listing is changed: read, decide, checked by the gateway's rules, written, on its way to the gateways.
-//! Who does not name a version has the change applied to whatever stands there by then.
+//! The one way a listing is changed: read, decide, checked by the gateway's rules, written with what changed (`changes`),
+//! on its way to the gateways. Who does not name a version has the change applied to whatever stands there by then.
 
-use apiclay_config::ids::ListingId;
+use apiclay_config::ids::{AccountId, ListingId};
 
 use super::access;
+use super::changes::{self, Author};
 use super::documents::Listing;
 use super::rules;
 use crate::app::App;
@@ -19,7 +20,16 @@ pub(crate) enum Editor<'a> {
     /// A member of its vendor.
     Member(&'a Caller, &'a IfMatch),
     /// An admin.
-    Admin,
+    Admin(AccountId),
+}
+
+impl Editor<'_> {
+    fn author(&self) -> Author {
+        match self {
+            Self::Member(caller, _) => Author { account: caller.account, operator: false },
+            Self::Admin(account) => Author { account: *account, operator: true },
+        }
+    }
 }
 
 /// Applies `change` and gives what is stored then, with what `change` gave.
@@ -36,13 +46,26 @@ pub(crate) async fn edit<R>(
                 if_match.check(listing.version)?;
                 listing
             }
-            Editor::Admin => access::any(&app.store, id).await?,
+            Editor::Admin(_) => access::any(&app.store, id).await?,
         };
+        let before = listing.value.clone();
         let given = change(&mut listing.value)?;
         rules::check_served(&listing.value)?;
-        listing.value.updated_at = app.clock.now();
+        let now = app.clock.now();
+        listing.value.updated_at = now;
+        if let Some(different) = changes::between(&before, &listing.value, editor.author(), now) {
+            // The one before is in the log before this one takes its place.
+            changes::settle(&app.store, &before).await?;
+            listing.value.last_change = Some(different);
+        }
         match app.push.replace(listing.value, listing.version).await {
-            Ok(written) => return Ok((written, given)),
+            Ok(written) => {
+                // What is written is done; whoever writes or reads next copies what could not be copied now.
+                if let Err(error) = changes::settle(&app.store, &written.value).await {
+                    tracing::warn!(listing = %id, %error, "a change is not in the log yet");
+                }
+                return Ok((written, given));
+            }
             Err(StoreError::VersionMismatch) => {}
             Err(error) => return Err(error.into()),
         }

@@ -3,12 +3,14 @@
 
 pub mod access;
 pub(crate) mod bindings;
+pub mod changes;
 pub mod definition;
 pub mod documents;
 pub(crate) mod edit;
 pub(crate) mod input;
 pub mod paths;
 pub mod routes;
+mod routes_changes;
 mod routes_parts;
 mod routes_plugins;
 mod routes_state;
@@ -25,5 +27,6 @@ pub(crate) const UPLOADS_AT_ONCE_MAX: usize = 4;
 /// Makes its collections.
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Listing>().await?;
+    store.register::<changes::LoggedChange>().await?;
     store.register::<definition::Definition>().await
 }

@@ -1,6 +1,6 @@
 //! `/vendors/{vendor}/listings` and `/listings/{listing}`: the listing itself and its upstream. Its routes, secrets and
 //! definition are in `routes_parts`, its plugins in `routes_plugins`, its life in `routes_state`, one call to try it in
-//! `routes_test`.
+//! `routes_test`, what changed of it in `routes_changes`.
 
 use apiclay_config::ids::{ListingId, VendorId};
 use apiclay_config::snapshot::KEY_HEADER;
@@ -35,6 +35,7 @@ pub fn listings() -> OpenApiRouter<App> {
         .merge(super::routes_plugins::plugins())
         .merge(super::routes_state::states())
         .merge(super::routes_test::tests())
+        .merge(super::routes_changes::changes())
 }
 
 /// Makes a listing, as a draft.
@@ -79,6 +80,7 @@ async fn create(
         routes: Vec::new(),
         secrets: Vec::new(),
         bindings: Vec::new(),
+        last_change: None,
         created_at: now,
         updated_at: now,
         unpublished: None,

@@ -1,9 +1,9 @@
 //! The one way to a subscription and its keys: by the account whose they are.
 
-use apiclay_config::ids::{AccountId, CredentialId, SubscriptionId};
+use apiclay_config::ids::{AccountId, CredentialId, ListingId, SubscriptionId};
 
 use super::documents::{Credential, Subscription};
-use super::rules::CREDENTIALS_MAX;
+use super::rules::{CREDENTIALS_MAX, SUBSCRIPTIONS_PER_ACCOUNT_MAX};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError, Versioned};
 
@@ -18,6 +18,17 @@ pub async fn own(
 ) -> Result<Versioned<Subscription>, Refusal> {
     let found = store.get::<Subscription>(&id.to_string()).await?;
     found.filter(|found| found.value.account == account).ok_or(Refusal::NotFound("subscription"))
+}
+
+/// Whether the account has a live subscription to a listing.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn has_live(store: &Store, account: AccountId, listing: ListingId) -> Result<bool, StoreError> {
+    let (from, below) = Subscription::live_keys_of(account);
+    let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
+    let found = store.query::<Subscription>(&live).await?.items;
+    Ok(found.iter().any(|found| found.value.listing == listing))
 }
 
 /// A live key of this account and subscription.

@@ -71,6 +71,7 @@ fn listing() -> Listing {
         key_header: None,
         secrets: Vec::new(),
         bindings: Vec::new(),
+        last_change: None,
         created_at: NOW,
         updated_at: NOW,
         unpublished: None,
