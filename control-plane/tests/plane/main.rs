@@ -10,11 +10,8 @@
 mod access_tokens;
 mod api;
 mod bad_input;
-<<<<<<< HEAD
 mod bounds;
-=======
 mod changes;
->>>>>>> api3
 mod codes;
 mod definitions;
 mod folding;
