@@ -99,8 +99,8 @@ pub struct Context {
     pub path_below: usize,
     /// Phase authenticate.
     pub credential: Option<Arc<Credential>>,
-    /// Phase limit: what is left of each of the entitlement's rates, in their order.
-    pub rates_left: [u32; RATES_MAX],
+    /// Phase limit: what is left of each of the entitlement's rates, in their order, where it was asked.
+    pub rates_left: [Option<u32>; RATES_MAX],
     /// Phase limit: given back when the context goes.
     pub in_flight: Option<InFlight>,
     /// Phase reserve.
@@ -144,7 +144,7 @@ impl Context {
             route: None,
             path_below: 0,
             credential: None,
-            rates_left: [0; RATES_MAX],
+            rates_left: [None; RATES_MAX],
             in_flight: None,
             held: Vec::new(),
             target: None,

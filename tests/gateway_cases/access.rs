@@ -101,9 +101,14 @@ async fn a_listing_that_names_its_own_key_header_leaves_the_usual_one_to_the_ven
     ensure!(!seen.head.contains(&site.bought.key), "the key passed: {seen:?}");
     let bearer = format!("Authorization: Bearer {}\r\n", site.bought.key);
     ensure!(site.call(format!("{head}{bearer}\r\n")).await?.status == 200);
-    for (lines, code) in
-        [(theirs.to_owned(), "credential_missing"), (format!("{named}{bearer}"), "credential_ambiguous")]
-    {
+    let strayed = format!("X-Api-Key: {}\r\n", site.bought.key);
+    for (lines, code) in [
+        (theirs.to_owned(), "credential_missing"),
+        (strayed.clone(), "credential_missing"),
+        (format!("{named}{strayed}"), "credential_ambiguous"),
+        (format!("{bearer}{strayed}"), "credential_ambiguous"),
+        (format!("{named}{bearer}"), "credential_ambiguous"),
+    ] {
         let answer = site.refuses(format!("{head}{lines}\r\n"), &[401]).await?;
         ensure!(answer.code().as_deref() == Some(code), "{lines:?} was answered {answer:?}");
     }

@@ -11,7 +11,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::input::BindingInput;
-use super::rules::{BINDING_CONFIG_MAX_BYTES, BINDINGS_MAX};
+use super::rules::{BINDING_CONFIG_MAX_BYTES, BINDINGS_MAX, BINDINGS_MAX_BYTES};
 use crate::admin::documents::Gateway;
 use crate::admin::gateways::first_unannounced;
 use crate::http::{Code, Fault, Problem};
@@ -98,7 +98,21 @@ pub(crate) fn checked(
         bindings.push(Binding { id: BindingId::generate(), plugin: binding.plugin, config });
     }
     Refusal::unless_empty(faults)?;
+    check_together(&bindings)?;
     Ok(keeping_ids(bindings, known))
+}
+
+/// Holds all plugins of a listing and its routes to what gateways can carry.
+///
+/// # Errors
+/// Where they are too large together.
+pub(crate) fn check_together<'a>(bindings: impl IntoIterator<Item = &'a Binding>) -> Result<(), Refusal> {
+    let bytes: usize = bindings.into_iter().map(|binding| binding.config.to_string().len()).sum();
+    if bytes <= BINDINGS_MAX_BYTES {
+        return Ok(());
+    }
+    let rule = format!("the configurations of all plugins here together: at most {BINDINGS_MAX_BYTES} bytes");
+    Err(Refusal::field("", "too_large", rule))
 }
 
 /// The same bindings, under the ids of those that are there already: what says nothing new is no change.

@@ -131,6 +131,11 @@ impl Listing {
         })
     }
 
+    /// Its plugins and its routes'.
+    pub fn all_bindings(&self) -> impl Iterator<Item = &Binding> {
+        self.bindings.iter().chain(self.routes.iter().flat_map(|route| &route.bindings))
+    }
+
     /// The header that buyers' keys travel in.
     #[must_use]
     pub fn key_header(&self) -> &str {

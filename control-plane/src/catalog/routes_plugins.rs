@@ -7,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::bindings::{BindingView, Place, checked};
+use super::bindings::{BindingView, Place, check_together, checked};
 use super::edit::{Editor, edit};
 use super::input::BindingInput;
 use super::view::ListingView;
@@ -53,7 +53,7 @@ async fn put_plugins(
     let bindings = checked(input, Place::Early, "", &gateways, &listing.value.bindings)?;
     let (listing, ()) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
         listing.bindings.clone_from(&bindings);
-        Ok(())
+        Ok(check_together(listing.all_bindings())?)
     })
     .await?;
     Ok(Tagged(listing.version, Json(ListingView::from(&listing.value))))
@@ -93,7 +93,7 @@ async fn put_route_plugins(
     let (listing, ()) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
         let known = listing.routes.iter_mut().find(|known| known.id == route);
         known.ok_or(Refusal::NotFound("route"))?.bindings.clone_from(&bindings);
-        Ok(())
+        Ok(check_together(listing.all_bindings())?)
     })
     .await?;
     Ok(Tagged(listing.version, Json(Listed::whole(bindings.iter().map(BindingView::from).collect()))))

@@ -31,7 +31,10 @@ pub const TAG_MAX_CHARS: usize = 40;
 /// Plugins attached to one place.
 pub const BINDINGS_MAX: usize = 32;
 /// Bytes of one plugin's configuration.
-pub const BINDING_CONFIG_MAX_BYTES: usize = 32 * 1024;
+pub const BINDING_CONFIG_MAX_BYTES: usize = 4 * 1024;
+/// Bytes of the configurations of all plugins of one listing and its routes, and of those of one plan: every gateway holds
+/// them all.
+pub const BINDINGS_MAX_BYTES: usize = 64 * 1024;
 /// Characters of a reason.
 pub const REASON_MAX_CHARS: usize = 1_000;
 /// Longest wait that an upstream may be given.

@@ -9,7 +9,7 @@ use apiclay_config::snapshot::{Binding, Change, Delta};
 use super::{ChangeEntry, Kind};
 use crate::admin::everywhere::Everywhere;
 use crate::catalog::documents::Listing;
-use crate::plans::documents::PlanRevision;
+use crate::plans::documents::{Plan, PlanRevision};
 use crate::store::{Document, Query, Store, StoreError};
 use crate::subscriptions::documents::{Credential, Subscription};
 
@@ -31,12 +31,16 @@ pub(super) async fn delta(store: &Store, entry: &ChangeEntry) -> Result<Delta, S
     Ok(Delta { revision: entry.revision, fingerprint: Some(entry.fingerprint()), changes })
 }
 
-/// A listing and all its plans: the first time a gateway hears of it, it has neither.
+/// A listing and what is sold of it: the first time a gateway hears of it, it has neither. Earlier revisions of a plan it has
+/// from then, or from the whole snapshot, where somebody holds them.
 async fn listing(store: &Store, id: &str) -> Result<Vec<Change>, StoreError> {
     let Some(served) = served(store, id).await? else { return Ok(Vec::new()) };
     let mut changes = vec![Change::PutListing(Box::new(served))];
-    for revision in all::<PlanRevision>(store, Query::by("listing").equals(id)).await? {
-        changes.push(Change::PutPlan(Box::new(revision.served())));
+    for plan in all::<Plan>(store, Query::by("listing_slug").equals(id)).await? {
+        let revision = PlanRevision::id_of(plan.id, plan.revision);
+        if let Some(revision) = store.get::<PlanRevision>(&revision).await? {
+            changes.push(Change::PutPlan(Box::new(revision.value.served())));
+        }
     }
     Ok(changes)
 }

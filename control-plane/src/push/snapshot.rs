@@ -1,13 +1,16 @@
 //! Everything a gateway needs, at one revision. The revision is read first and the documents after it: what is newer than
 //! the revision comes again with its delta, and what a delta will bring is left out here where it would stand alone.
 
+use std::collections::HashSet;
+
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::PlanId;
 use apiclay_config::snapshot::{Fault, Snapshot, validate};
 
 use super::changes::{all, everywhere};
 use super::{ChangeEntry, last_entry};
 use crate::catalog::documents::Listing;
-use crate::plans::documents::PlanRevision;
+use crate::plans::documents::{Plan, PlanRevision};
 use crate::store::{Query, Store, StoreError};
 use crate::subscriptions::documents::{Credential, Subscription};
 
@@ -50,16 +53,22 @@ pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotEr
             snapshot.listings.insert(served.id, served);
         }
     }
+    let forgotten_before = now.plus_ms(-CANCELLED_KEEP_MS);
+    let mut subscriptions = all::<Subscription>(store, Query::by("id")).await?;
+    subscriptions.retain(|one| one.cancelled_at.is_none_or(|at| at > forgotten_before));
+    // Plans after those who hold them, so that none is missed that was sold meanwhile. A plan that was changed often has
+    // many revisions; gateways need the one that is sold and those that somebody holds.
+    let sold = all::<Plan>(store, Query::by("id")).await?.into_iter().map(|plan| (plan.id, plan.revision));
+    let held = subscriptions.iter().map(|one| (one.plan, one.plan_revision));
+    let needed: HashSet<(PlanId, u32)> = sold.chain(held).collect();
     for revision in all::<PlanRevision>(store, Query::by("id")).await? {
-        if snapshot.listings.contains_key(&revision.listing) {
-            snapshot.plans.insert((revision.plan, revision.revision), revision.served());
+        let key = (revision.plan, revision.revision);
+        if needed.contains(&key) && snapshot.listings.contains_key(&revision.listing) {
+            snapshot.plans.insert(key, revision.served());
         }
     }
-    let forgotten_before = now.plus_ms(-CANCELLED_KEEP_MS);
-    for subscription in all::<Subscription>(store, Query::by("id")).await? {
-        let known = snapshot.plans.contains_key(&(subscription.plan, subscription.plan_revision));
-        let recent = subscription.cancelled_at.is_none_or(|at| at > forgotten_before);
-        if known && recent {
+    for subscription in subscriptions {
+        if snapshot.plans.contains_key(&(subscription.plan, subscription.plan_revision)) {
             snapshot.subscriptions.insert(subscription.id, subscription.served());
         }
     }

@@ -29,11 +29,22 @@ pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
 fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     let mut digest = None;
     let mut keys = 0;
+    let mut strayed = false;
     let key_header = call.context.key_header();
     call.head.headers.values(&key_header, &mut |value| {
         keys += 1;
         digest = key::is_well_formed(value).then(|| key::digest(value));
     });
+    // Where the listing's keys travel elsewhere this header is the vendor's, but for a key of ours that strayed into it.
+    if key_header != KEY_HEADER {
+        call.head.headers.values(&KEY_HEADER, &mut |value| {
+            if value.starts_with(key::PREFIX.as_bytes()) {
+                keys += 1;
+                digest = key::is_well_formed(value).then(|| key::digest(value));
+                strayed = true;
+            }
+        });
+    }
     let mut foreign_bearer = false;
     let mut ours_as_bearer = 0;
     let mut authorizations = 0;
@@ -49,6 +60,7 @@ fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
         }
     });
     match keys + ours_as_bearer {
+        1 if strayed => Err(Rejection::CredentialMissing),
         0 if foreign_bearer => Err(Rejection::CredentialInvalid),
         0 => Err(Rejection::CredentialMissing),
         // Whose the other line is cannot be known, and ours must not pass with it.

@@ -16,8 +16,8 @@ pub fn limit(call: &mut Call<'_>) -> Result<(), Rejection> {
         call.context.in_flight = Some(Arc::clone(concurrency).enter().ok_or(Rejection::ConcurrencyLimited)?);
     }
     for (rate, left) in entitlement.rates.iter().zip(&mut call.context.rates_left) {
-        *left = 0;
-        *left = rate.take().map_err(Rejection::RateLimited)?.remaining;
+        *left = Some(0);
+        *left = Some(rate.take().map_err(Rejection::RateLimited)?.remaining);
     }
     Ok(())
 }

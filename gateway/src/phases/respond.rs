@@ -101,7 +101,7 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
             None => continue,
         };
         policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
-        left.push(format!("\"{name}\";r={remaining}"));
+        left.extend(remaining.map(|remaining| format!("\"{name}\";r={remaining}")));
     }
     for quota in &entitlement.tallies {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial};

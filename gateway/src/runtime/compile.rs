@@ -49,6 +49,8 @@ pub struct Compiler {
     metrics: Arc<Metrics>,
     rates: HashMap<RateKey, Weak<Rate>>,
     concurrency: HashMap<SubscriptionId, Weak<Concurrency>>,
+    /// With what they were compiled from: addresses that are known, and whose turn it is, outlive a revision.
+    upstreams: HashMap<ListingId, (snapshot::Upstream, Weak<Upstream>)>,
 }
 
 impl Compiler {
@@ -60,7 +62,8 @@ impl Compiler {
         egress: Egress,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { book, master_key, egress, metrics, rates: HashMap::new(), concurrency: HashMap::new() }
+        let (rates, concurrency, upstreams) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { book, master_key, egress, metrics, rates, concurrency, upstreams }
     }
 
     /// Compiles `snapshot`, its rates shared by `live_gateways`.
@@ -103,10 +106,16 @@ impl Compiler {
         }
         self.rates.retain(|_, rate| rate.strong_count() > 0);
         self.concurrency.retain(|_, concurrency| concurrency.strong_count() > 0);
+        self.upstreams.retain(|_, (_, upstream)| upstream.strong_count() > 0);
         Ok(Runtime { revision: snapshot.revision, listings, credentials })
     }
 
-    fn listing(&self, listing: &snapshot::Listing, everywhere: &[Bound], faults: &mut Vec<Fault>) -> Listing {
+    fn listing(
+        &mut self,
+        listing: &snapshot::Listing,
+        everywhere: &[Bound],
+        faults: &mut Vec<Fault>,
+    ) -> Listing {
         let mut fault = |rule: String| faults.push(Fault { place: listing.id.to_string(), rule });
         let name = format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str();
         let mut injected = Vec::with_capacity(listing.secrets.len());
@@ -134,7 +143,7 @@ impl Compiler {
             fault(format!("`{key_header}` is no header's name"));
             KEY_HEADER
         });
-        let upstream = Upstream::compile(&listing.upstream, &self.egress);
+        let upstream = self.upstream(listing);
         if let Err(wrong) = &upstream {
             fault(wrong.clone());
         }
@@ -165,6 +174,16 @@ impl Compiler {
             injected,
             plugins,
         }
+    }
+
+    fn upstream(&mut self, listing: &snapshot::Listing) -> Result<Arc<Upstream>, String> {
+        let known = self.upstreams.get(&listing.id).filter(|(from, _)| *from == listing.upstream);
+        if let Some(kept) = known.and_then(|(_, upstream)| upstream.upgrade()) {
+            return Ok(kept);
+        }
+        let upstream = Arc::new(Upstream::compile(&listing.upstream, &self.egress)?);
+        self.upstreams.insert(listing.id, (listing.upstream.clone(), Arc::downgrade(&upstream)));
+        Ok(upstream)
     }
 
     fn entitlements(

@@ -42,7 +42,7 @@ pub struct Listing {
     /// Path below the listing to the routes there.
     pub routes: matchit::Router<Vec<Arc<Route>>>,
     /// Where calls go.
-    pub upstream: Upstream,
+    pub upstream: Arc<Upstream>,
     /// The header that buyers' keys travel in.
     pub key_header: HeaderName,
     /// Headers that the gateway adds for the vendor.

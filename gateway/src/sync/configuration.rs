@@ -96,6 +96,12 @@ impl Configuration {
         &self.gateway
     }
 
+    /// What to report: the revision on disk, and why it is not what is served.
+    #[must_use]
+    pub fn standing(&self) -> (u64, Option<Arc<CompileError>>) {
+        (self.written_revision, self.refused.clone())
+    }
+
     /// The revision to continue from, 0 for everything, and the fingerprint of its change.
     #[must_use]
     pub fn revision(&self) -> (u64, Option<u64>) {
@@ -212,6 +218,10 @@ impl Configuration {
         written?;
         self.unwritten = Unwritten::Deltas(Vec::new());
         self.written_revision = self.told.revision;
+        if self.refused.is_none() {
+            // Later it would be an old one: should what was told not compile after a start, months after this.
+            self.disk.remove_served()?;
+        }
         Ok(())
     }
 }

@@ -81,6 +81,17 @@ impl Disk {
         move_into_place(&beside, &self.served)
     }
 
+    /// What was told is served again.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be removed.
+    pub fn remove_served(&mut self) -> Result<(), DiskError> {
+        match fs::remove_file(&self.served) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(failed(&self.served, e)),
+            _ => Ok(()),
+        }
+    }
+
     /// A whole snapshot in place of what was there.
     ///
     /// # Errors

@@ -29,6 +29,8 @@ const SILENCE_MAX_MS: u64 = 10_000;
 /// How long revisions are gathered before they are applied, and how long a pause ends it.
 const GATHER_MAX_MS: u64 = 100;
 const GATHER_QUIET_MS: u64 = 5;
+/// Lives that the control plane is asked about at once.
+const LIVES_AT_ONCE_MAX: usize = 500;
 /// Limit on any other request.
 const REQUEST_TIMEOUT_MS: u64 = 10_000;
 
@@ -88,8 +90,8 @@ struct Report<'a> {
 
 /// Lives of this gateway, each with a batch's number.
 #[derive(Serialize, Deserialize)]
-struct Lives {
-    lives: Vec<OneLife>,
+struct Lives<L> {
+    lives: L,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -177,13 +179,18 @@ impl BatchSink for ControlPlane {
     }
 
     async fn have(&self, lives: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError> {
-        let lives = lives.iter().map(|(epoch, seq)| OneLife { epoch: epoch.clone(), seq: *seq }).collect();
-        let asked = async {
-            let request = self.request(reqwest::Method::POST, "usage/lives");
-            request.json(&Lives { lives }).send().await?.error_for_status()?.json::<Lives>().await
-        };
-        let have = asked.await.map_err(|e: reqwest::Error| PostError::Retry(e.to_string()))?;
-        Ok(have.lives.into_iter().map(|life| (life.epoch, life.seq)).collect())
+        let all: Vec<_> =
+            lives.iter().map(|(epoch, seq)| OneLife { epoch: epoch.clone(), seq: *seq }).collect();
+        let mut have = BTreeMap::new();
+        for lives in all.chunks(LIVES_AT_ONCE_MAX) {
+            let asked = async {
+                let request = self.request(reqwest::Method::POST, "usage/lives");
+                request.json(&Lives { lives }).send().await?.error_for_status()?.json::<Lives<Vec<_>>>().await
+            };
+            let some = asked.await.map_err(|e: reqwest::Error| PostError::Retry(e.to_string()))?;
+            have.extend(some.lives.into_iter().map(|life: OneLife| (life.epoch, life.seq)));
+        }
+        Ok(have)
     }
 }
 
@@ -214,9 +221,12 @@ async fn follow_once(
     clock: &Clock,
     from_start: bool,
 ) -> Result<(), StreamError> {
-    let (revision, fingerprint) = configuration.lock().revision();
+    let ((revision, fingerprint), (written, refused)) = {
+        let configuration = configuration.lock();
+        (configuration.revision(), configuration.standing())
+    };
     // A plugin type must be announced before anybody may bind it: report first.
-    control.report(revision, None).await?;
+    control.report(written, refused.map(|r| r.to_string())).await?;
     let from = match fingerprint {
         _ if from_start => "0".to_owned(),
         None => revision.to_string(),
@@ -230,7 +240,7 @@ async fn follow_once(
     control.came_back.store(true, Ordering::Relaxed);
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
-    let mut reported = revision;
+    let mut reported = written;
     let silence = Duration::from_millis(SILENCE_MAX_MS);
     loop {
         let Ok(next) = tokio::time::timeout(silence, body.next()).await else {

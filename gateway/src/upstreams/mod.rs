@@ -44,6 +44,8 @@ pub struct Target {
     addresses: ArcSwapOption<Found>,
     /// Held by the one call that asks anew.
     asking: tokio::sync::Mutex<()>,
+    /// When asking failed with nothing known: those who waited for it need not each ask in turn.
+    failed_at: ArcSwapOption<Instant>,
     turn: AtomicUsize,
 }
 
@@ -76,6 +78,7 @@ impl Upstream {
                 egress: egress.clone(),
                 addresses,
                 asking: tokio::sync::Mutex::new(()),
+                failed_at: ArcSwapOption::empty(),
                 turn,
             });
         }
@@ -111,6 +114,7 @@ impl Target {
         if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
             return self.choose(&fresh.addresses);
         }
+        self.has_not_just_failed()?;
         // One call asks; others go by what was known, and wait only where nothing was.
         let asking = match (self.asking.try_lock(), self.known()) {
             (Ok(asking), _) => asking,
@@ -120,6 +124,7 @@ impl Target {
         if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
             return self.choose(&fresh.addresses);
         }
+        self.has_not_just_failed()?;
         let resolved = self.egress.resolve(&self.destination).await;
         let now = Instant::now();
         let found = match (resolved, self.known()) {
@@ -130,12 +135,24 @@ impl Target {
                 tracing::warn!(host = self.destination.host, %error, "the addresses known before serve on");
                 Found { renew_at: now + Duration::from_millis(ADDRESSES_RETRY_MS), ..(*stale).clone() }
             }
-            (Err(error), None) => return Err(error),
+            (Err(error), None) => {
+                self.failed_at.store(Some(Arc::new(now)));
+                return Err(error);
+            }
         };
         let chosen = self.choose(&found.addresses);
         self.addresses.store(Some(Arc::new(found)));
         drop(asking);
         chosen
+    }
+
+    fn has_not_just_failed(&self) -> Result<(), EgressError> {
+        let recently = Duration::from_millis(ADDRESSES_RETRY_MS);
+        let failed = self.failed_at.load().as_ref().is_some_and(|at| at.elapsed() < recently);
+        if failed && self.known().is_none() {
+            return Err(EgressError::NotFound { host: self.destination.host.clone() });
+        }
+        Ok(())
     }
 
     /// What was found, where it is not too old to be of use at all.
