@@ -19,12 +19,7 @@ pub(super) async fn delta(store: &Store, entry: &ChangeEntry) -> Result<Delta, S
     let changes = match entry.kind {
         Kind::Listing => listing(store, id).await?,
         Kind::PlanRevision => plan_revision(store, id).await?,
-        Kind::Subscription => store
-            .get::<Subscription>(id)
-            .await?
-            .map(|found| Change::PutSubscription(found.value.served()))
-            .into_iter()
-            .collect(),
+        Kind::Subscription => subscription(store, id).await?,
         Kind::Credential => credential(store, id).await?.into_iter().collect(),
         Kind::Everywhere => vec![Change::SetBindings(everywhere(store).await?)],
     };
@@ -52,6 +47,15 @@ async fn plan_revision(store: &Store, id: &str) -> Result<Vec<Change>, StoreErro
         return Ok(Vec::new());
     };
     Ok(vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(revision.value.served()))])
+}
+
+/// A subscription and the plan revision it holds, which a whole snapshot of just before may have left out as nobody's.
+async fn subscription(store: &Store, id: &str) -> Result<Vec<Change>, StoreError> {
+    let Some(found) = store.get::<Subscription>(id).await? else { return Ok(Vec::new()) };
+    let held = PlanRevision::id_of(found.value.plan, found.value.plan_revision);
+    let held =
+        store.get::<PlanRevision>(&held).await?.map(|plan| Change::PutPlan(Box::new(plan.value.served())));
+    Ok(held.into_iter().chain([Change::PutSubscription(found.value.served())]).collect())
 }
 
 /// The plugins of every gateway.

@@ -11,7 +11,7 @@ use apiclay_config::snapshot::{Target, Upstream};
 use apiclay_control_plane::admin::everywhere::Everywhere;
 use apiclay_control_plane::catalog::documents::{Listing, Route};
 use apiclay_control_plane::catalog::rules::State;
-use apiclay_control_plane::plans::documents::{PlanRevision, Terms};
+use apiclay_control_plane::plans::documents::{Plan, PlanRevision, Terms};
 use apiclay_control_plane::push::{self, ChangeEntry, Push};
 use apiclay_control_plane::store::{Document as _, Query, Store};
 use apiclay_control_plane::subscriptions::documents::{Credential, Subscription};
@@ -29,6 +29,7 @@ async fn plane() -> Plane {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_embedded(&folder.path().join("store.sqlite")).await.unwrap();
     store.register::<Listing>().await.unwrap();
+    store.register::<Plan>().await.unwrap();
     store.register::<PlanRevision>().await.unwrap();
     store.register::<Subscription>().await.unwrap();
     store.register::<Credential>().await.unwrap();
