@@ -65,9 +65,18 @@ pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
     };
     let mut units = 0;
     if let Some(url) = &settings.redis_url {
-        use apiclay_gateway::counters::{Counters as _, redis::RedisCounters};
-        units = RedisCounters::new(url.expose_secret(), false)?.forget(id).await?;
-        println!("units counted as spent: {units}");
+        use apiclay_gateway::counters::{Counters as _, CountersError, redis::RedisCounters};
+        match RedisCounters::new(url.expose_secret())?.forget(id).await {
+            Ok(spent) => {
+                units = spent;
+                println!("units counted as spent: {units}");
+            }
+            // What it had out went with them; they are rebuilt without waiting for it.
+            Err(CountersError::Generation { .. }) if known => {
+                println!("the counters are lost: of what it had spent, its usage on record counts");
+            }
+            Err(error) => return Err(error.into()),
+        }
     }
     ensure!(known || units > 0, "there is no gateway `{id}`, and no counter has a lease of it");
     println!("forgotten: {id}");

@@ -40,7 +40,7 @@ pub async fn check(settings: Result<Settings, SettingsError>) -> anyhow::Result<
     };
     tell(if settings.store.is_some() { "MongoDB" } else { "embedded store" }, store);
     if let Some(url) = &settings.redis_url {
-        let ping = match RedisCounters::new(url.expose_secret(), false) {
+        let ping = match RedisCounters::new(url.expose_secret()) {
             Ok(redis) => redis.ping().await,
             Err(wrong) => Err(wrong),
         };

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod clock;
+pub mod counters;
 pub mod egress;
 pub mod ids;
 pub mod key;

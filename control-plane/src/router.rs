@@ -40,7 +40,8 @@ fn api() -> OpenApiRouter<App> {
 
 /// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.
 fn internal() -> Router<App> {
-    let internal = push::routes::internal().merge(usage::routes::internal());
+    let internal =
+        push::routes::internal().merge(usage::routes::internal()).merge(usage::rebuild::routes::internal());
     OpenApiRouter::default().nest(INTERNAL, internal).split_for_parts().0
 }
 

@@ -14,6 +14,7 @@ pub mod metering;
 pub mod observe;
 pub mod phases;
 pub mod proxy;
+mod rebuild;
 pub mod rejection;
 mod run;
 pub mod runtime;

@@ -14,6 +14,7 @@ use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::GatewaySettings;
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
@@ -30,6 +31,7 @@ use crate::limits::{BookOptions, LeaseBook, Monotonic};
 use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
+use crate::rebuild::Rebuilder;
 use crate::runtime::Compiler;
 use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
 
@@ -146,7 +148,8 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let metrics = Metrics::new()?;
     // The spool takes the folder's lock: nothing else is opened before it.
     let spool = Spool::open(&folder.join("spool"), from.clone(), spool_options(&settings))?;
-    let book = open_book(&folder, redis_url.as_ref(), &from, &settings, &clock, &metrics)?;
+    let redis = redis_url.map(|url| RedisCounters::new(url.expose_secret())).transpose()?.map(Arc::new);
+    let book = open_book(&folder, redis.clone(), &from, &settings, &clock, &metrics)?;
     let mut batcher = Batcher::new(Arc::clone(&spool))?;
     let (life, before) = life::begin(&folder, &epoch).map_err(folder_failed)?;
     let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
@@ -165,22 +168,35 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
-    let counters = if redis_url.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
+    let counters = if redis.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
     let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch, counters)?;
+    let batcher = Arc::new(Mutex::new(batcher));
 
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
     let grace = Duration::from_secs(settings.shutdown_grace_s);
     let (drained, all_ended) = watch::channel(false);
     let send = SendOptions { interval_ms: settings.batch_interval_ms, ..SendOptions::default() };
-    let sender = send_forever(batcher, Arc::clone(&spool), ledger, control.clone(), send, until(all_ended));
+    let sender = send_forever(
+        Arc::clone(&batcher),
+        Arc::clone(&spool),
+        ledger,
+        control.clone(),
+        send,
+        until(all_ended),
+    );
     let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
     let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));
-    let tasks = vec![
+    let rebuilder = redis.map(|counters| {
+        let (book, desk, metrics) = (Arc::clone(&book), control.clone(), metrics.counters_rebuild.clone());
+        tokio::spawn(Rebuilder { counters, book, batcher, desk, metrics }.run())
+    });
+    let mut tasks = vec![
         tokio::spawn(earlier::close(Arc::clone(&book), Arc::clone(&spool), clock.clone())),
         tokio::spawn(follow(control, configuration, clock)),
         tokio::spawn(keep_gauges(spool, metrics)),
     ];
+    tasks.extend(rebuilder);
     Ok(Running { address, gateway, open, stop, drained, leases, grace, sender, keeper, tasks })
 }
 
@@ -249,15 +265,14 @@ async fn until(mut value: watch::Receiver<bool>) {
 
 fn open_book(
     folder: &Path,
-    redis_url: Option<&SecretString>,
+    redis: Option<Arc<RedisCounters>>,
     from: &GatewayEpoch,
     settings: &GatewaySettings,
     clock: &Clock,
     metrics: &Metrics,
 ) -> Result<Arc<LeaseBook>, GatewayError> {
-    let counters: Arc<dyn Counters> = match redis_url {
-        // A gateway that has leases has seen counters before: an empty server is then a loss, not a beginning.
-        Some(url) => Arc::new(RedisCounters::new(url.expose_secret(), !LeaseBook::exists(folder))?),
+    let counters: Arc<dyn Counters> = match redis {
+        Some(redis) => redis,
         None => Arc::new(EmbeddedCounters::open(folder, clock.clone())?),
     };
     let counters = Arc::new(MeasuredCounters::new(counters, metrics.counters_duration.clone()));

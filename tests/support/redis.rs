@@ -1,6 +1,6 @@
 //! A Redis server of a test's own.
 
-use std::time::Duration;
+use std::{fs::DirEntry, path::Path, time::Duration};
 
 use anyhow::{Result, ensure};
 use tempfile::TempDir;
@@ -13,6 +13,8 @@ use crate::{Process, free_port, process::Program};
 
 const READY_DEADLINE_MS: u64 = 20_000;
 const PONG: &[u8] = b"+PONG\r\n";
+/// Folders and files that hold what the server keeps; the rest is its log.
+const DATA: [&str; 3] = ["appendonlydir", "appendonly.aof", "dump.rdb"];
 
 /// What a restart finds again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +91,44 @@ impl Redis {
         self.process.kill9()
     }
 
+    /// Kills the server and copies its files as they stand.
+    ///
+    /// # Errors
+    /// When it cannot be killed, or a file not be copied.
+    pub fn kill_and_copy_to(&mut self, folder: &Path) -> Result<()> {
+        self.kill9()?;
+        copy(self.folder.path(), folder)
+    }
+
+    /// Kills the server and removes its data; in its place, where there is one, comes an earlier copy.
+    ///
+    /// # Errors
+    /// When it cannot be killed, or a file not be removed or copied.
+    pub fn kill_and_set_back(&mut self, copied: Option<&Path>) -> Result<()> {
+        self.kill9()?;
+        for entry in std::fs::read_dir(self.folder.path())? {
+            let entry = entry?;
+            if is_data(&entry) {
+                let path = entry.path();
+                if path.is_dir() { std::fs::remove_dir_all(path)? } else { std::fs::remove_file(path)? }
+            }
+        }
+        copied.map_or(Ok(()), |copied| copy(copied, self.folder.path()))
+    }
+
+    /// Removes all that the server has, as an operator's slip would: it goes on in the same run.
+    ///
+    /// # Errors
+    /// When it does not say that it has.
+    pub async fn flush_all(&self) -> Result<()> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await?;
+        stream.write_all(b"FLUSHALL\r\n").await?;
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).await?;
+        ensure!(&answer == b"+OK\r\n", "FLUSHALL was answered {:?}", String::from_utf8_lossy(&answer));
+        Ok(())
+    }
+
     /// Starts the server again on its port and its files; kills it first when it runs.
     ///
     /// # Errors
@@ -112,4 +152,29 @@ impl Redis {
         };
         self.process.until_ready(Duration::from_millis(READY_DEADLINE_MS), ping).await
     }
+}
+
+fn is_data(entry: &DirEntry) -> bool {
+    DATA.iter().any(|name| entry.file_name() == *name)
+}
+
+/// What `from` has of a server's data, and what its folders hold.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if !is_data(&entry) {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir_all(&target)?;
+            for file in std::fs::read_dir(entry.path())? {
+                let file = file?;
+                std::fs::copy(file.path(), target.join(file.file_name()))?;
+            }
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }

@@ -14,6 +14,7 @@ use prometheus::IntCounter;
 use tokio::sync::Notify;
 
 use super::documents::{FoldCursor, StoredBatch, batches_from, epoch_id};
+use super::rebuild::record;
 use super::rollup::{Portion, Rollup, portions};
 use crate::store::{Document as _, FIRST_VERSION, Query, Store, StoreError};
 
@@ -190,8 +191,13 @@ impl Fold {
         }
         match self.store.replace(&cursor.value, cursor.version).await {
             // Another control plane folds the same life: what it wrote stands, and what is left will be found.
-            Ok(_) | Err(StoreError::VersionMismatch) => Ok(ready > 0),
+            Err(StoreError::VersionMismatch) => Ok(ready > 0),
             Err(error) => Err(error),
+            Ok(_) => {
+                let folded_seq = cursor.value.folded_seq;
+                record::folded(&self.store, from, folded_seq - ready as u64, folded_seq).await?;
+                Ok(ready > 0)
+            }
         }
     }
 

@@ -1,12 +1,14 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
-//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin;
-//! what is folded and old is deleted (`retention`). The protocol and its proof are COUNTING.md's.
+//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin; what is
+//! folded and old is deleted (`retention`); what lost counters are built anew from is `rebuild`'s. The protocol and its
+//! proof are COUNTING.md's.
 
 mod by_credential;
 pub mod documents;
 pub mod fold;
 pub mod ingest;
 pub mod lost;
+pub mod rebuild;
 pub mod retention;
 pub mod rollup;
 pub mod routes;
@@ -21,5 +23,8 @@ pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::FoldCursor>().await?;
     store.register::<retention::Retention>().await?;
     store.register::<retention::RetentionRun>().await?;
+    store.register::<rebuild::documents::Rebuild>().await?;
+    store.register::<rebuild::documents::Report>().await?;
+    store.register::<rebuild::record::Block>().await?;
     store.register::<rollup::Rollup>().await
 }

@@ -1,5 +1,6 @@
 //! How long raw usage is kept. A batch that is folded and older than the operator says is deleted, by a job on every
-//! control plane (`jobs`); its rollups stay, and they are what usage is read from. Never deleted: what is not folded yet,
+//! control plane (`jobs`); its rollups stay, and they are what usage is read from; so does the sum of its units, which lost
+//! counters are built anew from (`rebuild::record`). Never deleted: what is not folded yet,
 //! batches that contradict one, and the empty ones that hold the place of a batch declared lost. A deleted batch that comes
 //! again is folded no second time: its life's cursor has passed it. Shown and set in `admin::routes_retention`.
 
@@ -8,6 +9,7 @@ use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
 use super::documents::{FoldCursor, StoredBatch, batch_id};
+use super::rebuild::record;
 use crate::refusal::Refusal;
 use crate::store::{Document, Index, Query, Store, StoreError};
 
@@ -125,6 +127,7 @@ async fn delete_of(
 ) -> Result<(), StoreError> {
     let (first, below) = (batch_id(&life.from, 0), batch_id(&life.from, life.folded_seq.saturating_add(1)));
     let mut cursor = None;
+    let mut added_up = record::added_up(store, &life.from).await?;
     while *deleted < DELETED_A_RUN_MAX_BATCHES {
         let query = Query::by("id").from(first.as_str()).below(below.as_str());
         let page = store.query::<StoredBatch>(&query.limit(BATCHES_AT_ONCE_MAX).cursor(cursor)).await?;
@@ -134,6 +137,11 @@ async fn delete_of(
             }
             if batch.value.received_at >= older_than {
                 return Ok(());
+            }
+            let seq = batch.value.batch.id.seq;
+            if seq > added_up {
+                added_up = last_old(store, life, seq, older_than).await?;
+                record::add_up(store, &life.from, added_up).await?;
             }
             if store.delete::<StoredBatch>(&batch.value.id()).await? {
                 *deleted += 1;
@@ -145,6 +153,32 @@ async fn delete_of(
         }
     }
     Ok(())
+}
+
+/// The last of a life's folded batches, from one that is old on, before the first that is not; at most a block's.
+async fn last_old(
+    store: &Store,
+    life: &FoldCursor,
+    old_seq: u64,
+    older_than: Timestamp,
+) -> Result<u64, StoreError> {
+    let end = life.folded_seq.saturating_add(1).min(old_seq.saturating_add(record::BLOCK_BATCHES));
+    let (first, below) = (batch_id(&life.from, old_seq), batch_id(&life.from, end));
+    let (mut last, mut cursor) = (old_seq, None);
+    loop {
+        let query = Query::by("id").from(first.as_str()).below(below.as_str());
+        let page = store.query::<StoredBatch>(&query.limit(BATCHES_AT_ONCE_MAX).cursor(cursor)).await?;
+        for batch in page.items {
+            if batch.value.received_at >= older_than && !batch.value.declared_lost {
+                return Ok(last);
+            }
+            last = batch.value.batch.id.seq;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(last);
+        }
+    }
 }
 
 async fn note(store: &Store, at: Timestamp, deleted_batches: u64) -> Result<(), StoreError> {

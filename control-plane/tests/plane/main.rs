@@ -21,6 +21,7 @@ mod members;
 mod pages;
 mod plugins;
 mod push;
+mod rebuild;
 mod retention;
 mod sign_in;
 mod support;

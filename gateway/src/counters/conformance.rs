@@ -17,6 +17,7 @@ use crate::limits::lease::{Ask, CounterState, Decision};
 
 mod gateways;
 mod patient;
+mod rebuilder;
 mod redis_server;
 mod restarts;
 

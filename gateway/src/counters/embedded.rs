@@ -103,8 +103,9 @@ impl Counters for EmbeddedCounters {
         self.ask(|reply| Job::Grant(Box::new(request.clone()), reply)).await
     }
 
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError> {
-        self.ask(|reply| Job::Close(key.to_owned(), closes.to_vec(), reply)).await
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
+        self.ask(|reply| Job::Close(key.to_owned(), closes.to_vec(), reply)).await?;
+        Ok(GENERATION)
     }
 
     async fn forget(&self, gateway: &str) -> Result<u64, CountersError> {

@@ -12,6 +12,9 @@ use super::{Close, Counters, CountersError, Grant, GrantRequest};
 use crate::limits::lease::{Ask, CounterState, Decision};
 use crate::limits::windows::Window;
 
+/// The only generation: a model loses nothing.
+pub(crate) const GENERATION: u64 = 1;
+
 /// The model, and what goes wrong with it.
 pub(crate) struct ModelCounters {
     pub(crate) clock: Clock,
@@ -78,12 +81,12 @@ impl Counters for ModelCounters {
                 units,
                 remaining: request.max.saturating_sub(granted),
                 ends_in_ms: window.ends_in_ms(now),
-                generation: 1,
+                generation: GENERATION,
             }),
         }
     }
 
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError> {
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
         if Self::fails(&self.lose_requests) {
             return Err(CountersError::Unavailable(None));
         }
@@ -91,7 +94,7 @@ impl Counters for ModelCounters {
         if Self::fails(&self.lose_answers) {
             return Err(CountersError::Unavailable(None));
         }
-        Ok(())
+        Ok(GENERATION)
     }
 
     async fn forget(&self, gateway: &str) -> Result<u64, CountersError> {

@@ -41,7 +41,7 @@ impl Counters for MeasuredCounters {
         answer
     }
 
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError> {
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
         let begun = Instant::now();
         let answer = self.store.close(key, closes).await;
         self.measure("close", begun, &answer);

@@ -141,8 +141,8 @@ pub trait Counters: Send + Sync {
     async fn grant(&self, request: &GrantRequest) -> Result<Grant, CountersError>;
 
     /// Takes back what leases of counter `key` had left; each lease once, however often this is said, and also after its
-    /// window's end.
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError>;
+    /// window's end. Says the generation of the counters that took it back.
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError>;
 
     /// Counts the open leases of a gateway that will not come back as spent, and says how many units that were.
     async fn forget(&self, gateway: &str) -> Result<u64, CountersError>;

@@ -61,7 +61,7 @@ impl Tally {
             let sent_ms = self.core.clock.now_ms();
             match self.core.counters.grant(&request).await {
                 Ok(grant) => {
-                    if self.arrived(asked, &request, &grant, sent_ms) {
+                    if self.arrived(asked, &request, &grant, sent_ms)? {
                         return Ok(());
                     }
                     // Withdrawn under a lowered limit, or of a window whose last milliseconds are over here.
@@ -120,8 +120,16 @@ impl Tally {
     }
 
     /// Takes the store's answer in; `false` where the lease's window is over before it could be spent.
-    fn arrived(&self, asked: Asked, request: &GrantRequest, grant: &Grant, sent_ms: u64) -> bool {
+    fn arrived(
+        &self,
+        asked: Asked,
+        request: &GrantRequest,
+        grant: &Grant,
+        sent_ms: u64,
+    ) -> Result<bool, CountersError> {
         let mut desk = self.desk.lock();
+        // Of counters that are lost, and in no report. Its name is asked for again: the new ones do not know it.
+        self.core.refuse_lost(grant.generation)?;
         let now_ms = self.core.clock.now_ms();
         // Counted from when we asked: our end of the window is never later than the store's.
         let ends_ms = grant.ends_in_ms.map_or(u64::MAX, |ms| sent_ms.saturating_add(ms));
@@ -137,7 +145,7 @@ impl Tally {
             if !lowered && request.max == self.max.load(SeqCst) && request.hard == self.hard.load(SeqCst) {
                 self.believe_exhausted(now_ms, ends_ms);
             }
-            return now_ms < ends_ms;
+            return Ok(now_ms < ends_ms);
         }
         self.exhausted_until_ms.store(0, SeqCst);
         self.core.table.slot(asked.place).open(grant.window, grant.units, ends_ms);
@@ -148,15 +156,15 @@ impl Tally {
         if lowered {
             self.core.table.slot(lease.place).expire();
             freeze(self, &lease);
-            return false;
+            return Ok(false);
         }
         if now_ms >= ends_ms {
-            return false;
+            return Ok(false);
         }
         self.used_at_ms.store(now_ms, Relaxed);
         self.low_mark.store(grant.units / 4, Relaxed);
         self.tidy_held(now_ms);
         self.hold(lease.place, lease.serial);
-        true
+        Ok(true)
     }
 }

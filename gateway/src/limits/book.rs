@@ -2,7 +2,7 @@
 //! that batches can say units by counter and window. Next: `maintain.rs` keeps leases coming and going.
 
 use std::path::Path;
-use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Weak};
 
@@ -49,6 +49,8 @@ pub(super) struct Core {
     pub(super) epoch: u64,
     pub(super) known: DashMap<u32, Known>,
     pub(super) wake: Notify,
+    /// Answers of a lower generation are thrown away: counters that are lost gave them.
+    pub(super) generation_min: AtomicU64,
     low_in: SyncSender<Weak<Tally>>,
     low_out: Mutex<Receiver<Weak<Tally>>>,
 }
@@ -81,6 +83,13 @@ impl Core {
     pub(super) fn count_out(&self, tally: &Tally, units: u32) {
         let less = |open: u64| Some(open.saturating_sub(u64::from(units)));
         let _ = tally.open_units.fetch_update(SeqCst, SeqCst, less);
+    }
+
+    /// Whether an answer is of counters that are lost. Asked and acted on under a lock that
+    /// [`refuse_grants`](LeaseBook::refuse_grants) waits for.
+    pub(super) fn refuse_lost(&self, generation: u64) -> Result<(), CountersError> {
+        let lost = generation < self.generation_min.load(SeqCst);
+        if lost { Err(CountersError::Unavailable(None)) } else { Ok(()) }
     }
 
     /// Says that a counter will want a lease soon. The queue is allocated once; when it is full, calls will ask themselves.
@@ -132,19 +141,13 @@ impl LeaseBook {
             options,
             known: DashMap::new(),
             wake: Notify::new(),
+            generation_min: AtomicU64::new(0),
             low_in,
             low_out: Mutex::new(low_out),
         });
         let book = Arc::new(Self { core, tallies: DashMap::new(), earlier: Mutex::new(Vec::new()) });
         let leases = book.find_earlier();
         Ok((book, EarlierLeases { leases, damaged }))
-    }
-
-    /// Whether `dir` has a lease table: a gateway without one starts for the first time, and only such a one may take an
-    /// empty counter store for a new one.
-    #[must_use]
-    pub fn exists(dir: &Path) -> bool {
-        LeaseTable::exists(dir)
     }
 
     /// The tally of a counter, the same while anyone holds it or it has leases. A limit that differs from the one it has

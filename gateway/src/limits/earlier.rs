@@ -113,7 +113,9 @@ impl LeaseBook {
             self.asked_and_unheard(&content, &id).await?
         };
         let close = Close { lease: id, window, unspent };
-        self.core.counters.close(&content.key, std::slice::from_ref(&close)).await?;
+        let generation = self.core.counters.close(&content.key, std::slice::from_ref(&close)).await?;
+        let _held = self.earlier.lock();
+        self.core.refuse_lost(generation)?;
         if !content.granted {
             slot.open(window, unspent, u64::MAX);
             slot.freeze();
@@ -139,7 +141,10 @@ impl LeaseBook {
             closes: Vec::new(),
         };
         match self.core.counters.grant(&request).await {
-            Ok(grant) => Ok((grant.window, grant.units)),
+            Ok(grant) => {
+                self.core.refuse_lost(grant.generation)?;
+                Ok((grant.window, grant.units))
+            }
             Err(CountersError::Stale(_)) => Ok((0, 0)),
             Err(error) => Err(error),
         }

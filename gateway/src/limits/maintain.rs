@@ -85,8 +85,11 @@ impl Tally {
         if closes.is_empty() {
             return Ok(());
         }
-        self.core.counters.close(&self.key, &closes).await?;
-        self.desk.lock().closed(self, &closes, self.core.clock.now_ms());
+        let generation = self.core.counters.close(&self.key, &closes).await?;
+        let mut desk = self.desk.lock();
+        // Counters that are lost took them back: they are in hand still, and go back to those that are built anew.
+        self.core.refuse_lost(generation)?;
+        desk.closed(self, &closes, self.core.clock.now_ms());
         Ok(())
     }
 }

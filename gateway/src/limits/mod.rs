@@ -15,6 +15,7 @@ mod earlier;
 mod figures;
 pub mod lease;
 mod maintain;
+mod report;
 mod slot;
 pub mod table;
 mod tally;

@@ -29,12 +29,6 @@ pub struct LeaseTable {
 }
 
 impl LeaseTable {
-    /// Whether the folder has a table: a gateway without one starts for the first time.
-    #[must_use]
-    pub fn exists(dir: &Path) -> bool {
-        segment_path(dir, 0).exists()
-    }
-
     /// Opens the table in `dir`, or makes it. Damaged slots are emptied and counted: their units stay spent at the store.
     pub fn open(dir: &Path) -> std::io::Result<(Self, usize)> {
         let table = Self {

@@ -12,6 +12,7 @@ use super::*;
 use crate::counters::faults::ModelCounters;
 
 mod histories;
+mod reports;
 
 pub(super) const NOON_MS: i64 = 1_750_000_000_000 / 86_400_000 * 86_400_000 + 43_200_000;
 

@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UsageBatch};
+use apiclay_config::counters::Acknowledged;
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UnitsTaken, UsageBatch};
 
 use super::batch_file::{self, BATCH_SUFFIX, TakenFrom, batch_name};
 use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
@@ -15,6 +16,9 @@ use super::segment::Segment;
 use super::shelf::{Aside, Shelved};
 use super::spool::Spool;
 use super::units::{LeaseLedger, kept_units, units_taken};
+
+/// Above every batch of a life that is over.
+const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
 
 /// A batch that could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -215,6 +219,30 @@ impl Batcher {
         // As with acknowledged ones: nobody asks the file again which records it took.
         ground.sync()?;
         Ok(ground.shelf.lock().set_aside(epoch, seq, why)?)
+    }
+
+    /// Which batches the control plane is not known to have, by life, this one always; and the units they hold. For
+    /// counters that were lost: what this says is not to be counted from the batches on record.
+    ///
+    /// # Errors
+    /// When a batch cannot be read.
+    pub fn unacknowledged(&self) -> Result<(Vec<Acknowledged>, Vec<UnitsTaken>), BatcherError> {
+        let ground = self.spool.ground();
+        let mut lives: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        lives.entry(ground.from.epoch.clone()).or_default();
+        let mut units = Vec::new();
+        for (shelved, path) in ground.shelf.lock().unacknowledged() {
+            lives.entry(shelved.epoch.clone()).or_default().push(shelved.seq);
+            units.extend(batch_file::read_batch(&path)?.units);
+        }
+        // Has its number, and its units stand in their leases still.
+        let unsettled = self.written.iter().map(|written| &written.shelved);
+        for shelved in unsettled {
+            lives.entry(shelved.epoch.clone()).or_default().push(shelved.seq);
+        }
+        let made = |epoch: &str| if epoch == ground.from.epoch { self.next_seq - 1 } else { EARLIER_SEQ_MAX };
+        let life = |(epoch, except): (String, Vec<u64>)| Acknowledged { seq: made(&epoch), epoch, except };
+        Ok((lives.into_iter().map(life).collect(), units))
     }
 
     /// Lets the next batches go first, until [`Batcher::resume_postponed`].

@@ -72,16 +72,15 @@ impl Default for SendOptions {
 }
 
 /// Collects and sends until `shutdown` comes true; then collects and sends what is there, within a deadline. What is not
-/// sent by then stays on disk for the next life.
+/// sent by then stays on disk for the next life. Others may hold the batcher for a moment.
 pub async fn send_forever(
-    batcher: Batcher,
+    batcher: Arc<Mutex<Batcher>>,
     spool: Arc<Spool>,
     ledger: Arc<dyn LeaseLedger>,
     sink: impl BatchSink,
     options: SendOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let batcher = Arc::new(Mutex::new(batcher));
     let mut sender = Sender { batcher, spool, ledger, sink, to_compare: false, failures: 0 };
     let mut shutdown = pin!(shutdown);
     let mut send_at = Instant::now();

@@ -86,6 +86,12 @@ impl Shelf {
         of_epoch.map(|(shelved, suffix)| self.path(shelved, suffix)).collect()
     }
 
+    /// All batches that are to be sent, postponed ones too, and their files.
+    pub fn unacknowledged(&self) -> impl Iterator<Item = (&Shelved, PathBuf)> {
+        let pending = self.pending.iter().chain(&self.postponed);
+        pending.map(|shelved| (shelved, self.path(shelved, BATCH_SUFFIX)))
+    }
+
     /// The epochs of acknowledged batches that are still here, each with the last one's number.
     pub fn acked_lives(&self) -> BTreeMap<String, u64> {
         let mut lives = BTreeMap::new();

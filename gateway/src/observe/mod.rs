@@ -11,6 +11,7 @@ use prometheus::{
 };
 
 use crate::limits::{LeaseBook, Monotonic};
+use crate::rebuild::RebuildMetrics;
 
 mod leases;
 
@@ -33,6 +34,8 @@ pub struct Metrics {
     pub revision: IntGauge,
     /// How long the counter store takes, by operation and outcome.
     pub counters_duration: HistogramVec,
+    /// Whether counters are lost, and how often this gateway rebuilt them.
+    pub counters_rebuild: RebuildMetrics,
     config_heard_at: IntGauge,
     config_age: Gauge,
     /// When the control plane was last heard, or this began, on `monotonic`: an age must not jump with the wall clock.
@@ -114,6 +117,16 @@ impl Metrics {
             heard_ms: AtomicU64::new(0),
             monotonic: Monotonic::system(),
             counters_duration,
+            counters_rebuild: RebuildMetrics {
+                lost: gauge(
+                    "counters_lost",
+                    "1 while no unit is granted because the counter store lost its memory.",
+                )?,
+                rebuilt: IntCounter::with_opts(name(
+                    "counters_rebuilt_total",
+                    "Times that this gateway built lost counters anew.",
+                ))?,
+            },
             refused_revisions: IntCounter::with_opts(name(
                 "config_refused_total",
                 "Revisions that were refused.",
@@ -134,6 +147,8 @@ impl Metrics {
         self.registry.register(Box::new(self.duration.clone()))?;
         self.registry.register(Box::new(self.refused_revisions.clone()))?;
         self.registry.register(Box::new(self.counters_duration.clone()))?;
+        self.registry.register(Box::new(self.counters_rebuild.lost.clone()))?;
+        self.registry.register(Box::new(self.counters_rebuild.rebuilt.clone()))?;
         self.registry.register(Box::new(self.config_age.clone()))?;
         for gauge in [
             &self.revision,

@@ -3,6 +3,7 @@
 
 mod configuration;
 mod disk;
+mod rebuild;
 mod revocation;
 mod stream;
 #[cfg(test)]

@@ -121,7 +121,7 @@ impl ControlPlane {
         Ok(Self { http, url, gateway, token, epoch, counters, came_back })
     }
 
-    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+    pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
         let base = self.url.as_str().trim_end_matches('/');
         self.http
             .request(method, format!("{base}/internal/v1/{path}"))

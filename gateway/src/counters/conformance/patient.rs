@@ -34,7 +34,7 @@ impl<C: Counters> Counters for Patient<C> {
         patiently!(self.0.grant(request), CountersError::Unavailable(_))
     }
 
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError> {
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
         patiently!(self.0.close(key, closes), CountersError::Unavailable(_))
     }
 

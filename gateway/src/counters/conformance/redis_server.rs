@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::counters::redis::RedisCounters;
+use crate::counters::redis::{RedisCounters, markers};
 
 /// How long a server may take to start.
 const START_MAX: Duration = Duration::from_secs(10);
@@ -51,8 +51,23 @@ impl RedisServer {
         }
     }
 
-    pub(super) fn counters(&self, may_begin: bool) -> RedisCounters {
-        RedisCounters::new(&format!("redis://127.0.0.1:{}", self.port), may_begin).unwrap()
+    /// Counters at it; where it `begins`, a rebuild of nothing is done where no counters were.
+    pub(super) fn counters(&self, begins: bool) -> RedisCounters {
+        if begins {
+            self.begin();
+        }
+        RedisCounters::new(&format!("redis://127.0.0.1:{}", self.port)).unwrap()
+    }
+
+    fn begin(&self) {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).unwrap();
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim();
+        for marker in markers() {
+            let mark = format!("1 {run_id}");
+            redis::cmd("SET").arg(marker).arg(mark).arg("NX").exec(&mut connection).unwrap();
+        }
     }
 
     /// Says something to it, past everything of ours.

@@ -198,6 +198,26 @@ async fn redis_emptied_while_it_runs_grants_nothing_more() {
 }
 
 #[tokio::test]
+async fn redis_emptied_while_figures_are_written_is_not_taken_for_rebuilt() {
+    let server = RedisServer::start();
+    let counters = server.counters(true);
+    counters.grant(&request(KEY, MAX, 8)).await.unwrap();
+    server.command(&["FLUSHALL"]);
+    let (_, run_id) = until_refused(&counters).await;
+    let rebuild = Rebuild { generation: 2, run_id, figures: Vec::new() };
+    counters.begin(1).await.unwrap();
+    counters.begin(2).await.unwrap();
+    server.command(&["FLUSHALL"]);
+    assert!(matches!(counters.mark(&rebuild, 1).await, Err(CountersError::Generation { .. })));
+    until_refused(&counters).await;
+    // One that began after it may mark, and the one before it finds that it stands.
+    counters.begin(3).await.unwrap();
+    counters.mark(&rebuild, 3).await.unwrap();
+    counters.mark(&rebuild, 2).await.unwrap();
+    assert_eq!(counters.grant(&request(KEY, MAX, 8)).await.unwrap().generation, 2);
+}
+
+#[tokio::test]
 async fn redis_that_evicts_is_refused() {
     let server = RedisServer::start();
     server.command(&["CONFIG", "SET", "maxmemory", "100mb"]);

@@ -1,8 +1,8 @@
 //! Counters in Redis, for any number of gateways. One hash a counter and window; scripts decide, on the server's clock, and
-//! only in the run of the server that the counters were built in. Next: `rebuild.rs`, when that run is over.
+//! only in the run of the server that the counters were built in. Next: `rebuild.rs`, for a server that has none.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::LeasedWindow;
@@ -21,9 +21,13 @@ mod rebuild;
 mod scripts;
 
 pub use rebuild::{Figure, Rebuild};
+#[cfg(test)]
+pub(crate) use scripts::markers;
 
 /// Tries of one grant where the window turned between guess and decision.
 const TURNS_MAX: usize = 4;
+/// The counter that is closed, without a lease, to see whether counters stand.
+const PING: &str = "ping";
 /// Keys looked at in one step of a scan.
 const SCAN_STEP: u32 = 1_000;
 
@@ -34,27 +38,34 @@ struct Known {
     run_id: String,
 }
 
+/// Counters that stand at a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Which they are.
+    pub generation: u64,
+    /// The server's run that they were built in.
+    pub run_id: String,
+}
+
 /// Counters in one Redis.
 pub struct RedisCounters {
     link: Link,
     known: ArcSwapOption<Known>,
     /// The server's clock less our monotonic one, as last heard: a guess which window it is; the script checks it.
     clock_ahead_ms: AtomicI64,
-    may_begin: AtomicBool,
 }
 
 impl RedisCounters {
-    /// Counters at `url`. Nothing is connected yet. `may_begin` is for a gateway that starts for the first time ever: it may
-    /// take an entirely empty server for a new one. Any other finds it has lost its memory.
+    /// Counters at `url`. Nothing is connected yet. A server without counters is not taken for a new one: a control plane
+    /// knows whether anything was counted before.
     ///
     /// # Errors
     /// When the address is none.
-    pub fn new(url: &str, may_begin: bool) -> Result<Self, CountersError> {
+    pub fn new(url: &str) -> Result<Self, CountersError> {
         Ok(Self {
             link: Link::new(url).map_err(CountersError::unavailable)?,
             known: ArcSwapOption::empty(),
             clock_ahead_ms: AtomicI64::new(0),
-            may_begin: AtomicBool::new(may_begin),
         })
     }
 
@@ -73,6 +84,31 @@ impl RedisCounters {
         if self.known().0 < generation {
             self.known.store(Some(Arc::new(Known { generation, run_id: run_id.to_owned() })));
         }
+    }
+
+    /// Which counters stand at the server. All of them do where this says so: see [`RedisCounters::rebuild`].
+    ///
+    /// # Errors
+    /// When the server is away, or has none.
+    pub async fn standing(&self) -> Result<Standing, CountersError> {
+        self.close_in(PING, &[]).await
+    }
+
+    /// The highest generation that this gateway has counted under in this life; 0 for none.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.known().0
+    }
+
+    async fn close_in(&self, key: &str, closes: &[Close]) -> Result<Standing, CountersError> {
+        let (generation, run_id) = self.known();
+        let mut script = scripts::CLOSE.key(scripts::marker(scripts::part(key)));
+        script.arg(generation).arg(run_id);
+        add_closes(&mut script, key, closes);
+        let answer = self.invoke(&script).await?;
+        let standing = Standing { generation: answer.number(1)?, run_id: answer.text(2)?.to_owned() };
+        self.learn(standing.generation, &standing.run_id);
+        Ok(standing)
     }
 
     fn guess_now(&self) -> Timestamp {
@@ -122,10 +158,6 @@ impl Greeting for RedisCounters {
         if bounded && field("maxmemory_policy") != Some("noeviction") {
             return Err(CountersError::Evicts);
         }
-        if self.may_begin.load(Relaxed) {
-            self.begin(connection).await?;
-            self.may_begin.store(false, Relaxed);
-        }
         Ok(())
     }
 }
@@ -158,12 +190,8 @@ impl Counters for RedisCounters {
         Err(CountersError::Unavailable(None))
     }
 
-    async fn close(&self, key: &str, closes: &[Close]) -> Result<(), CountersError> {
-        let (generation, run_id) = self.known();
-        let mut script = scripts::CLOSE.key(scripts::marker(scripts::part(key)));
-        script.arg(generation).arg(run_id);
-        add_closes(&mut script, key, closes);
-        self.invoke(&script).await.map(drop)
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
+        Ok(self.close_in(key, closes).await?.generation)
     }
 
     async fn forget(&self, gateway: &str) -> Result<u64, CountersError> {
@@ -190,6 +218,6 @@ impl Counters for RedisCounters {
     }
 
     async fn ping(&self) -> Result<(), CountersError> {
-        self.close("ping", &[]).await
+        self.standing().await.map(drop)
     }
 }

@@ -1,17 +1,20 @@
-//! The beginning of the counters, and their second beginning after the server lost its memory: what was used is written
-//! anew from the usage on record, under the next generation. Figures first, markers last: while a marker is missing nothing
-//! is granted, so a rebuild that breaks off halfway is just done again. Next: grants, under the new generation.
+//! The beginning of the counters at a server that has none, be it new or has lost its memory: what was used is written anew,
+//! under the next generation. Figures first, markers last, and last of all the one that is looked at to see whether counters
+//! stand: while a marker is missing nothing is granted, so a rebuild that breaks off halfway is just done again. Next:
+//! grants, under the new generation.
 
 use apiclay_config::usage::LeasedWindow;
-use redis::aio::MultiplexedConnection;
+use futures_util::future::try_join_all;
 
-use super::{RedisCounters, scripts};
-use crate::counters::redis::scripts::Answer;
+use super::link::Request;
+use super::{PING, RedisCounters, scripts};
 use crate::counters::{CountersError, LeaseId};
 use crate::limits::windows::window_with_id;
 
-/// The generation of a server that no counters were built in before.
-const FIRST_GENERATION: u64 = 1;
+/// Figures written at once.
+const WRITES_AT_ONCE_MAX: usize = 32;
+/// A writer that is not done by then begins anew.
+const WRITER_KEPT_MS: u64 = 60_000;
 
 /// What one counter had out in one window.
 #[derive(Debug, Clone)]
@@ -45,49 +48,44 @@ impl RedisCounters {
     /// # Errors
     /// When the server is away, or its run is another one again.
     pub async fn rebuild(&self, rebuild: &Rebuild) -> Result<(), CountersError> {
-        for figure in &rebuild.figures {
-            let kept_until = window_with_id(figure.window, figure.id).kept_until(figure.window);
-            let mut script = scripts::FIGURE.key(scripts::marker(scripts::part(&figure.key)));
-            script.key(scripts::counter(&figure.key, figure.id));
-            script.arg(rebuild.generation).arg(&rebuild.run_id).arg(figure.granted);
-            script.arg(kept_until.map_or_else(String::new, |at| at.0.to_string()));
-            for (lease, units) in &figure.leases {
-                script.arg(lease.to_string()).arg(units);
-            }
-            self.invoke(&script).await?;
+        let writer = rand::random();
+        self.begin(writer).await?;
+        for some in rebuild.figures.chunks(WRITES_AT_ONCE_MAX) {
+            try_join_all(some.iter().map(|figure| self.write(rebuild, figure))).await?;
         }
+        self.mark(rebuild, writer).await
+    }
+
+    /// Leaves a writer's name in every part: where it is gone at the end, figures are gone with it.
+    pub(crate) async fn begin(&self, writer: u64) -> Result<(), CountersError> {
         for part in 0..scripts::PARTS {
+            let mut set = redis::cmd("SET");
+            set.arg(scripts::writer(part, writer)).arg(1).arg("PX").arg(WRITER_KEPT_MS);
+            self.link.call(self, Request::Command(&set)).await?;
+        }
+        Ok(())
+    }
+
+    pub(crate) async fn mark(&self, rebuild: &Rebuild, writer: u64) -> Result<(), CountersError> {
+        let last = scripts::part(PING);
+        for part in (0..scripts::PARTS).filter(|part| *part != last).chain([last]) {
             let mut script = scripts::MARK.key(scripts::marker(part));
-            script.arg(rebuild.generation).arg(&rebuild.run_id);
+            script.key(scripts::writer(part, writer)).arg(rebuild.generation).arg(&rebuild.run_id);
             self.invoke(&script).await?;
         }
         self.learn(rebuild.generation, &rebuild.run_id);
         Ok(())
     }
 
-    /// Takes an entirely empty server for a new one.
-    pub(super) async fn begin(&self, connection: &mut MultiplexedConnection) -> Result<(), CountersError> {
-        let mut markers = redis::pipe();
-        for part in 0..scripts::PARTS {
-            markers.get(scripts::marker(part));
+    async fn write(&self, rebuild: &Rebuild, figure: &Figure) -> Result<(), CountersError> {
+        let kept_until = window_with_id(figure.window, figure.id).kept_until(figure.window);
+        let mut script = scripts::FIGURE.key(scripts::marker(scripts::part(&figure.key)));
+        script.key(scripts::counter(&figure.key, figure.id));
+        script.arg(rebuild.generation).arg(&rebuild.run_id).arg(figure.granted);
+        script.arg(kept_until.map_or_else(String::new, |at| at.0.to_string()));
+        for (lease, units) in &figure.leases {
+            script.arg(lease.to_string()).arg(units);
         }
-        let found: Vec<Option<String>> =
-            markers.query_async(connection).await.map_err(CountersError::unavailable)?;
-        if found.iter().any(Option::is_some) {
-            return Ok(());
-        }
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query_async(connection)
-            .await
-            .map_err(CountersError::unavailable)?;
-        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default().trim();
-        for part in 0..scripts::PARTS {
-            let mut script = scripts::MARK.key(scripts::marker(part));
-            script.arg(FIRST_GENERATION).arg(run_id);
-            let answer = script.invoke_async(connection).await.map_err(CountersError::unavailable)?;
-            Answer::read(answer)?;
-        }
-        Ok(())
+        self.invoke(&script).await.map(drop)
     }
 }

@@ -27,9 +27,20 @@ pub(super) fn part(key: &str) -> u32 {
     crc32fast::hash(key.as_bytes()) % PARTS
 }
 
+/// Every part's marker.
+#[cfg(test)]
+pub(crate) fn markers() -> impl Iterator<Item = String> {
+    (0..PARTS).map(marker)
+}
+
 /// The marker of a part: which generation, in which run of the server.
 pub(super) fn marker(part: u32) -> String {
     format!("apiclay:generation:{{c{part}}}")
+}
+
+/// What one who writes counters leaves in a part until it is marked.
+pub(super) fn writer(part: u32, writer: u64) -> String {
+    format!("apiclay:rebuilding:{{c{part}}}:{writer:016x}")
 }
 
 /// A counter in one window.

@@ -78,7 +78,7 @@ async fn every_record_arrives_once_whatever_the_control_plane_does() {
     let (stop, stopped) = oneshot::channel::<()>();
     let options = SendOptions { interval_ms: 5, shutdown_max_ms: 10_000 };
     let sending = tokio::spawn(send_forever(
-        batcher,
+        Arc::new(Mutex::new(batcher)),
         Arc::clone(&spool),
         Arc::new(Book::default()),
         Arc::clone(&plane),
@@ -127,10 +127,39 @@ async fn at_shutdown_what_cannot_be_sent_by_the_deadline_stays_on_disk() {
     let options = SendOptions { interval_ms: 5, shutdown_max_ms: 300 };
     let started = Instant::now();
     let book = Arc::new(Book::default());
+    let batcher = Arc::new(Mutex::new(batcher));
     send_forever(batcher, Arc::clone(&spool), book, plane, options, std::future::ready(())).await;
     assert!(started.elapsed() < Duration::from_secs(3));
     drop(spool);
     assert_eq!(events(folder.path()).len(), 1);
+}
+
+#[test]
+fn what_the_control_plane_is_not_known_to_have_is_said_by_life_with_its_units() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, small());
+    for number in 1..=3 {
+        call(&spool, number);
+        collect_all(&mut batcher);
+    }
+    let first = batcher.pending().unwrap().unwrap().id;
+    batcher.postpone(&first);
+    let second = batcher.pending().unwrap().unwrap().id;
+    batcher.acknowledged(&second).unwrap();
+    let said = |batcher: &Batcher| {
+        let (lives, units) = batcher.unacknowledged().unwrap();
+        let lives: Vec<_> = lives.into_iter().map(|life| (life.epoch, life.seq, life.except)).collect();
+        (lives, units.iter().map(|taken| taken.units).sum::<u64>())
+    };
+    let (lives, units) = said(&batcher);
+    assert_eq!(lives.len(), 1);
+    assert_eq!((&*lives[0].0, lives[0].1), (&*life(1).epoch, 3));
+    assert_eq!((lives[0].2.len(), units), (2, 4), "the refused and the waiting; each call took two units");
+    drop((batcher, spool));
+    let (_spool, batcher) = open(folder.path(), 2, small());
+    let (lives, units) = said(&batcher);
+    assert_eq!(lives[1], (life(2).epoch, 0, Vec::new()), "this life has made none");
+    assert_eq!((&*lives[0].0, lives[0].2.len(), units), (&*life(1).epoch, 2, 4));
 }
 
 #[tokio::test]
@@ -148,6 +177,7 @@ async fn a_control_plane_restored_from_a_copy_is_given_again_what_it_lacks() {
     let (stop, stopped) = oneshot::channel::<()>();
     let options = SendOptions { interval_ms: 5, shutdown_max_ms: 10_000 };
     let ledger = Arc::new(Book::default());
+    let batcher = Arc::new(Mutex::new(batcher));
     let sending = send_forever(batcher, Arc::clone(&spool), ledger, Arc::clone(&plane), options, async {
         drop(stopped.await);
     });

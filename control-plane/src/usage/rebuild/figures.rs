@@ -1,0 +1,128 @@
+//! What each counter has out, from batches on record and gateways' reports: every unit once. A unit that was spent stands in
+//! an acknowledged batch (on record), or in a later one (its gateway says so, and the batch is not counted here even where it
+//! has come), or in none yet (in its lease, which counts as granted). Pure. Next: the answer to the gateway that asked.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::counters::{LeaseInHand, RebuildFigure, RebuildReport};
+use apiclay_config::usage::{BatchId, GatewayEpoch, LeasedWindow, UnitsTaken};
+
+const HOUR_MS: i64 = 3_600_000;
+const DAY_MS: i64 = 24 * HOUR_MS;
+/// Windows are numbered from 1970; a month begins within two days of where months of this length would.
+const MONTH_MEAN_MS: i64 = 2_629_746_000;
+/// Gateways keep hours and days for 7 days after their end, months for 93; a week more, as clocks may be apart.
+const SHORT_KEPT_MS: i64 = 14 * DAY_MS;
+const MONTH_KEPT_MS: i64 = 100 * DAY_MS;
+
+/// The figures in the making.
+pub struct Figures<'a> {
+    now: Timestamp,
+    reports: &'a BTreeMap<String, RebuildReport>,
+    counters: BTreeMap<(String, i64), Figure>,
+}
+
+#[derive(Default)]
+struct Figure {
+    granted: u64,
+    leases: Vec<(String, LeaseInHand)>,
+}
+
+impl<'a> Figures<'a> {
+    /// Begins with what gateways, by their ids, have said.
+    #[must_use]
+    pub fn new(reports: &'a BTreeMap<String, RebuildReport>, now: Timestamp) -> Self {
+        let mut figures = Self { now, reports, counters: BTreeMap::new() };
+        for (gateway, report) in reports {
+            figures.add(&report.unacknowledged);
+            for lease in report.leases.iter().filter(|lease| is_kept(&lease.counter, lease.window, now)) {
+                let figure = figures.counter(&lease.counter, lease.window);
+                let beyond = u64::from(lease.units.saturating_sub(lease.in_batches));
+                figure.granted = figure.granted.saturating_add(beyond);
+                figure.leases.push((gateway.clone(), lease.clone()));
+            }
+        }
+        figures
+    }
+
+    /// Counts a batch on record, if its gateway knew it to be acknowledged when it reported.
+    pub fn on_record(&mut self, id: &BatchId, units: &[UnitsTaken]) {
+        if self.takes_all(&id.from, id.seq, id.seq) {
+            self.add(units);
+        }
+    }
+
+    /// All of them, in the order of their counters.
+    #[must_use]
+    pub fn done(self) -> Vec<RebuildFigure> {
+        let figure = |((counter, window), figure): ((String, i64), Figure)| RebuildFigure {
+            kind: kind_of(&counter),
+            counter,
+            window,
+            granted: figure.granted,
+            leases: figure.leases,
+        };
+        self.counters.into_iter().map(figure).collect()
+    }
+
+    /// Takes a batch out of what was counted, if its gateway did not know it to be acknowledged.
+    pub fn not_on_record(&mut self, id: &BatchId, units: &[UnitsTaken]) {
+        if self.takes_all(&id.from, id.seq, id.seq) {
+            return;
+        }
+        let now = self.now;
+        for taken in units.iter().filter(|taken| is_kept(&taken.counter, taken.window, now)) {
+            let figure = self.counter(&taken.counter, taken.window);
+            figure.granted = figure.granted.saturating_sub(taken.units);
+        }
+    }
+
+    /// Whether all of a life's batches from one to another count.
+    #[must_use]
+    pub fn takes_all(&self, from: &GatewayEpoch, first_seq: u64, last_seq: u64) -> bool {
+        let lives = self.reports.get(&from.gateway).map_or(&[][..], |report| &report.lives);
+        lives.iter().find(|life| life.epoch == from.epoch).is_none_or(|life| {
+            last_seq <= life.seq && !life.except.iter().any(|seq| (first_seq..=last_seq).contains(seq))
+        })
+    }
+
+    /// Counts units.
+    pub fn add(&mut self, units: &[UnitsTaken]) {
+        let now = self.now;
+        for taken in units.iter().filter(|taken| is_kept(&taken.counter, taken.window, now)) {
+            let figure = self.counter(&taken.counter, taken.window);
+            figure.granted = figure.granted.saturating_add(taken.units);
+        }
+    }
+
+    fn counter(&mut self, counter: &str, window: i64) -> &mut Figure {
+        self.counters.entry((counter.to_owned(), window)).or_default()
+    }
+}
+
+/// The kind of window a counter has: `quota:{subscription}:{kind}`, `trial:{account}:{listing}`.
+fn kind_of(counter: &str) -> LeasedWindow {
+    let quota = counter.strip_prefix("quota:").and_then(|rest| rest.split_once(':'));
+    match quota.map(|(_, kind)| kind) {
+        Some("hour") => LeasedWindow::Hour,
+        Some("day") => LeasedWindow::Day,
+        Some("month") => LeasedWindow::Month,
+        // Kept for ever: a kind that is not known loses nothing.
+        _ => LeasedWindow::Trial,
+    }
+}
+
+/// Whether gateways still keep this counter in this window: most of what is on record is of windows that are long over.
+fn is_kept(counter: &str, window: i64, now: Timestamp) -> bool {
+    let (length_ms, kept_ms) = match kind_of(counter) {
+        LeasedWindow::Hour => (HOUR_MS, SHORT_KEPT_MS),
+        LeasedWindow::Day => (DAY_MS, SHORT_KEPT_MS),
+        LeasedWindow::Month => (MONTH_MEAN_MS, MONTH_KEPT_MS),
+        LeasedWindow::Trial => return true,
+    };
+    window.saturating_add(1).saturating_mul(length_ms).saturating_add(kept_ms) >= now.0
+}
+
+#[cfg(test)]
+mod tests;
