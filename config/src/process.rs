@@ -69,15 +69,15 @@ pub async fn stop_signal() -> std::io::Result<()> {
 #[must_use]
 pub fn exit_code(outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>) -> std::process::ExitCode {
     let Err(error) = outcome else { return std::process::ExitCode::SUCCESS };
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    eprintln!("error: {line}");
+    eprintln!("error: {}", in_a_line(&*error));
     std::process::ExitCode::FAILURE
+}
+
+/// An error in one line, its causes behind it.
+#[must_use]
+pub fn in_a_line(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

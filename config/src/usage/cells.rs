@@ -1,0 +1,117 @@
+//! Events counted: all that is alike stands in one cell, and cells of one key add up. Next: the control plane's rollups.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::event::{Ending, Event};
+use crate::ids::{RouteId, SubscriptionId};
+
+/// Where calls are counted: all that is alike in these stands in one cell.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CellKey {
+    /// Whose calls.
+    pub subscription: SubscriptionId,
+    /// Over which route.
+    pub route: RouteId,
+    /// Under which revision of the plan.
+    pub plan_revision: u32,
+    /// Whole minutes since 1970.
+    pub minute: i64,
+    /// The hundreds of the status: 1 to 5; 0 for calls that were interrupted or are unaccounted for.
+    pub class: u8,
+}
+
+/// Counts of the calls in one cell.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Calls that the gateway answered from the upstream.
+    pub calls: u64,
+    /// Those of them that are billed.
+    pub billable_calls: u64,
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Answer body bytes.
+    pub bytes_out: u64,
+    /// How many calls took how long: power-of-two buckets of microseconds, bucket `n` below 2^n.
+    #[serde(default, with = "pairs", skip_serializing_if = "BTreeMap::is_empty")]
+    pub latency_us_log2: BTreeMap<u8, u64>,
+}
+
+impl Counts {
+    /// Counts one event. Saturating: 2^64 calls in a minute is a broken clock, not a bill.
+    pub fn count(&mut self, event: &Event) {
+        let answered = matches!(event.ending, Ending::Complete | Ending::ClientLeft | Ending::UpstreamBroke);
+        self.calls += u64::from(answered);
+        self.billable_calls += u64::from(event.billable);
+        self.bytes_in = self.bytes_in.saturating_add(event.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(event.bytes_out);
+        if answered {
+            let bucket = (u32::BITS - event.duration_us.leading_zeros()) as u8;
+            *self.latency_us_log2.entry(bucket).or_default() += 1;
+        }
+    }
+
+    /// Adds what another cell of the same key counted.
+    pub fn add(&mut self, other: &Self) {
+        self.calls = self.calls.saturating_add(other.calls);
+        self.billable_calls = self.billable_calls.saturating_add(other.billable_calls);
+        self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
+        self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        for (bucket, calls) in &other.latency_us_log2 {
+            *self.latency_us_log2.entry(*bucket).or_default() += calls;
+        }
+    }
+}
+
+/// A map as a list of pairs: a number cannot be a key in JSON, and read back from flattened text it would not be one.
+mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        map: &BTreeMap<u8, u64>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u8, u64>, D::Error> {
+        Ok(Vec::<(u8, u64)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+/// One cell of a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cell {
+    /// Where.
+    #[serde(flatten)]
+    pub key: CellKey,
+    /// How many.
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+/// Counts events into cells, in the order of their keys.
+#[must_use]
+pub fn cells(events: &[Event]) -> Vec<Cell> {
+    let mut cells: BTreeMap<CellKey, Counts> = BTreeMap::new();
+    for event in events {
+        let class = match event.ending {
+            Ending::Interrupted | Ending::Unaccounted => 0,
+            _ => (event.status / 100) as u8,
+        };
+        let key = CellKey {
+            subscription: event.subscription,
+            route: event.route,
+            plan_revision: event.plan_revision,
+            minute: event.at.minute(),
+            class,
+        };
+        cells.entry(key).or_default().count(event);
+    }
+    cells.into_iter().map(|(key, counts)| Cell { key, counts }).collect()
+}

@@ -1,0 +1,139 @@
+//! One call as usage has it, and its fixed form in a batch's blob. Next: `cells` counts events, `mod` packs them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+
+/// Bytes of one event in a batch's blob.
+pub const EVENT_BYTES: usize = 120;
+
+/// The windows whose units are leased, in the order of [`Event::leases`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeasedWindow {
+    /// A UTC hour.
+    Hour,
+    /// A UTC day.
+    Day,
+    /// A UTC month.
+    Month,
+    /// The whole of a trial, which never begins anew.
+    Trial,
+}
+
+/// How many [`LeasedWindow`]s there are.
+pub const LEASED_WINDOWS: usize = 4;
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// The answer was written to its end.
+    Complete,
+    /// The client left before the end: it pays for what it asked.
+    ClientLeft,
+    /// The upstream broke off: billed 0.
+    UpstreamBroke,
+    /// Found open after a kill: billed 0.
+    Interrupted,
+    /// A unit that was taken before a kill and whose call has no record: billed 0.
+    Unaccounted,
+}
+
+/// One call that the gateway answered from the upstream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// The call's id, also in `X-Request-Id` and in the upstream's log.
+    pub request: RequestId,
+    /// Whose call it was.
+    pub subscription: SubscriptionId,
+    /// With which key.
+    pub credential: CredentialId,
+    /// The route it took.
+    pub route: RouteId,
+    /// The revision of the plan that was enforced.
+    pub plan_revision: u32,
+    /// When the record was opened.
+    pub at: Timestamp,
+    /// From the head's last byte to the answer's last, in microseconds.
+    pub duration_us: u32,
+    /// Status that the client was given.
+    pub status: u16,
+    /// Upstreams tried.
+    pub tries: u8,
+    /// How it ended.
+    pub ending: Ending,
+    /// Whether it is billed.
+    pub billable: bool,
+    /// Whether its units stay spent; given back where the answer is not billable.
+    pub kept: bool,
+    /// The leases its units came from, by [`LeasedWindow`]; 0 where none was needed.
+    pub leases: [u32; LEASED_WINDOWS],
+    /// Request body bytes.
+    pub bytes_in: u64,
+    /// Answer body bytes.
+    pub bytes_out: u64,
+}
+
+const ENDINGS: [Ending; 5] =
+    [Ending::Complete, Ending::ClientLeft, Ending::UpstreamBroke, Ending::Interrupted, Ending::Unaccounted];
+const FLAG_BILLABLE: u8 = 1;
+const FLAG_KEPT: u8 = 2;
+
+impl Event {
+    /// The fixed little-endian form; [`Event::from_bytes`] reads it back.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; EVENT_BYTES] {
+        let mut bytes = [0u8; EVENT_BYTES];
+        bytes[0..16].copy_from_slice(&self.request.as_u128().to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.subscription.as_u128().to_le_bytes());
+        bytes[32..48].copy_from_slice(&self.credential.as_u128().to_le_bytes());
+        bytes[48..64].copy_from_slice(&self.route.as_u128().to_le_bytes());
+        for (place, lease) in bytes[64..80].as_chunks_mut::<4>().0.iter_mut().zip(self.leases) {
+            *place = lease.to_le_bytes();
+        }
+        bytes[80..88].copy_from_slice(&self.at.0.to_le_bytes());
+        bytes[88..96].copy_from_slice(&self.bytes_in.to_le_bytes());
+        bytes[96..104].copy_from_slice(&self.bytes_out.to_le_bytes());
+        bytes[104..108].copy_from_slice(&self.plan_revision.to_le_bytes());
+        bytes[108..112].copy_from_slice(&self.duration_us.to_le_bytes());
+        bytes[112..114].copy_from_slice(&self.status.to_le_bytes());
+        bytes[114] = self.tries;
+        bytes[115] = ENDINGS.iter().position(|e| *e == self.ending).unwrap_or(0) as u8;
+        bytes[116] = (u8::from(self.billable) * FLAG_BILLABLE) | (u8::from(self.kept) * FLAG_KEPT);
+        bytes
+    }
+
+    /// Reads the fixed form; `None` where the ending is not one we know.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8; EVENT_BYTES]) -> Option<Self> {
+        let u128_at = |i: usize| u128::from_le_bytes(array(&bytes[i..i + 16]));
+        let u64_at = |i: usize| u64::from_le_bytes(array(&bytes[i..i + 8]));
+        let u32_at = |i: usize| u32::from_le_bytes(array(&bytes[i..i + 4]));
+        Some(Self {
+            request: RequestId::from_u128(u128_at(0)),
+            subscription: SubscriptionId::from_u128(u128_at(16)),
+            credential: CredentialId::from_u128(u128_at(32)),
+            route: RouteId::from_u128(u128_at(48)),
+            leases: [u32_at(64), u32_at(68), u32_at(72), u32_at(76)],
+            at: Timestamp(u64_at(80).cast_signed()),
+            bytes_in: u64_at(88),
+            bytes_out: u64_at(96),
+            plan_revision: u32_at(104),
+            duration_us: u32_at(108),
+            status: u16::from_le_bytes(array(&bytes[112..114])),
+            tries: bytes[114],
+            ending: *ENDINGS.get(usize::from(bytes[115]))?,
+            billable: bytes[116] & FLAG_BILLABLE != 0,
+            kept: bytes[116] & FLAG_KEPT != 0,
+        })
+    }
+}
+
+/// The slice as an array of its length; callers pass slices they have just cut to size.
+fn array<const N: usize>(slice: &[u8]) -> [u8; N] {
+    let mut out = [0u8; N];
+    out.copy_from_slice(slice);
+    out
+}

@@ -1,0 +1,179 @@
+//! Usage: what a gateway says about the calls it answered. An [`Event`] a call, collected in [`UsageBatch`]es with an id
+//! that never comes twice; the control plane ingests each batch once and folds its cells into rollups (COUNTING.md's part
+//! "Batches" in docs). The gateway's metering makes these; the control plane's usage domain reads them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::{Deserialize, Serialize};
+
+pub use cells::{Cell, CellKey, Counts, cells};
+pub use event::{EVENT_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow};
+
+mod cells;
+mod event;
+
+/// Events in one batch at most: their blob stays below 1 MiB even where nothing compresses.
+pub const BATCH_EVENTS_MAX: usize = 8_000;
+
+/// What a gateway calls itself in one life: its id, and a random epoch, new at each start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatewayEpoch {
+    /// The enrolled gateway's id.
+    pub gateway: String,
+    /// Random, new at each start, 16 hexadecimal digits: a copied data folder cannot pass for another's batch.
+    pub epoch: String,
+}
+
+/// A batch's id: within one epoch, batches are numbered from 1 without gaps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct BatchId {
+    /// Who made it, in which life.
+    #[serde(flatten)]
+    pub from: GatewayEpoch,
+    /// Its number there.
+    pub seq: u64,
+}
+
+/// Units that the calls of a batch kept, of one counter in one window.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct UnitsTaken {
+    /// The counter's key, as in the counter store.
+    pub counter: String,
+    /// Which hour, day or month since 1970; 0 for a trial.
+    pub window: i64,
+    /// How many.
+    pub units: u64,
+}
+
+/// What a gateway sends: the calls as events, and the units they kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UsageBatch {
+    /// Which batch this is.
+    #[serde(flatten)]
+    pub id: BatchId,
+    /// BLAKE3 of id, units and events, 64 hexadecimal digits: the same id with other content is a fault, never a second bill.
+    pub content_hash: String,
+    /// Units kept, by counter and window.
+    pub units: Vec<UnitsTaken>,
+    /// How many events the blob holds.
+    pub event_count: u32,
+    /// The events in their fixed form, zstd, base64.
+    pub events: String,
+}
+
+/// A batch that is not what it says.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidBatch {
+    /// The blob does not unpack to whole events.
+    #[error("the batch's events cannot be read")]
+    Events,
+    /// The hash is another's.
+    #[error("the batch's content does not match its hash")]
+    Hash,
+}
+
+impl UsageBatch {
+    /// Packs `events`, at most [`BATCH_EVENTS_MAX`], as batch `id`.
+    ///
+    /// # Errors
+    /// Where compression fails, which only lack of memory brings about.
+    pub fn pack(id: BatchId, units: Vec<UnitsTaken>, events: &[Event]) -> Result<Self, InvalidBatch> {
+        let mut raw = Vec::with_capacity(events.len() * EVENT_BYTES);
+        for event in events {
+            raw.extend_from_slice(&event.to_bytes());
+        }
+        let packed = zstd::bulk::compress(&raw, 1).map_err(|_| InvalidBatch::Events)?;
+        let content_hash = hash(&id, &units, &raw);
+        let event_count = u32::try_from(events.len()).map_err(|_| InvalidBatch::Events)?;
+        Ok(Self { id, content_hash, units, event_count, events: BASE64.encode(packed) })
+    }
+
+    /// The events, checked against count and hash.
+    ///
+    /// # Errors
+    /// When the blob is damaged, too large, or not what the hash says.
+    pub fn unpack(&self) -> Result<Vec<Event>, InvalidBatch> {
+        let packed = BASE64.decode(&self.events).map_err(|_| InvalidBatch::Events)?;
+        let raw = zstd::bulk::decompress(&packed, BATCH_EVENTS_MAX * EVENT_BYTES)
+            .map_err(|_| InvalidBatch::Events)?;
+        let (events, rest) = raw.as_chunks::<EVENT_BYTES>();
+        if !rest.is_empty() || u32::try_from(events.len()) != Ok(self.event_count) {
+            return Err(InvalidBatch::Events);
+        }
+        if hash(&self.id, &self.units, &raw) != self.content_hash {
+            return Err(InvalidBatch::Hash);
+        }
+        events.iter().map(Event::from_bytes).collect::<Option<_>>().ok_or(InvalidBatch::Events)
+    }
+}
+
+fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(format!("{}\n{}\n{}\n", id.from.gateway, id.from.epoch, id.seq).as_bytes());
+    for taken in units {
+        hasher.update(format!("{} {} {}\n", taken.counter, taken.window, taken.units).as_bytes());
+    }
+    hasher.update(raw);
+    hasher.finalize().to_hex().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+
+    fn event() -> Event {
+        Event {
+            request: RequestId::from_u128(1),
+            subscription: SubscriptionId::from_u128(2),
+            credential: CredentialId::from_u128(3),
+            route: RouteId::from_u128(u128::MAX),
+            plan_revision: 6,
+            at: Timestamp(1_700_000_000_123),
+            duration_us: 900,
+            status: 200,
+            tries: 1,
+            ending: Ending::ClientLeft,
+            billable: true,
+            kept: true,
+            leases: [1, 0, 2, u32::MAX],
+            bytes_in: 7,
+            bytes_out: 8,
+        }
+    }
+
+    fn id() -> BatchId {
+        BatchId { from: GatewayEpoch { gateway: "gw".into(), epoch: "00ff".into() }, seq: 1 }
+    }
+
+    #[test]
+    fn a_batch_is_read_back_as_packed_and_counts_into_cells() {
+        let events = vec![event(), Event { status: 503, billable: false, ..event() }, event()];
+        let batch =
+            UsageBatch::pack(id(), vec![UnitsTaken { counter: "c".into(), window: 1, units: 2 }], &events)
+                .unwrap();
+        let wire = serde_json::to_string(&batch).unwrap();
+        let back: UsageBatch = serde_json::from_str(&wire).unwrap();
+        assert_eq!(back.unpack().unwrap(), events);
+        let cells = cells(&events);
+        assert_eq!(cells.len(), 2);
+        let stored = serde_json::to_value(&cells).unwrap();
+        assert_eq!(serde_json::from_value::<Vec<Cell>>(stored).unwrap(), cells, "as documents keep them");
+        assert_eq!((cells[0].counts.calls, cells[0].counts.billable_calls), (2, 2));
+        assert_eq!((cells[1].key.class, cells[1].counts.billable_calls), (5, 0));
+    }
+
+    #[test]
+    fn a_batch_under_another_id_or_with_other_events_is_refused() {
+        let mut batch =
+            UsageBatch::pack(id(), vec![UnitsTaken { counter: "c".into(), window: 1, units: 2 }], &[event()])
+                .unwrap();
+        batch.id.seq = 2;
+        assert_eq!(batch.unpack(), Err(InvalidBatch::Hash));
+        batch.id.seq = 1;
+        batch.event_count = 2;
+        assert_eq!(batch.unpack(), Err(InvalidBatch::Events));
+    }
+}
