@@ -4,6 +4,7 @@
 pub mod context;
 pub mod counters;
 mod earlier;
+mod error;
 pub mod front;
 pub mod gateway;
 pub mod life;
@@ -22,5 +23,6 @@ mod serve;
 pub mod sync;
 pub mod upstreams;
 
+pub use error::GatewayError;
 pub use run::{FOLDER, parts, run};
-pub use serve::{GatewayError, Identity, Parts, Running, start};
+pub use serve::{Identity, Parts, Running, start};

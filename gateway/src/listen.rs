@@ -19,11 +19,11 @@ use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::sync::watch;
 
+use crate::error::GatewayError;
 use crate::front::certificates::Certificates;
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
 use crate::proxy::PingoraLane;
-use crate::serve::GatewayError;
 
 /// Upstream connections kept open over all targets.
 const UPSTREAM_POOL_SIZE: usize = 1_024;

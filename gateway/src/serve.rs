@@ -25,6 +25,7 @@ use crate::counters::embedded::EmbeddedCounters;
 use crate::counters::measured::MeasuredCounters;
 use crate::counters::{Counters, redis::RedisCounters};
 use crate::earlier;
+use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::life::{self, Ledger};
 use crate::limits::{BookOptions, LeaseBook, Monotonic};
@@ -65,59 +66,6 @@ pub struct Parts {
     pub identity: Identity,
     /// The time.
     pub clock: Clock,
-}
-
-/// Why a gateway does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum GatewayError {
-    /// Its folder.
-    #[error("the gateway's folder {path} cannot be used")]
-    Folder {
-        /// Which.
-        path: String,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// Counters.
-    #[error("the counters cannot be used")]
-    Counters(#[from] crate::counters::CountersError),
-    /// Leases.
-    #[error("the lease table cannot be used")]
-    Leases(#[from] crate::limits::BookError),
-    /// Spool.
-    #[error("the spool cannot be used")]
-    Spool(#[from] crate::metering::SpoolError),
-    /// Embedded counters.
-    #[error("the embedded counters cannot be opened")]
-    EmbeddedCounters(#[from] crate::counters::embedded::EmbeddedError),
-    /// Batches.
-    #[error("what earlier lives left cannot be batched")]
-    Batcher(#[from] crate::metering::BatcherError),
-    /// Configuration.
-    #[error("the configuration on disk cannot be used")]
-    Configuration(#[from] crate::sync::DiskError),
-    /// The client of the control plane.
-    #[error("the control plane's address cannot be used")]
-    ControlPlane(#[from] reqwest::Error),
-    /// Metrics.
-    #[error("metrics cannot be registered")]
-    Metrics(#[from] prometheus::Error),
-    /// Certificate or key.
-    #[error("the certificate {cert} or its key cannot be used")]
-    Tls {
-        /// Which.
-        cert: String,
-    },
-    /// The address.
-    #[error("cannot listen on {address}; see that nothing else does, or set APICLAY_GATEWAY_LISTEN")]
-    Listen {
-        /// Which.
-        address: SocketAddr,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// A gateway that runs.

@@ -19,7 +19,7 @@ pub struct Configuration {
     /// As the control plane told it.
     told: Snapshot,
     /// As it is served: the last that compiled, less what was revoked since.
-    served: Snapshot,
+    served: Option<Snapshot>,
     /// Why `told` is not what is served.
     refused: Option<Arc<CompileError>>,
     live_gateways: u32,
@@ -67,10 +67,11 @@ impl Configuration {
     /// When the disk cannot be read at all.
     pub fn open(gateway: Arc<Gateway>, compiler: Compiler, disk: Disk) -> Result<Self, DiskError> {
         let found = disk.load()?;
+        let is_kept = found.is_some();
         let mut configuration = Self {
             gateway,
             compiler,
-            served: Snapshot::default(),
+            served: None,
             refused: None,
             live_gateways: 1,
             unwritten: Unwritten::Deltas(Vec::new()),
@@ -79,11 +80,11 @@ impl Configuration {
             told: found.unwrap_or_default(),
             disk,
         };
-        if configuration.told.revision > 0
+        if is_kept
             && !configuration.serve_told()
             && let Some(served) = configuration.disk.load_served()?
         {
-            configuration.served = served;
+            configuration.served = Some(served);
             configuration.served_is_written = true;
             configuration.serve_the_rest(true);
         }
@@ -164,7 +165,7 @@ impl Configuration {
         match self.compiler.compile(&self.told, self.live_gateways) {
             Ok(runtime) => {
                 self.gateway.serve(runtime);
-                self.served = self.told.clone();
+                self.served = Some(self.told.clone());
                 self.served_is_written = false;
                 self.refused = None;
             }
@@ -178,9 +179,10 @@ impl Configuration {
 
     /// Takes away from what is served what was told to be, though the rest of that is refused.
     fn serve_the_rest(&mut self, anyway: bool) {
-        let rest = without_revoked(&self.served, &self.told);
-        if rest != self.served {
-            self.served = rest;
+        let Some(served) = &self.served else { return };
+        let rest = without_revoked(served, &self.told);
+        if rest != *served {
+            self.served = Some(rest);
             self.served_is_written = false;
         } else if !anyway {
             return;
@@ -190,11 +192,8 @@ impl Configuration {
 
     /// What is served, for another number of gateways or after a start.
     fn serve_again(&mut self) {
-        // Nothing is served yet where there was nothing to begin with.
-        if self.served.revision == 0 {
-            return;
-        }
-        match self.compiler.compile(&self.served, self.live_gateways) {
+        let Some(served) = &self.served else { return };
+        match self.compiler.compile(served, self.live_gateways) {
             Ok(runtime) => self.gateway.serve(runtime),
             Err(refused) => tracing::error!(error = %refused, "what was served cannot be any more"),
         }
@@ -202,8 +201,11 @@ impl Configuration {
 
     /// Writes what is not on disk. What is served goes first: what was told may be of no use after a start.
     fn keep(&mut self) -> Result<(), DiskError> {
-        if self.refused.is_some() && !self.served_is_written && self.served.revision > 0 {
-            self.disk.replace_served(&self.served)?;
+        if let Some(served) = &self.served
+            && self.refused.is_some()
+            && !self.served_is_written
+        {
+            self.disk.replace_served(served)?;
             self.served_is_written = true;
         }
         let written = match &self.unwritten {

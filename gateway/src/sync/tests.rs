@@ -194,6 +194,14 @@ fn after_a_refused_revision_a_restart_serves_what_was_served() {
 }
 
 #[test]
+fn an_empty_market_on_disk_is_served_and_not_waited_for() {
+    let folder = TempDir::new().unwrap();
+    Life::begin(folder.path(), 1).tell(vec![Frame::Snapshot(Box::default())]);
+    let life = Life::begin(folder.path(), 2);
+    assert!(life.gateway.runtime().is_some(), "calls are told that nothing can be said about them");
+}
+
+#[test]
 fn a_revocation_beside_a_refused_revision_holds_after_a_restart() {
     let folder = TempDir::new().unwrap();
     let first = market(1);
