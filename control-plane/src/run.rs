@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use apiclay_config::admin::{self, Observed};
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
-use apiclay_config::process::stop_signal;
+use apiclay_config::process::{in_a_line, stop_signal};
 use apiclay_config::seal::MasterKey;
 use apiclay_config::settings::Settings;
 use async_trait::async_trait;
@@ -167,18 +167,6 @@ impl Observed for App {
     }
 
     async fn ready(&self) -> Result<(), String> {
-        self.store.ping().await.map_err(|error| describe(&error))
+        self.store.ping().await.map_err(|error| in_a_line(&error))
     }
-}
-
-/// An error in one line, its causes behind it.
-fn describe(error: &dyn std::error::Error) -> String {
-    let mut line = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        line.push_str(": ");
-        line.push_str(&error.to_string());
-        cause = error.source();
-    }
-    line
 }

@@ -8,7 +8,6 @@ use apiclay_config::settings::TlsFiles;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
 
-use crate::accounts;
 use crate::app::App;
 use crate::http::{HEADERS_MAX_BYTES, HEADERS_TIMEOUT_S, STREAMS_MAX_PER_CONNECTION};
 use crate::tls::{self, TlsError};
@@ -84,7 +83,6 @@ pub async fn serve(
         answered = answering => answered,
         () = told => Ok(()),
         () = following => Ok(()),
-        () = accounts::sweep::run(app) => Ok(()),
     };
     Ok(ended?)
 }

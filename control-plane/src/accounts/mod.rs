@@ -19,4 +19,3 @@ pub mod rules;
 pub mod sessions;
 pub mod sign_in;
 pub mod sign_up;
-pub mod sweep;

@@ -211,7 +211,7 @@ fn is_settled(account: &Account) -> bool {
 
 /// Takes address and username from an account that never showed itself. Written against the version that was read:
 /// had it been verified meanwhile, it would stay.
-pub(super) async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
+pub(crate) async fn release(store: &Store, other: Versioned<Account>) -> Result<(), StoreError> {
     let mut account = other.value;
     let id = account.id.to_string();
     account.email = format!("released:{id}");

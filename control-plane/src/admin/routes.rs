@@ -12,7 +12,8 @@ use super::documents::Decision;
 use crate::app::App;
 use crate::catalog::documents::Listing;
 use crate::catalog::edit::{Editor, edit};
-use crate::catalog::rules::{self, State as ListingState, Step};
+use crate::catalog::rules;
+use crate::catalog::state::{State as ListingState, Step, state_word};
 use crate::catalog::view::ListingView;
 use crate::http::problem::ProblemBody;
 use crate::http::{Admin, Code, Json, Listed, Paging, Path, Problem, Query, Tagged};
@@ -62,7 +63,7 @@ async fn queue(
 ) -> Result<Json<Listed<ListingView>>, Problem> {
     let state = which.state.unwrap_or(ListingState::Submitted);
     let index = if state == ListingState::Submitted { "review" } else { "state" };
-    let walk = store::Query::by(index).equals(rules::state_word(state));
+    let walk = store::Query::by(index).equals(state_word(state));
     let page =
         app.store.query::<Listing>(&Paging { limit: which.limit, cursor: which.cursor }.apply(walk)).await?;
     Ok(Json(Listed::present(page, |listing| ListingView::from(&listing.value))))

@@ -6,7 +6,7 @@ use super::documents::Listing;
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, Versioned};
 use crate::vendors;
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 const LISTING: Refusal = Refusal::NotFound("listing");
 

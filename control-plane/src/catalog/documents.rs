@@ -8,7 +8,7 @@ use apiclay_config::snapshot::{self, Binding, InjectedHeader, Upstream};
 use serde::{Deserialize, Serialize};
 
 use super::changes::LoggedChange;
-use super::rules::State;
+use super::state::State;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
 

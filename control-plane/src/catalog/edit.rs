@@ -4,13 +4,14 @@
 use apiclay_config::ids::{AccountId, ListingId};
 
 use super::access;
-use super::changes::{self, Author};
+use super::change_log;
+use super::changes::Author;
 use super::documents::Listing;
 use super::rules;
 use crate::app::App;
 use crate::http::{Caller, IfMatch, Problem};
 use crate::store::{StoreError, Versioned};
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Tries where others change the same listing.
 const TRIES_MAX: usize = 10;
@@ -53,15 +54,15 @@ pub(crate) async fn edit<R>(
         rules::check_served(&listing.value)?;
         let now = app.clock.now();
         listing.value.updated_at = now;
-        if let Some(different) = changes::between(&before, &listing.value, editor.author(), now) {
+        if let Some(different) = change_log::between(&before, &listing.value, editor.author(), now) {
             // The one before is in the log before this one takes its place.
-            changes::settle(&app.store, &before).await?;
+            change_log::settle(&app.store, &before).await?;
             listing.value.last_change = Some(different);
         }
         match app.push.replace(listing.value, listing.version).await {
             Ok(written) => {
                 // What is written is done; whoever writes or reads next copies what could not be copied now.
-                if let Err(error) = changes::settle(&app.store, &written.value).await {
+                if let Err(error) = change_log::settle(&app.store, &written.value).await {
                     tracing::warn!(listing = %id, %error, "a change is not in the log yet");
                 }
                 return Ok((written, given));

@@ -3,6 +3,7 @@
 
 pub mod access;
 pub(crate) mod bindings;
+mod change_log;
 pub mod changes;
 pub mod definition;
 pub mod documents;
@@ -16,6 +17,7 @@ mod routes_plugins;
 mod routes_state;
 mod routes_test;
 pub mod rules;
+pub mod state;
 mod test_call;
 pub(crate) mod view;
 

@@ -14,12 +14,13 @@ use super::documents::Listing;
 use super::edit::{Editor, edit};
 use super::input::{ListingChange, ListingInput, UpstreamInput};
 use super::rules::{self, LISTINGS_PER_VENDOR_MAX};
+use super::state::State as ListingState;
 use super::view::ListingView;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};
 use crate::store::{self, StoreError};
-use crate::vendors::{self, rules::Act};
+use crate::vendors::{self, role::Act};
 
 /// Below `/vendors`.
 pub fn of_vendors() -> OpenApiRouter<App> {
@@ -71,7 +72,7 @@ async fn create(
         category: input.category,
         tags: input.tags,
         key_header: None,
-        state: rules::State::Draft,
+        state: ListingState::Draft,
         suspended: false,
         pushed: false,
         submitted_at: None,
@@ -193,7 +194,7 @@ async fn remove(
 ) -> Result<StatusCode, Problem> {
     let listing = access::own(&app.store, id, caller.account, Act::Build).await?;
     if_match.check(listing.version)?;
-    if listing.value.state != rules::State::Draft || listing.value.pushed {
+    if listing.value.state != ListingState::Draft || listing.value.pushed {
         return Err(Problem::new(
             Code::StateConflict,
             "only a draft can be removed; retire the listing instead",

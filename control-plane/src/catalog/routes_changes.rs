@@ -10,15 +10,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::changes::{self, ChangeKind, LoggedChange, RouteChange};
-use super::rules;
+use super::change_log;
+use super::changes::{ChangeKind, LoggedChange, RouteChange};
+use super::state::State as ListingState;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Json, Listed, Paging, Path, Problem, Query};
 use crate::refusal::Refusal;
 use crate::store;
 use crate::subscriptions::access::has_live;
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Below `/listings`.
 pub(super) fn changes() -> OpenApiRouter<App> {
@@ -38,7 +39,7 @@ struct VersionView {
     by_operator: bool,
     kinds: Vec<ChangeKind>,
     /// The state since then, where that changed.
-    state: Option<rules::State>,
+    state: Option<ListingState>,
     /// The first 50 routes that changed.
     routes: Vec<RouteChange>,
     /// How many more did.
@@ -53,7 +54,7 @@ struct ChangeView {
     at: Timestamp,
     kinds: Vec<ChangeKind>,
     /// The state since then, where that changed.
-    state: Option<rules::State>,
+    state: Option<ListingState>,
     /// The first 50 routes that changed.
     routes: Vec<RouteChange>,
     /// How many more did.
@@ -98,7 +99,7 @@ async fn versions(
     Query(paging): Query<Paging>,
 ) -> Result<Json<Listed<VersionView>>, Problem> {
     let listing = access::own(&app.store, id, caller.account, Act::Look).await?.value;
-    changes::settle(&app.store, &listing).await?;
+    change_log::settle(&app.store, &listing).await?;
     let newest = store::Query::by("listing").equals(id.to_string()).descending();
     let page = app.store.query::<LoggedChange>(&paging.apply(newest)).await?;
     Ok(Json(Listed::present(page, |change| change.value.into())))
@@ -119,7 +120,7 @@ async fn told(
         }
         own => own?,
     };
-    changes::settle(&app.store, &listing.value).await?;
+    change_log::settle(&app.store, &listing.value).await?;
     let newest = store::Query::by("told").equals(id.to_string()).descending();
     let page = app.store.query::<LoggedChange>(&paging.apply(newest)).await?;
     Ok(Json(Listed::present(page, |change| change.value.into())))

@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tagged, json};
 use crate::refusal::Refusal;
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// When an upload that found no place may come again.
 const UPLOAD_AGAIN_S: u64 = 5;

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, IfMatch, Json, Listed, Path, Problem, Tagged};
 use crate::refusal::Refusal;
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Below `/listings`.
 pub(super) fn plugins() -> OpenApiRouter<App> {

@@ -8,7 +8,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::edit::{Editor, edit};
-use super::rules::{self, Step};
+use super::rules;
+use super::state::Step;
 use super::view::ListingView;
 use crate::app::App;
 use crate::http::problem::ProblemBody;

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, Json, Path, Problem};
 use crate::refusal::{Invalid, Refusal};
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Bytes of a test's path.
 const PATH_MAX_BYTES: usize = 1_024;

@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::snapshot::{self, Snapshot};
-use serde::{Deserialize, Serialize};
 
 use super::documents::Listing;
+use super::state::{Step, state_word};
 use crate::http::Code;
 use crate::refusal::{Invalid, NAME_MAX_CHARS, Refusal, check_line, check_slug};
 
@@ -42,57 +42,6 @@ pub const TIMEOUT_MAX_MS: u32 = 600_000;
 /// Most further tries.
 pub const RETRIES_MAX: u8 = 5;
 
-/// Where a listing is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// The vendor works on it.
-    Draft,
-    /// It waits for the operator.
-    Submitted,
-    /// It may be published.
-    Approved,
-    /// It is sold and called.
-    Published,
-    /// It is called by those who have it, and sold no more.
-    Deprecated,
-    /// It is neither sold nor called.
-    Retired,
-}
-
-/// What moves a listing from state to state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The vendor hands it in.
-    Submit,
-    /// The operator agrees.
-    Approve,
-    /// The operator does not.
-    Reject,
-    /// The vendor begins to sell.
-    Publish,
-    /// The vendor stops selling.
-    Deprecate,
-    /// The vendor ends it.
-    Retire,
-}
-
-impl State {
-    /// The state after `step`; none where that step leads nowhere from here.
-    #[must_use]
-    pub const fn after(self, step: Step) -> Option<Self> {
-        match (self, step) {
-            (Self::Draft, Step::Submit) => Some(Self::Submitted),
-            (Self::Submitted, Step::Approve) => Some(Self::Approved),
-            (Self::Submitted, Step::Reject) => Some(Self::Draft),
-            (Self::Approved | Self::Deprecated, Step::Publish) => Some(Self::Published),
-            (Self::Published, Step::Deprecate) => Some(Self::Deprecated),
-            (Self::Published | Self::Deprecated, Step::Retire) => Some(Self::Retired),
-            _ => None,
-        }
-    }
-}
-
 /// Moves a listing.
 ///
 /// # Errors
@@ -109,19 +58,6 @@ pub fn step(listing: &mut Listing, step: Step) -> Result<(), Refusal> {
     }
     listing.state = next;
     Ok(())
-}
-
-/// The state as written.
-#[must_use]
-pub const fn state_word(state: State) -> &'static str {
-    match state {
-        State::Draft => "draft",
-        State::Submitted => "submitted",
-        State::Approved => "approved",
-        State::Published => "published",
-        State::Deprecated => "deprecated",
-        State::Retired => "retired",
-    }
 }
 
 /// Whether there is enough of it to be called.
@@ -248,29 +184,6 @@ pub fn check_reason(reason: &str) -> Result<(), Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_listing_goes_its_way_and_no_other() {
-        use State::{Approved, Deprecated, Draft, Published, Retired, Submitted};
-        let steps = [Step::Submit, Step::Approve, Step::Reject, Step::Publish, Step::Deprecate, Step::Retire];
-        let ways: Vec<(State, State)> = [Draft, Submitted, Approved, Published, Deprecated, Retired]
-            .into_iter()
-            .flat_map(|from| steps.into_iter().filter_map(move |step| Some((from, from.after(step)?))))
-            .collect();
-        assert_eq!(
-            ways,
-            [
-                (Draft, Submitted),
-                (Submitted, Approved),
-                (Submitted, Draft),
-                (Approved, Published),
-                (Published, Deprecated),
-                (Published, Retired),
-                (Deprecated, Published),
-                (Deprecated, Retired),
-            ]
-        );
-    }
 
     #[test]
     fn secrets_go_into_headers_that_are_ours_to_set() {

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::bindings::BindingView;
 use super::documents::{Listing, Route};
-use super::rules::State;
+use super::state::State;
 
 /// A listing, to a member of its vendor or an admin.
 #[derive(Debug, Serialize, ToSchema)]

@@ -13,9 +13,10 @@ use super::search::{QUERY_MAX_CHARS, Wanted};
 use super::snippets::{self, Lang};
 use super::{openapi, page};
 use crate::app::App;
+use crate::catalog;
 use crate::catalog::definition::Definition;
 use crate::catalog::documents::Listing;
-use crate::catalog::{self, rules};
+use crate::catalog::state::{State as ListingState, state_word};
 use crate::http::paging::{PAGE_DEFAULT_ITEMS, PAGE_MAX_ITEMS};
 use crate::http::problem::ProblemBody;
 use crate::http::{Json, Listed, Path, Problem, Query};
@@ -86,7 +87,7 @@ pub(crate) async fn find(app: &App, search: Search) -> Result<Listed<Card>, Prob
     let wanted = Wanted::new(search.q.as_deref(), search.tag.as_deref(), search.category.as_deref());
     let limit = search.limit.unwrap_or(PAGE_DEFAULT_ITEMS).clamp(1, PAGE_MAX_ITEMS);
     let walk = match search.sort.unwrap_or_default() {
-        Sort::Name => store::Query::by("state").equals(rules::state_word(rules::State::Published)),
+        Sort::Name => store::Query::by("state").equals(state_word(ListingState::Published)),
         Sort::Newest => store::Query::by("id").descending(),
     };
     let (mut items, mut cursor, mut looked_at) = (Vec::new(), search.cursor, 0);

@@ -1,6 +1,8 @@
 //! What runs beside the requests, on every control plane, without a leader: each job is safe to run twice at once. A job
 //! that fails says so and tries again at its next turn.
 
+pub mod sweep;
+
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -19,6 +21,8 @@ const SWEEP_INTERVAL_MS: u64 = 250;
 const PRUNE_INTERVAL_MS: u64 = 60_000;
 /// How often raw usage that is kept no longer is looked for.
 const RETENTION_INTERVAL_MS: u64 = 3_600_000;
+/// How often what has ended is taken away.
+const ENDED_INTERVAL_MS: u64 = 600_000;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -44,6 +48,13 @@ pub fn start(app: &App) -> JoinSet<()> {
         let deleted = retention::run(&app.store, app.clock.now()).await?;
         if deleted > 0 {
             tracing::info!(deleted, "deleted batches of raw usage that are folded and old");
+        }
+        Ok(())
+    });
+    every(&mut jobs, app, "take away what has ended", ENDED_INTERVAL_MS, |app: App| async move {
+        let swept = sweep::sweep(&app).await?;
+        if swept > 0 {
+            tracing::info!(swept, "took away what had ended");
         }
         Ok(())
     });

@@ -1,27 +1,27 @@
 //! Takes away what has ended: sessions, tokens, guards that nothing has touched, idempotency keys, letters whose codes
-//! are long over, accounts that were never verified. Nothing depends on it but that the latter give their usernames
-//! back, for whoever reads one of these looks at its end; it keeps the store small. `serve` runs it now and then.
-
-use std::time::Duration;
+//! are long over, accounts that were never verified, what gateways said of counters that were lost long ago. Nothing
+//! depends on it but that accounts give their usernames back, for whoever reads one of these looks at its end; it keeps
+//! the store small.
 
 use apiclay_config::clock::Timestamp;
 
-use super::documents::{Account, PersonalToken, Session, TokenFamily};
-use super::rules::guard::Guard;
-use super::sign_up::release;
+use crate::accounts::documents::{Account, PersonalToken, Session, TokenFamily};
+use crate::accounts::rules::guard::Guard;
+use crate::accounts::sign_up::release;
 use crate::app::App;
 use crate::http::idempotency::Record;
 use crate::outbound::mail::Message;
 use crate::store::{Document, Query, StoreError, Versioned};
+use crate::usage::rebuild::documents::Report;
 
-/// How often.
-pub const SWEEP_EVERY: Duration = Duration::from_secs(600);
 /// Documents of one kind read at a time.
 const PAGE_MAX_ITEMS: usize = 500;
 /// Pages of one kind in one sweep; the rest waits for the next.
 const PAGES_MAX: usize = 200;
 /// How long a letter is kept. No code in one is good for longer than some minutes, and what it tells is old by then.
 const LETTER_KEPT_MS: i64 = 24 * 3_600_000;
+/// How long a report of lost counters is kept: a person may want to look. A gateway that still waits reports anew.
+const REPORT_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 
 /// Sweeps once.
 ///
@@ -36,20 +36,9 @@ pub async fn sweep(app: &App) -> Result<usize, StoreError> {
         + ended::<Record>(app, "expires_at", now).await?
         + ended::<Guard>(app, "forget_at", now).await?
         + ended::<Message>(app, "created_at", now.plus_ms(-LETTER_KEPT_MS)).await?
+        + ended::<Report>(app, "at", now.plus_ms(-REPORT_KEPT_MS)).await?
         // Written against the version that was read: one that is verified at this moment stays.
         + each(app, "forget_at", now, |account: Versioned<Account>| release(&app.store, account)).await?)
-}
-
-/// Sweeps for as long as it is polled.
-pub async fn run(app: App) {
-    loop {
-        tokio::time::sleep(SWEEP_EVERY).await;
-        match sweep(&app).await {
-            Ok(0) => {}
-            Ok(swept) => tracing::info!(swept, "took away what had ended"),
-            Err(error) => tracing::warn!(%error, "what has ended stays a while longer"),
-        }
-    }
 }
 
 /// Deletes what has its end, or whatever `index` says, before this.

@@ -15,7 +15,7 @@ use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
 use crate::http::{Code, Problem, Query};
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 use crate::vendors::{access, invitations};
 
 #[derive(Deserialize)]

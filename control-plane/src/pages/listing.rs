@@ -15,9 +15,9 @@ use crate::app::App;
 use crate::discover::page::{Card, Page};
 use crate::discover::routes::{page_of, server_at};
 use crate::http::{Path, Problem, Query};
-use crate::plans::documents::Terms;
 use crate::plans::routes::PlanView;
 use crate::plans::rules::check_buyable;
+use crate::plans::terms::Terms;
 use crate::store;
 use crate::subscriptions::documents::Subscription;
 

@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::discover::routes::server_at;
 use crate::http::{Path, Problem, Query};
 use crate::plans;
-use crate::plans::rules::{LimitInput, Unit, WindowInput};
+use crate::plans::terms::{LimitInput, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
 use crate::usage::routes::{Range, of as usage_of};

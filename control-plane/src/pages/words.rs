@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
 
-use crate::plans::rules::{LimitInput, WindowInput};
+use crate::plans::terms::{LimitInput, WindowInput};
 
 /// `₹12.50`, `₹499`, `12.50 USD`.
 pub(super) fn money(amount: &Money) -> String {

@@ -7,7 +7,7 @@ use super::rules::PLANS_PER_LISTING_MAX;
 use crate::catalog;
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError, Versioned};
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 const PLAN: Refusal = Refusal::NotFound("plan");
 

@@ -3,11 +3,10 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId, VendorId};
-use apiclay_config::money::Money;
-use apiclay_config::snapshot::{self, Binding, Limit};
+use apiclay_config::snapshot;
 use serde::{Deserialize, Serialize};
 
-use super::rules::{Trial, UsagePrice};
+use super::terms::Terms;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
 
@@ -42,36 +41,6 @@ impl Document for Plan {
 
     fn id(&self) -> String {
         self.id.to_string()
-    }
-}
-
-/// What a plan promises and costs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Terms {
-    /// A month.
-    pub price: Money,
-    /// A call.
-    #[serde(default)]
-    pub usage_price: Option<UsagePrice>,
-    /// How much, when.
-    #[serde(default)]
-    pub limits: Vec<Limit>,
-    /// Before anything is paid.
-    #[serde(default)]
-    pub trial: Option<Trial>,
-    /// How many calls at once.
-    #[serde(default)]
-    pub concurrency_max: Option<u32>,
-    /// Plugins on the calls of those who hold it.
-    #[serde(default)]
-    pub bindings: Vec<Binding>,
-}
-
-impl Terms {
-    /// Whether anything is ever owed.
-    #[must_use]
-    pub fn is_priced(&self) -> bool {
-        !self.price.is_zero() || self.usage_price.is_some_and(|usage| !usage.amount.is_zero())
     }
 }
 

@@ -5,6 +5,7 @@ pub mod documents;
 pub mod routes;
 mod routes_plugins;
 pub mod rules;
+pub mod terms;
 
 use crate::store::{Store, StoreError};
 

@@ -11,17 +11,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::documents::{Plan, PlanRevision, Terms};
-use super::rules::{
-    self, LimitInput, MoneyShape, PLANS_PER_LISTING_MAX, REVISIONS_MAX, Trial, Unit, UsagePrice,
-};
+use super::documents::{Plan, PlanRevision};
+use super::rules::{self, PLANS_PER_LISTING_MAX, REVISIONS_MAX};
+use super::terms::{LimitInput, MoneyShape, Terms, Trial, Unit, UsagePrice};
 use crate::app::App;
 use crate::catalog;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tagged};
 use crate::refusal::{NAME_MAX_CHARS, Refusal, check_line, check_slug};
 use crate::store::{FIRST_VERSION, StoreError, Versioned};
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Below `/listings`.
 pub fn of_listings() -> OpenApiRouter<App> {

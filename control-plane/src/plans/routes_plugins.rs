@@ -6,8 +6,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::documents::Terms;
 use super::routes::write_revision;
+use super::terms::Terms;
 use crate::admin::gateways;
 use crate::app::App;
 use crate::catalog::bindings::{BindingView, Place, checked};
@@ -15,7 +15,7 @@ use crate::catalog::input::BindingInput;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, IfMatch, Json, Listed, Path, Problem, Tagged};
 use crate::store::Versioned;
-use crate::vendors::rules::Act;
+use crate::vendors::role::Act;
 
 /// Below `/plans`.
 pub(super) fn plugins() -> OpenApiRouter<App> {

@@ -1,10 +1,8 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
 use apiclay_config::money::{MICRO_PER_UNIT, Money};
-use apiclay_config::snapshot::{Limit, Window};
-use serde::{Deserialize, Serialize};
 
-use super::documents::Terms;
+use super::terms::Terms;
 use crate::http::Code;
 use crate::refusal::{Invalid, Refusal};
 
@@ -16,110 +14,6 @@ pub const REVISIONS_MAX: u32 = 500;
 pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
 /// Largest number of calls in a limit or a trial.
 pub const CALLS_MAX: u64 = u32::MAX as u64;
-
-/// A limit as it is given.
-#[derive(Debug, Clone, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct LimitInput {
-    /// What is counted.
-    pub unit: Unit,
-    /// In which window.
-    pub window: WindowInput,
-    /// How many.
-    pub max: u64,
-    /// Refuse at the limit (the default), or count and let pass.
-    #[serde(default = "hard_by_default")]
-    pub hard: bool,
-}
-
-const fn hard_by_default() -> bool {
-    true
-}
-
-/// What is counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Unit {
-    /// Calls that the gateway answered from the upstream.
-    Call,
-}
-
-/// The windows that limits have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum WindowInput {
-    /// A rate.
-    Second,
-    /// A rate.
-    Minute,
-    /// A UTC hour.
-    Hour,
-    /// A UTC day.
-    Day,
-    /// A UTC month.
-    Month,
-}
-
-impl From<WindowInput> for Window {
-    fn from(window: WindowInput) -> Self {
-        match window {
-            WindowInput::Second => Self::Second,
-            WindowInput::Minute => Self::Minute,
-            WindowInput::Hour => Self::Hour,
-            WindowInput::Day => Self::Day,
-            WindowInput::Month => Self::Month,
-        }
-    }
-}
-
-impl From<Window> for WindowInput {
-    fn from(window: Window) -> Self {
-        match window {
-            Window::Second => Self::Second,
-            Window::Minute => Self::Minute,
-            Window::Hour => Self::Hour,
-            Window::Day => Self::Day,
-            Window::Month => Self::Month,
-        }
-    }
-}
-
-impl From<&LimitInput> for Limit {
-    fn from(input: &LimitInput) -> Self {
-        Self { window: input.window.into(), max: input.max, hard: input.hard }
-    }
-}
-
-/// Calls before anything is paid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Trial {
-    /// How many.
-    pub calls: u64,
-}
-
-/// Money as it is written, for the API's description.
-#[derive(utoipa::ToSchema)]
-#[allow(dead_code, reason = "only its shape is used")]
-pub struct MoneyShape {
-    /// A decimal string with at most six places.
-    #[schema(example = "12.50")]
-    amount: String,
-    /// ISO 4217.
-    #[schema(example = "INR")]
-    currency: String,
-}
-
-/// What each unit costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct UsagePrice {
-    /// What is counted.
-    pub unit: Unit,
-    /// What one costs.
-    #[schema(value_type = MoneyShape)]
-    pub amount: Money,
-}
 
 /// Checks the terms of a revision.
 ///
@@ -188,8 +82,11 @@ pub fn check_buyable(terms: &Terms) -> Result<(), Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use apiclay_config::money::Currency;
+    use apiclay_config::snapshot::{Limit, Window};
+
+    use super::*;
+    use crate::plans::terms::{Trial, Unit, UsagePrice};
 
     fn terms(micro: i64) -> Terms {
         Terms {

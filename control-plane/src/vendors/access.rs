@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use apiclay_config::ids::{AccountId, VendorId};
 
 use super::documents::Vendor;
-use super::rules::Act;
+use super::role::Act;
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError, Versioned};
 

@@ -5,7 +5,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, VendorId};
 use serde::{Deserialize, Serialize};
 
-use super::rules::Role;
+use super::role::Role;
 use crate::store::{Document, Index};
 
 /// A company that sells.

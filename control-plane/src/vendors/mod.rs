@@ -4,6 +4,7 @@ pub mod access;
 pub mod documents;
 pub(crate) mod invitations;
 mod letters;
+pub mod role;
 pub mod routes;
 mod routes_members;
 pub mod rules;

@@ -12,7 +12,8 @@ use utoipa_axum::routes;
 
 use super::access;
 use super::documents::{Member, Vendor};
-use super::rules::{self, Act, Role, VENDORS_PER_ACCOUNT_MAX};
+use super::role::{Act, Role};
+use super::rules::{self, VENDORS_PER_ACCOUNT_MAX};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};

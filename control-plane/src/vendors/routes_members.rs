@@ -13,8 +13,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Invitation, Vendor};
+use super::role::{Act, Role};
 use super::routes::{VendorView, present};
-use super::rules::{self, Act, INVITATION_KEEP_MS, Role};
+use super::rules::{self, INVITATION_KEEP_MS};
 use super::{access, invitations, letters};
 use crate::accounts::documents::Account;
 use crate::accounts::rules::{names, tokens};

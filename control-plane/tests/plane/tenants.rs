@@ -2,7 +2,7 @@
 //! description, so that a new one is tried without being named here.
 
 use apiclay_control_plane::router;
-use apiclay_control_plane::vendors::rules::Role;
+use apiclay_control_plane::vendors::role::Role;
 use reqwest::Method;
 use serde_json::{Value, json};
 

@@ -122,7 +122,7 @@ async fn a_test_of_what_does_not_answer_says_what_to_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_is_for_those_who_build() {
-    use apiclay_control_plane::vendors::rules::Role;
+    use apiclay_control_plane::vendors::role::Role;
     let plane = demo().await;
     let (_, sold) = market(&plane, &format!("http://{}/base", upstream().await)).await;
     let test = format!("/listings/{}/test", sold.listing);

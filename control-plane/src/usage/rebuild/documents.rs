@@ -67,8 +67,10 @@ pub struct Report {
 
 impl Document for Report {
     const COLLECTION: &'static str = "counter_rebuild_reports";
-    const INDEXES: &'static [Index] =
-        &[Index { name: "rebuild", fields: &["rebuild"], unique: false, multi: false }];
+    const INDEXES: &'static [Index] = &[
+        Index { name: "rebuild", fields: &["rebuild"], unique: false, multi: false },
+        Index { name: "at", fields: &["at"], unique: false, multi: false },
+    ];
 
     fn id(&self) -> String {
         format!("{}:{}", self.rebuild, self.gateway)

@@ -6,7 +6,7 @@ use apiclay_control_plane::accounts::admin;
 use apiclay_control_plane::admin::gateways;
 use apiclay_control_plane::store::Query;
 use apiclay_control_plane::vendors::documents::{Member, Vendor};
-use apiclay_control_plane::vendors::rules::Role;
+use apiclay_control_plane::vendors::role::Role;
 use reqwest::{Method, Response};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
