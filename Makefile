@@ -50,8 +50,8 @@ bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _S
 	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
 
 soak: tools-test ## the main job with five million calls, on both backends, in release
-	cargo build --locked --release --workspace --bins
-	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak -p apiclay-tests --test main_job
+	cargo build --locked --release --workspace --bins --test main_job
+	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak --workspace --test main_job
 
 check: tools-test ## formatting, lints, licences and sources, documentation
 	cargo fmt --all --check

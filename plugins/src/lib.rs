@@ -8,4 +8,4 @@ mod view;
 
 pub use contract::{Answer, BuildError, Plugin, PluginError, PluginType, Verdict};
 pub use registry::{Announcement, Registered, announcements, by_name, registry};
-pub use view::{Access, Completion, HeaderEdits, Headers, Request, Response};
+pub use view::{Access, Completion, HeaderEdit, HeaderEdits, Headers, Request, Response};

@@ -13,6 +13,8 @@ pub struct Registered {
     pub name: &'static str,
     /// Whether it acts before the plan is known.
     pub on_access: bool,
+    /// Whether the operator's stands beside a vendor's.
+    pub operators_stays: bool,
     /// JSON Schema of its configuration.
     pub schema: fn() -> Value,
     /// Builds one, strictly.
@@ -34,6 +36,7 @@ const fn registered<T: PluginType>() -> Registered {
     Registered {
         name: T::NAME,
         on_access: T::ON_ACCESS,
+        operators_stays: T::OPERATORS_STAYS,
         schema: || schemars::schema_for!(T::Config).to_value(),
         build: |config| {
             let config = <T::Config as serde::Deserialize>::deserialize(config)

@@ -56,32 +56,48 @@ pub struct Completion {
     pub duration_us: u64,
 }
 
-/// Headers to take away and to set, in the order in which they were asked for.
+/// What to do to one header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderEdit {
+    /// This in place of all under its name.
+    Set(HeaderValue),
+    /// This beside those under its name.
+    Add(HeaderValue),
+    /// None under its name.
+    Remove,
+}
+
+/// Edits of headers, in the order in which they were asked for.
 #[derive(Debug, Default)]
 pub struct HeaderEdits {
-    edits: Vec<(HeaderName, Option<HeaderValue>)>,
+    edits: Vec<(HeaderName, HeaderEdit)>,
 }
 
 impl HeaderEdits {
     /// Sets a header in place of all under its name. Reserved names are left alone: `false`.
     pub fn set(&mut self, name: HeaderName, value: HeaderValue) -> bool {
-        self.push(name, Some(value))
+        self.push(name, HeaderEdit::Set(value))
+    }
+
+    /// Adds a header beside those under its name. Reserved names are left alone: `false`.
+    pub fn add(&mut self, name: HeaderName, value: HeaderValue) -> bool {
+        self.push(name, HeaderEdit::Add(value))
     }
 
     /// Takes a header away. Reserved names are left alone: `false`.
     pub fn remove(&mut self, name: HeaderName) -> bool {
-        self.push(name, None)
+        self.push(name, HeaderEdit::Remove)
     }
 
-    /// The edits: a value to set, or `None` to take away.
-    pub fn iter(&self) -> impl Iterator<Item = (&HeaderName, Option<&HeaderValue>)> {
-        self.edits.iter().map(|(name, value)| (name, value.as_ref()))
+    /// The edits.
+    pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderEdit)> {
+        self.edits.iter()
     }
 
-    fn push(&mut self, name: HeaderName, value: Option<HeaderValue>) -> bool {
+    fn push(&mut self, name: HeaderName, edit: HeaderEdit) -> bool {
         let allowed = !header_is_reserved(name.as_str());
         if allowed {
-            self.edits.push((name, value));
+            self.edits.push((name, edit));
         }
         allowed
     }

@@ -141,6 +141,29 @@ async fn our_key_beside_another_authorization_is_refused_and_does_not_pass() -> 
 }
 
 #[tokio::test]
+async fn a_listings_own_origins_stand_beside_the_web_apps() -> Result<()> {
+    let site = Site::start().await?;
+    site.set_cors(&["https://shop.test"]).await?;
+    let (app, shop) = (site.market.control_url.clone(), "https://shop.test".to_owned());
+    for (origin, allowed) in
+        [(&app, Some(app.as_str())), (&shop, Some(shop.as_str())), (&"https://other.test".to_owned(), None)]
+    {
+        let call = site.call(format!("{}Origin: {origin}\r\n\r\n", site.head("GET", "/now/pune"))).await?;
+        ensure!(call.header("access-control-allow-origin") == allowed, "{origin}: {call:?}");
+        let vary = call.headers.iter().filter(|(name, _)| name == "vary").map(|(_, value)| value.as_str());
+        let vary = vary.collect::<Vec<_>>().join(", ");
+        let all = ["Accept", "Accept-Language", "Origin"];
+        ensure!(all.iter().all(|one| vary.split(", ").any(|said| said == *one)), "{origin}: {vary}");
+        let asks = format!("Origin: {origin}\r\nAccess-Control-Request-Method: GET\r\n");
+        let asked = format!("{}{asks}\r\n", site.head_without_key("OPTIONS", "/now/pune"));
+        let answer = site.call(asked).await?;
+        ensure!(answer.header("access-control-allow-origin") == allowed, "{origin}: {answer:?}");
+        ensure!((answer.status == 204) == allowed.is_some(), "{origin}: {answer:?}");
+    }
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_an_interim_answer_says_is_held_to_the_same_rules() -> Result<()> {
     let site = Site::start().await?;
     let mut wire = site.wire().await?;

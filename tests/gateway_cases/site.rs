@@ -98,6 +98,14 @@ impl Site {
         Ok(())
     }
 
+    /// Which origins may call the listing from a page.
+    pub async fn set_cors(&self, origins: &[&str]) -> Result<()> {
+        let cors = json!({ "plugin": "cors", "config": { "allow_origins": origins } });
+        self.vendor.put(&format!("/listings/{}/plugins", self.listing), &json!([cors])).await?;
+        tokio::time::sleep(Duration::from_millis(KEY_LIVE_MS)).await;
+        Ok(())
+    }
+
     /// What the gateway's process has logged so far.
     pub fn log(&mut self) -> Result<String> {
         Ok(std::fs::read_to_string(self.market.gateway.process().log())?)

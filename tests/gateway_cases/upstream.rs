@@ -197,6 +197,7 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
         return Ok(());
     }
     let body = format!("saw {}", request.line());
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let vary = "Vary: Accept\r\nVary: Accept-Language\r\n";
+    let head = format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(head.as_bytes()).await
 }

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use apiclay_plugins::HeaderEdits;
+use apiclay_plugins::{HeaderEdit, HeaderEdits};
 use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
 use http::{HeaderName, HeaderValue};
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -116,12 +116,16 @@ pub(super) fn finish_head(
 /// A head whose headers can be edited.
 pub(super) trait EditHeaders {
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
+    fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()>;
     fn remove(&mut self, name: &HeaderName);
 }
 
 impl EditHeaders for RequestHeader {
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
         self.insert_header(name, value)
+    }
+    fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.append_header(name, value).map(drop)
     }
     fn remove(&mut self, name: &HeaderName) {
         self.remove_header(name);
@@ -132,6 +136,9 @@ impl EditHeaders for ResponseHeader {
     fn set(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
         self.insert_header(name, value)
     }
+    fn add(&mut self, name: HeaderName, value: HeaderValue) -> Result<()> {
+        self.append_header(name, value).map(drop)
+    }
     fn remove(&mut self, name: &HeaderName) {
         self.remove_header(name);
     }
@@ -141,8 +148,9 @@ impl EditHeaders for ResponseHeader {
 pub(super) fn edit(head: &mut impl EditHeaders, edits: &HeaderEdits) -> Result<()> {
     for (name, edit) in edits.iter() {
         match edit {
-            Some(value) => head.set(name.clone(), value.clone())?,
-            None => head.remove(name),
+            HeaderEdit::Set(value) => head.set(name.clone(), value.clone())?,
+            HeaderEdit::Add(value) => head.add(name.clone(), value.clone())?,
+            HeaderEdit::Remove => head.remove(name),
         }
     }
     Ok(())

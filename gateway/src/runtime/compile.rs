@@ -72,7 +72,10 @@ impl Compiler {
     /// Everything that is wrong with it.
     pub fn compile(&mut self, snapshot: &Snapshot, live_gateways: u32) -> Result<Runtime, CompileError> {
         let mut faults = snapshot::validate(snapshot);
-        let everywhere = bind(&"gateway", &snapshot.bindings, &[], &mut faults);
+        let mut everywhere = bind(&"gateway", &snapshot.bindings, &[], &mut faults);
+        for bound in &mut everywhere {
+            bound.stays = by_name(bound.name).is_ok_and(|registered| registered.operators_stays);
+        }
         let mut listings = HashMap::with_capacity(snapshot.listings.len());
         for listing in snapshot.listings.values() {
             let compiled = self.listing(listing, &everywhere, &mut faults);
@@ -295,7 +298,8 @@ fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
     trials
 }
 
-/// Builds the plugins bound here, with those of the wider place, in the registry's order; the narrower replaces its type.
+/// Builds the plugins bound here, with those of the wider place, in the registry's order and the narrower after the wider; it
+/// replaces what has its type and does not stay.
 fn bind(
     place: &dyn std::fmt::Display,
     bindings: &[Binding],
@@ -303,7 +307,7 @@ fn bind(
     faults: &mut Vec<Fault>,
 ) -> Vec<Bound> {
     let mut bound: Vec<Bound> =
-        wider.iter().filter(|w| !bindings.iter().any(|b| b.plugin == w.name)).cloned().collect();
+        wider.iter().filter(|w| w.stays || !bindings.iter().any(|b| b.plugin == w.name)).cloned().collect();
     for binding in bindings {
         let built = by_name(&binding.plugin).and_then(|r| Ok((r, (r.build)(&binding.config)?)));
         match built {
@@ -314,6 +318,7 @@ fn bind(
                     .iter()
                     .position(|r| r.name == registered.name)
                     .unwrap_or(0),
+                stays: false,
                 plugin: Arc::from(plugin),
             }),
             Err(wrong) => faults.push(Fault { place: place.to_string(), rule: wrong.to_string() }),

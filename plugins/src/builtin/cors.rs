@@ -45,6 +45,8 @@ pub struct Cors {
 impl PluginType for Cors {
     const NAME: &'static str = "cors";
     const ON_ACCESS: bool = true;
+    // The operator's is how the web app's own pages may call.
+    const OPERATORS_STAYS: bool = true;
     type Config = CorsConfig;
 
     fn build(config: CorsConfig) -> Result<Box<dyn Plugin>, BuildError> {
@@ -106,16 +108,9 @@ impl Plugin for Cors {
             response.edits.set(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
             response.edits.set(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
         }
-        let says_origin =
-            |vary: &[u8]| vary.split(|b| *b == b',').any(|v| v.trim_ascii().eq_ignore_ascii_case(b"origin"));
         if !self.any {
             // Another origin gets another answer: caches must know.
-            let vary = match response.headers.get(&VARY) {
-                Some(vary) if says_origin(vary) => return Ok(()),
-                Some(vary) => HeaderValue::from_bytes(&[vary, b", Origin"].concat()),
-                None => Ok(HeaderValue::from_static("Origin")),
-            };
-            response.edits.set(VARY, vary.map_err(|e| PluginError(e.to_string()))?);
+            response.edits.add(VARY, HeaderValue::from_static("Origin"));
         }
         Ok(())
     }
