@@ -19,6 +19,7 @@ mod idempotency;
 mod main_flow;
 mod members;
 mod pages;
+mod password_tries;
 mod plugins;
 mod push;
 mod rebuild;
