@@ -16,6 +16,7 @@ mod codes;
 mod definitions;
 mod folding;
 mod idempotency;
+mod lost;
 mod main_flow;
 mod members;
 mod pages;
