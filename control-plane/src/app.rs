@@ -9,13 +9,13 @@ use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use ipnet::IpNet;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use crate::accounts::access_token::{KeyError, SigningKeys};
 use crate::accounts::hashing::Hashing;
 use crate::accounts::limits::AddressLimits;
+use crate::catalog::places::Places;
 use crate::http::idempotency::Record;
 use crate::observe::Metrics;
 use crate::outbound::mail::Mail;
@@ -59,7 +59,9 @@ pub struct Parts {
     /// Whether counters are shared among gateways; where not, there is one gateway.
     pub shared_counters: bool,
     /// Places for uploads of definitions.
-    pub uploads: Semaphore,
+    pub uploads: Places,
+    /// Places for tests of upstreams.
+    pub tests: Places,
     /// The way of documents to gateways.
     pub push: Arc<Push>,
     /// How many gateways are live; 0 while that is not known.
@@ -143,7 +145,8 @@ impl App {
             gateway_url,
             trusted_proxies,
             shared_counters,
-            uploads: Semaphore::new(catalog::UPLOADS_AT_ONCE_MAX),
+            uploads: catalog::upload_places(),
+            tests: catalog::test_places(),
             push,
             live_gateways: Arc::new(AtomicU32::new(0)),
             fold,

@@ -1,6 +1,8 @@
 //! Codes that go by mail, and the counts that guard them. Each change of a guard is a compare-and-set on its document:
 //! of two requests with the same code one finds it spent, and of many wrong ones each is counted.
 
+use std::time::Duration;
+
 use apiclay_config::ids::AccountId;
 use rand::Rng as _;
 
@@ -11,6 +13,8 @@ use crate::store::{StoreError, Versioned};
 
 /// Tries at a guard that others are changing too; a request that never gets its turn is refused without being judged.
 const TURNS_MAX: usize = 64;
+/// The longest pause between two tries.
+const PAUSE_MAX_MS: usize = 20;
 
 /// Puts a code out for an account's address; none where none may go out now. An address without an account goes the
 /// same way.
@@ -43,43 +47,20 @@ pub async fn spend(app: &App, email: &str, purpose: Purpose, code: &str) -> Resu
     }
 }
 
-/// Counts a password that is about to be looked at.
-///
-/// # Errors
-/// 429 where too many were wrong of late, or are being looked at.
-pub async fn count_password(app: &App, email: &str) -> Result<(), Problem> {
-    let now = app.clock.now();
-    // Read first: what is shut costs no write.
-    let guard = app.store.get::<Guard>(&Guard::id_of(email)).await?;
-    let shut = match guard.and_then(|guard| guard.value.passwords_shut_at(now)) {
-        None => change(app, email, |guard| guard.try_password(now)).await?,
-        shut => shut,
-    };
-    shut.map_or(Ok(()), |until| Err(locked(until.0 - now.0)))
-}
-
-/// Takes back the count of a password that was right, or was not looked at.
-///
-/// # Errors
-/// Where the store does not answer.
-pub async fn give_password_back(app: &App, email: &str) -> Result<(), Problem> {
-    let now = app.clock.now();
-    change(app, email, |guard| guard.give_password_back(now)).await
-}
-
 /// What a code that is not accepted is answered with, also where the account behind it is not there.
 pub(crate) fn wrong() -> Problem {
     Problem::new(Code::CodeInvalid, "ask for another code")
 }
 
-fn locked(for_ms: i64) -> Problem {
+/// What is answered while nothing is accepted for so long.
+pub(super) fn locked(for_ms: i64) -> Problem {
     Problem::new(Code::AttemptsExhausted, "there were too many wrong attempts")
         .retry_after_s(u64::try_from(for_ms / 1000 + 1).unwrap_or(1))
 }
 
 /// Applies one step to the guard as it is at that moment.
-async fn change<T>(app: &App, email: &str, step: impl Fn(&mut Guard) -> T) -> Result<T, Problem> {
-    for _ in 0..TURNS_MAX {
+pub(super) async fn change<T>(app: &App, email: &str, step: impl Fn(&mut Guard) -> T) -> Result<T, Problem> {
+    for turn in 0..TURNS_MAX {
         let found = app.store.get::<Guard>(&Guard::id_of(email)).await?;
         let (written, result) = match found {
             Some(Versioned { value: mut guard, version }) => {
@@ -95,7 +76,11 @@ async fn change<T>(app: &App, email: &str, step: impl Fn(&mut Guard) -> T) -> Re
         };
         match written {
             Ok(()) => return Ok(result),
-            Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => {}
+            // Not all again at the same moment: the more tries it took, the longer the pause.
+            Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => {
+                let pause_ms = rand::rng().random_range(0..=turn.min(PAUSE_MAX_MS));
+                tokio::time::sleep(Duration::from_millis(pause_ms as u64)).await;
+            }
             Err(error) => return Err(error.into()),
         }
     }

@@ -19,3 +19,4 @@ pub mod rules;
 pub mod sessions;
 pub mod sign_in;
 pub mod sign_up;
+mod tries;

@@ -9,6 +9,7 @@ use super::documents::{Account, AccountState};
 use super::rules::guard::Purpose;
 use super::rules::{names, password};
 use super::sign_up::by_index;
+use super::tries::{self, Password};
 use super::{codes, families, letters, personal_tokens, sessions};
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
@@ -28,15 +29,10 @@ pub async fn by_password(app: &App, login: &str, given: SecretString) -> Result<
     }
     let found = find(app, login).await?.map(|found| found.value);
     let guarded = found.as_ref().map_or_else(|| names::fold_email(login), |account| account.email.clone());
-    codes::count_password(app, &guarded).await?;
     let too_long = password::is_too_long(given.expose_secret());
-    let tried = if too_long { SecretString::default() } else { given };
-    let looked = app.hashing.verify(tried, found.as_ref().map(|account| account.password_hash.clone())).await;
-    let right = matches!(looked, Ok(true)) && !too_long;
-    if right || looked.is_err() {
-        codes::give_password_back(app, &guarded).await?;
-    }
-    looked?;
+    let given = if too_long { SecretString::default() } else { given };
+    let stored = found.as_ref().map(|account| account.password_hash.clone());
+    let right = tries::is_right(app, Password { guarded, given, stored }).await? && !too_long;
     match found {
         Some(account) if right => admit(account),
         _ => Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password")),

@@ -18,12 +18,12 @@ use crate::app::App;
 use crate::catalog::rules::check_reason;
 use crate::http::problem::ProblemBody;
 use crate::http::{Admin, Json, Listed, Path, Problem};
-use crate::store::Query;
+use crate::store::{Document as _, Query};
 use crate::usage::documents::{FoldCursor, batch_id};
 use crate::usage::lost;
 
-/// Lives of gateways that are shown.
-const LIVES_MAX: usize = 1_000;
+/// Lives read at once.
+const LIVES_AT_ONCE_MAX: usize = 1_000;
 
 /// Below `/admin`.
 pub(super) fn gateways() -> OpenApiRouter<App> {
@@ -45,11 +45,12 @@ struct GatewayView {
     version: Option<String>,
     epoch: Option<String>,
     plugins: Vec<String>,
-    #[schema(value_type = String, format = DateTime)]
-    enrolled_at: Timestamp,
+    /// None where it was forgotten, and some of its usage is not folded or lost.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    enrolled_at: Option<Timestamp>,
     #[schema(value_type = Option<String>, format = DateTime)]
     last_seen_at: Option<Timestamp>,
-    /// How far the usage of its lives is folded.
+    /// How far the usage of its lives is folded: of those that may have more to come, and those that lost some.
     folding: Vec<FoldingView>,
 }
 
@@ -78,37 +79,80 @@ impl From<FoldCursor> for FoldingView {
     }
 }
 
-/// Every enrolled gateway.
+/// Every enrolled gateway, and each forgotten one some of whose usage is not folded or lost.
 #[utoipa::path(get, path = "/gateways", tag = "admin", responses(
     (status = 200, body = Listed<GatewayView>), (status = 403, body = ProblemBody)))]
 async fn list(State(app): State<App>, _: Admin) -> Result<Json<Listed<GatewayView>>, Problem> {
     let latest = app.push.poll().await?;
     let now = app.clock.now();
-    let open = app.store.query::<FoldCursor>(&Query::by("open").equals(true).limit(LIVES_MAX)).await?;
+    let mut folding = folding(&app).await?;
+    let mut views: Vec<GatewayView> = gateways::all(&app.store)
+        .await?
+        .into_iter()
+        .map(|gateway| {
+            let lives = folding.remove(&gateway.id).unwrap_or_default();
+            GatewayView::of(gateway, lives, latest, now)
+        })
+        .collect();
+    views.extend(folding.into_iter().map(|(id, lives)| GatewayView::forgotten(id, lives)));
+    Ok(Json(Listed::whole(views)))
+}
+
+impl GatewayView {
+    fn of(gateway: Gateway, folding: Vec<FoldingView>, latest: u64, now: Timestamp) -> Self {
+        let live = gateways::is_live(&gateway, now);
+        let known = Self { live, last_seen_at: gateway.last_seen_at, ..Self::forgotten(gateway.id, folding) };
+        let known = Self { enrolled_at: Some(gateway.enrolled_at), ..known };
+        let Some(report) = gateway.report else { return known };
+        Self {
+            revision: Some(report.revision),
+            lag: Some(latest.saturating_sub(report.revision)),
+            refused: report.refused,
+            version: Some(report.version),
+            epoch: Some(report.epoch),
+            plugins: report.plugins.into_iter().map(|plugin| plugin.name).collect(),
+            ..known
+        }
+    }
+
+    fn forgotten(id: String, folding: Vec<FoldingView>) -> Self {
+        Self {
+            id,
+            live: false,
+            revision: None,
+            lag: None,
+            refused: None,
+            version: None,
+            epoch: None,
+            plugins: Vec::new(),
+            enrolled_at: None,
+            last_seen_at: None,
+            folding,
+        }
+    }
+}
+
+/// The lives that are open, and those that lost batches, by gateway.
+async fn folding(app: &App) -> Result<BTreeMap<String, Vec<FoldingView>>, Problem> {
+    // One that is both is told once.
+    let mut lives = BTreeMap::new();
+    for index in ["has_lost", "open"] {
+        let mut cursor = None;
+        loop {
+            let some = Query::by(index).equals(true).limit(LIVES_AT_ONCE_MAX).cursor(cursor);
+            let page = app.store.query::<FoldCursor>(&some).await?;
+            lives.extend(page.items.into_iter().map(|found| (found.value.id(), found.value)));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+    }
     let mut folding: BTreeMap<String, Vec<FoldingView>> = BTreeMap::new();
-    for cursor in open.items.into_iter().map(|cursor| cursor.value) {
+    for cursor in lives.into_values() {
         folding.entry(cursor.from.gateway.clone()).or_default().push(FoldingView::from(cursor));
     }
-    let present = |gateway: Gateway| {
-        let live = gateways::is_live(&gateway, now);
-        let report = gateway.report.as_ref();
-        GatewayView {
-            live,
-            revision: report.map(|report| report.revision),
-            lag: report.map(|report| latest.saturating_sub(report.revision)),
-            refused: report.and_then(|report| report.refused.clone()),
-            version: report.map(|report| report.version.clone()),
-            epoch: report.map(|report| report.epoch.clone()),
-            plugins: report
-                .map(|report| report.plugins.iter().map(|plugin| plugin.name.clone()).collect())
-                .unwrap_or_default(),
-            enrolled_at: gateway.enrolled_at,
-            last_seen_at: gateway.last_seen_at,
-            folding: folding.get(&gateway.id).cloned().unwrap_or_default(),
-            id: gateway.id,
-        }
-    };
-    Ok(Json(Listed::whole(gateways::all(&app.store).await?.into_iter().map(present).collect())))
+    Ok(folding)
 }
 
 /// Which batch will never come.
@@ -139,21 +183,22 @@ async fn declare_lost(
     if cursor.lost.contains(&input.seq) {
         return Ok(Json(cursor.into()));
     }
-    lost::check(&cursor, input.seq)?;
     let now = app.clock.now();
-    // Who said so comes first: what took effect is on record.
-    let decision = Decision {
-        id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
-        by: admin.0.account,
-        action: "usage.lost".to_owned(),
-        subject: batch_id(&from, input.seq),
-        reason: input.reason,
-        at: now,
-    };
-    app.store.insert(&decision).await?;
-    let cursor = lost::declare(&app.store, &from, input.seq, now).await?;
-    tracing::warn!(batch = decision.subject, by = %decision.by, "a batch was declared lost; its calls are in no usage");
-    Ok(Json(cursor.into()))
+    if !lost::is_declared(&app.store, &from, input.seq).await? {
+        lost::check(&cursor, input.seq)?;
+        // Who said so comes first: what took effect is on record.
+        let decision = Decision {
+            id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
+            by: admin.0.account,
+            action: "usage.lost".to_owned(),
+            subject: batch_id(&from, input.seq),
+            reason: input.reason,
+            at: now,
+        };
+        app.store.insert(&decision).await?;
+        tracing::warn!(batch = decision.subject, by = %decision.by, "a batch is declared lost; its calls will be in no usage");
+    }
+    Ok(Json(lost::declare(&app.store, &from, input.seq, now).await?.into()))
 }
 
 /// A plugin type.

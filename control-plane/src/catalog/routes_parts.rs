@@ -21,8 +21,6 @@ use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Path, Problem, Tag
 use crate::refusal::Refusal;
 use crate::vendors::role::Act;
 
-/// When an upload that found no place may come again.
-const UPLOAD_AGAIN_S: u64 = 5;
 /// Definitions read at the same time in this process: each may take a hundred megabytes.
 static IMPORTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 
@@ -212,14 +210,11 @@ async fn put_definition(
     request: Request,
 ) -> Result<Json<Report>, Problem> {
     // Asked before sixteen megabytes are read.
-    access::own(&app.store, id, caller.account, Act::Build).await?;
+    let vendor = access::own(&app.store, id, caller.account, Act::Build).await?.value.vendor;
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
     }
-    // Refused rather than queued: a queue of whoever sends slowly would hold up everybody.
-    let _place = app.uploads.try_acquire().map_err(|_| {
-        Problem::new(Code::RateLimited, "others upload just now").retry_after_s(UPLOAD_AGAIN_S)
-    })?;
+    let _place = app.uploads.take(caller.account, vendor)?;
     let body = json::body(request, &app).await?;
     let permit = IMPORTS.acquire().await.map_err(Problem::internal)?;
     let parsed = tokio::task::spawn_blocking(move || definition::parse(&body))

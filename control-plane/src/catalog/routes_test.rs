@@ -22,10 +22,6 @@ use crate::vendors::role::Act;
 
 /// Bytes of a test's path.
 const PATH_MAX_BYTES: usize = 1_024;
-/// Tests under way at the same time in this process.
-const TESTS_AT_ONCE_MAX: usize = 8;
-
-static TESTS: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(TESTS_AT_ONCE_MAX);
 
 /// Below `/listings`.
 pub(super) fn tests() -> OpenApiRouter<App> {
@@ -90,10 +86,7 @@ async fn test(
     })?;
     let url = format!("{}{}", target.url.trim_end_matches('/'), input.path);
     let (headers, secrets) = injected(&app, &listing)?;
-    let _permit = TESTS.try_acquire().map_err(|_| {
-        Problem::new(Code::RateLimited, "too many tests are under way; try again in a moment")
-            .retry_after_s(1)
-    })?;
+    let _place = app.tests.take(caller.account, listing.vendor)?;
     let answered = test_call::call(&app.egress, method, &url, headers, &secrets).await?;
     let header = |(name, value)| AnsweredHeader { name, value };
     Ok(Json(TestAnswer {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use tracing::Instrument as _;
@@ -23,28 +23,16 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let span = tracing::info_span!("request", request_id = %id, %method, route);
 
+    // Pages alone show who is signed in.
+    let shown = if pages::stands_at(&path) { Some(cookies(request.headers())) } else { None };
     let request = request.map(unread::read_to_its_end);
     let mut response = next.run(request).instrument(span.clone()).await;
+    let mut named = None;
+    if let Some(problem) = problem_of(&mut response) {
+        named = Some(problem.code().name());
+        response = told(&app, problem, &id, response, shown).instrument(span.clone()).await;
+    }
     span.in_scope(|| {
-        let mut named = None;
-        if let Some(problem) = problem_of(&mut response) {
-            named = Some(problem.code().name());
-            if let Some(cause) = problem.cause() {
-                tracing::error!(code = problem.code().name(), cause, "a request failed");
-            }
-            let kept = std::mem::take(response.headers_mut());
-            response = if pages::stands_at(&path) {
-                pages::of_problem(&app, &problem, &id)
-            } else {
-                problem.write(&id)
-            };
-            for (name, value) in &kept {
-                // What a handler or layer set beside the problem (Allow, Set-Cookie) stays.
-                if !matches!(name.as_str(), "content-type" | "content-length") {
-                    response.headers_mut().append(name, value.clone());
-                }
-            }
-        }
         request_id::finish(&mut response, &id);
         headers::secure(response.headers_mut(), app.app_url.scheme() == "https");
         let status = response.status().as_u16();
@@ -52,6 +40,28 @@ pub(crate) async fn around(State(app): State<App>, mut request: Request, next: N
         tracing::info!(status, code = named, elapsed_us = began.elapsed().as_micros() as u64, "answered");
     });
     response
+}
+
+/// The answer that tells a problem, with what was set beside it: on a page to whoever shows these cookies, else in JSON.
+async fn told(app: &App, problem: Problem, id: &str, beside: Response, shown: Option<HeaderMap>) -> Response {
+    if let Some(cause) = problem.cause() {
+        tracing::error!(code = problem.code().name(), cause, "a request failed");
+    }
+    let mut response = match shown {
+        Some(cookies) => pages::of_problem(app, &problem, id, &cookies).await,
+        None => problem.write(id),
+    };
+    for (name, value) in beside.headers() {
+        // What a handler or layer set beside the problem (Allow, Set-Cookie) stays.
+        if !matches!(name.as_str(), "content-type" | "content-length") {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    response
+}
+
+fn cookies(headers: &HeaderMap) -> HeaderMap {
+    headers.get_all(header::COOKIE).into_iter().map(|value| (header::COOKIE, value.clone())).collect()
 }
 
 /// The problem that a handler gave, or the one that stands for a failure by axum or a layer, whose words are not ours.

@@ -1,14 +1,20 @@
 //! A failure as a page: what happened, what to do, and the request's id for whoever is asked for help. `answer` calls it
 //! for every problem outside the API, those of panics and time-outs too.
 
+use std::time::Duration;
+
 use askama::Template;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::faults::sentence;
 use super::frame::{Frame, render_as};
+use super::visitor;
 use crate::app::App;
 use crate::http::{Code, Problem};
+
+/// How long it may take to learn who is signed in.
+const LOOK_MAX: Duration = Duration::from_millis(500);
 
 #[derive(Template)]
 #[template(path = "error.html")]
@@ -20,11 +26,19 @@ struct ErrorPage<'a> {
     request_id: &'a str,
 }
 
-/// The page of a problem.
-pub(crate) fn of_problem(app: &App, problem: &Problem, request_id: &str) -> Response {
+/// The page of a problem, for whoever shows these headers.
+pub(crate) async fn of_problem(
+    app: &App,
+    problem: &Problem,
+    request_id: &str,
+    headers: &HeaderMap,
+) -> Response {
     let code = problem.code();
     let (title, text) = words(problem);
-    let frame = Frame::new(app, None, "none");
+    // Who it is stands on the page where that is to be had: a page of what failed must not fail, nor wait, for it.
+    let looked = tokio::time::timeout(LOOK_MAX, visitor::recognised(app, headers)).await;
+    let visitor = looked.ok().and_then(Result::ok).flatten();
+    let frame = Frame::new(app, visitor.as_ref(), "none");
     let page = ErrorPage { frame, status: code.status(), title, text, request_id };
     let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     // A page that cannot be written leaves its status.

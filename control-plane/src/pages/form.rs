@@ -6,6 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use url::Position;
 
 use super::visitor::{self, Visitor};
 use crate::app::App;
@@ -107,11 +108,14 @@ fn read(body: &[u8]) -> (String, Map<String, Value>) {
     (csrf, fields)
 }
 
-/// The page that the form stood on.
+/// The page that the form stood on, with what was asked of it, as an address of ours: whatever site it names, only the path
+/// and the query are taken. Browsers tell it to us alone (`Referrer-Policy: same-origin`), and nothing here logs it: what
+/// was asked may be a secret, as an invitation's code is.
 fn page_before(headers: &HeaderMap) -> String {
     let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
-    let address = referer.and_then(|text| url::Url::parse(text).ok());
-    address.map_or_else(|| "/".to_owned(), |address| address.path().to_owned())
+    let page = referer.and_then(|text| url::Url::parse(text).ok());
+    let page = page.as_ref().map_or("/", |page| &page[Position::BeforePath..Position::AfterQuery]);
+    visitor::next_of(page).to_owned()
 }
 
 #[cfg(test)]
@@ -139,6 +143,17 @@ mod tests {
         ] {
             assert!(from_our_page(&headers(other)).is_err(), "{other:?}");
         }
+    }
+
+    #[test]
+    fn a_sign_in_leads_back_to_the_page_with_what_was_asked_of_it() {
+        let before = |referer| page_before(&headers(&[("referer", referer)]));
+        assert_eq!(before("http://a.example:1/l/x/y?code=c%20d&n=1#top"), "/l/x/y?code=c%20d&n=1");
+        assert_eq!(before("https://a.example/account"), "/account");
+        for nowhere in ["http://a.example//b.example/?x", "data:text/plain,x", "/x", "//b.example", ""] {
+            assert_eq!(before(nowhere), "/", "{nowhere:?}");
+        }
+        assert_eq!(page_before(&headers(&[])), "/");
     }
 
     #[test]

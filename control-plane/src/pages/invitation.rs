@@ -9,9 +9,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::Answer;
-use super::form::PostedBy;
+use super::form::Posted;
 use super::frame::{Frame, render, render_as};
-use super::visitor::{SignedIn, Visitor};
+use super::visitor::{self, SignedIn, Visitor};
 use super::words;
 use crate::app::App;
 use crate::http::{Code, Problem, Query};
@@ -82,14 +82,23 @@ pub(super) async fn show(
 }
 
 /// Accepts, and shows what the visitor is now.
-pub(super) async fn send(State(app): State<App>, posted: PostedBy<Given>) -> Answer {
-    let PostedBy { visitor, given } = posted;
+pub(super) async fn send(State(app): State<App>, posted: Posted<Given>) -> Answer {
+    let Posted { visitor, given } = posted;
+    // Whose session ended meanwhile comes back to the offer; its code stands in the form, whatever his browser tells of the
+    // page before.
+    let Some(visitor) = visitor else { return Ok(visitor::to_sign_in(&address(&given.code))) };
     match invitations::accept(&app, &visitor.caller, &given.code.into()).await {
         Ok(vendor) => {
             Ok(Redirect::to(&format!("/invitations/accepted?vendor={}", vendor.value.slug)).into_response())
         }
         Err(problem) => nothing(&app, &visitor, problem),
     }
+}
+
+/// Where a code's offer is shown.
+fn address(code: &str) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("code", code).finish();
+    format!("/invitations/accept?{query}")
 }
 
 /// That the visitor acts for a vendor: to its members only.

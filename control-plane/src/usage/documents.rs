@@ -90,15 +90,44 @@ pub struct FoldCursor {
     /// Batches that an admin declared lost: their calls are in no usage.
     #[serde(default)]
     pub lost: Vec<u64>,
+    /// Whether there are such; absent where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub has_lost: Option<bool>,
     /// Whether there may be something to fold; absent once nothing has come for long.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open: Option<bool>,
 }
 
+impl FoldCursor {
+    /// Of a life that begins.
+    #[must_use]
+    pub fn new(from: GatewayEpoch, now: Timestamp) -> Self {
+        Self {
+            from,
+            folded_seq: 0,
+            folded_at: now,
+            blocked_by_gap_before: None,
+            lost: Vec::new(),
+            has_lost: None,
+            open: Some(true),
+        }
+    }
+
+    /// Notes a batch that was declared lost, once.
+    pub fn note_lost(&mut self, seq: u64) {
+        if !self.lost.contains(&seq) {
+            self.lost.push(seq);
+            self.has_lost = Some(true);
+        }
+    }
+}
+
 impl Document for FoldCursor {
     const COLLECTION: &'static str = "fold_cursors";
-    const INDEXES: &'static [Index] =
-        &[Index { name: "open", fields: &["open"], unique: false, multi: false }];
+    const INDEXES: &'static [Index] = &[
+        Index { name: "open", fields: &["open"], unique: false, multi: false },
+        Index { name: "has_lost", fields: &["has_lost"], unique: false, multi: false },
+    ];
 
     fn id(&self) -> String {
         epoch_id(&self.from)

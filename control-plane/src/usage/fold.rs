@@ -84,14 +84,7 @@ impl Fold {
                     self.store.replace(&cursor.value, cursor.version).await.map(|_| ())
                 }
                 None => {
-                    let cursor = FoldCursor {
-                        from: from.clone(),
-                        folded_seq: 0,
-                        folded_at: now,
-                        blocked_by_gap_before: None,
-                        lost: Vec::new(),
-                        open: Some(true),
-                    };
+                    let cursor = FoldCursor::new(from.clone(), now);
                     self.store.insert(&cursor).await
                 }
             };
@@ -173,6 +166,10 @@ impl Fold {
             self.write(&id, &waiting[..ready]).await?;
             cursor.value.folded_seq = last;
             cursor.value.folded_at = now;
+            // In the write that steps over it: whoever declared it may have crashed before it was noted.
+            for lost in waiting[..ready].iter().filter(|batch| batch.declared_lost) {
+                cursor.value.note_lost(lost.batch.id.seq);
+            }
         } else if waiting.is_empty() && cursor.value.folded_at < now.plus_ms(-CLOSE_AFTER_MS) {
             cursor.value.open = None;
         } else if cursor.value.blocked_by_gap_before == gap_before {

@@ -47,7 +47,17 @@ pub async fn cursor(store: &Store, from: &GatewayEpoch) -> Result<FoldCursor, Re
     found.map(|found| found.value).ok_or(Refusal::NotFound("life of a gateway"))
 }
 
-/// Declares a batch lost, once it is clear that it may be, and says so where the life's folding is shown.
+/// Whether a batch was declared lost, by an earlier try perhaps that ended before it was noted.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn is_declared(store: &Store, from: &GatewayEpoch, seq: u64) -> Result<bool, Refusal> {
+    let there = store.get::<StoredBatch>(&batch_id(from, seq)).await?;
+    Ok(there.is_some_and(|there| there.value.declared_lost))
+}
+
+/// Declares a batch lost, once it is clear that it may be, and says so where the life's folding is shown: at once, and where
+/// that fails when folding steps over it (`fold`).
 ///
 /// # Errors
 /// Where it came meanwhile, or the store does not answer.
@@ -63,8 +73,7 @@ pub async fn declare(
         Ok(()) => {}
         // Declared by an earlier try, or here after all.
         Err(StoreError::Duplicate { .. }) => {
-            let there = store.get::<StoredBatch>(&batch_id(from, seq)).await?;
-            if !there.is_some_and(|there| there.value.declared_lost) {
+            if !is_declared(store, from, seq).await? {
                 return Err(Refusal::because(Code::StateConflict, "the batch has come meanwhile"));
             }
         }
@@ -76,7 +85,7 @@ pub async fn declare(
         if cursor.value.lost.contains(&seq) {
             return Ok(cursor.value);
         }
-        cursor.value.lost.push(seq);
+        cursor.value.note_lost(seq);
         match store.replace(&cursor.value, cursor.version).await {
             Ok(_) => return Ok(cursor.value),
             Err(StoreError::VersionMismatch) => {}
@@ -92,14 +101,9 @@ mod tests {
 
     #[test]
     fn only_a_batch_that_folding_waits_for_can_be_lost() {
-        let mut cursor = FoldCursor {
-            from: GatewayEpoch { gateway: "gw".into(), epoch: "00".into() },
-            folded_seq: 3,
-            folded_at: Timestamp(0),
-            blocked_by_gap_before: Some(6),
-            lost: Vec::new(),
-            open: Some(true),
-        };
+        let from = GatewayEpoch { gateway: "gw".into(), epoch: "00".into() };
+        let mut cursor = FoldCursor::new(from, Timestamp(0));
+        (cursor.folded_seq, cursor.blocked_by_gap_before) = (3, Some(6));
         let fine = |cursor: &FoldCursor| (0..8).filter(|seq| check(cursor, *seq).is_ok()).collect::<Vec<_>>();
         assert_eq!(fine(&cursor), [4, 5]);
         cursor.blocked_by_gap_before = None;

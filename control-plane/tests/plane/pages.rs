@@ -1,5 +1,7 @@
 //! Pages as a browser without scripts uses them: forms posted, redirects followed by hand.
 
+use apiclay_control_plane::accounts::documents::Session;
+use apiclay_control_plane::store::Query;
 use reqwest::{Method, Response};
 use serde_json::json;
 
@@ -157,4 +159,59 @@ async fn an_invitation_of_somebody_else_opens_nothing_on_the_page() {
     assert!(!pages[0].contains("acme") && pages[0].contains("eve@example.com"), "{}", pages[0]);
     assert_eq!(pages[0], pages[1], "a code of another and none are told alike");
     assert_eq!(look(&plane, &cookie, "/invitations/accepted?vendor=acme").await.status(), 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_signed_out_before_the_button_is_pressed_comes_back_to_the_invitation() {
+    let plane = demo().await;
+    let dev = plane.person("dev").await;
+    let (_, link) = invited(&plane, &dev).await;
+    let cookie = browser(&plane, "dev").await;
+    let answer = look(&plane, &cookie, &link).await;
+    // What is in its address goes to no other site.
+    assert_eq!(answer.headers()["referrer-policy"], "same-origin");
+    let shown = answer.text().await.unwrap();
+    for session in plane.app.store.query::<Session>(&Query::by("id")).await.unwrap().items {
+        plane.app.store.delete::<Session>(&session.value.id.to_string()).await.unwrap();
+    }
+    let pressed = press(&plane, &cookie, "/invitations/accept", &shown).await;
+    let address = to(&pressed);
+    let sign_in = plane.app.app_url.join(&address).unwrap();
+    let next = sign_in.query_pairs().find(|(name, _)| name == "next").unwrap().1.into_owned();
+    assert_eq!((sign_in.path(), next.as_str()), ("/signin", link.as_str()));
+    let form = page(&plane, &address).await;
+    assert!(form.contains("Sign in to go on.") && form.contains(&link), "{form}");
+    let login = [("login", "dev"), ("password", PASSWORD), ("next", next.as_str())];
+    let back = post(&plane, "/signin", &login).await;
+    let cookie = cookie_of(&back);
+    let again = look(&plane, &cookie, &to(&back)).await.text().await.unwrap();
+    assert!(again.contains("Accept the invitation"), "{again}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_page_knows_who_is_signed_in() {
+    let plane = demo().await;
+    plane.person("asha").await;
+    let cookie = browser(&plane, "asha").await;
+    for (path, status) in [("/nowhere", 404), ("/l/no/such", 404), ("/?nonsense=1", 400)] {
+        let answer = look(&plane, &cookie, path).await;
+        assert_eq!(answer.status(), status, "{path}");
+        let shown = answer.text().await.unwrap();
+        assert!(shown.contains("class=\"who-name\"") && shown.contains(">asha</a>"), "{path}: {shown}");
+        assert!(!shown.contains("href=\"/signin\""), "{path}: {shown}");
+    }
+    // A form without its token is refused on a page whose own form has it.
+    let refused = press(&plane, &cookie, "/account/password", "no token here").await;
+    assert_eq!(refused.status(), 403);
+    let shown = refused.text().await.unwrap();
+    let token = shown.split("name=\"csrf_token\" value=\"").nth(1).unwrap().split('"').next().unwrap();
+    let body = url::form_urlencoded::Serializer::new(String::new()).append_pair("csrf_token", token).finish();
+    let root = plane.base.trim_end_matches("/backend/v1");
+    let out = plane.http.post(format!("{root}/signout")).header("cookie", &cookie).body(body);
+    let out = out.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    assert_eq!(to(&out), "/?done=signed_out");
+    for nobody in ["", cookie.as_str()] {
+        let shown = look(&plane, nobody, "/nowhere").await.text().await.unwrap();
+        assert!(shown.contains("href=\"/signin\"") && !shown.contains("who-name"), "{shown}");
+    }
 }

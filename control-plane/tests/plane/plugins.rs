@@ -114,3 +114,44 @@ async fn what_a_gateway_could_not_build_is_refused_with_its_place() {
     assert_eq!(body_of(answer).await["errors"][0]["code"], "acts_before_plan");
     plane.done(&vendor, Method::PUT, &listing, cors, 200).await;
 }
+
+/// Bytes that the configurations of a listing and its routes may have together.
+const TOGETHER_MAX_BYTES: usize = 64 * 1024;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_plugins_of_a_listing_together_are_bounded_to_the_byte() {
+    let plane = demo().await;
+    let (vendor, _, sold, _) = market(&plane).await;
+    let of = |bytes: usize| {
+        let config = |fill: usize| json!({"set": {"x-fill": "a".repeat(fill)}});
+        let config = config(bytes - config(0).to_string().len());
+        assert_eq!(config.to_string().len(), bytes);
+        json!([{"plugin": "request_headers", "config": config}])
+    };
+    let each = TOGETHER_MAX_BYTES / 16;
+    let whole = format!("/listings/{}/plugins", sold.listing);
+    let mut paths = vec![whole.clone(), format!("/listings/{}/routes/{}/plugins", sold.listing, sold.route)];
+    let routes = format!("/listings/{}/routes", sold.listing);
+    for n in 2..=16 {
+        let route = json!({"method": "GET", "path": format!("/more/{n}")});
+        let made = plane.done(&vendor, Method::POST, &routes, route, 201).await;
+        let route = made["id"].as_str().unwrap();
+        paths.push(format!("/listings/{}/routes/{route}/plugins", sold.listing));
+    }
+    let last = paths.pop().unwrap();
+    for path in &paths {
+        plane.done(&vendor, Method::PUT, path, of(each), 200).await;
+    }
+    // They are full: not even an empty one, of two bytes, has room. Neither place may grow.
+    for (path, plugins) in [(&last, json!([{"plugin": "request_headers"}])), (&last, of(each))] {
+        let answer = plane.call(&vendor, Method::PUT, path, plugins).await;
+        assert_eq!(answer.status(), 400);
+        assert_eq!(body_of(answer).await["errors"][0]["code"], "too_large");
+        let kept = plane.done(&vendor, Method::GET, path, json!(null), 200).await;
+        assert_eq!(kept["items"], json!([]), "nothing is written");
+    }
+    plane.done(&vendor, Method::PUT, &whole, of(each - 100), 200).await;
+    plane.done(&vendor, Method::PUT, &last, of(100), 200).await;
+    let answer = plane.call(&vendor, Method::PUT, &whole, of(each - 99)).await;
+    assert_eq!(body_of(answer).await["errors"][0]["code"], "too_large");
+}

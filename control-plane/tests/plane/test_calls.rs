@@ -136,3 +136,30 @@ async fn a_test_is_for_those_who_build() {
         plane.done(&who, Method::POST, &test, json!({"path": "/now/pune"}), given).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_tests_once_at_a_time_and_keeps_nobody_else_waiting() {
+    let plane = demo().await;
+    let url = format!("http://{}/base", upstream().await);
+    let (vendor, sold) = market(&plane, &url).await;
+    let (other, boss) = (who(&plane, "omar").await, admin(&plane, "bea").await);
+    let others = on_sale(&plane, &other, &boss, "other").await;
+    let put = format!("/listings/{}/upstream", others.listing);
+    plane.done(&other, Method::PUT, &put, json!({"targets": [{"url": url, "weight": 1}]}), 200).await;
+    let of = |listing: &str| format!("/listings/{listing}/test");
+    let never = async || {
+        let answer = plane.call(&vendor, Method::POST, &of(&sold.listing), json!({"path": "/never"})).await;
+        let again_in = answer.headers().contains_key("retry-after");
+        (code_of(answer).await, again_in)
+    };
+    let meanwhile = async {
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        plane.done(&other, Method::POST, &of(&others.listing), json!({"path": "/now/pune"}), 200).await
+    };
+    let tests = futures_util::future::join_all((0..10).map(|_| never()));
+    let (answers, _) = tokio::join!(tests, meanwhile);
+    let refused = ((429, "rate_limited".to_owned()), true);
+    assert_eq!(answers.iter().filter(|answer| **answer == refused).count(), 9, "{answers:?}");
+    assert!(answers.contains(&((504, "upstream_timeout".to_owned()), false)), "{answers:?}");
+    plane.done(&vendor, Method::POST, &of(&sold.listing), json!({"path": "/now/pune"}), 200).await;
+}

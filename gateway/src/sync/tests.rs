@@ -1,5 +1,8 @@
 //! What a gateway goes on serving when a revision, or its disk, cannot be used. Shown over a real folder, spool and counters.
 
+mod kept;
+mod reconnect;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -100,6 +103,10 @@ struct Life {
 
 impl Life {
     fn begin(folder: &Path, epoch: u64) -> Self {
+        Self::begin_with(folder, epoch, Egress::new(Vec::new(), Vec::new(), Vec::new()))
+    }
+
+    fn begin_with(folder: &Path, epoch: u64, egress: Egress) -> Self {
         let from = GatewayEpoch { gateway: "gw".to_owned(), epoch: format!("{epoch:016x}") };
         let spool = Spool::open(&folder.join("spool"), from.clone(), SpoolOptions::default()).unwrap();
         let counters = Arc::new(EmbeddedCounters::open(folder, Clock::System).unwrap());
@@ -107,7 +114,6 @@ impl Life {
             LeaseBook::open(folder, counters, BookOptions::new(from), Monotonic::system()).unwrap();
         let metrics = Metrics::new().unwrap();
         let gateway = Arc::new(Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None));
-        let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
         let compiler = Compiler::new(book, None, egress, metrics);
         let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(folder)).unwrap();
         Self { configuration, gateway }

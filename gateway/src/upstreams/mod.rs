@@ -194,7 +194,52 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use apiclay_config::egress::Names;
+    use futures_util::future::join_all;
+
     use super::*;
+
+    /// An upstream whose name is asked for by this function.
+    fn named(names: impl Fn() -> Vec<IpAddr> + Send + Sync + 'static) -> Arc<Upstream> {
+        let names = Names::Given(Arc::new(move |_| names()));
+        let egress = Egress::with_names(Vec::new(), Vec::new(), Vec::new(), names);
+        let upstream = snapshot::Upstream {
+            targets: vec![snapshot::Target { url: "http://api.example".to_owned(), weight: 1 }],
+            connect_timeout_ms: 1_000,
+            read_timeout_ms: 1_000,
+            retries_max: 0,
+        };
+        Arc::new(Upstream::compile(&upstream, &egress).unwrap())
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn a_name_that_is_not_found_is_asked_for_once_a_second_however_many_call() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&asked);
+        // It takes a while, and is found at the third question.
+        let upstream = named(move || {
+            std::thread::sleep(Duration::from_millis(100));
+            let before = counted.fetch_add(1, Ordering::Relaxed);
+            if before < 2 { Vec::new() } else { vec![IpAddr::from([1, 1, 1, 1])] }
+        });
+        let call = || {
+            let upstream = Arc::clone(&upstream);
+            tokio::spawn(async move { upstream.targets[0].address().await })
+        };
+        let pause = Duration::from_millis(ADDRESSES_RETRY_MS + 50);
+        for (questions, found) in [(1, 0), (2, 0), (3, 20)] {
+            let answers = join_all((0..20).map(|_| call())).await;
+            let ok = answers.into_iter().filter(|answer| answer.as_ref().unwrap().is_ok()).count();
+            assert_eq!((ok, asked.load(Ordering::Relaxed)), (found, questions));
+            assert_eq!(
+                (call().await.unwrap().is_ok(), asked.load(Ordering::Relaxed)),
+                (found > 0, questions)
+            );
+            tokio::time::sleep(pause).await;
+        }
+    }
 
     #[test]
     fn turns_follow_weights_and_are_spread() {

@@ -1,5 +1,5 @@
 //! The guard of one e-mail address: codes that are out, and how many attempts went wrong. A state machine without
-//! clock or randomness of its own.
+//! clock or randomness of its own. What it knows of passwords is in `tries`.
 //!
 //! Codes have six digits, so what protects them is the count: five wrong ones, over all purposes, resends included and
 //! whatever address they come from, lock the guard, each time for longer. An address that has no account has a guard
@@ -11,6 +11,8 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
+use super::tries::{Judged, Room, Tries};
+
 /// How long a code is good.
 pub const CODE_LIFETIME_MS: i64 = 10 * 60_000;
 /// Wrong codes until the guard locks.
@@ -21,9 +23,7 @@ const LOCK_FIRST_MS: i64 = 15 * 60_000;
 const LOCK_MAX_MS: i64 = 24 * 3_600_000;
 /// Codes sent to one address within [`WINDOW_MS`]; more are not sent, so that nobody's mailbox is filled by us.
 const CODES_SENT_MAX: u32 = 6;
-/// Wrong passwords within [`WINDOW_MS`]; more are not looked at.
-const PASSWORDS_WRONG_MAX: u32 = 20;
-/// The window of the two limits above.
+/// The window of codes sent and of wrong passwords.
 const WINDOW_MS: i64 = 15 * 60_000;
 /// A guard that nothing has touched for so long is forgotten, with its count of locks.
 const FORGET_MS: i64 = 7 * 24 * 3_600_000;
@@ -53,7 +53,7 @@ struct Out {
 
 /// The count of something within a window.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-struct Count {
+pub(super) struct Count {
     count: u32,
     ends_at: Timestamp,
 }
@@ -68,7 +68,8 @@ pub struct Guard {
     locks: u32,
     locked_until: Option<Timestamp>,
     sent: Count,
-    wrong_passwords: Count,
+    #[serde(default)]
+    passwords: Tries,
     forget_at: Timestamp,
 }
 
@@ -84,11 +85,15 @@ pub enum Verdict {
 }
 
 impl Count {
-    fn at(self, now: Timestamp) -> u32 {
+    pub(super) fn at(self, now: Timestamp) -> u32 {
         if now < self.ends_at { self.count } else { 0 }
     }
 
-    fn add(&mut self, now: Timestamp) {
+    pub(super) fn ends_at(self) -> Timestamp {
+        self.ends_at
+    }
+
+    pub(super) fn add(&mut self, now: Timestamp) {
         if now >= self.ends_at {
             *self = Self { count: 0, ends_at: now.plus_ms(WINDOW_MS) };
         }
@@ -114,7 +119,7 @@ impl Guard {
             locks: 0,
             locked_until: None,
             sent: Count::default(),
-            wrong_passwords: Count::default(),
+            passwords: Tries::default(),
             forget_at: now.plus_ms(FORGET_MS),
         }
     }
@@ -170,28 +175,21 @@ impl Guard {
         Verdict::Wrong
     }
 
-    /// Until when no password is looked at, where too many were wrong or are being tried.
+    /// What is known of passwords.
     #[must_use]
-    pub fn passwords_shut_at(&self, now: Timestamp) -> Option<Timestamp> {
-        (self.wrong_passwords.at(now) >= PASSWORDS_WRONG_MAX).then_some(self.wrong_passwords.ends_at)
+    pub fn passwords(&self) -> &Tries {
+        &self.passwords
     }
 
-    /// Counts a password as wrong before it is looked at, so that of many at once none is tried uncounted; until when,
-    /// where it must not be looked at.
-    pub fn try_password(&mut self, now: Timestamp) -> Option<Timestamp> {
-        let shut = self.passwords_shut_at(now);
-        if shut.is_none() {
-            self.touch(now);
-            self.wrong_passwords.add(now);
-        }
-        shut
+    /// Takes a place for a password that is about to be looked at, where there is one.
+    pub fn begin_password(&mut self, place: &str, now: Timestamp) -> Room {
+        self.touch(now);
+        self.passwords.begin(place, now)
     }
 
-    /// Takes back the count of a password that was right, or was not looked at.
-    pub fn give_password_back(&mut self, now: Timestamp) {
-        if now < self.wrong_passwords.ends_at {
-            self.wrong_passwords.count = self.wrong_passwords.count.saturating_sub(1);
-        }
+    /// Gives the place back, with what became of the password; whether that may be told.
+    pub fn end_password(&mut self, place: &str, judged: Judged, now: Timestamp) -> bool {
+        self.passwords.end(place, judged, now)
     }
 
     fn lock_at(&self, now: Timestamp) -> Option<Timestamp> {
@@ -260,22 +258,12 @@ mod tests {
     }
 
     #[test]
-    fn codes_and_passwords_are_limited_within_a_window() {
+    fn codes_are_limited_within_a_window() {
         let mut guard = guard();
         for _ in 0..CODES_SENT_MAX {
             assert!(guard.issue(SIGN_IN, "1", true, NOW));
         }
         assert!(!guard.issue(SIGN_IN, "1", true, NOW));
         assert!(guard.issue(SIGN_IN, "1", true, NOW.plus_ms(WINDOW_MS)));
-        for _ in 0..PASSWORDS_WRONG_MAX {
-            assert_eq!(guard.try_password(NOW), None);
-        }
-        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
-        guard.give_password_back(NOW);
-        assert_eq!(guard.try_password(NOW), None);
-        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
-        guard.give_password_back(NOW.plus_ms(WINDOW_MS));
-        assert_eq!(guard.try_password(NOW), Some(NOW.plus_ms(WINDOW_MS)));
-        assert_eq!(guard.passwords_shut_at(NOW.plus_ms(WINDOW_MS)), None);
     }
 }

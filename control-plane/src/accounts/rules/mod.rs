@@ -5,3 +5,4 @@ pub mod names;
 pub mod password;
 pub mod scopes;
 pub mod tokens;
+pub mod tries;

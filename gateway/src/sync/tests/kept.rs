@@ -1,0 +1,73 @@
+//! What outlives a revision, and what must not.
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use apiclay_config::egress::Names;
+
+use super::*;
+
+/// A market whose upstream has a name.
+fn named_market(revision: u64) -> Snapshot {
+    let mut snapshot = market(revision);
+    for listing in snapshot.listings.values_mut() {
+        listing.upstream.targets[0].url = "http://api.example".to_owned();
+    }
+    snapshot
+}
+
+async fn address(life: &Life) -> Result<IpAddr, String> {
+    let upstream = Arc::clone(&life.gateway.runtime().unwrap().listings["acme/echo"].upstream);
+    upstream.targets[0].address().await.map(|address| address.ip()).map_err(|error| error.to_string())
+}
+
+#[tokio::test]
+async fn a_known_address_outlives_revisions_that_leave_its_upstream_as_it_is() {
+    let (folder, asked) = (TempDir::new().unwrap(), Arc::new(AtomicUsize::new(0)));
+    // Each question has another answer.
+    let counted = Arc::clone(&asked);
+    let names = move |_: &str| {
+        let n = u8::try_from(counted.fetch_add(1, Ordering::Relaxed)).unwrap();
+        vec![IpAddr::from([1, 1, 1, n])]
+    };
+    let egress = Egress::with_names(Vec::new(), Vec::new(), Vec::new(), Names::Given(Arc::new(names)));
+    let mut life = Life::begin_with(folder.path(), 1, egress);
+    let first = named_market(1);
+    life.tell(whole(&first));
+    let known = address(&life).await.unwrap();
+    assert_eq!(known, IpAddr::from([1, 1, 1, 0]));
+    // Another change, the same listing with another route, and everything anew.
+    life.change(2, vec![Change::RemoveCredential(only_credential(&first).id)]);
+    let mut listing = first.listings.values().next().unwrap().clone();
+    listing.routes[0].path = "/then".to_owned();
+    life.change(3, vec![Change::PutListing(Box::new(listing.clone()))]);
+    life.tell(whole(&Snapshot { revision: 4, ..first.clone() }));
+    assert_eq!((address(&life).await.unwrap(), asked.load(Ordering::Relaxed)), (known, 1));
+    // What is another upstream is asked for.
+    listing.upstream.read_timeout_ms += 1;
+    life.change(5, vec![Change::PutListing(Box::new(listing))]);
+    assert_eq!(
+        (address(&life).await.unwrap(), asked.load(Ordering::Relaxed)),
+        (IpAddr::from([1, 1, 1, 1]), 2)
+    );
+}
+
+/// Months after what was refused was mended, a start that finds what was told of no use must not serve what was served then,
+/// with every key that was revoked since.
+#[test]
+fn what_was_served_is_forgotten_once_what_was_told_is_served() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("configuration.served");
+    let first = market(1);
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&first));
+    life.change(2, vec![Change::SetBindings(unknown_plugin())]);
+    assert!(file.exists());
+    life.change(3, vec![Change::SetBindings(Vec::new())]);
+    assert!(!file.exists(), "an old configuration is kept");
+    life.change(4, vec![Change::RemoveCredential(only_credential(&first).id)]);
+    drop(life);
+    let unusable = Snapshot { revision: 5, bindings: unknown_plugin(), ..first };
+    Disk::new(folder.path()).replace(&unusable).unwrap();
+    assert!(!Life::begin(folder.path(), 2).opens(), "a key that was revoked opens");
+}

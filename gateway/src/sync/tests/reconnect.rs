@@ -1,0 +1,87 @@
+//! What a gateway says of itself each time that it comes back to a control plane.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc::{self, UnboundedReceiver};
+
+use super::super::stream::{ControlPlane, CountersAt, follow};
+use super::*;
+
+/// What a control plane was asked.
+#[derive(Debug, PartialEq)]
+enum Asked {
+    Report { revision: u64, refused: String },
+    Stream(String),
+}
+
+/// A control plane that takes every report, and breaks each stream after one heartbeat.
+async fn control_plane() -> (url::Url, UnboundedReceiver<Asked>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (tell, asked) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let (line, body) = request(&mut stream).await;
+            let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+            let said = if line.starts_with("POST ") {
+                let report: Value = serde_json::from_slice(&body).unwrap();
+                let refused = report["refused"].as_str().unwrap_or_default().to_owned();
+                Asked::Report { revision: report["revision"].as_u64().unwrap(), refused }
+            } else {
+                let heartbeat = Frame::Heartbeat { revision: 2, live_gateways: Some(1) };
+                apiclay_config::wire::write(&mut answer, &serde_json::to_vec(&heartbeat).unwrap()).unwrap();
+                Asked::Stream(line.split(' ').nth(1).unwrap().to_owned())
+            };
+            stream.write_all(&answer).await.unwrap();
+            if tell.send(said).is_err() {
+                return;
+            }
+        }
+    });
+    (url, asked)
+}
+
+/// A request's first line and its body.
+async fn request(stream: &mut TcpStream) -> (String, Vec<u8>) {
+    let mut bytes = Vec::new();
+    loop {
+        let head_end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
+        if let Some(end) = head_end {
+            let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            let length: usize = length.map_or(0, |text| text.parse().unwrap());
+            if bytes.len() >= end + 4 + length {
+                return (head.lines().next().unwrap().to_owned(), bytes[end + 4..].to_vec());
+            }
+        }
+        assert!(stream.read_buf(&mut bytes).await.unwrap() > 0, "a request ends early");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&market(1)));
+    break_disk(folder.path());
+    let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
+    let why = applied.refused.unwrap().to_string();
+    assert!(why.contains("no-such") && applied.not_kept.is_some());
+    let (url, mut asked) = control_plane().await;
+    let token = secrecy::SecretString::from("token".to_owned());
+    let control =
+        ControlPlane::new(url, "gw".to_owned(), token, "00".to_owned(), CountersAt::Embedded).unwrap();
+    let following = tokio::spawn(follow(control, life.configuration, Clock::System));
+    for connection in 1..=3 {
+        let mut next = async || tokio::time::timeout(Duration::from_secs(10), asked.recv()).await.unwrap();
+        let report = Asked::Report { revision: 1, refused: why.clone() };
+        assert_eq!(next().await.unwrap(), report, "connection {connection}");
+        let stream = Asked::Stream("/internal/v1/config/stream?revision=2".to_owned());
+        assert_eq!(next().await.unwrap(), stream, "connection {connection}");
+    }
+    following.abort();
+}
