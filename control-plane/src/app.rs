@@ -59,9 +59,9 @@ pub struct Parts {
     /// Whether counters are shared among gateways; where not, there is one gateway.
     pub shared_counters: bool,
     /// Places for uploads of definitions.
-    pub uploads: Places,
+    pub uploads: Arc<Places>,
     /// Places for tests of upstreams.
-    pub tests: Places,
+    pub tests: Arc<Places>,
     /// The way of documents to gateways.
     pub push: Arc<Push>,
     /// How many gateways are live; 0 while that is not known.

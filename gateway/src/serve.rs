@@ -96,7 +96,9 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let metrics = Metrics::new()?;
     // The spool takes the folder's lock: nothing else is opened before it.
     let spool = Spool::open(&folder.join("spool"), from.clone(), spool_options(&settings))?;
-    let redis = redis_url.map(|url| RedisCounters::new(url.expose_secret())).transpose()?.map(Arc::new);
+    let redis = redis_url.map(|url| RedisCounters::new(url.expose_secret())).transpose()?;
+    let lease_wait = Duration::from_millis(settings.lease_wait_ms);
+    let redis = redis.map(|redis| Arc::new(redis.waiting(lease_wait)));
     let book = open_book(&folder, redis.clone(), &from, &settings, &clock, &metrics)?;
     let mut batcher = Batcher::new(Arc::clone(&spool))?;
     let (life, before) = life::begin(&folder, &epoch).map_err(folder_failed)?;

@@ -70,8 +70,6 @@ pub trait PluginType {
     const NAME: &'static str;
     /// Whether its plugins implement `on_access`: such a type cannot be bound to a plan, which is not known by then.
     const ON_ACCESS: bool;
-    /// Whether the operator's stands beside a vendor's; otherwise the vendor's replaces it.
-    const OPERATORS_STAYS: bool = false;
     /// Its configuration; unknown fields are refused by `#[serde(deny_unknown_fields)]`.
     type Config: DeserializeOwned + JsonSchema;
 

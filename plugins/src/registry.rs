@@ -13,8 +13,6 @@ pub struct Registered {
     pub name: &'static str,
     /// Whether it acts before the plan is known.
     pub on_access: bool,
-    /// Whether the operator's stands beside a vendor's.
-    pub operators_stays: bool,
     /// JSON Schema of its configuration.
     pub schema: fn() -> Value,
     /// Builds one, strictly.
@@ -36,7 +34,6 @@ const fn registered<T: PluginType>() -> Registered {
     Registered {
         name: T::NAME,
         on_access: T::ON_ACCESS,
-        operators_stays: T::OPERATORS_STAYS,
         schema: || schemars::schema_for!(T::Config).to_value(),
         build: |config| {
             let config = <T::Config as serde::Deserialize>::deserialize(config)
@@ -85,6 +82,23 @@ mod tests {
         assert!((cors.build)(&json!({"allow_origins": ["*"]})).is_ok());
         assert!((cors.build)(&json!({"allow_origins": ["*"], "typo": 1})).is_err());
         assert!((cors.build)(&json!({})).is_err());
+        let origin = |text: &str| (cors.build)(&json!({"allow_origins": [text]})).is_ok();
+        for good in
+            ["https://shop.test", "http://127.0.0.1:8080", "http://[::1]:3000", "capacitor://localhost"]
+        {
+            assert!(origin(good), "{good}");
+        }
+        for never in [
+            "https://Shop.test",
+            "https://shop.test:443",
+            "http://a.test:80",
+            "https://*.test",
+            "https://a.test/",
+            "a.test",
+            "null",
+        ] {
+            assert!(!origin(never), "{never}");
+        }
     }
 
     #[test]

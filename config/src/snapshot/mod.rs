@@ -144,6 +144,9 @@ pub struct Binding {
     pub plugin: String,
     /// What the type's schema describes.
     pub config: serde_json::Value,
+    /// Whether a narrower one of its type stands beside it and does not replace it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stays: bool,
 }
 
 /// What is bought, at one revision.

@@ -242,7 +242,7 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
 fn check_bindings(place: &dyn std::fmt::Display, bindings: &[Binding], faults: &mut Faults) {
     let mut types = BTreeSet::new();
     for binding in bindings {
-        if !types.insert(binding.plugin.as_str()) {
+        if !types.insert((binding.plugin.as_str(), binding.stays)) {
             faults.add(place, format!("the plugin `{}` is attached twice", binding.plugin));
         }
     }

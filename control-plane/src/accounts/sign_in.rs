@@ -28,15 +28,22 @@ pub async fn by_password(app: &App, login: &str, given: SecretString) -> Result<
         return Err(Problem::field("/login", "too_long", "a login has at most 254 bytes"));
     }
     let found = find(app, login).await?.map(|found| found.value);
-    let guarded = found.as_ref().map_or_else(|| names::fold_email(login), |account| account.email.clone());
+    // By the login as typed, not by the account: that a username shuts an address would tell whose it is.
+    let guarded = if names::is_email(login) { names::fold_email(login) } else { names::fold_username(login) };
     let too_long = password::is_too_long(given.expose_secret());
     let given = if too_long { SecretString::default() } else { given };
     let stored = found.as_ref().map(|account| account.password_hash.clone());
     let right = tries::is_right(app, Password { guarded, given, stored }).await? && !too_long;
-    match found {
-        Some(account) if right => admit(account),
-        _ => Err(Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password")),
-    }
+    // What was judged may be the password no more: it took a while, and a new one signs everybody out.
+    let now = match found {
+        Some(judged) if right => {
+            let now = app.store.get::<Account>(&judged.id.to_string()).await?.map(|now| now.value);
+            now.filter(|now| now.password_hash == judged.password_hash)
+        }
+        _ => None,
+    };
+    let wrong = || Problem::new(Code::CredentialsWrong, "see to the spelling, or ask for a new password");
+    admit(now.ok_or_else(wrong)?)
 }
 
 /// Sends a code that signs in, to an address that has an account; one that never verified its address gets the code

@@ -10,7 +10,7 @@ use tracing::Instrument as _;
 
 use super::codes;
 use super::rules::guard::Guard;
-use super::rules::tries::{Judged, Room};
+use super::rules::tries::Room;
 use crate::app::App;
 use crate::http::problem::{Code, Problem};
 
@@ -20,8 +20,9 @@ const PLACE_WAIT_MAX_MS: u64 = 10_000;
 const PLACE_ASK_EVERY_MS: u64 = 25;
 
 /// What is held against what.
+#[derive(Clone)]
 pub(super) struct Password {
-    /// The address whose guard counts.
+    /// The login whose guard counts.
     pub guarded: String,
     /// What was given.
     pub given: SecretString,
@@ -39,7 +40,7 @@ pub(super) async fn is_right(app: &App, password: Password) -> Result<bool, Prob
         // Read first: what is shut, or full, costs no write and no task.
         match room(app, &password.guarded).await? {
             Room::Free => {
-                let (app, looked_at) = (app.clone(), password.again());
+                let (app, looked_at) = (app.clone(), password.clone());
                 // In a task of its own, which ends as it would, also where the client hangs up: a place is given back, and a
                 // wrong password is counted.
                 let task = tokio::spawn(look_at(app, looked_at).in_current_span());
@@ -55,13 +56,6 @@ pub(super) async fn is_right(app: &App, password: Password) -> Result<bool, Prob
         }
         let pause_ms = rand::rng().random_range(PLACE_ASK_EVERY_MS / 2..=PLACE_ASK_EVERY_MS * 3 / 2);
         tokio::time::sleep(Duration::from_millis(pause_ms)).await;
-    }
-}
-
-impl Password {
-    fn again(&self) -> Self {
-        let Self { guarded, given, stored } = self;
-        Self { guarded: guarded.clone(), given: given.clone(), stored: stored.clone() }
     }
 }
 
@@ -81,13 +75,9 @@ async fn look_at(app: App, password: Password) -> Result<Option<bool>, Problem> 
         return Ok(None);
     }
     let looked = app.hashing.verify(given, stored).await;
-    let judged = match looked {
-        Ok(true) => Judged::Right,
-        Ok(false) => Judged::Wrong,
-        Err(_) => Judged::Unknown,
-    };
+    let wrong = matches!(looked, Ok(false));
     let now = app.clock.now();
-    let held = codes::change(&app, &guarded, |guard| guard.end_password(&place, judged, now)).await?;
+    let held = codes::change(&app, &guarded, |guard| guard.end_password(&place, wrong, now)).await?;
     let right = looked?;
     if held { Ok(Some(right)) } else { Err(busy()) }
 }

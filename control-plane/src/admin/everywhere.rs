@@ -21,7 +21,7 @@ pub struct Everywhere {
     /// What the operator attached.
     #[serde(default)]
     pub chosen: Vec<Binding>,
-    /// What gateways have: those, and the web app's own origin in `cors`.
+    /// What gateways have: those, and a `cors` of the web app's own origin.
     pub bindings: Vec<Binding>,
     /// Written and not yet in a revision.
     #[serde(default)]
@@ -95,21 +95,11 @@ pub(crate) async fn change<E: From<StoreError>>(
     Err(StoreError::VersionMismatch.into())
 }
 
-/// The same, with the web app's origin among those that may call from a page.
+/// The same, and the web app's origin, whatever a vendor says of his own listing: its playground is a page of ours.
 fn with_app(chosen: &[Binding], app_url: &Url) -> Vec<Binding> {
-    let origin = app_url.origin().ascii_serialization();
-    let mut bindings = chosen.to_vec();
-    let Some(cors) = bindings.iter_mut().find(|binding| binding.plugin == CORS) else {
-        let config = json!({"allow_origins": [origin]});
-        bindings.push(Binding { id: BindingId::generate(), plugin: CORS.to_owned(), config });
-        return bindings;
-    };
-    if let Some(origins) = cors.config["allow_origins"].as_array_mut()
-        && !origins.iter().any(|known| *known == "*" || *known == origin)
-    {
-        origins.push(origin.into());
-    }
-    bindings
+    let config = json!({"allow_origins": [app_url.origin().ascii_serialization()]});
+    let app = Binding { id: BindingId::generate(), plugin: CORS.to_owned(), config, stays: true };
+    chosen.iter().cloned().chain([app]).collect()
 }
 
 #[cfg(test)]
@@ -119,16 +109,14 @@ mod tests {
     #[test]
     fn the_app_may_call_whatever_the_operator_attaches() {
         let url: Url = "https://market.example/".parse().unwrap();
-        let origins = |list: &[Binding]| list.last().unwrap().config["allow_origins"].clone();
-        let cors = |origins: serde_json::Value| Binding {
+        let operators = Binding {
             id: BindingId::from_u128(1),
             plugin: CORS.to_owned(),
-            config: json!({"allow_origins": origins}),
+            config: json!({"allow_origins": ["https://a.example"]}),
+            stays: false,
         };
-        assert_eq!(origins(&with_app(&[], &url)), json!(["https://market.example"]));
-        assert_eq!(origins(&with_app(&[cors(json!(["*"]))], &url)), json!(["*"]));
-        let both = with_app(&[cors(json!(["https://a.example"]))], &url);
-        assert_eq!(origins(&both), json!(["https://a.example", "https://market.example"]));
-        assert_eq!(both.len(), 1);
+        let [other, app] = &with_app(std::slice::from_ref(&operators), &url)[..] else { panic!("two") };
+        assert_eq!((app.stays, &app.config), (true, &json!({"allow_origins": ["https://market.example"]})));
+        assert_eq!(other, &operators);
     }
 }

@@ -186,7 +186,7 @@ async fn declare_lost(
     let now = app.clock.now();
     if !lost::is_declared(&app.store, &from, input.seq).await? {
         lost::check(&cursor, input.seq)?;
-        // Who said so comes first: what took effect is on record.
+        // Who said so comes first: what took effect is on record, though it may have none where the batch comes meanwhile.
         let decision = Decision {
             id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
             by: admin.0.account,
@@ -196,9 +196,11 @@ async fn declare_lost(
             at: now,
         };
         app.store.insert(&decision).await?;
-        tracing::warn!(batch = decision.subject, by = %decision.by, "a batch is declared lost; its calls will be in no usage");
     }
-    Ok(Json(lost::declare(&app.store, &from, input.seq, now).await?.into()))
+    let folding = lost::declare(&app.store, &from, input.seq, now).await?;
+    let by = admin.0.account;
+    tracing::warn!(batch = batch_id(&from, input.seq), %by, "a batch is declared lost; its calls will be in no usage");
+    Ok(Json(folding.into()))
 }
 
 /// A plugin type.

@@ -95,7 +95,7 @@ pub(crate) fn checked(
                 }
             }
         }
-        bindings.push(Binding { id: BindingId::generate(), plugin: binding.plugin, config });
+        bindings.push(Binding { id: BindingId::generate(), plugin: binding.plugin, config, stays: false });
     }
     Refusal::unless_empty(faults)?;
     check_together(&bindings)?;
@@ -118,7 +118,7 @@ pub(crate) fn check_together<'a>(bindings: impl IntoIterator<Item = &'a Binding>
 /// The same bindings, under the ids of those that are there already: what says nothing new is no change.
 pub(crate) fn keeping_ids(mut bindings: Vec<Binding>, known: &[Binding]) -> Vec<Binding> {
     for binding in &mut bindings {
-        let same = |old: &&Binding| old.plugin == binding.plugin && old.config == binding.config;
+        let same = |old: &&Binding| Binding { id: binding.id, ..(*old).clone() } == *binding;
         if let Some(old) = known.iter().find(same) {
             binding.id = old.id;
         }

@@ -147,6 +147,7 @@ mod tests {
                 id,
                 plugin: "cors".into(),
                 config: json!({}),
+                stays: false,
             });
         };
         let bound = with(bind).unwrap();

@@ -22,6 +22,8 @@ pub mod state;
 mod test_call;
 pub(crate) mod view;
 
+use std::sync::Arc;
+
 use places::Places;
 
 use crate::store::{Store, StoreError};
@@ -36,12 +38,12 @@ const TESTS_AT_ONCE_MAX: usize = 8;
 const TEST_AGAIN_S: u64 = 1;
 
 /// Places for uploads of definitions.
-pub(crate) fn upload_places() -> Places {
+pub(crate) fn upload_places() -> Arc<Places> {
     Places::new("uploads", UPLOADS_AT_ONCE_MAX, UPLOAD_AGAIN_S)
 }
 
 /// Places for tests of upstreams.
-pub(crate) fn test_places() -> Places {
+pub(crate) fn test_places() -> Arc<Places> {
     Places::new("tests", TESTS_AT_ONCE_MAX, TEST_AGAIN_S)
 }
 

@@ -1,9 +1,9 @@
 //! Places for what costs much at once: uploads of definitions, tests of upstreams. So many in this process, and one of them
-//! a tenant, so that nobody keeps the others out. A tenant is an account, and the vendor that it acts for: neither takes a
+//! a tenant, so that it takes many accounts to keep the others out. A tenant is an account, and the vendor that it acts for: neither takes a
 //! second place by the other. Whoever finds none is refused rather than queued: a queue of whoever is slow would hold up
 //! everybody.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use apiclay_config::ids::{AccountId, VendorId};
 use parking_lot::Mutex;
@@ -16,21 +16,21 @@ pub struct Places {
     what: &'static str,
     places_max: usize,
     again_in_s: u64,
-    taken: Mutex<HashSet<(AccountId, VendorId)>>,
+    taken: Mutex<Vec<(AccountId, VendorId)>>,
 }
 
 /// A place, until it is dropped.
 #[must_use]
-pub(crate) struct Place<'a> {
-    of: &'a Places,
+pub(crate) struct Place {
+    of: Arc<Places>,
     tenant: (AccountId, VendorId),
 }
 
 impl Places {
     /// So many places; whoever finds none is told to come again after so long.
     #[must_use]
-    pub(crate) fn new(what: &'static str, places_max: usize, again_in_s: u64) -> Self {
-        Self { what, places_max, again_in_s, taken: Mutex::default() }
+    pub(crate) fn new(what: &'static str, places_max: usize, again_in_s: u64) -> Arc<Self> {
+        Arc::new(Self { what, places_max, again_in_s, taken: Mutex::default() })
     }
 
     /// How many are free.
@@ -43,7 +43,7 @@ impl Places {
     ///
     /// # Errors
     /// 429 where the tenant has one, or all are taken.
-    pub(crate) fn take(&self, account: AccountId, vendor: VendorId) -> Result<Place<'_>, Problem> {
+    pub(crate) fn take(self: &Arc<Self>, account: AccountId, vendor: VendorId) -> Result<Place, Problem> {
         let mut taken = self.taken.lock();
         let again = |detail: String| Problem::new(Code::RateLimited, detail).retry_after_s(self.again_in_s);
         if taken.iter().any(|(by, of)| *by == account || *of == vendor) {
@@ -55,13 +55,13 @@ impl Places {
         if taken.len() >= self.places_max {
             return Err(again(format!("as many {} of others are under way as may be; try again", self.what)));
         }
-        taken.insert((account, vendor));
-        Ok(Place { of: self, tenant: (account, vendor) })
+        taken.push((account, vendor));
+        Ok(Place { of: Arc::clone(self), tenant: (account, vendor) })
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.of.taken.lock().remove(&self.tenant);
+        self.of.taken.lock().retain(|tenant| *tenant != self.tenant);
     }
 }

@@ -214,14 +214,16 @@ async fn put_definition(
     if !is_json(request.headers()) {
         return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
     }
-    let _place = app.uploads.take(caller.account, vendor)?;
+    let place = app.uploads.take(caller.account, vendor)?;
     let body = json::body(request, &app).await?;
     let permit = IMPORTS.acquire().await.map_err(Problem::internal)?;
-    let parsed = tokio::task::spawn_blocking(move || definition::parse(&body))
-        .await
-        .map_err(Problem::internal)?
-        .map_err(Refusal::from)?;
-    drop(permit);
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held until the work ends, also where the client has gone and nobody awaits it; the place, until all is kept.
+        let _permit = permit;
+        (definition::parse(&body), place)
+    });
+    let (parsed, _place) = reading.await.map_err(Problem::internal)?;
+    let parsed = parsed.map_err(Refusal::from)?;
     let (_, (report, words)) = edit(&app, id, &Editor::Member(&caller, &if_match), |listing| {
         Ok(definition::merge(parsed.clone(), &mut listing.routes, RouteId::generate))
     })

@@ -6,7 +6,6 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use url::Position;
 
 use super::visitor::{self, Visitor};
 use crate::app::App;
@@ -70,7 +69,7 @@ impl<T: DeserializeOwned> FromRequest<App> for PostedBy<T> {
     type Rejection = Response;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
-        let back = page_before(request.headers());
+        let back = page_before(request.headers(), request.uri().path());
         let posted = Posted::from_request(request, app).await.map_err(IntoResponse::into_response)?;
         let Posted { visitor, given } = posted;
         visitor.map(|visitor| Self { visitor, given }).ok_or_else(|| visitor::to_sign_in(&back))
@@ -108,14 +107,13 @@ fn read(body: &[u8]) -> (String, Map<String, Value>) {
     (csrf, fields)
 }
 
-/// The page that the form stood on, with what was asked of it, as an address of ours: whatever site it names, only the path
-/// and the query are taken. Browsers tell it to us alone (`Referrer-Policy: same-origin`), and nothing here logs it: what
-/// was asked may be a secret, as an invitation's code is.
-fn page_before(headers: &HeaderMap) -> String {
+/// The page that the form stood on, as a path of ours: whatever site it names, only the path is taken. Its query may say that
+/// something was done, which is not true any more; and a form that was shown again after a fault stands where it is posted
+/// to, which is no page to come back to.
+fn page_before(headers: &HeaderMap, posted_to: &str) -> String {
     let referer = headers.get(header::REFERER).and_then(|value| value.to_str().ok());
     let page = referer.and_then(|text| url::Url::parse(text).ok());
-    let page = page.as_ref().map_or("/", |page| &page[Position::BeforePath..Position::AfterQuery]);
-    visitor::next_of(page).to_owned()
+    page.map(|page| page.path().to_owned()).filter(|path| path != posted_to).unwrap_or_else(|| "/".to_owned())
 }
 
 #[cfg(test)]
@@ -146,14 +144,14 @@ mod tests {
     }
 
     #[test]
-    fn a_sign_in_leads_back_to_the_page_with_what_was_asked_of_it() {
-        let before = |referer| page_before(&headers(&[("referer", referer)]));
-        assert_eq!(before("http://a.example:1/l/x/y?code=c%20d&n=1#top"), "/l/x/y?code=c%20d&n=1");
+    fn a_sign_in_leads_back_to_the_page_and_not_to_what_was_done_there() {
+        let before = |referer| page_before(&headers(&[("referer", referer)]), "/account/password");
+        assert_eq!(before("http://a.example:1/subscriptions/s?done=key_revoked#top"), "/subscriptions/s");
         assert_eq!(before("https://a.example/account"), "/account");
-        for nowhere in ["http://a.example//b.example/?x", "data:text/plain,x", "/x", "//b.example", ""] {
+        for nowhere in ["https://a.example/account/password", "/x", "//b.example", ""] {
             assert_eq!(before(nowhere), "/", "{nowhere:?}");
         }
-        assert_eq!(page_before(&headers(&[])), "/");
+        assert_eq!(page_before(&headers(&[]), "/"), "/");
     }
 
     #[test]

@@ -13,8 +13,8 @@ use crate::app::App;
 use crate::http::caller::cookie;
 use crate::http::{Caller, Problem};
 
-/// Characters of a path that a sign-in leads back to.
-const NEXT_MAX_CHARS: usize = 500;
+/// Bytes of an address that a sign-in leads back to.
+const NEXT_MAX_BYTES: usize = 500;
 
 /// Somebody signed in by a session.
 #[derive(Debug, Clone)]
@@ -55,15 +55,15 @@ pub(super) async fn of(app: &App, caller: Caller, token: &str) -> Result<Visitor
 pub(super) fn next_of(given: &str) -> &str {
     let ours = given.starts_with('/')
         && !given.starts_with("//")
-        && given.chars().count() <= NEXT_MAX_CHARS
+        && given.len() <= NEXT_MAX_BYTES
         && !given.chars().any(|c| c.is_control() || c == '\\');
     if ours { given } else { "/" }
 }
 
-/// To the sign-in page, and back to `next` from there.
+/// To the sign-in page, and back to `next` from there, where that is a page of ours.
 pub(super) fn to_sign_in(next: &str) -> Response {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
-    let query = query.append_pair("next", next).append_pair("done", "sign_in_needed").finish();
+    let query = query.append_pair("next", next_of(next)).append_pair("done", "sign_in_needed").finish();
     Redirect::to(&format!("/signin?{query}")).into_response()
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::seal::MasterKey;
+use apiclay_control_plane::accounts::documents::Account;
 use apiclay_control_plane::accounts::rules::guard::Guard;
 use apiclay_control_plane::accounts::sign_in;
-use apiclay_control_plane::store::Store;
+use apiclay_control_plane::store::{FIRST_VERSION, Store};
 use futures_util::future::join_all;
 use serde_json::json;
 
@@ -43,9 +44,9 @@ async fn requests_that_are_dropped_leave_no_count_behind() {
 }
 
 /// Returns once one of the account's passwords is being looked at, or none is any more.
-async fn looked_at(plane: &Plane, email: &str, one: bool) {
+async fn looked_at(plane: &Plane, login: &str, one: bool) {
     loop {
-        let guard = plane.app.store.get::<Guard>(&Guard::id_of(email)).await.unwrap();
+        let guard = plane.app.store.get::<Guard>(&Guard::id_of(login)).await.unwrap();
         let guard = guard.map(|guard| serde_json::to_value(guard.value).unwrap());
         if guard.is_some_and(|guard| guard["passwords"]["places"] != json!([])) == one {
             return;
@@ -57,20 +58,57 @@ async fn looked_at(plane: &Plane, email: &str, one: bool) {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_passwords_that_are_dropped_are_counted() {
     let plane = demo().await;
-    let email = plane.person("asha").await.email;
+    plane.person("asha").await;
     let mut dropped = 0;
     for _ in 0..WRONG_MAX {
         let tried = sign_in::by_password(&plane.app, "asha", "not the password".to_owned().into());
         tokio::select! {
             _ = tried => {}
-            () = looked_at(&plane, &email, true) => dropped += 1,
+            () = looked_at(&plane, "asha", true) => dropped += 1,
         }
         // What is under way ends without whoever asked.
-        let ended = tokio::time::timeout(Duration::from_secs(30), looked_at(&plane, &email, false)).await;
+        let ended = tokio::time::timeout(Duration::from_secs(30), looked_at(&plane, "asha", false)).await;
         assert!(ended.is_ok(), "a place is left behind");
     }
     assert!(dropped > 0, "all were quicker than a look");
     assert_eq!(login(&plane, "asha", PASSWORD).await, 429);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_replaced_before_it_was_judged_opens_nothing() {
+    let plane = demo().await;
+    let person = plane.person("asha").await;
+    let (store, now) = (&plane.app.store, plane.app.clock.now());
+    // Others are being looked at, so that this one waits, with the account read.
+    let mut guard = Guard::new("asha", "salt".to_owned(), now);
+    for n in 0..WRONG_MAX {
+        guard.begin_password(&n.to_string(), now);
+    }
+    store.insert(&guard).await.unwrap();
+    let replacing = async {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let mut account = store.get::<Account>(&person.id).await.unwrap().unwrap();
+        account.value.password_hash =
+            plane.app.hashing.hash("a new and long password".to_owned().into()).await.unwrap();
+        store.replace(&account.value, account.version).await.unwrap();
+        guard.end_password("0", false, now);
+        store.replace(&guard, FIRST_VERSION).await.unwrap();
+    };
+    assert_eq!(tokio::join!(login(&plane, "asha", PASSWORD), replacing).0, 401);
+    assert_eq!(login(&plane, "asha", "a new and long password").await, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_shut_for_a_username_does_not_tell_its_address() {
+    let plane = demo().await;
+    let person = plane.person("asha").await;
+    for _ in 0..WRONG_MAX {
+        assert_eq!(login(&plane, "asha", "not the password").await, 401);
+    }
+    assert_eq!(login(&plane, "asha", PASSWORD).await, 429);
+    for address in [person.email.as_str(), "nobody@example.com"] {
+        assert_eq!(login(&plane, address, "not the password").await, 401, "{address}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -72,10 +72,7 @@ impl Compiler {
     /// Everything that is wrong with it.
     pub fn compile(&mut self, snapshot: &Snapshot, live_gateways: u32) -> Result<Runtime, CompileError> {
         let mut faults = snapshot::validate(snapshot);
-        let mut everywhere = bind(&"gateway", &snapshot.bindings, &[], &mut faults);
-        for bound in &mut everywhere {
-            bound.stays = by_name(bound.name).is_ok_and(|registered| registered.operators_stays);
-        }
+        let everywhere = bind(&"gateway", &snapshot.bindings, &[], &mut faults);
         let mut listings = HashMap::with_capacity(snapshot.listings.len());
         for listing in snapshot.listings.values() {
             let compiled = self.listing(listing, &everywhere, &mut faults);
@@ -318,7 +315,7 @@ fn bind(
                     .iter()
                     .position(|r| r.name == registered.name)
                     .unwrap_or(0),
-                stays: false,
+                stays: binding.stays,
                 plugin: Arc::from(plugin),
             }),
             Err(wrong) => faults.push(Fault { place: place.to_string(), rule: wrong.to_string() }),

@@ -166,12 +166,8 @@ impl Route {
     /// The plugins of a call: the route's, with the plan's in place of those of the same type.
     #[must_use]
     pub fn plugins_with<'a>(&'a self, plan: &'a [Bound]) -> Vec<&'a Bound> {
-        let mut all: Vec<&Bound> = self
-            .plugins
-            .iter()
-            .filter(|b| b.stays || !plan.iter().any(|p| p.name == b.name))
-            .chain(plan)
-            .collect();
+        let mut all: Vec<&Bound> =
+            self.plugins.iter().filter(|b| !plan.iter().any(|p| p.name == b.name)).chain(plan).collect();
         all.sort_by_key(|b| b.order);
         all
     }

@@ -92,7 +92,8 @@ fn market(revision: u64) -> Snapshot {
 
 /// A plugin that no gateway knows: what holds it is refused whole.
 fn unknown_plugin() -> Vec<Binding> {
-    vec![Binding { id: BindingId::generate(), plugin: "no-such".to_owned(), config: serde_json::Value::Null }]
+    let config = serde_json::Value::Null;
+    vec![Binding { id: BindingId::generate(), plugin: "no-such".to_owned(), config, stays: false }]
 }
 
 /// A gateway's configuration over a folder, as one life of it has it.

@@ -45,8 +45,6 @@ pub struct Cors {
 impl PluginType for Cors {
     const NAME: &'static str = "cors";
     const ON_ACCESS: bool = true;
-    // The operator's is how the web app's own pages may call.
-    const OPERATORS_STAYS: bool = true;
     type Config = CorsConfig;
 
     fn build(config: CorsConfig) -> Result<Box<dyn Plugin>, BuildError> {
@@ -56,17 +54,26 @@ impl PluginType for Cors {
         }
         let mut origins = Vec::new();
         for origin in config.allow_origins.iter().filter(|o| *o != "*") {
-            let whole =
-                origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains('/'));
-            let value = HeaderValue::from_str(origin).ok().filter(|_| whole);
-            origins
-                .push(value.ok_or_else(|| {
-                    wrong("an origin is a scheme and a host, such as https://shop.example")
-                })?);
+            let value = HeaderValue::from_str(origin).ok().filter(|_| is_origin(origin));
+            let rule = "an origin is a scheme and a host in lower case, such as https://shop.example, with a port where it \
+                        is not the scheme's own";
+            origins.push(value.ok_or_else(|| wrong(rule))?);
         }
         let any = config.allow_origins.iter().any(|o| o == "*");
         Ok(Box::new(Self { any, origins, max_age: HeaderValue::from(config.max_age_s) }))
     }
+}
+
+/// Whether a browser could send this as an origin (RFC 6454, section 6.2): anything else would be accepted and never match.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "+-.:[]_".contains(c);
+    let own_port = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return !scheme.is_empty() && !host.is_empty() && text.chars().all(|c| plain(c) || c == '/'),
+    };
+    !host.is_empty() && host.chars().all(plain) && !host.ends_with(own_port)
 }
 
 impl Cors {

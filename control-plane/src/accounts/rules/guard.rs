@@ -11,7 +11,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
-use super::tries::{Judged, Room, Tries};
+use super::tries::{Room, Tries};
 
 /// How long a code is good.
 pub const CODE_LIFETIME_MS: i64 = 10 * 60_000;
@@ -188,8 +188,8 @@ impl Guard {
     }
 
     /// Gives the place back, with what became of the password; whether that may be told.
-    pub fn end_password(&mut self, place: &str, judged: Judged, now: Timestamp) -> bool {
-        self.passwords.end(place, judged, now)
+    pub fn end_password(&mut self, place: &str, wrong: bool, now: Timestamp) -> bool {
+        self.passwords.end(place, wrong, now)
     }
 
     fn lock_at(&self, now: Timestamp) -> Option<Timestamp> {

@@ -40,17 +40,6 @@ pub enum Room {
     Shut(Timestamp),
 }
 
-/// What became of a password that was looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Judged {
-    /// It is right.
-    Right,
-    /// It is wrong, and counted.
-    Wrong,
-    /// It was not looked at.
-    Unknown,
-}
-
 impl Tries {
     /// Whether another password may be looked at now.
     #[must_use]
@@ -78,10 +67,10 @@ impl Tries {
 
     /// Gives the place of this id back, and counts what was wrong; `false` where it had ended, so that the verdict must not
     /// be told.
-    pub fn end(&mut self, id: &str, judged: Judged, now: Timestamp) -> bool {
+    pub fn end(&mut self, id: &str, wrong: bool, now: Timestamp) -> bool {
         let held = self.places.iter().any(|place| place.id == id && now < place.ends_at);
         self.places.retain(|place| place.id != id && now < place.ends_at);
-        if judged == Judged::Wrong {
+        if wrong {
             self.wrong.add(now);
         }
         held
@@ -108,14 +97,14 @@ mod tests {
     fn only_wrong_ones_are_counted_and_those_under_way_keep_their_place() {
         let mut tries = full();
         for n in 0..WRONG_MAX - 1 {
-            assert!(tries.end(&n.to_string(), Judged::Wrong, NOW));
+            assert!(tries.end(&n.to_string(), true, NOW));
             assert_eq!(tries.room_at(NOW), Room::Full, "{n} are wrong, the others under way");
         }
-        assert!(tries.end("19", Judged::Right, NOW));
+        assert!(tries.end("19", false, NOW));
         assert_eq!(tries.begin("20", NOW), Room::Free);
-        assert!(tries.end("20", Judged::Unknown, NOW));
+        assert!(tries.end("20", false, NOW));
         assert_eq!(tries.begin("21", NOW), Room::Free);
-        assert!(tries.end("21", Judged::Wrong, NOW));
+        assert!(tries.end("21", true, NOW));
         let until = NOW.plus_ms(WINDOW_MS);
         assert_eq!(tries.begin("22", NOW), Room::Shut(until));
         assert_eq!(tries.begin("22", until), Room::Free);
@@ -125,7 +114,7 @@ mod tests {
     fn right_ones_at_once_shut_nobody_out() {
         let mut tries = full();
         for n in 0..WRONG_MAX {
-            assert!(tries.end(&n.to_string(), Judged::Right, NOW));
+            assert!(tries.end(&n.to_string(), false, NOW));
         }
         assert_eq!(tries, Tries::default());
     }
@@ -136,9 +125,9 @@ mod tests {
         let later = NOW.plus_ms(PLACE_MS);
         assert_eq!(tries.room_at(later.plus_ms(-1)), Room::Full);
         assert_eq!(tries.begin("20", later), Room::Free);
-        assert!(!tries.end("0", Judged::Right, later));
-        assert!(!tries.end("1", Judged::Wrong, later), "and counted all the same");
-        assert!(tries.end("20", Judged::Right, later));
+        assert!(!tries.end("0", false, later));
+        assert!(!tries.end("1", true, later), "and counted all the same");
+        assert!(tries.end("20", false, later));
         for n in 0..WRONG_MAX - 1 {
             assert_eq!(tries.begin(&n.to_string(), later), Room::Free);
         }

@@ -13,7 +13,7 @@ use crate::counters::CountersError;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
-/// How long a call may take, with its connection.
+/// How long a call may take, with its connection, where nobody waits longer.
 pub const CALL_DEADLINE_MS: u64 = 500;
 /// The first pause after a failure; doubled with each.
 pub const BREAKER_MIN_MS: u64 = 50;
@@ -35,6 +35,7 @@ pub(super) enum Request<'a> {
 /// One server's connection.
 pub(super) struct Link {
     client: Client,
+    deadline: Duration,
     /// The connection, with the number it has among its kind, so that a late failure drops no later connection.
     connection: Mutex<(u64, Option<MultiplexedConnection>)>,
     start: Instant,
@@ -46,11 +47,17 @@ impl Link {
     pub(super) fn new(url: &str) -> RedisResult<Self> {
         Ok(Self {
             client: Client::open(url)?,
+            deadline: Duration::from_millis(CALL_DEADLINE_MS),
             connection: Mutex::new((0, None)),
             start: Instant::now(),
             open_until_ms: AtomicU64::new(0),
             pause_ms: AtomicU64::new(BREAKER_MIN_MS),
         })
+    }
+
+    /// The same, for callers who wait so long: a server that stalls is not given up before they do.
+    pub(super) fn waiting(self, wait: Duration) -> Self {
+        Self { deadline: self.deadline.max(wait), ..self }
     }
 
     /// Milliseconds since this link was made; only goes forward.
@@ -76,8 +83,7 @@ impl Link {
             };
             answer.map_err(CountersError::unavailable)
         };
-        let deadline = Duration::from_millis(CALL_DEADLINE_MS);
-        let result = tokio::time::timeout(deadline, work)
+        let result = tokio::time::timeout(self.deadline, work)
             .await
             .unwrap_or_else(|late| Err(CountersError::unavailable(late)));
         match &result {
@@ -104,7 +110,7 @@ impl Link {
         }
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(Duration::from_millis(CONNECT_TIMEOUT_MS)))
-            .set_response_timeout(Some(Duration::from_millis(CALL_DEADLINE_MS)));
+            .set_response_timeout(Some(self.deadline));
         let made = self.client.get_multiplexed_async_connection_with_config(&config).await;
         let mut connection = made.map_err(CountersError::unavailable)?;
         greeting.greet(&mut connection).await?;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
+use std::time::Duration;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::LeasedWindow;
@@ -67,6 +68,12 @@ impl RedisCounters {
             known: ArcSwapOption::empty(),
             clock_ahead_ms: AtomicI64::new(0),
         })
+    }
+
+    /// The same, for calls that wait so long for a grant.
+    #[must_use]
+    pub fn waiting(self, wait: Duration) -> Self {
+        Self { link: self.link.waiting(wait), ..self }
     }
 
     async fn invoke(&self, invocation: &ScriptInvocation<'_>) -> Result<Answer, CountersError> {
