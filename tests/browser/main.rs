@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use apiclay_tests::api::PASSWORD;
-use apiclay_tests::{Chromium, Marketplace, wait_until};
+use apiclay_tests::{Chromium, Marketplace, Mongod, Persist, Redis, wait_until};
 use fantoccini::{Client, Locator};
 use pictures::Pictures;
+use rustix::process::Signal;
+use serde_json::json;
 
 const PAGE_DEADLINE_MS: u64 = 15_000;
 /// Usage is on record within 5 s of the answer; the rest is for a busy machine.
@@ -19,6 +21,7 @@ const USAGE_DEADLINE_MS: u64 = 30_000;
 const EMAIL: &str = "asha@example.test";
 const USERNAME: &str = "asha";
 const CALLS: usize = 3;
+const NEW_PASSWORD: &str = "quite another long password";
 
 /// What of a page a person who cannot see it needs, as a list of what is missing.
 const MISSING: &str = r#"
@@ -72,6 +75,31 @@ async fn walks(scripts: bool) -> Result<()> {
     }
     buyer.sees_usage().await?;
     buyer.signs_out().await?;
+    buyer.resets_the_password().await?;
+    buyer.joins_a_vendor().await?;
+    buyer.pictures.fits()?;
+    buyer.browser.close().await?;
+    Ok(())
+}
+
+/// What a page is when the database does not answer; and how the first admin is made, which needs none until it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_silent_is_a_page_too() -> Result<()> {
+    let mut mongod = Mongod::start().await?;
+    let redis = Redis::start(Persist::EverySecond).await?;
+    let market = Marketplace::separate(&mongod, &redis).await?;
+    let chromium = Chromium::start().await?;
+    let browser = chromium.client().await?;
+    let pictures = Pictures::new(market.folder())?;
+    let mut buyer = Buyer { market: &market, browser, pictures, scripts: true };
+    mongod.process().signal(Signal::STOP)?;
+    buyer.goes_to("/setup?token=once").await?;
+    buyer.sees("h1", "Your marketplace").await?;
+    buyer.picture("setup").await?;
+    buyer.goes_to("/").await?;
+    buyer.sees("main", "Ask for help with this number").await?;
+    buyer.picture("store-gone").await?;
+    mongod.process().signal(Signal::CONT)?;
     buyer.pictures.fits()?;
     buyer.browser.close().await?;
     Ok(())
@@ -135,7 +163,7 @@ impl Buyer<'_> {
         self.presses("main .panel button").await?;
         self.sees("h1", "Check your mail").await?;
         self.picture("verify").await?;
-        let code = self.code().await?;
+        let code = self.code("Welcome").await?;
         // Another six digits than the right ones, whatever those are.
         let wrong = if code == "000000" { "111111" } else { "000000" };
         self.fills("#code", wrong).await?;
@@ -269,6 +297,62 @@ impl Buyer<'_> {
         self.picture("session-expired").await
     }
 
+    /// With a code from the mailbox; the old password opens nothing from then on.
+    async fn resets_the_password(&mut self) -> Result<()> {
+        self.presses("a[href^='/password/forgot']").await?;
+        self.sees("h1", "Forgotten password").await?;
+        self.picture("password-forgot").await?;
+        self.fills("#email", EMAIL).await?;
+        self.presses("main .panel button").await?;
+        self.sees("h1", "Choose a new password").await?;
+        self.picture("password-reset").await?;
+        let code = self.code("choose a new password").await?;
+        self.fills("#code", &code).await?;
+        self.fills("#password", "short").await?;
+        self.presses("main .panel button").await?;
+        self.sees("#password-fault", "at least 10 characters").await?;
+        self.picture("password-reset-wrong").await?;
+        self.fills("#code", &code).await?;
+        self.fills("#password", NEW_PASSWORD).await?;
+        self.presses("main .panel button").await?;
+        self.sees("[role=status]", "password").await?;
+        self.fills("#login", USERNAME).await?;
+        self.fills("#password", PASSWORD).await?;
+        self.presses("main .panel button").await?;
+        self.sees("[role=alert]", "login or the password is wrong").await
+    }
+
+    /// The link in the mail leads through the sign-in to the invitation, by the keyboard alone.
+    async fn joins_a_vendor(&mut self) -> Result<()> {
+        let owner = self.market.api()?.sign_up("owner").await?;
+        owner.create("/vendors", &json!({ "slug": "skycast", "name": "Skycast" })).await?;
+        let invited = json!({ "email": EMAIL, "role": "developer" });
+        owner.post("/vendors/skycast/invitations", &invited, 201).await?;
+        let letter = self.letter("/invitations/").await?;
+        let link = letter.split_whitespace().find_map(|word| word.split_once("/invitations/"));
+        let (_, rest) = link.context("no link in the mail")?;
+        self.goes_to(&format!("/invitations/{rest}")).await?;
+        self.sees("h1", "Sign in").await?;
+        self.types("#login", USERNAME).await?;
+        self.picture("focus").await?;
+        self.types("#password", &format!("{NEW_PASSWORD}\u{e007}")).await?;
+        self.sees("h1", "Join Skycast").await?;
+        self.picture("invitation").await?;
+        self.presses("main .panel button").await?;
+        self.sees("main", "Skycast").await?;
+        self.picture("invitation-accepted").await?;
+        self.goes_to("/invitations/accept?code=apiclay_none").await?;
+        self.sees("h1", "opens nothing").await?;
+        self.picture("invitation-none").await
+    }
+
+    async fn types(&self, selector: &str, keys: &str) -> Result<()> {
+        self.until(&format!("typing into {selector}"), async || {
+            Ok(self.browser.find(Locator::Css(selector)).await?.send_keys(keys).await?)
+        })
+        .await
+    }
+
     async fn goes_to(&self, path: &str) -> Result<()> {
         let address = format!("{}{path}", self.market.control_url);
         self.browser.goto(&address).await.with_context(|| format!("going to {path}"))
@@ -320,12 +404,25 @@ impl Buyer<'_> {
         self.pictures.take(&self.browser, &format!("{scripts}{name}")).await
     }
 
-    /// The code that the demo's outbox holds for this buyer.
-    async fn code(&self) -> Result<String> {
-        let outbox = self.market.api()?.get(&format!("/dev/outbox?to={EMAIL}")).await?;
-        let mails = outbox["items"].as_array().context("the outbox has no items")?;
-        let text = mails.last().and_then(|mail| mail["text"].as_str()).context("no mail was sent")?;
-        let numbers = text.split(|c: char| !c.is_ascii_digit());
+    /// The code in the letter with this word.
+    async fn code(&self, word: &str) -> Result<String> {
+        let letter = self.letter(word).await?;
+        let numbers = letter.split(|c: char| !c.is_ascii_digit());
         numbers.into_iter().find(|number| number.len() == 6).map(str::to_owned).context("no code in the mail")
+    }
+
+    /// The last letter that the demo's outbox holds for this buyer, once that is the one with this word: letters are written
+    /// beside the requests that send them.
+    async fn letter(&self, word: &str) -> Result<String> {
+        let mut text = String::new();
+        self.until(&format!("a letter with {word:?}"), async || {
+            let outbox = self.market.api()?.get(&format!("/dev/outbox?to={EMAIL}")).await?;
+            let last = outbox["items"].as_array().and_then(|letters| letters.last());
+            text = last.and_then(|letter| letter["text"].as_str()).unwrap_or_default().to_owned();
+            ensure!(text.contains(word), "the last letter is {text:?}");
+            Ok(())
+        })
+        .await?;
+        Ok(text)
     }
 }
