@@ -50,7 +50,7 @@ async fn used(plane: &Plane, gateway: &str, seq: u64, units: u64) {
 fn ready(answer: RebuildAnswer) -> (u64, u64) {
     match answer {
         RebuildAnswer::Ready { generation, figures } => (generation, figures.iter().map(|f| f.granted).sum()),
-        RebuildAnswer::Waiting { gateways } => panic!("still waits for {gateways:?}"),
+        other => panic!("not ready: {other:?}"),
     }
 }
 
