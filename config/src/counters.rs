@@ -5,6 +5,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::usage::{LeasedWindow, UnitsTaken};
 
+/// Units in one entry, and generations, at most: Redis' scripts count exactly up to twice this.
+pub const COUNTED_MAX: u64 = 1 << 52;
+/// Bytes of a report, as [`RebuildReport::kept_bytes`] counts: what the control plane's store takes in one document, less
+/// 64 KiB for what stands beside it.
+pub const REPORT_MAX_BYTES: usize = 12 * 1024 * 1024 - 64 * 1024;
+/// Bytes of a lease, of units and of a life as the store counts them, without their texts; and of a seq.
+const LEASE_BYTES: usize = 176;
+const UNITS_BYTES: usize = 88;
+const LIFE_BYTES: usize = 88;
+const SEQ_BYTES: usize = 24;
+
 /// What a gateway says once counters are lost. It takes no units after this, until counters are built anew: an answer of the
 /// lost ones that comes later is thrown away.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +31,17 @@ pub struct RebuildReport {
     pub unacknowledged: Vec<UnitsTaken>,
     /// The leases it has in hand.
     pub leases: Vec<LeaseInHand>,
+}
+
+impl RebuildReport {
+    /// About how much of a document it takes, and never less than it does.
+    #[must_use]
+    pub fn kept_bytes(&self) -> usize {
+        let leases = self.leases.iter().map(|lease| LEASE_BYTES + lease.counter.len() + lease.epoch.len());
+        let units = self.unacknowledged.iter().map(|taken| UNITS_BYTES + taken.counter.len());
+        let lives = self.lives.iter().map(|l| LIFE_BYTES + l.epoch.len() + SEQ_BYTES * l.except.len());
+        leases.chain(units).chain(lives).sum()
+    }
 }
 
 /// How far one life's batches are acknowledged.
@@ -68,6 +90,11 @@ pub enum RebuildAnswer {
     Waiting {
         /// Their ids.
         gateways: Vec<String>,
+    },
+    /// All have reported, and another gateway has been told what to write: ask again.
+    Given {
+        /// Its id.
+        gateway: String,
     },
     /// What to write.
     Ready {

@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiclay_config::counters::{CountersTaken, LeaseInHand, RebuildAnswer, RebuildFigure, RebuildReport};
+use apiclay_config::counters::{
+    Acknowledged, CountersTaken, LeaseInHand, REPORT_MAX_BYTES, RebuildAnswer, RebuildFigure, RebuildReport,
+};
 use apiclay_config::usage::UnitsTaken;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -20,16 +22,25 @@ use crate::metering::{Batcher, BatcherError};
 
 /// How often counters are looked at.
 const LOOK_EVERY_MS: u64 = 250;
-/// Counters are written within this, or asked for anew: figures must not lie about while others rebuild.
-const WRITE_MAX_MS: u64 = 10_000;
+/// The control plane is asked again after this, and after twice as long each time that it has nothing to write yet.
+const ASK_AGAIN_MS: u64 = 250;
+/// At most this: who writes needs not be asked, for counters that stand are seen at once.
+const ASK_AGAIN_MAX_MS: u64 = 2_000;
+/// At most this where the control plane failed: to make a report anew reads every batch that was not sent.
+const ASK_FAILED_MAX_MS: u64 = 8_000;
+/// Counters are written within this, from when the figures came, or asked for anew.
+const WRITE_MAX_MS: u64 = 30_000;
 /// The same log line comes at most this often.
 const SAID_EVERY_MS: u64 = 10_000;
 
 /// Why a rebuild got no further.
 #[derive(Debug, thiserror::Error)]
 pub enum RebuildError {
-    /// Nobody answered, or not now.
+    /// The control plane cannot be reached.
     #[error("the control plane cannot be told of the counters: {0}")]
+    Away(String),
+    /// It did not take what was said, or not in time.
+    #[error("the control plane did not take what this gateway says of the counters: {0}")]
     ControlPlane(String),
     /// The counters that stand are being rebuilt.
     #[error("the counters that stand are about to be replaced")]
@@ -83,8 +94,14 @@ pub struct Rebuilder<D> {
 /// How far it is.
 #[derive(Default)]
 struct Progress {
-    /// What was reported. True until units are taken again, so it is made once.
+    /// What was reported. True until units are taken again, so it is made once, unless it was not taken.
     reported: Option<RebuildReport>,
+    /// The name to write figures under. The server has it since before they were asked for, so it is gone with counters that
+    /// are lost once more, and figures of before that are not taken for theirs.
+    writer: Option<u64>,
+    /// When the control plane is asked again, and how long it was left alone for.
+    ask_at: Option<tokio::time::Instant>,
+    pause_ms: u64,
     /// The generation of which the control plane knows that units are taken.
     taken: Option<Standing>,
     said: Option<(String, tokio::time::Instant)>,
@@ -123,6 +140,7 @@ impl<D: RebuildDesk> Rebuilder<D> {
         if progress.reported.take().is_some() {
             tracing::warn!(generation, run_id, "the counters are back: units are granted again");
         }
+        progress.ask_at_once();
         self.book.take_grants_from(generation);
         self.metrics.lost.set(0);
         progress.taken = Some(standing);
@@ -135,9 +153,14 @@ impl<D: RebuildDesk> Rebuilder<D> {
         progress.taken = None;
         let generation = self.counters.generation().max(found);
         let same = |report: &RebuildReport| report.run_id == run_id && report.generation == generation;
+        if progress.reported.as_ref().is_some_and(|report| !same(report)) {
+            progress.ask_at_once();
+        }
+        if progress.ask_at.is_some_and(|at| tokio::time::Instant::now() < at) {
+            return Ok(());
+        }
         let report = match progress.reported.clone() {
-            Some(report) if same(&report) => report,
-            // Lost once more: what is in hand is the same as long as no unit was taken.
+            // Lost once more, perhaps: what is in hand is the same as long as no unit was taken.
             Some(report) => RebuildReport { run_id, generation, ..report },
             None => {
                 if generation == 0 {
@@ -153,26 +176,49 @@ impl<D: RebuildDesk> Rebuilder<D> {
             }
         };
         progress.reported = Some(report.clone());
-        let asked = tokio::time::Instant::now();
-        let (generation, figures) = match self.desk.rebuild(&report).await? {
-            RebuildAnswer::Ready { generation, figures } => (generation, figures),
-            RebuildAnswer::Waiting { gateways } => {
+        let writer = *progress.writer.get_or_insert_with(rand::random);
+        self.counters.begin(writer).await?;
+        let answer = self.desk.rebuild(&report).await;
+        progress.pause(if answer.is_ok() { ASK_AGAIN_MAX_MS } else { ASK_FAILED_MAX_MS });
+        match answer {
+            Ok(RebuildAnswer::Ready { generation, figures }) => {
+                progress.writer = None;
+                let rebuild = Rebuild { generation, run_id: report.run_id, figures: as_written(figures)? };
+                self.write(progress, rebuild, writer).await
+            }
+            Ok(RebuildAnswer::Waiting { gateways }) => {
                 let gateways = gateways.join(", ");
                 progress.say(&format!(
                     "the counters' rebuild waits for what these gateways have out: {gateways}; where one will not come \
                      back, run `apiclay gateway forget`"
                 ));
-                return Ok(());
+                Ok(())
             }
-        };
-        let run_id = report.run_id;
-        let rebuild = Rebuild { generation, run_id: run_id.clone(), figures: as_written(figures)? };
-        let deadline = asked + Duration::from_millis(WRITE_MAX_MS);
-        tokio::time::timeout_at(deadline, self.counters.rebuild(&rebuild))
-            .await
-            .map_err(|_| RebuildError::Late)??;
+            Ok(RebuildAnswer::Given { gateway }) => {
+                progress.say(&format!("the counters are being written by {gateway}"));
+                Ok(())
+            }
+            Err(away @ RebuildError::Away(_)) => Err(away),
+            Err(failed) => {
+                // Too large, perhaps, or out of date: no unit was taken, so one that is made anew is as true.
+                progress.reported = None;
+                Err(failed)
+            }
+        }
+    }
+
+    async fn write(
+        &self,
+        progress: &mut Progress,
+        rebuild: Rebuild,
+        writer: u64,
+    ) -> Result<(), RebuildError> {
+        let within = Duration::from_millis(WRITE_MAX_MS);
+        let written = tokio::time::timeout(within, self.counters.rebuild(&rebuild, writer));
+        written.await.map_err(|_| RebuildError::Late)??;
         self.metrics.rebuilt.inc();
-        tracing::warn!(generation, run_id, counters = rebuild.figures.len(), "the counters are rebuilt");
+        let Rebuild { generation, run_id, figures } = rebuild;
+        tracing::warn!(generation, run_id, counters = figures.len(), "the counters are rebuilt");
         self.take(progress, Standing { generation, run_id }).await
     }
 
@@ -182,15 +228,12 @@ impl<D: RebuildDesk> Rebuilder<D> {
         let made = tokio::task::spawn_blocking(move || {
             book.refuse_grants();
             let batcher = batcher.lock();
-            let (lives, in_batches) = batcher.unacknowledged()?;
+            let (lives, mut sums) = batcher.unacknowledged()?;
             let (leases, beyond) = book.in_hand();
-            let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
-            for UnitsTaken { counter, window, units } in in_batches.into_iter().chain(beyond) {
+            for UnitsTaken { counter, window, units } in beyond {
                 *sums.entry((counter, window)).or_default() += units;
             }
-            let taken = |((counter, window), units)| UnitsTaken { counter, window, units };
-            let unacknowledged = sums.into_iter().map(taken).collect();
-            Ok::<_, BatcherError>(RebuildReport { run_id, generation, lives, unacknowledged, leases })
+            Ok::<_, BatcherError>(report_of(run_id, generation, lives, sums, leases))
         });
         let made =
             made.await.unwrap_or_else(|stopped| Err(BatcherError::Disk(std::io::Error::other(stopped))));
@@ -199,6 +242,16 @@ impl<D: RebuildDesk> Rebuilder<D> {
 }
 
 impl Progress {
+    fn ask_at_once(&mut self) {
+        (self.ask_at, self.pause_ms) = (None, 0);
+    }
+
+    /// Leaves the control plane alone for a while.
+    fn pause(&mut self, max_ms: u64) {
+        self.pause_ms = self.pause_ms.saturating_mul(2).clamp(ASK_AGAIN_MS, max_ms);
+        self.ask_at = Some(tokio::time::Instant::now() + Duration::from_millis(self.pause_ms));
+    }
+
     /// Says something now and then.
     fn say(&mut self, what: &str) {
         let lately = |at: &tokio::time::Instant| at.elapsed() < Duration::from_millis(SAID_EVERY_MS);
@@ -208,6 +261,34 @@ impl Progress {
         tracing::warn!("{what}");
         self.said = Some((what.to_owned(), tokio::time::Instant::now()));
     }
+}
+
+/// A report that the control plane can keep. Leases that are too many are summed up: they count as spent then, since what is
+/// left of one that has no name there cannot come back.
+pub(crate) fn report_of(
+    run_id: String,
+    generation: u64,
+    lives: Vec<Acknowledged>,
+    mut sums: BTreeMap<(String, i64), u64>,
+    leases: Vec<LeaseInHand>,
+) -> RebuildReport {
+    let named = |sums: &BTreeMap<(String, i64), u64>| {
+        let taken = |((counter, window), units): (&(String, i64), &u64)| UnitsTaken {
+            counter: counter.clone(),
+            window: *window,
+            units: *units,
+        };
+        sums.iter().map(taken).collect()
+    };
+    let mut report = RebuildReport { run_id, generation, lives, unacknowledged: named(&sums), leases };
+    if report.kept_bytes() > REPORT_MAX_BYTES {
+        for lease in std::mem::take(&mut report.leases) {
+            let beyond = u64::from(lease.units.saturating_sub(lease.in_batches));
+            *sums.entry((lease.counter, lease.window)).or_default() += beyond;
+        }
+        report.unacknowledged = named(&sums);
+    }
+    report
 }
 
 fn as_written(figures: Vec<RebuildFigure>) -> Result<Vec<Figure>, RebuildError> {

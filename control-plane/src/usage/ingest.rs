@@ -1,6 +1,7 @@
 //! A batch comes in: held against its own hash, inserted once under its id, and acknowledged when that is durable. The
 //! folding is woken and not waited for.
 
+use apiclay_config::counters::COUNTED_MAX;
 use apiclay_config::usage::{GatewayEpoch, UsageBatch};
 
 use super::documents::{BatchConflict, FoldCursor, StoredBatch, batch_id, batches_from, epoch_id};
@@ -44,7 +45,7 @@ pub async fn take(store: &Store, fold: &Fold, gateway: &str, batch: UsageBatch) 
 /// # Errors
 /// Where it is no life's name, or the store does not answer.
 pub async fn have_up_to(store: &Store, from: &GatewayEpoch) -> Result<u64, Refusal> {
-    if !is_epoch(from) {
+    if !is_epoch(&from.epoch) {
         return Err(Refusal::because(Code::BatchInvalid, "an epoch is 16 hexadecimal digits"));
     }
     let folded = store.get::<FoldCursor>(&epoch_id(from)).await?.map_or(0, |cursor| cursor.value.folded_seq);
@@ -83,8 +84,8 @@ fn check(gateway: &str, batch: &UsageBatch) -> Result<(), Refusal> {
     let counters = batch
         .units
         .iter()
-        .all(|taken| taken.counter.len() <= COUNTER_MAX_BYTES && i64::try_from(taken.units).is_ok());
-    if !is_epoch(&batch.id.from) || batch.id.seq == 0 || i64::try_from(batch.id.seq).is_err() {
+        .all(|taken| taken.counter.len() <= COUNTER_MAX_BYTES && taken.units <= COUNTED_MAX);
+    if !is_epoch(&batch.id.from.epoch) || batch.id.seq == 0 || i64::try_from(batch.id.seq).is_err() {
         return Err(Refusal::because(
             Code::BatchInvalid,
             "an epoch is 16 hexadecimal digits, a seq is 1 or more",
@@ -100,7 +101,6 @@ fn check(gateway: &str, batch: &UsageBatch) -> Result<(), Refusal> {
 }
 
 /// Whether it has the form of an epoch.
-pub(super) fn is_epoch(from: &GatewayEpoch) -> bool {
-    from.epoch.len() == EPOCH_DIGITS
-        && from.epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+pub(super) fn is_epoch(epoch: &str) -> bool {
+    epoch.len() == EPOCH_DIGITS && epoch.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }

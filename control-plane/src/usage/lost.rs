@@ -40,7 +40,7 @@ pub fn check(cursor: &FoldCursor, seq: u64) -> Result<(), Refusal> {
 /// Where there is no such life.
 pub async fn cursor(store: &Store, from: &GatewayEpoch) -> Result<FoldCursor, Refusal> {
     // What cannot be a life's name never becomes a key.
-    if !apiclay_config::snapshot::slug_is_valid(&from.gateway) || !is_epoch(from) {
+    if !apiclay_config::snapshot::slug_is_valid(&from.gateway) || !is_epoch(&from.epoch) {
         return Err(Refusal::NotFound("life of a gateway"));
     }
     let found = store.get::<FoldCursor>(&epoch_id(from)).await?;

@@ -24,6 +24,7 @@ mod password_tries;
 mod plugins;
 mod push;
 mod rebuild;
+mod rebuild_bounds;
 mod retention;
 mod sign_in;
 mod support;

@@ -20,6 +20,9 @@ use super::units::{LeaseLedger, kept_units, units_taken};
 /// Above every batch of a life that is over.
 const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
 
+/// Units by counter and window.
+pub type UnitSums = BTreeMap<(String, i64), u64>;
+
 /// A batch that could not be made or kept.
 #[derive(Debug, thiserror::Error)]
 pub enum BatcherError {
@@ -226,14 +229,21 @@ impl Batcher {
     ///
     /// # Errors
     /// When a batch cannot be read.
-    pub fn unacknowledged(&self) -> Result<(Vec<Acknowledged>, Vec<UnitsTaken>), BatcherError> {
+    pub fn unacknowledged(&self) -> Result<(Vec<Acknowledged>, UnitSums), BatcherError> {
         let ground = self.spool.ground();
         let mut lives: BTreeMap<String, Vec<u64>> = BTreeMap::new();
         lives.entry(ground.from.epoch.clone()).or_default();
-        let mut units = Vec::new();
+        // Only batchers make, send and set aside: no file goes while this one reads, and the shelf is free meanwhile.
+        let mut paths = Vec::new();
         for (shelved, path) in ground.shelf.lock().unacknowledged() {
             lives.entry(shelved.epoch.clone()).or_default().push(shelved.seq);
-            units.extend(batch_file::read_batch(&path)?.units);
+            paths.push(path);
+        }
+        let mut sums = UnitSums::new();
+        for path in paths {
+            for UnitsTaken { counter, window, units } in batch_file::read_batch(&path)?.units {
+                *sums.entry((counter, window)).or_default() += units;
+            }
         }
         // Has its number, and its units stand in their leases still.
         let unsettled = self.written.iter().map(|written| &written.shelved);
@@ -242,7 +252,7 @@ impl Batcher {
         }
         let made = |epoch: &str| if epoch == ground.from.epoch { self.next_seq - 1 } else { EARLIER_SEQ_MAX };
         let life = |(epoch, except): (String, Vec<u64>)| Acknowledged { seq: made(&epoch), epoch, except };
-        Ok((lives.into_iter().map(life).collect(), units))
+        Ok((lives.into_iter().map(life).collect(), sums))
     }
 
     /// Lets the next batches go first, until [`Batcher::resume_postponed`].

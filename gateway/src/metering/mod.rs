@@ -19,7 +19,7 @@ mod spool;
 mod units;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use batcher::{Batcher, BatcherError};
 pub use recovery::{Left, RecoveryError};

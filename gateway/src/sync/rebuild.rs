@@ -11,6 +11,8 @@ use crate::rebuild::{RebuildDesk, RebuildError};
 /// The control plane goes through the usage on record before it answers.
 const REBUILD_MAX_MS: u64 = 60_000;
 const TAKEN_MAX_MS: u64 = 5_000;
+/// So much of a refusal is logged.
+const SAID_MAX_CHARS: usize = 1_000;
 
 #[async_trait::async_trait]
 impl RebuildDesk for ControlPlane {
@@ -27,10 +29,17 @@ impl RebuildDesk for ControlPlane {
 
 async fn heard(request: RequestBuilder, within_ms: u64) -> Result<Response, RebuildError> {
     let sent = request.timeout(Duration::from_millis(within_ms)).send().await;
-    let answer = sent.map_err(|e| RebuildError::ControlPlane(e.to_string()))?;
+    let answer = sent.map_err(|e| match e.is_connect() {
+        true => RebuildError::Away(e.to_string()),
+        false => RebuildError::ControlPlane(e.to_string()),
+    })?;
     match answer.status() {
         status if status.is_success() => Ok(answer),
         StatusCode::CONFLICT => Err(RebuildError::Replaced),
-        status => Err(RebuildError::ControlPlane(status.to_string())),
+        status => {
+            let said = answer.text().await.unwrap_or_default();
+            let said: String = said.chars().take(SAID_MAX_CHARS).collect();
+            Err(RebuildError::ControlPlane(format!("{status}: {said}")))
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! A rebuild that was opened, and what each gateway reported to it. Next: `figures` makes the counters of them.
 
+use std::collections::BTreeMap;
+
 use apiclay_config::clock::Timestamp;
 use apiclay_config::counters::RebuildReport;
+use apiclay_config::key::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{Document, Index};
@@ -23,6 +26,12 @@ pub struct Rebuild {
     pub opened_at: Timestamp,
     /// When a gateway was first told what to write.
     pub first_given_at: Option<Timestamp>,
+    /// Whose turn it is to write, and since when.
+    #[serde(default)]
+    pub turn: Option<(String, Timestamp)>,
+    /// Who has reported, with their reports' digests: whoever waits need not read those.
+    #[serde(default)]
+    pub reported: BTreeMap<String, Digest>,
     /// When a gateway said that it takes units of counters that stand: of this round's, or of earlier ones.
     pub over_at: Option<Timestamp>,
 }
@@ -52,7 +61,7 @@ impl Document for Rebuild {
     }
 }
 
-/// What one gateway said to one rebuild; never replaced.
+/// What one gateway last said to one rebuild.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
     /// Which rebuild.

@@ -5,16 +5,19 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::counters::{LeaseInHand, RebuildFigure, RebuildReport};
+use apiclay_config::counters::{Acknowledged, COUNTED_MAX, LeaseInHand, RebuildFigure, RebuildReport};
 use apiclay_config::usage::{BatchId, GatewayEpoch, LeasedWindow, UnitsTaken};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Windows are numbered from 1970; a month begins within two days of where months of this length would.
 const MONTH_MEAN_MS: i64 = 2_629_746_000;
-/// Gateways keep hours and days for 7 days after their end, months for 93; a week more, as clocks may be apart.
-const SHORT_KEPT_MS: i64 = 14 * DAY_MS;
-const MONTH_KEPT_MS: i64 = 100 * DAY_MS;
+/// Nothing is granted of a window that is over, and what comes back to a counter that is not there changes nothing. So a
+/// window counts this long after its end only for a server whose clock is behind ours; months are known to 2 days only.
+const SHORT_KEPT_MS: i64 = DAY_MS;
+const MONTH_KEPT_MS: i64 = 5 * DAY_MS;
+/// The most that Redis' scripts count exactly; no limit is higher.
+const GRANTED_MAX: u64 = 2 * COUNTED_MAX - 1;
 
 /// The figures in the making.
 pub struct Figures<'a> {
@@ -60,7 +63,7 @@ impl<'a> Figures<'a> {
             kind: kind_of(&counter),
             counter,
             window,
-            granted: figure.granted,
+            granted: figure.granted.min(GRANTED_MAX),
             leases: figure.leases,
         };
         self.counters.into_iter().map(figure).collect()
@@ -81,10 +84,19 @@ impl<'a> Figures<'a> {
     /// Whether all of a life's batches from one to another count.
     #[must_use]
     pub fn takes_all(&self, from: &GatewayEpoch, first_seq: u64, last_seq: u64) -> bool {
-        let lives = self.reports.get(&from.gateway).map_or(&[][..], |report| &report.lives);
-        lives.iter().find(|life| life.epoch == from.epoch).is_none_or(|life| {
+        self.life(from).is_none_or(|life| {
             last_seq <= life.seq && !life.except.iter().any(|seq| (first_seq..=last_seq).contains(seq))
         })
+    }
+
+    /// Whether none of a life's batches from this one on counts.
+    #[must_use]
+    pub fn takes_none_from(&self, from: &GatewayEpoch, first_seq: u64) -> bool {
+        self.life(from).is_some_and(|life| first_seq > life.seq)
+    }
+
+    fn life(&self, from: &GatewayEpoch) -> Option<&Acknowledged> {
+        self.reports.get(&from.gateway)?.lives.iter().find(|life| life.epoch == from.epoch)
     }
 
     /// Counts units.
@@ -113,7 +125,7 @@ fn kind_of(counter: &str) -> LeasedWindow {
     }
 }
 
-/// Whether gateways still keep this counter in this window: most of what is on record is of windows that are long over.
+/// Whether units of this counter in this window can still be granted: most of what is on record is of windows that are over.
 fn is_kept(counter: &str, window: i64, now: Timestamp) -> bool {
     let (length_ms, kept_ms) = match kind_of(counter) {
         LeasedWindow::Hour => (HOUR_MS, SHORT_KEPT_MS),

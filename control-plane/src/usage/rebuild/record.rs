@@ -13,8 +13,10 @@ use crate::usage::documents::{BatchConflict, FoldCursor, StoredBatch, batch_id, 
 
 /// Batches of a block at most.
 pub const BLOCK_BATCHES: u64 = 1_000;
-/// A block with so many counters takes no further batch.
-const BLOCK_UNITS_MAX: usize = 100_000;
+/// A block takes no further batch that would make it larger; the first one it takes in any case, since the store took it.
+const BLOCK_MAX_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one counter's units in a block, without its key, as the store counts them.
+const UNITS_BYTES: usize = 88;
 /// Batches or blocks read at once: each may hold a megabyte.
 const READ_AT_ONCE_MAX: usize = 16;
 
@@ -95,9 +97,12 @@ pub async fn all(store: &Store, figures: &mut Figures<'_>) -> Result<(), StoreEr
     loop {
         let lives = store.query::<FoldCursor>(&Query::by("id").cursor(cursor)).await?;
         for life in lives.items {
-            let folded_seq = life.value.folded_seq;
-            add_up(store, &life.value.from, folded_seq - folded_seq % BLOCK_BATCHES).await?;
-            of_life(store, &life.value.from, figures).await?;
+            let FoldCursor { from, folded_seq, open, .. } = life.value;
+            // Nothing more comes of a life that is over. Added up, it is read at once by the next that asks.
+            let over = open.is_none();
+            let last_seq = if over { folded_seq } else { folded_seq - folded_seq % BLOCK_BATCHES };
+            add_up(store, &from, last_seq).await?;
+            of_life(store, &from, over.then_some(folded_seq), figures).await?;
         }
         cursor = lives.next_cursor;
         if cursor.is_none() {
@@ -119,10 +124,18 @@ pub async fn all(store: &Store, figures: &mut Figures<'_>) -> Result<(), StoreEr
     }
 }
 
-async fn of_life(store: &Store, from: &GatewayEpoch, figures: &mut Figures<'_>) -> Result<(), StoreError> {
+async fn of_life(
+    store: &Store,
+    from: &GatewayEpoch,
+    ends_at: Option<u64>,
+    figures: &mut Figures<'_>,
+) -> Result<(), StoreError> {
     let mut next_seq = 1;
     loop {
         next_seq = of_blocks(store, from, next_seq, figures).await?;
+        if ends_at.is_some_and(|last_seq| next_seq > last_seq) {
+            return Ok(());
+        }
         let mut rest: Vec<(BatchId, Vec<UnitsTaken>)> = Vec::new();
         each_batch(store, from, next_seq, None, |stored| {
             rest.push((stored.batch.id.clone(), stored.batch.units.clone()));
@@ -150,8 +163,11 @@ async fn of_blocks(
         let query = Query::by("id").from(first.as_str()).below(below.as_str());
         let page = store.query::<Block>(&query.limit(READ_AT_ONCE_MAX).cursor(cursor)).await?;
         for Block { first_seq, last_seq, units, .. } in page.items.into_iter().map(|block| block.value) {
-            figures.add(&units);
             next_seq = last_seq + 1;
+            if figures.takes_none_from(from, first_seq) {
+                continue;
+            }
+            figures.add(&units);
             if figures.takes_all(from, first_seq, last_seq) {
                 continue;
             }
@@ -177,17 +193,23 @@ async fn block(
     last_seq: u64,
 ) -> Result<Block, StoreError> {
     let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
-    let mut taken_seq = last_seq;
+    let (mut taken_seq, mut bytes) = (last_seq, 0);
     each_batch(store, from, first_seq, Some(last_seq + 1), |stored| {
-        for taken in &stored.batch.units {
-            let sum = sums.entry((taken.counter.clone(), taken.window)).or_default();
-            *sum = sum.saturating_add(taken.units);
+        let taken =
+            stored.batch.units.iter().map(|taken| ((taken.counter.clone(), taken.window), taken.units));
+        let taken: Vec<_> = taken.collect();
+        let new = taken.iter().filter(|(counter, _)| !sums.contains_key(counter));
+        let more = new.map(|((counter, _), _)| UNITS_BYTES + counter.len()).sum::<usize>();
+        if !sums.is_empty() && bytes + more > BLOCK_MAX_BYTES {
+            taken_seq = stored.batch.id.seq - 1;
+            return false;
         }
-        let full = sums.len() >= BLOCK_UNITS_MAX;
-        if full {
-            taken_seq = stored.batch.id.seq;
+        bytes += more;
+        for (counter, units) in taken {
+            let sum = sums.entry(counter).or_default();
+            *sum = sum.saturating_add(units).min(i64::MAX.cast_unsigned());
         }
-        !full
+        true
     })
     .await?;
     let units = sums.into_iter().map(|((counter, window), units)| UnitsTaken { counter, window, units });

@@ -159,12 +159,16 @@ async fn comes_back(back: Back) {
     let figure =
         Figure { key: KEY.into(), window: LeasedWindow::Trial, id: 0, granted: out, leases: heard.clone() };
     let rebuild = Rebuild { generation: 2, run_id, figures: vec![figure] };
-    counters.rebuild(&rebuild).await.unwrap();
+    counters.begin(1).await.unwrap();
+    counters.rebuild(&rebuild, 1).await.unwrap();
     let rest = grant_all(&newcomer).await.unwrap();
     assert_eq!(out + rest, MAX);
     // A second gateway that rebuilds as well changes nothing, and leases of before can be closed.
     newcomer
-        .rebuild(&Rebuild { figures: vec![Figure { granted: 0, ..rebuild.figures[0].clone() }], ..rebuild })
+        .rebuild(
+            &Rebuild { figures: vec![Figure { granted: 0, ..rebuild.figures[0].clone() }], ..rebuild },
+            2,
+        )
         .await
         .unwrap();
     assert_eq!(grant_all(&*counters).await.unwrap(), 0);

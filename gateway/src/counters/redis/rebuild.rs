@@ -13,8 +13,8 @@ use crate::limits::windows::window_with_id;
 
 /// Figures written at once.
 const WRITES_AT_ONCE_MAX: usize = 32;
-/// A writer that is not done by then begins anew.
-const WRITER_KEPT_MS: u64 = 60_000;
+/// A writer that is not done by then begins anew: it waits 60 s for figures at most, and writes for 30.
+const WRITER_KEPT_MS: u64 = 120_000;
 
 /// What one counter had out in one window.
 #[derive(Debug, Clone)]
@@ -43,27 +43,30 @@ pub struct Rebuild {
 }
 
 impl RedisCounters {
-    /// Builds the counters anew. Said again, it changes nothing: the first figures written stand.
+    /// Builds the counters anew. Said again, it changes nothing: the first figures written stand. The writer has begun before
+    /// the figures were asked for.
     ///
     /// # Errors
-    /// When the server is away, or its run is another one again.
-    pub async fn rebuild(&self, rebuild: &Rebuild) -> Result<(), CountersError> {
-        let writer = rand::random();
-        self.begin(writer).await?;
+    /// When the server is away, its run is another one again, or counters were lost once more since the writer began.
+    pub async fn rebuild(&self, rebuild: &Rebuild, writer: u64) -> Result<(), CountersError> {
         for some in rebuild.figures.chunks(WRITES_AT_ONCE_MAX) {
             try_join_all(some.iter().map(|figure| self.write(rebuild, figure))).await?;
         }
         self.mark(rebuild, writer).await
     }
 
-    /// Leaves a writer's name in every part: where it is gone at the end, figures are gone with it.
-    pub(crate) async fn begin(&self, writer: u64) -> Result<(), CountersError> {
-        for part in 0..scripts::PARTS {
+    /// Leaves a writer's name in every part: where it is gone at the end, figures are gone with it, or are of before others
+    /// rebuilt the counters and lost them again.
+    ///
+    /// # Errors
+    /// When the server is away.
+    pub async fn begin(&self, writer: u64) -> Result<(), CountersError> {
+        let set = |part| async move {
             let mut set = redis::cmd("SET");
             set.arg(scripts::writer(part, writer)).arg(1).arg("PX").arg(WRITER_KEPT_MS);
-            self.link.call(self, Request::Command(&set)).await?;
-        }
-        Ok(())
+            self.link.call(self, Request::Command(&set)).await
+        };
+        try_join_all((0..scripts::PARTS).map(set)).await.map(drop)
     }
 
     pub(crate) async fn mark(&self, rebuild: &Rebuild, writer: u64) -> Result<(), CountersError> {

@@ -149,7 +149,7 @@ fn what_the_control_plane_is_not_known_to_have_is_said_by_life_with_its_units() 
     let said = |batcher: &Batcher| {
         let (lives, units) = batcher.unacknowledged().unwrap();
         let lives: Vec<_> = lives.into_iter().map(|life| (life.epoch, life.seq, life.except)).collect();
-        (lives, units.iter().map(|taken| taken.units).sum::<u64>())
+        (lives, units.values().sum::<u64>())
     };
     let (lives, units) = said(&batcher);
     assert_eq!(lives.len(), 1);

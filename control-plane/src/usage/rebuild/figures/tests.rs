@@ -83,12 +83,12 @@ fn nothing_used_is_no_figure_and_windows_keep_their_kinds() {
 }
 
 #[test]
-fn windows_that_no_store_keeps_are_left_out() {
+fn windows_that_are_over_are_left_out() {
     let kept = |kind: &str, window: i64| is_kept(&format!("quota:s:{kind}"), window, TODAY);
-    assert!(kept("day", 20_000 - 15) && !kept("day", 20_000 - 16));
-    assert!(kept("hour", 24 * (20_000 - 14)) && !kept("hour", 24 * (20_000 - 15)));
+    assert!(kept("day", 20_000 - 2) && !kept("day", 20_000 - 3));
+    assert!(kept("hour", 24 * (20_000 - 1) - 1) && !kept("hour", 24 * (20_000 - 1) - 2));
     // 2024-10-04 is in month 657.
-    assert!(kept("month", 657) && kept("month", 653) && !kept("month", 652));
+    assert!(kept("month", 657) && kept("month", 656) && !kept("month", 655));
     assert!(is_kept("trial:a:l", 0, TODAY) && kept("day", i64::MAX));
 }
 
