@@ -120,8 +120,9 @@ async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow
         let plan = json!({"slug": slug, "name": name, "price": {"amount": "0", "currency": "INR"}, "limits": limits});
         vendor.send(Method::POST, &format!("{at}/plans"), plan).await?;
     }
-    let taste = json!({"slug": "taste", "name": "Taste", "price": {"amount": "499", "currency": "INR"}, "trial": {"calls": 25}});
-    vendor.send(Method::POST, &format!("{at}/plans"), taste).await?;
+    let limits = [limit("second", 500), limit("month", 10_000_000)];
+    let pro = json!({"slug": "pro", "name": "Pro", "price": {"amount": "499", "currency": "INR"}, "limits": limits, "trial": {"calls": 25}});
+    vendor.send(Method::POST, &format!("{at}/plans"), pro).await?;
     vendor.send(Method::POST, &format!("{at}/submit"), json!({})).await?;
     admin
         .send(Method::POST, &format!("/admin{at}/approve"), json!({"reason": "the demo's own listing"}))

@@ -270,7 +270,9 @@ impl Buyer<'_> {
         self.picture("rotate").await?;
         self.presses("details.menu .panel button").await?;
         self.sees("h2#new-key", "production").await?;
-        self.presses("[aria-label='Revoke production']").await?;
+        self.presses(".revoke summary").await?;
+        self.picture("revoke").await?;
+        self.presses("[aria-label='Revoke production now']").await?;
         self.sees("[role=status]", "The key is revoked").await?;
         self.picture("key-revoked").await?;
         self.goes_to("/account").await?;

@@ -57,10 +57,10 @@ fn notice(done: &str) -> Option<&'static str> {
         "code_sent" => "If that address has an account, a code is on its way to it.",
         "sign_in_needed" => "Sign in to go on.",
         "signed_out" => "You are signed out.",
-        "subscribed" => "You are subscribed. Make a key to begin calling.",
+        "subscribed" => "You are subscribed. Create a key to begin calling.",
         "already_subscribed" => "You have this plan already; this is your subscription.",
-        "cancelled" => "The subscription has ended. Its keys open nothing any more.",
-        "key_revoked" => "The key is revoked. It opens nothing any more.",
+        "cancelled" => "The subscription has ended. Its keys no longer work.",
+        "key_revoked" => "The key is revoked. It no longer works.",
         "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
         "password_changed" => "Your password is changed. Every other browser is signed out.",
         "password_reset" => {

@@ -105,15 +105,19 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>) -> PlanShown {
         bindings: Vec::new(),
     };
     let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
-    if let Some(trial) = plan.trial {
-        let calls = if trial.calls == 1 { "call" } else { "calls" };
-        promises.insert(0, format!("{} {calls} to try it, free", words::count(trial.calls)));
-    }
     if let Some(calls) = plan.concurrency_max {
         promises.push(format!("{} at a time", words::count(u64::from(calls))));
     }
     if promises.is_empty() {
         promises.push("No limit on calls".to_owned());
+    }
+    if let Some(trial) = plan.trial {
+        let calls = if trial.calls == 1 { "call" } else { "calls" };
+        // Nobody can pay yet, so a trial is all of its plan (decision 0003).
+        promises.push(format!(
+            "{} {calls} to try it, free; more cannot be bought yet",
+            words::count(trial.calls)
+        ));
     }
     PlanShown {
         id: plan.id.to_string(),

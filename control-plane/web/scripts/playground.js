@@ -84,6 +84,7 @@ function show(status, tone, time, headers, body) {
   at("try-answer-body").parentElement.hidden = cut === "";
 }
 
+/** Makes the call and shows its answer; says its status. */
 async function send() {
   const began = performance.now();
   const answer = await fetch(address(), call());
@@ -93,6 +94,7 @@ async function send() {
   const headers = SHOWN_HEADERS.filter((name) => answer.headers.has(name)).map((name) => [name, answer.headers.get(name)]);
   const bytes = new TextEncoder().encode(text).length;
   show(`${answer.status} ${answer.statusText}`.trim(), tone, `${took} ms · ${bytes.toLocaleString("en")} bytes`, headers, pretty(text, answer.headers.get("content-type") ?? ""));
+  return answer.status;
 }
 
 function why(error) {
@@ -107,6 +109,9 @@ if (form) {
   const showAddress = () => { at("try-address").textContent = address(); };
   showAddress();
   form.addEventListener("input", showAddress);
+  at("try-key").addEventListener("input", (event) => {
+    at("try-known").value = known().find((one) => one.key === event.target.value.trim())?.key ?? "";
+  });
   at("try-known").addEventListener("change", (event) => {
     at("try-key").value = event.target.value;
     if (event.target.value === "") at("try-key").focus();
@@ -117,9 +122,8 @@ if (form) {
     const button = form.querySelector(".try-act button");
     button.disabled = true;
     button.textContent = "Sending…";
-    if (key !== "") remember(key);
     try {
-      await send();
+      if (await send() !== 401) remember(key);
     } catch (error) {
       show("No answer", "bad", "", [], why(error));
     } finally {
