@@ -11,6 +11,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
+use super::count::Count;
 use super::tries::{Room, Tries};
 
 /// How long a code is good.
@@ -21,10 +22,8 @@ const CODES_WRONG_MAX: u32 = 5;
 const LOCK_FIRST_MS: i64 = 15 * 60_000;
 /// No lock holds longer.
 const LOCK_MAX_MS: i64 = 24 * 3_600_000;
-/// Codes sent to one address within [`WINDOW_MS`]; more are not sent, so that nobody's mailbox is filled by us.
+/// Codes sent to one address within a quarter of an hour; more are not sent, so that nobody's mailbox is filled by us.
 const CODES_SENT_MAX: u32 = 6;
-/// The window of codes sent and of wrong passwords.
-const WINDOW_MS: i64 = 15 * 60_000;
 /// A guard that nothing has touched for so long is forgotten, with its count of locks.
 const FORGET_MS: i64 = 7 * 24 * 3_600_000;
 
@@ -51,13 +50,6 @@ struct Out {
     expires_at: Timestamp,
 }
 
-/// The count of something within a window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub(super) struct Count {
-    count: u32,
-    ends_at: Timestamp,
-}
-
 /// What is known about one address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guard {
@@ -82,23 +74,6 @@ pub enum Verdict {
     Wrong,
     /// Nothing is accepted until then.
     Locked(Timestamp),
-}
-
-impl Count {
-    pub(super) fn at(self, now: Timestamp) -> u32 {
-        if now < self.ends_at { self.count } else { 0 }
-    }
-
-    pub(super) fn ends_at(self) -> Timestamp {
-        self.ends_at
-    }
-
-    pub(super) fn add(&mut self, now: Timestamp) {
-        if now >= self.ends_at {
-            *self = Self { count: 0, ends_at: now.plus_ms(WINDOW_MS) };
-        }
-        self.count = self.count.saturating_add(1);
-    }
 }
 
 impl Guard {
@@ -207,6 +182,7 @@ impl Guard {
 
 #[cfg(test)]
 mod tests {
+    use super::super::count::WINDOW_MS;
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000_000);

@@ -1,5 +1,6 @@
 //! The rules of accounts, pure: time and randomness come in as parameters.
 
+mod count;
 pub mod guard;
 pub mod names;
 pub mod password;

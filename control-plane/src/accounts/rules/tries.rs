@@ -8,7 +8,7 @@
 use apiclay_config::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::guard::Count;
+use super::count::Count;
 
 /// Wrong passwords within the guard's window; more are not looked at.
 pub(super) const WRONG_MAX: u32 = 20;
