@@ -3,78 +3,17 @@
 //! been used.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use apiclay_tests::{Marketplace, Mongod, Persist, Redis, wait_until};
 use serde_json::json;
 
+use crate::load::{BEYOND_LEASES, Load};
 use crate::shop::Shop;
 
 const QUOTA: u64 = 1_200;
-/// From when Redis answers again until both gateways have been granted units.
-const BACK_WITHIN: Duration = Duration::from_secs(10);
-/// More than a gateway has in hand at this pace: leases grow only while they last less than a second.
-const BEYOND_LEASES: u64 = 60;
 const DEADLINE: Duration = Duration::from_secs(60);
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// Calls one gateway as long as it is told to.
-struct Load {
-    stop: Arc<AtomicBool>,
-    served: Arc<AtomicU64>,
-    unavailable: Arc<AtomicU64>,
-    task: tokio::task::JoinHandle<Result<()>>,
-}
-
-impl Load {
-    fn on(shop: Shop) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let (served, unavailable) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-        let task = tokio::spawn({
-            let (stop, served, unavailable) =
-                (Arc::clone(&stop), Arc::clone(&served), Arc::clone(&unavailable));
-            async move {
-                while !stop.load(Ordering::SeqCst) {
-                    match shop.call("/now").await? {
-                        200 => served.fetch_add(1, Ordering::SeqCst),
-                        503 => unavailable.fetch_add(1, Ordering::SeqCst),
-                        429 => 0,
-                        other => anyhow::bail!("a call was answered {other}"),
-                    };
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Ok(())
-            }
-        });
-        Self { stop, served, unavailable, task }
-    }
-
-    fn served(&self) -> u64 {
-        self.served.load(Ordering::SeqCst)
-    }
-
-    /// Until so many more calls are served than have been; how long it took.
-    async fn until_more(&self, calls: u64) -> Result<Duration> {
-        let (begun, before) = (Instant::now(), self.served());
-        wait_until("calls to be served again", BACK_WITHIN, async || {
-            let more = self.served() - before;
-            let unavailable = self.unavailable.load(Ordering::SeqCst);
-            ensure!(more >= calls, "{more} of {calls} calls served, {unavailable} were answered 503");
-            Ok(())
-        })
-        .await?;
-        Ok(begun.elapsed())
-    }
-
-    async fn end(self) -> Result<u64> {
-        self.stop.store(true, Ordering::SeqCst);
-        self.task.await??;
-        Ok(self.served.load(Ordering::SeqCst))
-    }
-}
 
 async fn shop_with(market: &Marketplace, quota: u64) -> Result<Shop> {
     Shop::open(market, json!([{ "unit": "call", "window": "day", "max": quota, "hard": true }])).await

@@ -1,11 +1,13 @@
 //! What operators do and see, over the real programs: metrics, readiness, stopping, backups, forgetting a gateway, and
-//! counters that are lost.
+//! counters that are lost or stall.
 //!
-//! `shop.rs` is the marketplace with something on sale; then a file a theme.
+//! `shop.rs` is the marketplace with something on sale, `load.rs` somebody who calls it; then a file a theme.
 
 mod backup;
 mod counters_lost;
+mod counters_stall;
 mod forget;
+mod load;
 mod metrics;
 mod ready;
 mod shop;
