@@ -11,6 +11,7 @@ const EXAMPLES: &str = "Examples:
   apiclay admin create --email a@b.example --username a   (password on standard input)
   apiclay gateway enrol gw-1                 a gateway on another machine
   apiclay backup /var/backups/apiclay-1      while it serves
+  apiclay ledger verify                      replay every movement of money, also while it serves
 Settings come from the environment and from --config FILE; config.example.toml lists all of them.";
 
 /// An API marketplace that you run yourself.
@@ -44,6 +45,11 @@ enum Command {
         #[command(subcommand)]
         action: AdminAction,
     },
+    /// Replay or write out the journal of all money.
+    Ledger {
+        #[command(subcommand)]
+        action: LedgerAction,
+    },
     /// Check settings and whether what they name can be reached.
     Check,
     /// Copy the data folder to a new folder, also while it is served.
@@ -76,6 +82,17 @@ enum GatewayAction {
 enum AdminAction {
     /// Make an admin; the password is read from standard input.
     Create(AdminCreate),
+}
+
+#[derive(Subcommand)]
+enum LedgerAction {
+    /// Replay every entry; names the first that is wrong.
+    Verify,
+    /// Write journal.csv and journal.hledger, for spreadsheets and for hledger.
+    Export {
+        /// Where to; made when it is not there.
+        folder: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -112,6 +129,10 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::ControlPlane => apiclay_control_plane::run::run(settings).await,
         Command::Admin { action: AdminAction::Create(who) } => crate::admin::create(&settings, who).await,
+        Command::Ledger { action: LedgerAction::Verify } => crate::ledger::verify(&settings).await,
+        Command::Ledger { action: LedgerAction::Export { folder } } => {
+            crate::ledger::export(&settings, &folder).await
+        }
         Command::Check => Ok(()),
         Command::Backup { folder } => crate::upkeep::backup(&settings, &folder).await,
         Command::Restore { folder } => crate::upkeep::restore(&settings, &folder),

@@ -4,6 +4,7 @@
 mod admin;
 mod cli;
 mod demo;
+mod ledger;
 mod serve;
 mod upkeep;
 

@@ -156,6 +156,10 @@ pub mod kind {
     pub enum Request {}
     /// One plugin attached to one place.
     pub enum Binding {}
+    /// One entry of the journal.
+    pub enum Journal {}
+    /// A top-up on its way.
+    pub enum Order {}
 
     impl Kind for Account {
         const PREFIX: &'static str = "acc";
@@ -187,6 +191,12 @@ pub mod kind {
     impl Kind for Binding {
         const PREFIX: &'static str = "bnd";
     }
+    impl Kind for Journal {
+        const PREFIX: &'static str = "jrn";
+    }
+    impl Kind for Order {
+        const PREFIX: &'static str = "ord";
+    }
 }
 
 /// An account's id, `acc_…`.
@@ -209,6 +219,10 @@ pub type SessionId = Id<kind::Session>;
 pub type RequestId = Id<kind::Request>;
 /// A plugin binding's id, `bnd_…`.
 pub type BindingId = Id<kind::Binding>;
+/// A journal entry's id, `jrn_…`.
+pub type JournalId = Id<kind::Journal>;
+/// A top-up's id, `ord_…`.
+pub type OrderId = Id<kind::Order>;
 
 #[cfg(test)]
 mod tests {

@@ -17,6 +17,7 @@ use crate::accounts::hashing::Hashing;
 use crate::accounts::limits::AddressLimits;
 use crate::catalog::places::Places;
 use crate::http::idempotency::Record;
+use crate::ledger::{self, Journal};
 use crate::observe::Metrics;
 use crate::outbound::mail::Mail;
 use crate::push::{ChangeEntry, Push};
@@ -68,6 +69,8 @@ pub struct Parts {
     pub live_gateways: Arc<AtomicU32>,
     /// The way of batches into rollups.
     pub fold: Arc<Fold>,
+    /// All money.
+    pub journal: Arc<Journal>,
     /// Cancelled when the control plane is told to end: whoever streams without an end of its own ends then.
     pub ending: CancellationToken,
 }
@@ -150,6 +153,7 @@ impl App {
             push,
             live_gateways: Arc::new(AtomicU32::new(0)),
             fold,
+            journal: Arc::new(Journal::new(store.clone(), clock.clone())),
             ending: CancellationToken::new(),
             store,
             clock,
@@ -177,6 +181,7 @@ async fn register(store: &Store) -> Result<(), StoreError> {
     plans::register(store).await?;
     subscriptions::register(store).await?;
     usage::register(store).await?;
+    ledger::register(store).await?;
     admin::register(store).await?;
     store.register::<ChangeEntry>().await
 }

@@ -17,7 +17,9 @@ use crate::app::App;
 use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
 use crate::http::{answer, idempotency};
-use crate::{admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors};
+use crate::{
+    admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors, wallet,
+};
 
 /// Where the API stands.
 pub const BASE: &str = "/backend/v1";
@@ -34,6 +36,7 @@ fn api() -> OpenApiRouter<App> {
         .nest("/plans", plans::routes::plans())
         .nest("/discover", discover::routes::discover())
         .nest("/subscriptions", subscriptions::routes::subscriptions())
+        .nest("/wallet", wallet::routes::wallet())
         .nest("/admin", admin::routes::admin())
         .nest("/dev", outbound::routes::dev())
 }

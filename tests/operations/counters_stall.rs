@@ -32,7 +32,9 @@ async fn no_call_is_refused_while_redis_stalls_for_less_than_calls_wait() -> Res
     load.until_more(BEYOND_LEASES).await?;
     let (refused, slowest) = (load.unavailable(), load.slowest());
     let served = load.end().await?;
-    println!("Redis stood still for {STALL:?}: {served} calls served, the slowest in {slowest:?}, {refused} refused");
+    println!(
+        "Redis stood still for {STALL:?}: {served} calls served, the slowest in {slowest:?}, {refused} refused"
+    );
     ensure!(slowest >= FELT, "the slowest call took {slowest:?}: none had to wait for Redis");
     ensure!(refused == 0, "{refused} calls were answered 503, {served} were served");
     Ok(())

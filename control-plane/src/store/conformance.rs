@@ -9,7 +9,7 @@ mod crash;
 mod embedded_alone;
 pub mod kinds;
 mod mongo_alone;
-mod mongod;
+pub mod mongod;
 mod multi_cases;
 mod walk_cases;
 

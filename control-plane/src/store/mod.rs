@@ -12,7 +12,7 @@ mod mongo;
 mod query;
 
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 
 use std::path::Path;
 use std::sync::Arc;

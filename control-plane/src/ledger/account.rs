@@ -1,0 +1,124 @@
+//! The accounts of the books: whose money it is. What stands on an account is what the operator owes its holder, so that
+//! a wallet is positive and what a payment provider still has to pay out is negative. Next: `entry`, which moves it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use apiclay_config::ids::{AccountId, VendorId};
+use apiclay_config::money::Currency;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Whose money it is. People and companies stand here by their ids, which say nothing once the person is erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// A buyer's prepaid money. The only holder with a floor: never below zero, holds included.
+    Wallet(AccountId),
+    /// What a vendor has earned and was not paid yet.
+    Vendor(VendorId),
+    /// What the payment provider has taken in for us.
+    Provider,
+    /// What the operator keeps of each sale.
+    Commission,
+    /// What the operator bears himself.
+    WriteOff,
+}
+
+/// One account: a holder's money in one currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LedgerAccount {
+    /// Whose.
+    pub holder: Holder,
+    /// In what.
+    pub currency: Currency,
+}
+
+impl LedgerAccount {
+    /// A buyer's wallet.
+    #[must_use]
+    pub const fn wallet(account: AccountId, currency: Currency) -> Self {
+        Self { holder: Holder::Wallet(account), currency }
+    }
+
+    /// Whether it may never fall below zero. Entries on such an account stand in one row, a number each.
+    #[must_use]
+    pub const fn has_floor(&self) -> bool {
+        matches!(self.holder, Holder::Wallet(_))
+    }
+}
+
+impl fmt::Display for LedgerAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let currency = self.currency.as_str();
+        match self.holder {
+            Holder::Wallet(account) => write!(f, "wallet:{account}:{currency}"),
+            Holder::Vendor(vendor) => write!(f, "vendor:{vendor}:{currency}"),
+            Holder::Provider => write!(f, "provider:{currency}"),
+            Holder::Commission => write!(f, "commission:{currency}"),
+            Holder::WriteOff => write!(f, "write_off:{currency}"),
+        }
+    }
+}
+
+/// A text that names no account.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{0:?} is no account of the books")]
+pub struct UnknownAccount(String);
+
+impl FromStr for LedgerAccount {
+    type Err = UnknownAccount;
+
+    fn from_str(text: &str) -> Result<Self, UnknownAccount> {
+        let unknown = || UnknownAccount(text.to_owned());
+        let (holder, currency) = text.rsplit_once(':').ok_or_else(unknown)?;
+        let currency = currency.parse().map_err(|_| unknown())?;
+        let holder = match holder.split_once(':') {
+            Some(("wallet", id)) => Holder::Wallet(id.parse().map_err(|_| unknown())?),
+            Some(("vendor", id)) => Holder::Vendor(id.parse().map_err(|_| unknown())?),
+            None if holder == "provider" => Holder::Provider,
+            None if holder == "commission" => Holder::Commission,
+            None if holder == "write_off" => Holder::WriteOff,
+            _ => return Err(unknown()),
+        };
+        Ok(Self { holder, currency })
+    }
+}
+
+impl Serialize for LedgerAccount {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LedgerAccount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_account_is_read_back_as_written() {
+        let holders = [
+            Holder::Wallet(AccountId::from_u128(7)),
+            Holder::Vendor(VendorId::from_u128(9)),
+            Holder::Provider,
+            Holder::Commission,
+            Holder::WriteOff,
+        ];
+        for holder in holders {
+            let account = LedgerAccount { holder, currency: Currency::INR };
+            assert_eq!(account.to_string().parse(), Ok(account));
+            assert_eq!(account.has_floor(), matches!(holder, Holder::Wallet(_)));
+        }
+        let vendor = LedgerAccount { holder: holders[1], currency: Currency::INR }.to_string();
+        for text in
+            ["", "wallet:INR", "provider:inr", "wallet::INR", "tax:INR", &vendor.replace("ven", "acc")]
+        {
+            assert!(text.parse::<LedgerAccount>().is_err(), "{text}");
+        }
+    }
+}

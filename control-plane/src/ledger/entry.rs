@@ -1,0 +1,154 @@
+//! A journal entry as stored: inserted once, never changed. It says what moved and why, under which business facts, and
+//! for each account in a row its place there, what stood on it afterwards and the hash of the entry before. Next: `rules`,
+//! which makes entries, and `journal`, which inserts them.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::JournalId;
+use serde::{Deserialize, Serialize};
+
+use super::account::LedgerAccount;
+use crate::store::{Document, Index};
+
+/// What an entry is about, as statements and audits group them.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum EntryKind {
+    /// Money came in through the payment provider.
+    TopUp,
+    /// Money goes back through it, or was to.
+    Refund,
+    /// A plan's price for a period.
+    PeriodFee,
+    /// Calls that cost something each: held by a gateway's lease, charged when they are on record.
+    Calls,
+    /// Set right by a person, with a reason.
+    Correction,
+}
+
+/// An amount on one account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Amount {
+    /// Where.
+    pub account: LedgerAccount,
+    /// How much, in micro-units of the account's currency.
+    pub micro: i64,
+}
+
+/// One movement of an entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    /// On which account.
+    pub account: LedgerAccount,
+    /// What is owed to its holder afterwards more than before, in micro-units.
+    pub micro: i64,
+    /// The entry it is of: with the account an index, along which balances are summed.
+    pub entry: JournalId,
+}
+
+/// How a hold ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// What was used of it was charged, the rest is free.
+    Posted,
+    /// Nothing was used.
+    Voided,
+    /// Whoever held it is not coming back.
+    Expired,
+}
+
+/// A hold, named by those who close it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    /// The entry that made it.
+    pub entry: JournalId,
+    /// What it holds.
+    #[serde(flatten)]
+    pub amount: Amount,
+}
+
+/// The end of a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closing {
+    /// Which.
+    pub hold: Hold,
+    /// How.
+    pub outcome: Outcome,
+}
+
+/// An entry's place in one row, and the row's sums after it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Slot {
+    /// The row: an account with a floor, or a stripe.
+    pub account: String,
+    /// 1 for the row's first entry, without gaps.
+    pub seq: i64,
+    /// [`JournalEntry::hash`] of the entry before; empty for the first.
+    pub prev: String,
+    /// What stands on the account after it, in micro-units.
+    pub posted: i64,
+    /// How much of that is held, in micro-units.
+    pub pending: i64,
+}
+
+/// One entry of the journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JournalEntry {
+    /// Its id.
+    pub id: JournalId,
+    /// The business facts it stands for; each of them once in the whole journal.
+    pub idem: Vec<String>,
+    /// Of what was asked for: the same fact with other content is a fault, never a second entry.
+    pub request_hash: String,
+    /// What it is about.
+    pub kind: EntryKind,
+    /// What moved; sums to zero in each currency.
+    pub lines: Vec<Line>,
+    /// What it holds from now on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold: Option<Amount>,
+    /// Which hold it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closes: Option<Closing>,
+    /// Its places.
+    pub slots: Vec<Slot>,
+    /// For people.
+    pub reason: String,
+    /// When it was written.
+    pub at: Timestamp,
+}
+
+impl JournalEntry {
+    /// BLAKE3 of the whole entry in its stored form: what the next entry of each of its rows carries.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        // Structs of strings and whole numbers always have a JSON form; an empty one would fail the next verification.
+        blake3::hash(&serde_json::to_vec(self).unwrap_or_default()).to_hex().to_string()
+    }
+
+    /// The hold it made.
+    #[must_use]
+    pub fn made_hold(&self) -> Option<Hold> {
+        self.hold.map(|amount| Hold { entry: self.id, amount })
+    }
+}
+
+impl Document for JournalEntry {
+    const COLLECTION: &'static str = "journal";
+    const INDEXES: &'static [Index] = &[
+        Index { name: "idem", fields: &["idem"], unique: true, multi: true },
+        Index { name: "slots", fields: &["slots.account", "slots.seq"], unique: true, multi: true },
+        Index { name: "lines", fields: &["lines.account", "lines.entry"], unique: false, multi: true },
+    ];
+
+    fn id(&self) -> String {
+        self.id.to_string()
+    }
+}

@@ -1,0 +1,74 @@
+//! The journal for auditors: CSV, a line a movement, and a journal that hledger reads and sums to the same figures. Holds
+//! move nothing and stand in neither. Next: `apiclay ledger export`.
+
+use std::io::{self, Write};
+
+use apiclay_config::money::Money;
+
+use super::account::Holder;
+use super::entry::{JournalEntry, Line};
+
+/// The first line of the CSV.
+pub const CSV_HEAD: &str = "entry,at,kind,account,amount,currency,reason";
+
+/// Writes an entry's movements as lines of CSV (RFC 4180).
+///
+/// # Errors
+/// Where `out` fails.
+pub fn csv(out: &mut impl Write, entry: &JournalEntry) -> io::Result<()> {
+    for line in &entry.lines {
+        let amount = money(line.micro, line);
+        let (decimal, currency) = amount.split_once(' ').unwrap_or((&amount, ""));
+        let reason = entry.reason.replace('"', "\"\"").replace(['\r', '\n'], " ");
+        let account = line.account;
+        writeln!(
+            out,
+            "{},{},{},{account},{decimal},{currency},\"{reason}\"\r",
+            entry.id,
+            entry.at,
+            kind(entry)
+        )?;
+    }
+    Ok(())
+}
+
+/// Writes an entry as a transaction of hledger's journal format. Bookkeepers write what is owed to others as negative, so
+/// that every sign is turned: a wallet is a liability, what the provider holds is an asset.
+///
+/// # Errors
+/// Where `out` fails.
+pub fn hledger(out: &mut impl Write, entry: &JournalEntry) -> io::Result<()> {
+    if entry.lines.is_empty() {
+        return Ok(());
+    }
+    let day = entry.at.to_string();
+    let day = day.split('T').next().unwrap_or_default();
+    // A semicolon would begin a comment, a bar a payee.
+    let reason = entry.reason.replace(['\r', '\n', ';', '|'], " ");
+    writeln!(out, "{day} ({}) {}: {reason}", entry.id, kind(entry))?;
+    for line in &entry.lines {
+        writeln!(out, "    {}  {}", hledger_account(line), money(line.micro.saturating_neg(), line))?;
+    }
+    writeln!(out)
+}
+
+fn hledger_account(line: &Line) -> String {
+    match line.account.holder {
+        Holder::Wallet(account) => format!("liabilities:wallets:{account}"),
+        Holder::Vendor(vendor) => format!("liabilities:vendors:{vendor}"),
+        Holder::Provider => "assets:provider".to_owned(),
+        Holder::Commission => "revenues:commission".to_owned(),
+        Holder::WriteOff => "expenses:write-off".to_owned(),
+    }
+}
+
+fn money(micro: i64, line: &Line) -> String {
+    Money::new(micro, line.account.currency).to_string()
+}
+
+fn kind(entry: &JournalEntry) -> String {
+    serde_json::to_value(entry.kind)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}

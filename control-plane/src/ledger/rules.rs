@@ -1,0 +1,261 @@
+//! How an entry is made: what is asked for, held against what stands on the accounts, becomes one document or is refused.
+//! Pure. Next: `journal` reads the heads, calls this, and inserts what comes of it.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::JournalId;
+use apiclay_config::money::Currency;
+use serde::Serialize;
+
+use super::account::LedgerAccount;
+use super::entry::{Amount, Closing, EntryKind, Hold, JournalEntry, Line, Outcome, Slot};
+
+/// Movements in one entry.
+pub const LINES_MAX: usize = 64;
+/// Business facts one entry stands for.
+pub const FACTS_MAX: usize = 4;
+/// Bytes of a business fact.
+pub const FACT_MAX_BYTES: usize = 180;
+/// Rows that entries without an account of their own row take turns in.
+pub const STRIPES: u64 = 16;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    /// The business facts, shared by every path that can bring the same: `topup:<payment id>`.
+    pub facts: Vec<String>,
+    /// What it is about.
+    pub kind: EntryKind,
+    /// What it does.
+    pub step: Step,
+    /// For people; no part of what makes two proposals the same.
+    pub reason: String,
+}
+
+/// What an entry does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// Moves money.
+    Move(Vec<Amount>),
+    /// Keeps money on an account from being spent otherwise.
+    Hold(Amount),
+    /// Ends a hold; where it is posted, money moves, at most as much as was held.
+    Close {
+        /// Which.
+        hold: Hold,
+        /// How.
+        outcome: Outcome,
+        /// What moves.
+        lines: Vec<Amount>,
+    },
+}
+
+/// The last entry of a row.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Its number; 0 where there is none.
+    pub seq: i64,
+    /// Its hash; empty where there is none.
+    pub hash: String,
+    /// What stands on the account.
+    pub posted: i64,
+    /// How much of that is held.
+    pub pending: i64,
+}
+
+/// Why no entry is made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The floor.
+    #[error("{account} has {free_micro} micro-units free, and {wanted_micro} more would leave")]
+    Floor {
+        /// Where.
+        account: LedgerAccount,
+        /// What is free there.
+        free_micro: i64,
+        /// What would leave or be held.
+        wanted_micro: i64,
+    },
+    /// A mistake in our code or a hostile amount: nothing of it is written.
+    #[error("the entry is not sound: {0}")]
+    Unsound(&'static str),
+}
+
+impl Proposal {
+    /// Hash of what it does: the same fact must bring the same.
+    #[must_use]
+    pub fn request_hash(&self) -> String {
+        // Always has a JSON form; see JournalEntry::hash.
+        let bytes = serde_json::to_vec(&(self.kind, &self.step)).unwrap_or_default();
+        blake3::hash(&bytes).to_hex().to_string()
+    }
+
+    /// The rows it takes a place in: each account with a floor that it touches, or else one stripe. Without repeats.
+    #[must_use]
+    pub fn rows(&self) -> Vec<String> {
+        let mut rows: Vec<String> = self
+            .touched()
+            .filter(|amount| amount.account.has_floor())
+            .map(|amount| amount.account.to_string())
+            .collect();
+        rows.sort_unstable();
+        rows.dedup();
+        if rows.is_empty() {
+            let first = self.facts.first().map_or("", String::as_str);
+            let digest = blake3::hash(first.as_bytes());
+            rows.push(format!("stripe:{:02}", u64::from(digest.as_bytes()[0]) % STRIPES));
+        }
+        rows
+    }
+
+    fn touched(&self) -> impl Iterator<Item = &Amount> {
+        let (lines, held) = match &self.step {
+            Step::Move(lines) => (lines.as_slice(), None),
+            Step::Hold(amount) => (&[][..], Some(amount)),
+            Step::Close { hold, lines, .. } => (lines.as_slice(), Some(&hold.amount)),
+        };
+        lines.iter().chain(held)
+    }
+
+    fn lines(&self) -> &[Amount] {
+        match &self.step {
+            Step::Move(lines) | Step::Close { lines, .. } => lines,
+            Step::Hold(_) => &[],
+        }
+    }
+
+    /// What is held on an account after it more than before.
+    fn held_more(&self, account: &LedgerAccount) -> Option<i64> {
+        match &self.step {
+            Step::Hold(amount) if amount.account == *account => Some(amount.micro),
+            Step::Close { hold, .. } if hold.amount.account == *account => hold.amount.micro.checked_neg(),
+            _ => Some(0),
+        }
+    }
+}
+
+/// Makes the entry that follows `heads`, which has an entry for each of [`Proposal::rows`].
+///
+/// # Errors
+/// Where a floor would be broken, or the proposal is no sound entry.
+pub fn write(
+    proposal: &Proposal,
+    heads: &BTreeMap<String, Head>,
+    id: JournalId,
+    at: Timestamp,
+) -> Result<JournalEntry, Refused> {
+    check(proposal)?;
+    let mut slots = Vec::new();
+    for row in proposal.rows() {
+        let head = heads.get(&row).ok_or(Refused::Unsound("a row without a head"))?;
+        slots.push(next(proposal, row, head)?);
+    }
+    let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
+    let (hold, closes) = match &proposal.step {
+        Step::Move(_) => (None, None),
+        Step::Hold(amount) => (Some(*amount), None),
+        Step::Close { hold, outcome, .. } => (None, Some(Closing { hold: *hold, outcome: *outcome })),
+    };
+    Ok(JournalEntry {
+        id,
+        idem: proposal.facts.clone(),
+        request_hash: proposal.request_hash(),
+        kind: proposal.kind,
+        lines: proposal.lines().iter().map(line).collect(),
+        hold,
+        closes,
+        slots,
+        reason: proposal.reason.clone(),
+        at,
+    })
+}
+
+/// The place after `head`, with the sums that stand there then.
+fn next(proposal: &Proposal, row: String, head: &Head) -> Result<Slot, Refused> {
+    let too_large = Refused::Unsound("a sum beyond 64 bits");
+    let (mut posted, mut pending) = (head.posted, head.pending);
+    if let Ok(account) = row.parse::<LedgerAccount>() {
+        let moved = proposal.lines().iter().find(|line| line.account == account).map_or(0, |line| line.micro);
+        let held = proposal.held_more(&account).ok_or_else(|| too_large.clone())?;
+        posted = posted.checked_add(moved).ok_or_else(|| too_large.clone())?;
+        pending = pending.checked_add(held).ok_or_else(|| too_large.clone())?;
+        if pending < 0 {
+            return Err(Refused::Unsound("more is freed than was held"));
+        }
+        let free = posted.checked_sub(pending).ok_or_else(|| too_large.clone())?;
+        if free < 0 {
+            let free_micro = head.posted.saturating_sub(head.pending);
+            return Err(Refused::Floor {
+                account,
+                free_micro,
+                wanted_micro: free_micro.saturating_sub(free),
+            });
+        }
+    }
+    let seq = head.seq.checked_add(1).ok_or(too_large)?;
+    Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending })
+}
+
+/// What every entry must be, whatever stands on the accounts.
+fn check(proposal: &Proposal) -> Result<(), Refused> {
+    let facts = &proposal.facts;
+    if facts.is_empty() || facts.len() > FACTS_MAX {
+        return Err(Refused::Unsound("one to four business facts"));
+    }
+    if facts.iter().any(|fact| fact.is_empty() || fact.len() > FACT_MAX_BYTES) {
+        return Err(Refused::Unsound("a business fact that is empty or too long"));
+    }
+    let lines = proposal.lines();
+    if lines.len() > LINES_MAX || lines.iter().any(|line| line.micro == 0) {
+        return Err(Refused::Unsound("too many lines, or one that moves nothing"));
+    }
+    let mut accounts: Vec<_> = lines.iter().map(|line| line.account).collect();
+    accounts.sort_unstable();
+    if accounts.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Refused::Unsound("an account in two lines"));
+    }
+    if !is_balanced(lines) {
+        return Err(Refused::Unsound("lines that do not sum to zero in each currency"));
+    }
+    match &proposal.step {
+        Step::Move(_) if lines.is_empty() => Err(Refused::Unsound("nothing moves")),
+        Step::Move(_) => Ok(()),
+        Step::Hold(amount) => check_hold(amount),
+        Step::Close { hold, outcome, .. } => {
+            check_hold(&hold.amount)?;
+            let mine = lines.iter().find(|line| line.account == hold.amount.account);
+            // The line of the account itself may be absent where all that was held is freed.
+            let charged = mine.map_or(0, |line| line.micro.saturating_neg());
+            let others =
+                lines.iter().any(|line| line.account.has_floor() && line.account != hold.amount.account);
+            match outcome {
+                Outcome::Posted if others => Err(Refused::Unsound("a hold that charges another account")),
+                Outcome::Posted if (0..=hold.amount.micro).contains(&charged) => Ok(()),
+                Outcome::Posted => Err(Refused::Unsound("more is charged than was held")),
+                Outcome::Voided | Outcome::Expired if lines.is_empty() => Ok(()),
+                Outcome::Voided | Outcome::Expired => {
+                    Err(Refused::Unsound("a hold that ends unused moves nothing"))
+                }
+            }
+        }
+    }
+}
+
+fn check_hold(amount: &Amount) -> Result<(), Refused> {
+    if amount.micro <= 0 || !amount.account.has_floor() {
+        return Err(Refused::Unsound("a hold is of a positive amount, on an account with a floor"));
+    }
+    Ok(())
+}
+
+/// Whether lines sum to zero in each currency.
+pub(super) fn is_balanced<'a>(lines: impl IntoIterator<Item = &'a Amount>) -> bool {
+    let mut sums: BTreeMap<Currency, i128> = BTreeMap::new();
+    for line in lines {
+        // Far from the end of 128 bits: lines are few, or 64 bits each.
+        *sums.entry(line.account.currency).or_default() += i128::from(line.micro);
+    }
+    sums.values().all(|sum| *sum == 0)
+}
