@@ -1,7 +1,9 @@
 //! Payments: buyers' money on its way to us and back, by whoever moves it.
 //!
-//! [`provider`] is what is asked of a provider, in neutral words; [`minor`] turns amounts into a provider's units, exactly.
-//! What a provider tells, whichever way it comes, is one business fact with one key. Next: the ledger.
+//! [`provider`] is what is asked of a provider, in neutral words; [`razorpay`] says it on Razorpay's wire; [`minor`] turns
+//! amounts into a provider's units, exactly. What a provider tells, whichever way it comes, is one business fact with one
+//! key. Next: the ledger.
 
 pub mod minor;
 pub mod provider;
+pub mod razorpay;
