@@ -14,6 +14,7 @@ pub mod observe;
 pub mod openapi;
 pub mod outbound;
 pub mod pages;
+pub mod payments;
 pub mod plans;
 pub mod push;
 pub mod refusal;
