@@ -20,6 +20,7 @@ use crate::http::idempotency::Record;
 use crate::ledger::{self, Journal};
 use crate::observe::Metrics;
 use crate::outbound::mail::Mail;
+use crate::payments::{self, Taking};
 use crate::push::{ChangeEntry, Push};
 use crate::store::{Store, StoreError};
 use crate::usage::fold::Fold;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub fold: Arc<Fold>,
     /// All money.
     pub journal: Arc<Journal>,
+    /// Who takes payments; nobody where the operator has named none.
+    pub payments: Option<Taking>,
     /// Cancelled when the control plane is told to end: whoever streams without an end of its own ends then.
     pub ending: CancellationToken,
 }
@@ -103,6 +106,8 @@ pub struct Given {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether counters are shared among gateways (`REDIS_URL` is set).
     pub shared_counters: bool,
+    /// Who takes payments.
+    pub payments: Option<Taking>,
 }
 
 /// Why there is no app.
@@ -132,6 +137,7 @@ impl App {
             gateway_url,
             trusted_proxies,
             shared_counters,
+            payments,
         } = given;
         register(&store).await?;
         let signing = SigningKeys::load_or_create(&store, &master_key, clock.now(), &app_url).await?;
@@ -153,6 +159,7 @@ impl App {
             push,
             live_gateways: Arc::new(AtomicU32::new(0)),
             fold,
+            payments,
             journal: Arc::new(Journal::new(store.clone(), clock.clone())),
             ending: CancellationToken::new(),
             store,
@@ -182,6 +189,7 @@ async fn register(store: &Store) -> Result<(), StoreError> {
     subscriptions::register(store).await?;
     usage::register(store).await?;
     ledger::register(store).await?;
+    payments::register(store).await?;
     admin::register(store).await?;
     store.register::<ChangeEntry>().await
 }

@@ -18,7 +18,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
 use crate::http::{answer, idempotency};
 use crate::{
-    admin, catalog, discover, openapi, outbound, pages, plans, push, subscriptions, usage, vendors, wallet,
+    admin, catalog, discover, openapi, outbound, pages, payments, plans, push, subscriptions, usage, vendors,
+    wallet,
 };
 
 /// Where the API stands.
@@ -36,9 +37,10 @@ fn api() -> OpenApiRouter<App> {
         .nest("/plans", plans::routes::plans())
         .nest("/discover", discover::routes::discover())
         .nest("/subscriptions", subscriptions::routes::subscriptions())
-        .nest("/wallet", wallet::routes::wallet())
+        .nest("/wallet", wallet::routes::wallet().merge(payments::routes_topups::of_wallet()))
+        .nest("/webhooks", payments::routes_webhook::webhooks())
         .nest("/admin", admin::routes::admin())
-        .nest("/dev", outbound::routes::dev())
+        .nest("/dev", outbound::routes::dev().merge(payments::routes_dev::dev()))
 }
 
 /// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.

@@ -18,6 +18,7 @@ use secrecy::ExposeSecret as _;
 use crate::accounts::admin::make_setup_link;
 use crate::admin::everywhere::allow_app;
 use crate::app::{App, Given};
+use crate::payments::Taking;
 use crate::store::Store;
 
 /// The embedded store's file in the data folder.
@@ -118,6 +119,7 @@ pub async fn app(
         gateway_url: settings.public_gateway_url.clone(),
         trusted_proxies: settings.control.trusted_proxies.clone(),
         shared_counters: settings.redis_url.is_some(),
+        payments: Taking::from(settings).await.context("payments cannot be taken")?,
     };
     let app = App::new(given).await?;
     allow_app(&app.store, &app.push, &app.app_url).await?;

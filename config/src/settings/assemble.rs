@@ -8,7 +8,8 @@ use url::Url;
 use super::load::Reader;
 use super::table::Kind;
 use super::{
-    ControlSettings, Derived, GatewaySettings, LogFormat, LogSettings, Settings, TlsFiles, parse, url_of,
+    ControlSettings, Derived, GatewaySettings, LogFormat, LogSettings, RazorpayFiles, Settings, TlsFiles,
+    parse, url_of,
 };
 
 /// Where the machine does not tell how many cores it has.
@@ -27,6 +28,7 @@ impl Reader {
         let admin_listen = self.read("admin_listen", |_, text| parse::address(text));
         let master_key_file = self.path("master_key_file");
         let egress_allow = self.read("egress_allow", |_, text| parse::networks(text));
+        let razorpay = self.razorpay();
         let log = self.log(demo);
         let control = self.control();
         let app_url = self.url("app_url");
@@ -61,6 +63,7 @@ impl Reader {
             demo,
             store,
             redis_url,
+            razorpay,
             control: control?,
             gateway: gateway?,
             admin_listen: admin_listen?,
@@ -113,6 +116,33 @@ impl Reader {
             spool_max_bytes: spool_max_bytes?,
             batch_interval_ms: batch_interval_ms?,
             shutdown_grace_s: shutdown_grace_s?,
+        })
+    }
+
+    /// The key, its secret and the webhook's, or none of them.
+    fn razorpay(&mut self) -> Option<RazorpayFiles> {
+        const TOGETHER: [&str; 3] = [
+            "payments.razorpay_key_id",
+            "payments.razorpay_key_secret_file",
+            "payments.razorpay_webhook_secret_file",
+        ];
+        let key_id = self.read(TOGETHER[0], |_, text| parse::name(text));
+        let (key_secret, webhook_secret) = (self.path(TOGETHER[1]), self.path(TOGETHER[2]));
+        let previous_webhook_secret = self.path("payments.razorpay_previous_webhook_secret_file");
+        let found = [key_id.is_some(), key_secret.is_some(), webhook_secret.is_some()];
+        if let Some(first) = found.iter().position(|found| *found) {
+            let beside = self.shown(TOGETHER[first]);
+            // One that was given and refused has its fault already.
+            for missing in TOGETHER.into_iter().filter(|key| !self.is_given(key)).collect::<Vec<_>>() {
+                let missing = self.shown(missing);
+                self.fault(missing, format!("is missing beside {beside}"), "set all three, or none");
+            }
+        }
+        Some(RazorpayFiles {
+            key_id: key_id?,
+            key_secret: key_secret?,
+            webhook_secret: webhook_secret?,
+            previous_webhook_secret,
         })
     }
 

@@ -42,6 +42,8 @@ pub struct Settings {
     pub control: ControlSettings,
     /// The gateway's part.
     pub gateway: GatewaySettings,
+    /// Who takes buyers' payments; nobody where it is not set.
+    pub razorpay: Option<RazorpayFiles>,
     /// `/metrics`, `/live` and `/ready` of this process.
     pub admin_listen: SocketAddr,
     /// The key that wraps vendors' keys; without it, made in the data folder at first start.
@@ -111,6 +113,19 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// The private key.
     pub key: PathBuf,
+}
+
+/// How Razorpay is called and believed. The secrets are read where they are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RazorpayFiles {
+    /// The key's name; no secret.
+    pub key_id: String,
+    /// The key's secret.
+    pub key_secret: PathBuf,
+    /// What events are signed with.
+    pub webhook_secret: PathBuf,
+    /// What they were signed with before.
+    pub previous_webhook_secret: Option<PathBuf>,
 }
 
 /// What is logged.

@@ -104,6 +104,9 @@ codes! {
     DefinitionReferenceExternal 422 "definition_reference_external" "The definition refers outside itself";
     DefinitionReferenceCycle 422 "definition_reference_cycle" "The definition refers to itself in a circle";
     PaymentUnavailable 422 "payment_unavailable" "Payments are not available yet";
+    PaymentRefused 422 "payment_refused" "The payment provider refuses it";
+    PaymentProviderUnavailable 503 "payment_provider_unavailable" "The payment provider does not answer";
+    SignatureInvalid 401 "signature_invalid" "The signature is not the payment provider's";
     AlreadySubscribed 409 "already_subscribed" "There is a live subscription to this plan";
     SubscriptionInactive 409 "subscription_inactive" "The subscription has ended";
     // Gateways

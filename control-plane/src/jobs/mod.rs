@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::gateways;
 use crate::app::App;
+use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::usage::retention;
@@ -23,6 +24,8 @@ const PRUNE_INTERVAL_MS: u64 = 60_000;
 const RETENTION_INTERVAL_MS: u64 = 3_600_000;
 /// How often what has ended is taken away.
 const ENDED_INTERVAL_MS: u64 = 600_000;
+/// How often top-ups are looked for that the provider is to be asked about.
+const PAYMENTS_INTERVAL_MS: u64 = 2_000;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -57,6 +60,9 @@ pub fn start(app: &App) -> JoinSet<()> {
             tracing::info!(swept, "took away what had ended");
         }
         Ok(())
+    });
+    every(&mut jobs, app, "reconcile payments", PAYMENTS_INTERVAL_MS, |app: App| async move {
+        reconcile(&app).await
     });
     // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
     // them pass more than its share.

@@ -36,6 +36,14 @@ impl Faults {
         Ok(faults)
     }
 
+    /// The same, where a form calls a field otherwise than the API does.
+    pub(super) fn renamed(mut self, api: &str, field: &str) -> Self {
+        if let Some(text) = self.fields.remove(api) {
+            self.fields.insert(field.to_owned(), text);
+        }
+        self
+    }
+
     /// What is wrong with this field.
     pub(super) fn at(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(String::as_str)

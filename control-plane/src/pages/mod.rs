@@ -26,6 +26,7 @@ mod subscription;
 mod subscriptions;
 mod verify;
 mod visitor;
+mod wallet;
 mod words;
 
 use axum::Router;
@@ -69,7 +70,11 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions/{subscription}/keys", get(keys::back).post(keys::make))
         .route("/subscriptions/{subscription}/keys/{key}/rotate", post(keys::rotate))
         .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
+        .route("/wallet", get(wallet::show))
+        .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
+        .route("/wallet/topups/{order}", get(wallet::top_up))
         .route("/demo", get(demo::show))
+        .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))
         .route("/assets/{name}", get(assets::serve))
 }
 

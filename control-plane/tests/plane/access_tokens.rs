@@ -197,6 +197,7 @@ async fn another_master_key_does_not_start_with_this_store() {
         gateway_url: plane.app.gateway_url.clone(),
         trusted_proxies: Vec::new(),
         shared_counters: false,
+        payments: None,
     };
     let error = apiclay_control_plane::app::App::new(given).await.err().expect("refused");
     let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();

@@ -21,6 +21,7 @@ mod main_flow;
 mod members;
 mod pages;
 mod password_tries;
+mod payments;
 mod plugins;
 mod push;
 mod rebuild;

@@ -86,6 +86,20 @@ impl Simulator {
         count
     }
 
+    /// What was put by, as it would be sent; for tests that deliver it themselves.
+    #[must_use]
+    pub fn held(&self) -> Vec<Attempt> {
+        let state = self.inner.state.lock();
+        let as_sent = |delivery: &Delivery| Attempt {
+            event_id: delivery.event_id.clone(),
+            event: delivery.event,
+            body: delivery.body.clone(),
+            signature: delivery.signature.clone(),
+            status: None,
+        };
+        state.held.iter().map(as_sent).collect()
+    }
+
     /// What was put by is lost: a provider that never tells.
     pub fn lose_webhooks(&self) {
         let mut state = self.inner.state.lock();

@@ -9,14 +9,25 @@ use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
 use apiclay_config::seal::MasterKey;
 use apiclay_control_plane::app::{App, Given};
+use apiclay_control_plane::payments::Taking;
+use apiclay_control_plane::payments::razorpay::{self, Razorpay};
+use apiclay_control_plane::payments::simulator::{self, Faults, Simulator};
 use apiclay_control_plane::serve::serve;
 use apiclay_control_plane::store::Store;
+use rand::SeedableRng as _;
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use secrecy::SecretString;
 use serde_json::{Value, json};
 
 /// A moment in 2026, on a whole second.
 pub const NOW: Timestamp = Timestamp(1_790_000_000_000);
 pub const PASSWORD: &str = "correct horse battery";
+const KEY_ID: &str = "rzp_test_plane";
+const KEY_SECRET: &str = "the key's secret";
+/// What the pretend provider signs events with.
+pub const WEBHOOK_SECRET: &str = "the webhook's secret";
+/// How long a call to the provider may take.
+const CALL_TIMEOUT_MS: u64 = 2_000;
 
 /// A running control plane.
 pub struct Plane {
@@ -56,9 +67,13 @@ pub async fn start_over(
     // Several crates bring a provider of cryptography; the process chooses one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let app_url = app_url.parse().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
+    let clock = Clock::manual(NOW);
+    let payments = if demo { Some(pretend(&base, &clock).await) } else { None };
     let given = Given {
         store,
-        clock: Clock::manual(NOW),
+        clock,
         app_url,
         demo,
         master_key,
@@ -68,10 +83,18 @@ pub async fn start_over(
         // Tests come from loopback, and are each other's proxy where they say so.
         trusted_proxies: vec!["127.0.0.0/8".parse().unwrap()],
         shared_counters: false,
+        payments,
     };
+    serve_given(given, listener, base, folder).await
+}
+
+async fn serve_given(
+    given: Given,
+    listener: std::net::TcpListener,
+    base: String,
+    folder: tempfile::TempDir,
+) -> Plane {
     let app = App::new(given).await.unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
     let (end, ended) = tokio::sync::oneshot::channel::<()>();
     let serving = app.clone();
     tokio::spawn(async move {
@@ -85,6 +108,38 @@ pub async fn start_over(
     Plane { app, base, http, _folder: folder, end: Some(end) }
 }
 
+/// A pretend provider that tells this plane of what happens.
+async fn pretend(base: &str, clock: &Clock) -> Taking {
+    let simulator = Simulator::start(simulator::Settings {
+        key_id: KEY_ID.into(),
+        key_secret: SecretString::from(KEY_SECRET),
+        webhook_url: Some(format!("{base}/webhooks/razorpay").parse().unwrap()),
+        webhook_secret: SecretString::from(WEBHOOK_SECRET),
+        clock: clock.clone(),
+        rng: rand::rngs::StdRng::seed_from_u64(1),
+        delivery_timeout_ms: 5_000,
+        retry_after_ms: vec![50; 3],
+        receipts_unique: true,
+        refunds_at_once: true,
+        faults: Faults::default(),
+    });
+    let simulator = simulator.await.unwrap();
+    let provider = Box::new(provider_at(&simulator.base_url()));
+    Taking { provider, simulator: Some(simulator) }
+}
+
+fn provider_at(base_url: &str) -> Razorpay {
+    Razorpay::new(razorpay::Settings {
+        base_url: base_url.parse().unwrap(),
+        key_id: KEY_ID.into(),
+        key_secret: SecretString::from(KEY_SECRET),
+        webhook_secret: SecretString::from(WEBHOOK_SECRET),
+        previous_webhook_secret: None,
+        call_timeout_ms: CALL_TIMEOUT_MS,
+    })
+    .unwrap()
+}
+
 impl Drop for Plane {
     fn drop(&mut self) {
         if let Some(end) = self.end.take() {
@@ -94,6 +149,31 @@ impl Drop for Plane {
 }
 
 impl Plane {
+    /// One more control plane over the same store, clock and provider.
+    pub async fn second(&self) -> Self {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
+        let provider = Box::new(provider_at(&self.simulator().base_url()));
+        let given = Given {
+            store: self.app.store.clone(),
+            clock: self.app.clock.clone(),
+            app_url: self.app.app_url.clone(),
+            demo: true,
+            master_key: Arc::clone(&self.app.master_key),
+            egress: Arc::clone(&self.app.egress),
+            gateway_url: self.app.gateway_url.clone(),
+            trusted_proxies: self.app.trusted_proxies.clone(),
+            shared_counters: false,
+            payments: Some(Taking { provider, simulator: None }),
+        };
+        serve_given(given, listener, base, tempfile::tempdir().unwrap()).await
+    }
+
+    /// The pretend provider.
+    pub fn simulator(&self) -> &Simulator {
+        self.app.payments.as_ref().unwrap().simulator.as_ref().unwrap()
+    }
+
     pub fn to(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base))
     }
