@@ -156,14 +156,6 @@ async fn an_endless_list_of_refunds_is_not_taken_for_a_whole_one() {
 #[test]
 fn without_secrets_or_in_the_clear_there_is_no_client() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let settings = |base_url: &str, key: &str, webhook: &str, previous: Option<&str>| razorpay::Settings {
-        base_url: base_url.parse().unwrap(),
-        key_id: "rzp_test_simulated".into(),
-        key_secret: SecretString::from(key),
-        webhook_secret: SecretString::from(webhook),
-        previous_webhook_secret: previous.map(SecretString::from),
-        call_timeout_ms: 1,
-    };
     let api = razorpay::client::API_URL;
     for (key, webhook, previous) in [("", "w", None), ("k", "", None), ("k", "w", Some(""))] {
         let made = Razorpay::new(settings(api, key, webhook, previous));

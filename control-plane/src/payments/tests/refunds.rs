@@ -145,16 +145,24 @@ async fn a_refund_whose_answer_is_late_or_lost_is_the_same_at_the_next_try() {
     let desk = Desk::open().await;
     let (_, payment_id) = paid(&desk).await;
     let asked = refund("refund-0001", &payment_id, 200);
-    desk.simulator.set_api(Api::Slow { ms: 4 * CALL_TIMEOUT_MS });
-    let late = desk.provider.refund(&asked).await;
+    desk.simulator.set_api(Api::Slow { ms: 3_000 });
+    let late = hasty_client(&desk.simulator.base_url()).refund(&asked).await;
     assert!(matches!(late, Err(ProviderError::Unavailable { .. })), "{late:?}");
     desk.simulator.set_api(Api::Up);
     // The first is still under way there: 409, which is neither a refusal nor a refund.
     let busy = desk.provider.refund(&asked).await;
     let Err(ProviderError::Unavailable { what, .. }) = busy else { panic!("{busy:?}") };
     assert_eq!(what, "the same is under way already");
-    tokio::time::sleep(Duration::from_millis(5 * CALL_TIMEOUT_MS)).await;
-    let made = desk.provider.refund(&asked).await.unwrap();
+    let made = tokio::time::timeout(Duration::from_millis(PATIENCE_MS), async {
+        loop {
+            match desk.provider.refund(&asked).await {
+                Ok(made) => break made,
+                Err(ProviderError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    });
+    let made = made.await.unwrap();
     assert_eq!(desk.provider.refunds_of(&payment_id, Currency::INR).await.unwrap(), [made]);
 
     let lost = refund("refund-0002", &payment_id, 100);
