@@ -34,10 +34,11 @@ pub trait PaymentProvider: Send + Sync {
     /// Every try to pay an order, as it stands now.
     async fn payments_of(&self, order_id: &str) -> Result<Vec<ProviderPayment>, ProviderError>;
 
-    /// Takes the money of an authorised payment, all of it.
+    /// Takes the money of an authorised payment, all of it. One that has been taken already is given as it is.
     async fn capture(&self, payment_id: &str, amount: Money) -> Result<ProviderPayment, ProviderError>;
 
-    /// Gives money of a captured payment back. However often it is called with the same `our_id`, it is one refund.
+    /// Gives money of a captured payment back. However often it is called with the same `our_id`, it is one refund, which
+    /// may have failed since.
     async fn refund(&self, refund: &NewRefund) -> Result<ProviderRefund, ProviderError>;
 
     /// Every refund of a payment that was paid in this currency.

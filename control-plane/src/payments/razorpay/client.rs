@@ -18,8 +18,8 @@ use super::checks::{check_id, check_notes, check_receipt, positive_minor};
 use super::wire::{Capture, Collection, Failure, NewOrder as WireOrder, Order, Payment, Refund, Refunding};
 use super::{signature, webhook};
 use crate::payments::provider::{
-    Cause, Happened, NewOrder, NewRefund, PaymentProvider, PaymentStatus, ProviderError, ProviderEvent,
-    ProviderOrder, ProviderPayment, ProviderRefund, WebhookError,
+    Cause, Happened, NewOrder, NewRefund, PaymentProvider, ProviderError, ProviderEvent, ProviderOrder,
+    ProviderPayment, ProviderRefund, WebhookError,
 };
 
 /// Where Razorpay is.
@@ -205,11 +205,20 @@ impl PaymentProvider for Razorpay {
     async fn capture(&self, payment_id: &str, amount: Money) -> Result<ProviderPayment, ProviderError> {
         let path = format!("payments/{}/capture", check_id("a payment", payment_id)?);
         let body = Capture { amount: positive_minor(amount)?, currency: amount.currency.as_str() };
-        let captured: Payment = self.call(self.post(&path, &body)).await?;
+        let captured: Payment = match self.call(self.post(&path, &body)).await {
+            Ok(captured) => captured,
+            // Another of ours may have been first: then it is done.
+            Err(refused @ ProviderError::Refused { .. }) => {
+                let there: Payment = self.get(&format!("payments/{payment_id}")).await?;
+                if there.captured != Some(true) {
+                    return Err(refused);
+                }
+                there
+            }
+            Err(error) => return Err(error),
+        };
         let captured = ProviderPayment::try_from(captured).map_err(unfit)?;
-        let fits = captured.id == payment_id
-            && captured.amount == amount
-            && captured.status == PaymentStatus::Captured;
+        let fits = captured.id == payment_id && captured.amount == amount && captured.captured;
         if fits {
             Ok(captured)
         } else {
@@ -221,8 +230,17 @@ impl PaymentProvider for Razorpay {
         let path = format!("payments/{}/refund", check_id("a payment", &refund.payment_id)?);
         let request =
             self.post(&path, &Refunding::of(refund)?).header("X-Refund-Idempotency", &refund.our_id);
-        let made: Refund = self.call(request).await?;
-        let made = made.neutral(Some(refund.amount.currency)).map_err(unfit)?;
+        let made = match self.call::<Refund>(request).await {
+            Ok(made) => made.neutral(Some(refund.amount.currency)).map_err(unfit)?,
+            // How long a key is remembered is not documented: a refund that was made under it long ago is refused as one
+            // more. Were it believed, money that went back would stay in the wallet too.
+            Err(refused @ ProviderError::Refused { .. }) => {
+                let there = self.refunds_of(&refund.payment_id, refund.amount.currency).await?;
+                let ours = there.into_iter().find(|there| there.our_id.as_ref() == Some(&refund.our_id));
+                ours.ok_or(refused)?
+            }
+            Err(error) => return Err(error),
+        };
         let fits = made.our_id.as_ref() == Some(&refund.our_id)
             && made.payment_id == refund.payment_id
             && made.amount == refund.amount;
@@ -296,23 +314,26 @@ async fn read_body(answer: &mut Response) -> Result<Vec<u8>, ProviderError> {
     Ok(read)
 }
 
-/// What an answer that is no success means. What stands before Razorpay can answer too: without Razorpay's own error body
-/// nobody has said no.
+/// What an answer that is no success means. Only a 400 with Razorpay's own error body says no to what was asked; what stands
+/// before Razorpay can answer too, and other refusals are about us.
 fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
     match status {
-        StatusCode::UNAUTHORIZED => ProviderError::Keys,
-        StatusCode::CONFLICT => unavailable("the same is under way already", None),
-        StatusCode::TOO_MANY_REQUESTS => unavailable("it asks for fewer calls", None),
-        StatusCode::REQUEST_TIMEOUT => unavailable("it waited too long for us", None),
-        status if status.is_server_error() => unavailable("it failed", None),
-        status if status.is_client_error() => match serde_json::from_slice::<Failure>(body) {
+        StatusCode::BAD_REQUEST => match serde_json::from_slice::<Failure>(body) {
+            Ok(Failure { error }) if matches!(error.code.as_str(), "GATEWAY_ERROR" | "SERVER_ERROR") => {
+                unavailable("it failed", None)
+            }
             Ok(Failure { error }) => ProviderError::Refused {
                 code: cut(&error.code),
                 description: cut(error.description.or(error.reason).as_deref().unwrap_or_default()),
             },
             Err(error) => malformed("a refusal without a reason", Some(error.into())),
         },
-        _ => malformed("neither a success nor a refusal", None),
+        StatusCode::UNAUTHORIZED => ProviderError::Keys,
+        StatusCode::CONFLICT => unavailable("the same is under way already", None),
+        StatusCode::TOO_MANY_REQUESTS => unavailable("it asks for fewer calls", None),
+        StatusCode::REQUEST_TIMEOUT => unavailable("it waited too long for us", None),
+        status if status.is_server_error() => unavailable("it failed", None),
+        _ => malformed("neither a success nor a documented refusal", None),
     }
 }
 

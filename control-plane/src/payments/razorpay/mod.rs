@@ -1,4 +1,4 @@
-//! Razorpay, to its documented wire (https://razorpay.com/docs/api).
+//! Razorpay, to its documented wire (<https://razorpay.com/docs/api>).
 //!
 //! [`client`] calls it, in the types of [`wire`], with what passes [`checks`]; [`signature`] tells whether it was Razorpay that spoke; [`webhook`] reads
 //! what it tells by itself, after [`scrub`] has taken out what belongs to a card or a person.

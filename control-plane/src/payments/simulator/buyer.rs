@@ -94,6 +94,11 @@ impl Simulator {
         self.happen(|world| Ok(((), world.settle_refund(refund_id, RefundState::Failed, now)?)))
     }
 
+    /// Time passes, and idempotency keys of refunds are remembered no longer.
+    pub fn forget_refund_keys(&self) {
+        self.inner.state.lock().world.keys.clear();
+    }
+
     /// A step of the world, and its events on their way.
     fn happen<T>(
         &self,

@@ -38,7 +38,7 @@ async fn no_redirect_is_followed() {
 
 #[tokio::test]
 async fn a_page_in_place_of_an_answer_decides_nothing() {
-    for status in [200, 403, 404] {
+    for status in [200, 400, 403, 404] {
         let status = StatusCode::from_u16(status).unwrap();
         let provider = answered_by(move || (status, "<html>Access denied</html>").into_response()).await;
         assert!(is_malformed(&provider).await, "{status}");
@@ -47,8 +47,37 @@ async fn a_page_in_place_of_an_answer_decides_nothing() {
 
 #[tokio::test]
 async fn more_than_is_read_is_not_read() {
-    let provider = answered_by(|| "x".repeat(1024 * 1024 + 1).into_response()).await;
+    let padded = |bytes: usize| {
+        let body = order_json().to_string();
+        format!("{body}{}", " ".repeat(bytes - body.len()))
+    };
+    let most = padded(1024 * 1024);
+    let provider = answered_by(move || most.clone().into_response()).await;
+    assert_eq!(provider.create_order(&new_order("topup-1", 500)).await.unwrap().id, "order_1");
+    let more = padded(1024 * 1024 + 1);
+    let provider = answered_by(move || more.clone().into_response()).await;
     assert!(is_malformed(&provider).await);
+}
+
+#[tokio::test]
+async fn only_a_400_says_no() {
+    let said = |status: u16, code: &'static str| async move {
+        let error = json!({"error": {"code": code, "description": "no".repeat(1_000)}});
+        let status = StatusCode::from_u16(status).unwrap();
+        let provider = answered_by(move || (status, Json(error.clone())).into_response()).await;
+        provider.payments_of("order_1").await.unwrap_err()
+    };
+    let no = said(400, "BAD_REQUEST_ERROR").await;
+    let ProviderError::Refused { description, .. } = &no else { panic!("{no:?}") };
+    assert_eq!(description.len(), 300);
+    assert!(matches!(said(400, "GATEWAY_ERROR").await, ProviderError::Unavailable { .. }));
+    assert!(matches!(said(401, "BAD_REQUEST_ERROR").await, ProviderError::Keys));
+    for status in [403, 404, 422] {
+        assert!(
+            matches!(said(status, "BAD_REQUEST_ERROR").await, ProviderError::Malformed { .. }),
+            "{status}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -127,14 +156,6 @@ async fn an_endless_list_of_refunds_is_not_taken_for_a_whole_one() {
 #[test]
 fn without_secrets_or_in_the_clear_there_is_no_client() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let settings = |base_url: &str, key: &str, webhook: &str, previous: Option<&str>| razorpay::Settings {
-        base_url: base_url.parse().unwrap(),
-        key_id: "rzp_test_simulated".into(),
-        key_secret: SecretString::from(key),
-        webhook_secret: SecretString::from(webhook),
-        previous_webhook_secret: previous.map(SecretString::from),
-        call_timeout_ms: 1,
-    };
     let api = razorpay::client::API_URL;
     for (key, webhook, previous) in [("", "w", None), ("k", "", None), ("k", "w", Some(""))] {
         let made = Razorpay::new(settings(api, key, webhook, previous));

@@ -91,8 +91,10 @@ async fn a_failed_payment_can_be_authorised_days_later_and_captured_once() {
     assert!(matches!(desk.provider.capture(&failed, rupees(499)).await, Err(ProviderError::Refused { .. })));
     let captured = desk.provider.capture(&failed, rupees(500)).await.unwrap();
     assert_eq!((captured.status, captured.amount), (PaymentStatus::Captured, rupees(500)));
-    let again = desk.provider.capture(&failed, rupees(500)).await;
-    assert!(matches!(again, Err(ProviderError::Refused { .. })), "{again:?}");
+    // Whoever is second finds it done.
+    assert_eq!(desk.provider.capture(&failed, rupees(500)).await.unwrap(), captured);
+    let other = desk.provider.capture(&failed, rupees(499)).await;
+    assert!(matches!(other, Err(ProviderError::Malformed { .. })), "{other:?}");
 }
 
 #[tokio::test]
@@ -138,12 +140,13 @@ async fn an_order_whose_answer_was_lost_is_the_same_at_the_next_try() {
 async fn a_slow_answer_is_not_waited_for() {
     let desk = Desk::open().await;
     desk.simulator.set_api(Api::Slow { ms: 30_000 });
+    let hasty = hasty_client(&desk.simulator.base_url());
     let begun = Instant::now();
-    let slow = desk.provider.create_order(&new_order("topup-1", 500)).await;
+    let slow = hasty.create_order(&new_order("topup-1", 500)).await;
     let Err(ProviderError::Unavailable { what, .. }) = slow else { panic!("{slow:?}") };
     assert_eq!(what, "it did not answer in time");
     let waited_ms = begun.elapsed().as_millis();
-    assert!((u128::from(CALL_TIMEOUT_MS)..10_000).contains(&waited_ms), "{waited_ms} ms");
+    assert!((u128::from(HASTY_TIMEOUT_MS)..CALL_TIMEOUT_MS.into()).contains(&waited_ms), "{waited_ms} ms");
     desk.simulator.set_api(Api::Up);
     assert!(desk.provider.order_by_receipt("topup-1").await.unwrap().is_some(), "it was made all the same");
 }
@@ -155,15 +158,16 @@ async fn whatever_goes_wrong_by_chance_a_receipt_has_one_order() {
         api_down_per_mille: 200,
         answer_lost_per_mille: 200,
         answer_slow_per_mille: 50,
-        slow_ms: 2 * CALL_TIMEOUT_MS,
+        slow_ms: 2 * HASTY_TIMEOUT_MS,
         ..Faults::default()
     });
+    let hasty = hasty_client(&desk.simulator.base_url());
     let mut failures = 0;
     let mut ids = std::collections::BTreeSet::new();
     for at in 0..25 {
         let order = new_order(&format!("topup-{at}"), 500);
         let made = loop {
-            match desk.provider.create_order(&order).await {
+            match hasty.create_order(&order).await {
                 Ok(made) => break made,
                 Err(ProviderError::Unavailable { .. }) => failures += 1,
                 Err(error) => panic!("{error:?}"),

@@ -137,9 +137,9 @@ async fn an_events_id_alone_is_no_key() {
 
 #[tokio::test]
 async fn what_is_not_taken_in_time_is_told_again_and_bears_the_same_id() {
-    let desk = Desk::open().await;
+    let desk = Desk::with(|settings| settings.delivery_timeout_ms = 500).await;
     let order = desk.order("topup-1", 500).await;
-    desk.listener.replies.lock().extend([Reply::Status(500), Reply::TooLate]);
+    desk.listener.replies.lock().extend([Reply::Status(500), Reply::AfterMs(2_000)]);
     desk.simulator.fail(&order.id).unwrap();
     let received = desk.all_received().await;
     assert_eq!(received.len(), 3);

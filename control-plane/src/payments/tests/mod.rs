@@ -29,10 +29,10 @@ use super::simulator::{self, Faults, Simulator};
 
 const KEY_SECRET: &str = "the secret of the key";
 const WEBHOOK_SECRET: &str = "the first secret of the webhook";
-/// How long the client waits for an answer here.
-const CALL_TIMEOUT_MS: u64 = 400;
-/// How long the simulator waits for a delivery to be answered here.
-const DELIVERY_TIMEOUT_MS: u64 = 300;
+/// How long the client of a desk waits for an answer: so long that a busy machine is not taken for a slow provider.
+const CALL_TIMEOUT_MS: u64 = 10_000;
+/// How long a client waits where the provider is slow on purpose.
+const HASTY_TIMEOUT_MS: u64 = 400;
 /// Longest wait for what must come.
 const PATIENCE_MS: u64 = 20_000;
 
@@ -48,7 +48,7 @@ struct Received {
 #[derive(Debug, Clone, Copy)]
 enum Reply {
     Status(u16),
-    TooLate,
+    AfterMs(u64),
 }
 
 /// Who listens at the webhook's address: keeps what comes, and answers 200 once the replies are used up.
@@ -81,7 +81,7 @@ impl Desk {
             webhook_secret: SecretString::from(WEBHOOK_SECRET),
             clock: Clock::manual(Timestamp(1_700_000_000_000)),
             rng: StdRng::seed_from_u64(7),
-            delivery_timeout_ms: DELIVERY_TIMEOUT_MS,
+            delivery_timeout_ms: simulator::DELIVERY_TIMEOUT_MS,
             retry_after_ms: vec![10, 20],
             receipts_unique: true,
             refunds_at_once: false,
@@ -112,15 +112,28 @@ fn read(provider: &Razorpay, received: &Received) -> Result<ProviderEvent, Webho
 }
 
 fn client(base_url: &str, key_secret: &str, webhook_secret: &str, previous: Option<&str>) -> Razorpay {
-    Razorpay::new(razorpay::Settings {
+    Razorpay::new(settings(base_url, key_secret, webhook_secret, previous)).unwrap()
+}
+
+fn hasty_client(base_url: &str) -> Razorpay {
+    let settings = settings(base_url, KEY_SECRET, WEBHOOK_SECRET, None);
+    Razorpay::new(razorpay::Settings { call_timeout_ms: HASTY_TIMEOUT_MS, ..settings }).unwrap()
+}
+
+fn settings(
+    base_url: &str,
+    key_secret: &str,
+    webhook_secret: &str,
+    previous: Option<&str>,
+) -> razorpay::Settings {
+    razorpay::Settings {
         base_url: base_url.parse().unwrap(),
         key_id: "rzp_test_simulated".into(),
         key_secret: SecretString::from(key_secret),
         webhook_secret: SecretString::from(webhook_secret),
         previous_webhook_secret: previous.map(SecretString::from),
         call_timeout_ms: CALL_TIMEOUT_MS,
-    })
-    .unwrap()
+    }
 }
 
 fn rupees(whole: i64) -> Money {
@@ -150,8 +163,8 @@ async fn listen(State(listener): State<Arc<Listener>>, headers: HeaderMap, body:
     let reply = listener.replies.lock().pop_front().unwrap_or(Reply::Status(200));
     match reply {
         Reply::Status(status) => StatusCode::from_u16(status).unwrap(),
-        Reply::TooLate => {
-            tokio::time::sleep(Duration::from_millis(2 * DELIVERY_TIMEOUT_MS)).await;
+        Reply::AfterMs(ms) => {
+            tokio::time::sleep(Duration::from_millis(ms)).await;
             StatusCode::OK
         }
     }

@@ -40,9 +40,34 @@ async fn the_same_refund_twice_is_one_refund() {
     assert_eq!(listed, [first]);
     let payment = &desk.provider.payments_of(&order_id).await.unwrap()[0];
     assert_eq!((payment.status, payment.amount_refunded), (PaymentStatus::Captured, rupees(200)));
-    let other = desk.provider.refund(&refund("refund-0001", &payment_id, 100)).await;
-    assert!(matches!(other, Err(ProviderError::Refused { .. })), "{other:?}");
+    // Another amount under its name is refused there; that there is a refund of this name must not be overlooked.
+    let other = desk.provider.refund(&refund("refund-0001", &payment_id, 100)).await.unwrap_err();
+    assert!(matches!(other, ProviderError::Malformed { .. }) && other.leaves_it_open(), "{other:?}");
     assert_eq!(desk.provider.refunds_of(&payment_id, Currency::INR).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn many_at_once_under_one_name_are_one_refund() {
+    let desk = Desk::open().await;
+    let (_, payment_id) = paid(&desk).await;
+    let asked = refund("refund-0001", &payment_id, 200);
+    let all = futures_util::future::join_all((0..8).map(|_| desk.provider.refund(&asked))).await;
+    let made: Vec<_> = all.into_iter().map(Result::unwrap).collect();
+    assert!(made.iter().all(|one| *one == made[0]), "{made:?}");
+    assert_eq!(desk.provider.refunds_of(&payment_id, Currency::INR).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_refund_whose_key_was_forgotten_is_found_and_not_taken_for_refused() {
+    let desk = Desk::open().await;
+    let (_, payment_id) = paid(&desk).await;
+    let asked = refund("refund-0001", &payment_id, 500);
+    let made = desk.provider.refund(&asked).await.unwrap();
+    desk.simulator.forget_refund_keys();
+    assert_eq!(desk.provider.refund(&asked).await.unwrap(), made);
+    // One that was never made is refused all the same.
+    let other = desk.provider.refund(&refund("refund-0002", &payment_id, 500)).await;
+    assert!(matches!(other, Err(ProviderError::Refused { .. })), "{other:?}");
 }
 
 #[tokio::test]
@@ -120,16 +145,24 @@ async fn a_refund_whose_answer_is_late_or_lost_is_the_same_at_the_next_try() {
     let desk = Desk::open().await;
     let (_, payment_id) = paid(&desk).await;
     let asked = refund("refund-0001", &payment_id, 200);
-    desk.simulator.set_api(Api::Slow { ms: 4 * CALL_TIMEOUT_MS });
-    let late = desk.provider.refund(&asked).await;
+    desk.simulator.set_api(Api::Slow { ms: 3_000 });
+    let late = hasty_client(&desk.simulator.base_url()).refund(&asked).await;
     assert!(matches!(late, Err(ProviderError::Unavailable { .. })), "{late:?}");
     desk.simulator.set_api(Api::Up);
     // The first is still under way there: 409, which is neither a refusal nor a refund.
     let busy = desk.provider.refund(&asked).await;
     let Err(ProviderError::Unavailable { what, .. }) = busy else { panic!("{busy:?}") };
     assert_eq!(what, "the same is under way already");
-    tokio::time::sleep(Duration::from_millis(5 * CALL_TIMEOUT_MS)).await;
-    let made = desk.provider.refund(&asked).await.unwrap();
+    let made = tokio::time::timeout(Duration::from_millis(PATIENCE_MS), async {
+        loop {
+            match desk.provider.refund(&asked).await {
+                Ok(made) => break made,
+                Err(ProviderError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+    });
+    let made = made.await.unwrap();
     assert_eq!(desk.provider.refunds_of(&payment_id, Currency::INR).await.unwrap(), [made]);
 
     let lost = refund("refund-0002", &payment_id, 100);
