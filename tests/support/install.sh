@@ -147,6 +147,7 @@ if [ "$mode" = test ]; then
     need wrk wrk "load over HTTP/1.1"
     need h2load nghttp2-client "load over HTTP/2"
     need promtool prometheus "checks the metrics' format"
+    need hledger hledger "sums the exported journal"
     [ -n "${MONGOD:-}" ] && [ -x "$MONGOD" ] || have mongod || [ -x "$cache/mongodb/bin/mongod" ] || mongod_wanted=yes
     for document in $OPENAPI_DOCUMENTS; do
         [ -f "$cache/openapi/$document.json" ] || openapi_wanted=yes
