@@ -1,9 +1,13 @@
 //! A buyer's way through the web app, walked by a real browser against a real marketplace with its demo data: sign up,
 //! find the listing, subscribe, make a key, call from the playground, see the call in the chart. Each page is asserted on
 //! by what a person sees, and a picture of each is kept for people to look at (`pictures`). The same way is walked again
-//! without JavaScript, where plain forms do all but the call from the page.
+//! without JavaScript, where plain forms do all but the call from the page. `account` and `wallet` are stages of the way,
+//! `hands` is how a stage is walked.
 
+mod account;
+mod hands;
 mod pictures;
+mod wallet;
 
 use std::time::Duration;
 
@@ -13,7 +17,6 @@ use apiclay_tests::{Chromium, Marketplace, Mongod, Persist, Redis, wait_until};
 use fantoccini::{Client, Locator};
 use pictures::Pictures;
 use rustix::process::Signal;
-use serde_json::json;
 
 const PAGE_DEADLINE_MS: u64 = 15_000;
 /// Usage is on record within 5 s of the answer; the rest is for a busy machine.
@@ -21,22 +24,6 @@ const USAGE_DEADLINE_MS: u64 = 30_000;
 const EMAIL: &str = "asha@example.test";
 const USERNAME: &str = "asha";
 const CALLS: usize = 3;
-const NEW_PASSWORD: &str = "quite another long password";
-
-/// What of a page a person who cannot see it needs, as a list of what is missing.
-const MISSING: &str = r#"
-const missing = [];
-if (!document.documentElement.lang) missing.push("a language");
-if (!/^.+ · ApiCLay$/.test(document.title)) missing.push("a title");
-if (document.querySelectorAll("h1").length !== 1) missing.push("one h1");
-for (const field of document.querySelectorAll("input:not([type=hidden]):not([hidden]), textarea, select")) {
-  if (!field.labels.length && !field.ariaLabel) missing.push("a label of " + (field.id || field.name));
-}
-for (const act of document.querySelectorAll("a, button, summary")) {
-  if (!act.textContent.trim() && !act.ariaLabel) missing.push("a name of " + act.outerHTML);
-}
-return missing;
-"#;
 
 /// A browser on the pages of one marketplace.
 struct Buyer<'a> {
@@ -74,6 +61,7 @@ async fn walks(scripts: bool) -> Result<()> {
         buyer.calls_by_hand(&key).await?;
     }
     buyer.sees_usage().await?;
+    buyer.tops_up().await?;
     buyer.signs_out().await?;
     buyer.resets_the_password().await?;
     buyer.joins_a_vendor().await?;
@@ -281,150 +269,5 @@ impl Buyer<'_> {
         self.goes_to("/demo").await?;
         self.sees("main", EMAIL).await?;
         self.picture("demo").await
-    }
-
-    async fn signs_out(&mut self) -> Result<()> {
-        self.presses(".who button").await?;
-        self.sees("[role=status]", "You are signed out").await?;
-        self.goes_to("/account").await?;
-        self.sees("h1", "Sign in").await?;
-        self.fills("#login", USERNAME).await?;
-        self.fills("#password", PASSWORD).await?;
-        self.presses("main .panel button").await?;
-        self.sees("h1", "Account").await?;
-        // The session is gone while a form of its is open.
-        self.browser.delete_all_cookies().await?;
-        self.presses(".rows button").await?;
-        self.sees("[role=status]", "Sign in to go on").await?;
-        self.picture("session-expired").await
-    }
-
-    /// With a code from the mailbox; the old password opens nothing from then on.
-    async fn resets_the_password(&mut self) -> Result<()> {
-        self.presses("a[href^='/password/forgot']").await?;
-        self.sees("h1", "Forgotten password").await?;
-        self.picture("password-forgot").await?;
-        self.fills("#email", EMAIL).await?;
-        self.presses("main .panel button").await?;
-        self.sees("h1", "Choose a new password").await?;
-        self.picture("password-reset").await?;
-        let code = self.code("choose a new password").await?;
-        self.fills("#code", &code).await?;
-        self.fills("#password", "short").await?;
-        self.presses("main .panel button").await?;
-        self.sees("#password-fault", "at least 10 characters").await?;
-        self.picture("password-reset-wrong").await?;
-        self.fills("#code", &code).await?;
-        self.fills("#password", NEW_PASSWORD).await?;
-        self.presses("main .panel button").await?;
-        self.sees("[role=status]", "password").await?;
-        self.fills("#login", USERNAME).await?;
-        self.fills("#password", PASSWORD).await?;
-        self.presses("main .panel button").await?;
-        self.sees("[role=alert]", "login or the password is wrong").await
-    }
-
-    /// The link in the mail leads through the sign-in to the invitation, by the keyboard alone.
-    async fn joins_a_vendor(&mut self) -> Result<()> {
-        let owner = self.market.api()?.sign_up("owner").await?;
-        owner.create("/vendors", &json!({ "slug": "skycast", "name": "Skycast" })).await?;
-        let invited = json!({ "email": EMAIL, "role": "developer" });
-        owner.post("/vendors/skycast/invitations", &invited, 201).await?;
-        let letter = self.letter("/invitations/").await?;
-        let link = letter.split_whitespace().find_map(|word| word.split_once("/invitations/"));
-        let (_, rest) = link.context("no link in the mail")?;
-        self.goes_to(&format!("/invitations/{rest}")).await?;
-        self.sees("h1", "Sign in").await?;
-        self.types("#login", USERNAME).await?;
-        self.picture("focus").await?;
-        self.types("#password", &format!("{NEW_PASSWORD}\u{e007}")).await?;
-        self.sees("h1", "Join Skycast").await?;
-        self.picture("invitation").await?;
-        self.presses("main .panel button").await?;
-        self.sees("main", "Skycast").await?;
-        self.picture("invitation-accepted").await?;
-        self.goes_to("/invitations/accept?code=apiclay_none").await?;
-        self.sees("h1", "opens nothing").await?;
-        self.picture("invitation-none").await
-    }
-
-    async fn types(&self, selector: &str, keys: &str) -> Result<()> {
-        self.until(&format!("typing into {selector}"), async || {
-            Ok(self.browser.find(Locator::Css(selector)).await?.send_keys(keys).await?)
-        })
-        .await
-    }
-
-    async fn goes_to(&self, path: &str) -> Result<()> {
-        let address = format!("{}{path}", self.market.control_url);
-        self.browser.goto(&address).await.with_context(|| format!("going to {path}"))
-    }
-
-    /// Waits until `selector` has this text in it.
-    async fn sees(&self, selector: &str, text: &str) -> Result<()> {
-        let deadline = Duration::from_millis(PAGE_DEADLINE_MS);
-        wait_until(&format!("{text:?} in {selector}"), deadline, async || {
-            let told = self.browser.find(Locator::Css(selector)).await?.text().await?;
-            ensure!(told.contains(text), "it says {told:?}");
-            Ok(())
-        })
-        .await
-    }
-
-    async fn fills(&self, selector: &str, text: &str) -> Result<()> {
-        self.until(&format!("filling {selector}"), async || {
-            let field = self.browser.find(Locator::Css(selector)).await?;
-            field.clear().await?;
-            Ok(field.send_keys(text).await?)
-        })
-        .await
-    }
-
-    /// A click whose answer is lost because its page is left has been made: pressing again would look for a button that
-    /// is gone, or press one of the next page's.
-    async fn presses(&self, selector: &str) -> Result<()> {
-        self.until(&format!("pressing {selector}"), async || {
-            let page = self.browser.find(Locator::Css("html")).await?.element_id();
-            let pressed = self.browser.find(Locator::Css(selector)).await?.click().await;
-            if pressed.is_err() && self.browser.find(Locator::Css("html")).await?.element_id() != page {
-                return Ok(());
-            }
-            Ok(pressed?)
-        })
-        .await
-    }
-
-    /// Tries again where the page was still on its way: what was found on the one before is gone by then.
-    async fn until(&self, what: &str, attempt: impl AsyncFnMut() -> Result<()>) -> Result<()> {
-        wait_until(what, Duration::from_millis(PAGE_DEADLINE_MS), attempt).await
-    }
-
-    async fn picture(&mut self, name: &str) -> Result<()> {
-        let missing = self.browser.execute(MISSING, Vec::new()).await?;
-        ensure!(missing.as_array().is_some_and(Vec::is_empty), "{name} lacks {missing}");
-        let scripts = if self.scripts { "" } else { "no-scripts-" };
-        self.pictures.take(&self.browser, &format!("{scripts}{name}")).await
-    }
-
-    /// The code in the letter with this word.
-    async fn code(&self, word: &str) -> Result<String> {
-        let letter = self.letter(word).await?;
-        let numbers = letter.split(|c: char| !c.is_ascii_digit());
-        numbers.into_iter().find(|number| number.len() == 6).map(str::to_owned).context("no code in the mail")
-    }
-
-    /// The last letter that the demo's outbox holds for this buyer, once that is the one with this word: letters are written
-    /// beside the requests that send them.
-    async fn letter(&self, word: &str) -> Result<String> {
-        let mut text = String::new();
-        self.until(&format!("a letter with {word:?}"), async || {
-            let outbox = self.market.api()?.get(&format!("/dev/outbox?to={EMAIL}")).await?;
-            let last = outbox["items"].as_array().and_then(|letters| letters.last());
-            text = last.and_then(|letter| letter["text"].as_str()).unwrap_or_default().to_owned();
-            ensure!(text.contains(word), "the last letter is {text:?}");
-            Ok(())
-        })
-        .await?;
-        Ok(text)
     }
 }

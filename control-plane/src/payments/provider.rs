@@ -246,7 +246,7 @@ pub struct RefundEvent {
 /// Why an event is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum WebhookError {
-    /// Not by the provider, or not as the provider wrote it: 400, nothing stored.
+    /// Not by the provider, or not as the provider wrote it: 401, nothing stored.
     #[error("the event is not signed with a secret that is known here")]
     Signature,
     /// Too long: 413, nothing stored.
