@@ -97,6 +97,7 @@ fn plan(listing: ListingId) -> Plan {
         concurrency_max: None,
         trial_calls: None,
         priced: false,
+        per_call: false,
         bindings: Vec::new(),
     }
 }
@@ -110,5 +111,6 @@ fn subscription(plan: &Plan) -> Subscription {
         plan_revision: plan.revision,
         inactive: false,
         ends_at: None,
+        pays: false,
     }
 }

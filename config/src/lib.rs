@@ -13,4 +13,5 @@ pub mod seal;
 pub mod settings;
 pub mod snapshot;
 pub mod usage;
+pub mod wallet_leases;
 pub mod wire;

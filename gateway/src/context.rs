@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::RequestId;
-use apiclay_config::usage::{Event, LEASED_WINDOWS};
+use apiclay_config::usage::{Event, LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::HeaderEdits;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
@@ -14,6 +14,7 @@ use http::{HeaderMap, HeaderName};
 use crate::limits::Unit;
 use crate::metering::Ticket;
 use crate::phases::authenticate::KEY_HEADER;
+use crate::phases::reserve;
 use crate::rejection::Rejection;
 use crate::runtime::rates::RATES_MAX;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
@@ -167,6 +168,13 @@ impl Context {
         self.listing.as_ref().map_or(KEY_HEADER, |listing| listing.key_header.clone())
     }
 
+    /// Whether it holds a unit of such a window.
+    #[must_use]
+    pub fn holds(&self, window: LeasedWindow) -> bool {
+        let tallies = self.credential.as_ref().map_or(&[][..], |c| &c.entitlement.tallies);
+        self.held.iter().any(|held| tallies[held.tally].window == window)
+    }
+
     /// The leases its units came from, as the event names them.
     #[must_use]
     pub fn leases(&self) -> [u32; LEASED_WINDOWS] {
@@ -177,5 +185,15 @@ impl Context {
             }
         }
         leases
+    }
+}
+
+/// A call that is dropped before its answer began (a panic, a stop that waits no longer) gives its units back: a lease on a wallet
+/// would wait for them until the next start. One whose record is open keeps them, as its record says when it is dropped.
+impl Drop for Context {
+    fn drop(&mut self) {
+        if !self.settled && self.event.is_none() {
+            reserve::give_back(self);
+        }
     }
 }

@@ -7,7 +7,7 @@ use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
 
-use crate::limits::{LeaseBook, UnaccountedUnits};
+use crate::limits::{LeaseBook, UnaccountedUnits, wallet_of_key};
 use crate::metering::Spool;
 
 /// Between two tries to close earlier leases.
@@ -16,6 +16,10 @@ const CLOSE_AGAIN_MS: u64 = 1_000;
 /// Closes the leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
 /// without a record, a unit a record.
 pub(crate) async fn close(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
+    // Those on wallets are closed when this is in a batch; the book does so, whenever the control plane is there.
+    for units in book.stop_earlier_wallets() {
+        record_unaccounted(&spool, &units, clock.now());
+    }
     loop {
         match book.close_earlier_epoch().await {
             Ok(unaccounted) => {
@@ -30,8 +34,18 @@ pub(crate) async fn close(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock)
     }
 }
 
-fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
-    let mut parts = units.counter.split(':');
+/// What a counter's key says of its calls.
+struct Named {
+    subscription: SubscriptionId,
+    plan_revision: u32,
+    window: LeasedWindow,
+}
+
+fn named(counter: &str) -> Named {
+    if let Some((subscription, plan_revision)) = wallet_of_key(counter) {
+        return Named { subscription, plan_revision, window: LeasedWindow::Wallet };
+    }
+    let mut parts = counter.split(':');
     let kind = parts.next();
     // A trial belongs to an account and a listing: no subscription can be named.
     let subscription = parts.next().filter(|_| kind == Some("quota")).and_then(|id| id.parse().ok());
@@ -41,14 +55,19 @@ fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
         Some("month") => LeasedWindow::Month,
         _ => LeasedWindow::Trial,
     };
+    Named { subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)), plan_revision: 0, window }
+}
+
+fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
+    let Named { subscription, plan_revision, window } = named(&units.counter);
     let mut leases = [0; LEASED_WINDOWS];
     leases[window as usize] = units.lease;
     let event = Event {
         request: RequestId::generate(),
-        subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)),
+        subscription,
         credential: CredentialId::from_u128(0),
         route: RouteId::from_u128(0),
-        plan_revision: 0,
+        plan_revision,
         at,
         duration_us: 0,
         status: 0,
@@ -65,6 +84,26 @@ fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
             Ok(ticket) => spool.end(ticket, &event),
             // They are said again at the next start.
             Err(_) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::wallet_key;
+
+    #[test]
+    fn what_is_unaccounted_names_its_counter_as_a_call_would() {
+        let subscription = SubscriptionId::generate();
+        for (key, known, revision, window) in [
+            (format!("quota:{subscription}:day"), Some(subscription), 0, LeasedWindow::Day),
+            ("trial:acc_1:lst_1".to_owned(), None, 0, LeasedWindow::Trial),
+            (wallet_key(subscription, 9), Some(subscription), 9, LeasedWindow::Wallet),
+        ] {
+            let named = named(&key);
+            let known = known.unwrap_or(SubscriptionId::from_u128(0));
+            assert_eq!((named.subscription, named.plan_revision, named.window), (known, revision, window));
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use apiclay_config::clock::Clock;
 use arc_swap::ArcSwapOption;
 
+use crate::counters::wallet::TopUp;
 use crate::metering::Spool;
 use crate::observe::Metrics;
 use crate::runtime::Runtime;
@@ -21,6 +22,8 @@ pub struct Gateway {
     pub clock: Clock,
     /// Request bodies beyond this are refused.
     pub body_max_bytes: u64,
+    /// Where buyers top up their wallets, once the control plane said it.
+    pub top_up: Arc<TopUp>,
     /// `listing.vendor.DOMAIN` names a listing, where the gateway has a domain.
     domain: Option<String>,
 }
@@ -34,9 +37,10 @@ impl Gateway {
         clock: Clock,
         body_max_bytes: u64,
         domain: Option<String>,
+        top_up: Arc<TopUp>,
     ) -> Self {
         let domain = domain.map(|d| format!(".{}", d.to_ascii_lowercase()));
-        Self { runtime: ArcSwapOption::empty(), spool, metrics, clock, body_max_bytes, domain }
+        Self { runtime: ArcSwapOption::empty(), spool, metrics, clock, body_max_bytes, top_up, domain }
     }
 
     /// The configuration for a new call.

@@ -6,13 +6,9 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::limits::LeaseBook;
+use crate::limits::{BatchMark, LeaseBook};
 use crate::metering::LeaseLedger;
 
-/// The lease table keeps 40 bits: these for the batch's number in its life (a year of two batches a second), the rest for
-/// the life's.
-const BATCH_BITS: u32 = 26;
-const LIFE_BITS: u32 = 14;
 const FILE: &str = "life";
 
 /// One life.
@@ -24,38 +20,53 @@ pub struct Life {
     pub epoch: String,
 }
 
-/// Begins a life with this epoch; says which was the one before.
+impl Life {
+    fn epoch_number(&self) -> Option<u64> {
+        u64::from_str_radix(&self.epoch, 16).ok()
+    }
+}
+
+/// The life that was the last in this folder.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn last(folder: &Path) -> io::Result<Option<Life>> {
+    match fs::read_to_string(folder.join(FILE)) {
+        Ok(text) => Ok(text.split_once(' ').and_then(|(number, epoch)| {
+            Some(Life { number: number.parse().ok()?, epoch: epoch.trim().to_owned() })
+        })),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Begins a life with this epoch, after the last one. That one's batches have been told to the lease book before this: after a
+/// kill in between, the next start looks for them again.
 ///
 /// # Errors
 /// When the folder cannot be written. The caller has locked it.
-pub fn begin(folder: &Path, epoch: &str) -> io::Result<(Life, Option<Life>)> {
-    let path = folder.join(FILE);
-    let before = match fs::read_to_string(&path) {
-        Ok(text) => text.split_once(' ').and_then(|(number, epoch)| {
-            Some(Life { number: number.parse().ok()?, epoch: epoch.trim().to_owned() })
-        }),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
-        Err(e) => return Err(e),
-    };
-    let number = before.as_ref().map_or(1, |life| life.number + 1);
+pub fn begin(folder: &Path, epoch: &str, last: Option<&Life>) -> io::Result<Life> {
+    let number = last.map_or(1, |life| life.number + 1);
     let beside = folder.join("life.new");
     fs::write(&beside, format!("{number} {epoch}\n"))?;
     fs::File::open(&beside)?.sync_all()?;
-    fs::rename(&beside, &path)?;
-    Ok((Life { number, epoch: epoch.to_owned() }, before))
+    fs::rename(&beside, folder.join(FILE))?;
+    Ok(Life { number, epoch: epoch.to_owned() })
 }
 
 /// The lease book, as the batches of one life tell it what is on record.
 pub struct Ledger {
     book: Arc<LeaseBook>,
     life: u64,
+    epoch: u64,
 }
 
 impl Ledger {
     /// For the batches of `life`.
     #[must_use]
     pub fn new(book: Arc<LeaseBook>, life: &Life) -> Self {
-        Self { book, life: life.number }
+        // Epochs are numbers: the spool takes no other.
+        Self { book, life: life.number, epoch: life.epoch_number().unwrap_or_default() }
     }
 }
 
@@ -65,8 +76,8 @@ impl LeaseLedger for Ledger {
     }
 
     fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
-        let life = self.life & ((1 << LIFE_BITS) - 1);
-        self.book.recorded((life << BATCH_BITS) | (batch_seq & ((1 << BATCH_BITS) - 1)), lease, kept_units);
+        let batch = BatchMark { life: self.life, epoch: self.epoch, seq: batch_seq };
+        self.book.recorded(batch, lease, kept_units);
     }
 }
 
@@ -77,9 +88,13 @@ mod tests {
     #[test]
     fn each_start_is_a_life_that_knows_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
-        let (first, none) = begin(folder.path(), "aa").unwrap();
-        assert_eq!((first.number, none), (1, None));
-        let (second, before) = begin(folder.path(), "bb").unwrap();
-        assert_eq!((second.number, before), (2, Some(first)));
+        assert_eq!(last(folder.path()).unwrap(), None);
+        let first = begin(folder.path(), "aa", None).unwrap();
+        assert_eq!(first.number, 1);
+        let before = last(folder.path()).unwrap();
+        assert_eq!(before, Some(first));
+        let second = begin(folder.path(), "bb", before.as_ref()).unwrap();
+        assert_eq!(second.number, 2);
+        assert_eq!(last(folder.path()).unwrap(), Some(second));
     }
 }

@@ -21,8 +21,8 @@ pub enum Rejection {
     CredentialInvalid,
     /// A key past its time.
     CredentialExpired,
-    /// The wallet is empty.
-    BalanceExhausted,
+    /// The wallet is empty; the value of a `Link` header to where it is topped up.
+    BalanceExhausted(Option<HeaderValue>),
     /// Cancelled, ended or suspended.
     SubscriptionInactive,
     /// The key is for another listing.
@@ -95,7 +95,7 @@ impl Rejection {
             Self::CredentialExpired => {
                 (401, "credential_expired", "The API key has expired", "Make a new key.")
             }
-            Self::BalanceExhausted => {
+            Self::BalanceExhausted(_) => {
                 (402, "balance_exhausted", "The balance is used up", "Top up your wallet.")
             }
             Self::SubscriptionInactive => {
@@ -213,6 +213,7 @@ impl Rejection {
                     headers.push(("allow", value));
                 }
             }
+            Self::BalanceExhausted(Some(link)) => headers.push(("link", link.clone())),
             Self::CredentialMissing
             | Self::CredentialAmbiguous
             | Self::CredentialInvalid

@@ -23,6 +23,7 @@ use url::Url;
 
 use crate::counters::embedded::EmbeddedCounters;
 use crate::counters::measured::MeasuredCounters;
+use crate::counters::wallet::{Stores, TopUp, WalletCounters};
 use crate::counters::{Counters, redis::RedisCounters};
 use crate::earlier;
 use crate::error::GatewayError;
@@ -99,14 +100,21 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let redis = redis_url.map(|url| RedisCounters::new(url.expose_secret())).transpose()?;
     let lease_wait = Duration::from_millis(settings.lease_wait_ms);
     let redis = redis.map(|redis| Arc::new(redis.waiting(lease_wait)));
-    let book = open_book(&folder, redis.clone(), &from, &settings, &clock, &metrics)?;
+    let counters_at = if redis.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
+    let control =
+        ControlPlane::new(identity.control_url, identity.id, identity.token, epoch.clone(), counters_at)?;
+    let top_up = Arc::<TopUp>::default();
+    let wallets = WalletCounters::new(control.clone(), epoch.clone(), Arc::clone(&top_up));
+    let stores = open_stores(&folder, redis.clone(), Arc::new(wallets), &clock, &metrics)?;
+    let book = open_book(&folder, stores, &from, &settings, &metrics)?;
     let mut batcher = Batcher::new(Arc::clone(&spool))?;
-    let (life, before) = life::begin(&folder, &epoch).map_err(folder_failed)?;
-    let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
+    let before = life::last(&folder).map_err(folder_failed)?;
     // What earlier lives left on record is told to the lease book before it closes their leases.
-    if let Some(before) = before {
-        batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), &before))?;
+    if let Some(before) = &before {
+        batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), before))?;
     }
+    let life = life::begin(&folder, &epoch, before.as_ref()).map_err(folder_failed)?;
+    let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
     while batcher.collect(&*ledger)?.is_some() {}
 
     let gateway = Arc::new(Gateway::new(
@@ -115,11 +123,10 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
         clock.clone(),
         settings.body_max_bytes,
         settings.domain.clone(),
+        top_up,
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
-    let counters = if redis.is_some() { CountersAt::Redis } else { CountersAt::Embedded };
-    let control = ControlPlane::new(identity.control_url, identity.id, identity.token, epoch, counters)?;
     let batcher = Arc::new(Mutex::new(batcher));
 
     let (stop, stopped) = watch::channel(false);
@@ -213,21 +220,38 @@ async fn until(mut value: watch::Receiver<bool>) {
     let _ = value.wait_for(|so| *so).await;
 }
 
-fn open_book(
+/// Where leases come from, timed.
+fn open_stores(
     folder: &Path,
     redis: Option<Arc<RedisCounters>>,
-    from: &GatewayEpoch,
-    settings: &GatewaySettings,
+    wallets: Arc<dyn Counters>,
     clock: &Clock,
     metrics: &Metrics,
-) -> Result<Arc<LeaseBook>, GatewayError> {
+) -> Result<Stores, GatewayError> {
     let counters: Arc<dyn Counters> = match redis {
         Some(redis) => redis,
         None => Arc::new(EmbeddedCounters::open(folder, clock.clone())?),
     };
-    let counters = Arc::new(MeasuredCounters::new(counters, metrics.counters_duration.clone()));
-    let options = BookOptions { lease_wait_ms: settings.lease_wait_ms, ..BookOptions::new(from.clone()) };
-    let (book, earlier) = LeaseBook::open(folder, counters, options, Monotonic::system())?;
+    Ok(Stores {
+        counters: Arc::new(MeasuredCounters::new(counters, metrics.counters_duration.clone())),
+        wallets: Arc::new(MeasuredCounters::new(wallets, metrics.wallets_duration.clone())),
+    })
+}
+
+fn open_book(
+    folder: &Path,
+    stores: Stores,
+    from: &GatewayEpoch,
+    settings: &GatewaySettings,
+    metrics: &Metrics,
+) -> Result<Arc<LeaseBook>, GatewayError> {
+    let options = BookOptions {
+        lease_wait_ms: settings.lease_wait_ms,
+        wallet_lease_max_ms: settings.wallet_lease_max_s.saturating_mul(1_000),
+        wallet_lease_units: settings.wallet_lease_units,
+        ..BookOptions::new(from.clone())
+    };
+    let (book, earlier) = LeaseBook::open(folder, Arc::new(stores), options, Monotonic::system())?;
     if earlier.damaged > 0 {
         tracing::error!(slots = earlier.damaged, "the lease table has slots that cannot be read");
     }

@@ -94,6 +94,8 @@ impl Reader {
         let keepalive_timeout_ms = self.number("gateway.keepalive_timeout_ms");
         let body_max_bytes = self.number("gateway.body_max_bytes");
         let lease_wait_ms = self.number("gateway.lease_wait_ms");
+        let wallet_lease_max_s = self.number("gateway.wallet_lease_max_s");
+        let wallet_lease_units = self.number("gateway.wallet_lease_units");
         let spool_sync_ms = self.number("gateway.spool_sync_ms");
         let spool_max_bytes = self.number("gateway.spool_max_bytes");
         let batch_interval_ms = self.number("gateway.batch_interval_ms");
@@ -112,6 +114,8 @@ impl Reader {
             keepalive_timeout_ms: keepalive_timeout_ms?,
             body_max_bytes: body_max_bytes?,
             lease_wait_ms: lease_wait_ms?,
+            wallet_lease_max_s: wallet_lease_max_s?,
+            wallet_lease_units: wallet_lease_units.and_then(|n| u32::try_from(n).ok())?,
             spool_sync_ms: spool_sync_ms?,
             spool_max_bytes: spool_max_bytes?,
             batch_interval_ms: batch_interval_ms?,

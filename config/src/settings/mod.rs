@@ -96,6 +96,10 @@ pub struct GatewaySettings {
     pub body_max_bytes: u64,
     /// How long a call waits for a grant of units.
     pub lease_wait_ms: u64,
+    /// How old a lease on a wallet becomes before it is closed.
+    pub wallet_lease_max_s: u64,
+    /// Calls that one lease on a wallet pays for at most.
+    pub wallet_lease_units: u32,
     /// How often the spool is synced to disk.
     pub spool_sync_ms: u64,
     /// How much disk the spool may take.

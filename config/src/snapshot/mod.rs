@@ -170,6 +170,9 @@ pub struct Plan {
     /// Whether calls cost something after the trial.
     #[serde(default)]
     pub priced: bool,
+    /// Whether each call after the trial costs something; where a plan that is priced says no, the period is paid for.
+    #[serde(default)]
+    pub per_call: bool,
     /// Plugins attached to it.
     #[serde(default)]
     pub bindings: Vec<Binding>,
@@ -221,6 +224,10 @@ pub struct Subscription {
     /// Refused from then on.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
+    /// Whether it goes on after the trial where its plan is priced: calls are paid from the wallet, or the period was. One
+    /// that does not is open for the trial only.
+    #[serde(default)]
+    pub pays: bool,
 }
 
 /// An API key, as a digest.

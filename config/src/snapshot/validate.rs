@@ -236,6 +236,9 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
     if plan.trial_calls.is_some_and(|calls| calls == 0 || calls > u64::from(u32::MAX)) {
         faults.add(&plan.id, "a trial is 1 to 4294967295 calls");
     }
+    if plan.per_call && !plan.priced {
+        faults.add(&plan.id, "a plan whose calls cost something is priced");
+    }
     check_bindings(&plan.id, &plan.bindings, faults);
 }
 
@@ -278,6 +281,29 @@ mod tests {
         }
         assert_eq!(parse_path("/{a}/{a}"), Err(PathError::Parameter));
         assert_eq!(parse_path("/{*a}/b"), Err(PathError::Parameter));
+    }
+
+    #[test]
+    fn a_plan_whose_calls_cost_something_is_priced() {
+        use crate::ids::{ListingId, PlanId};
+        let faults = |priced, per_call| {
+            let plan = Plan {
+                id: PlanId::from_u128(1),
+                revision: 1,
+                listing: ListingId::from_u128(1),
+                limits: Vec::new(),
+                concurrency_max: None,
+                trial_calls: None,
+                priced,
+                per_call,
+                bindings: Vec::new(),
+            };
+            let mut faults = Faults::default();
+            check_plan(&Snapshot::default(), &plan, &mut faults);
+            // Its listing is not there, which is one.
+            faults.0.len() - 1
+        };
+        assert_eq!((faults(false, true), faults(true, true), faults(true, false)), (1, 0, 0));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use crate::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 
 /// Bytes of one event in a batch's blob.
 pub const EVENT_BYTES: usize = 120;
+/// Those of them that say what the call *is*: known when its record is opened, and never changed. The rest says what became
+/// of it.
+pub const EVENT_IS_BYTES: usize = 96;
 
 /// The windows whose units are leased, in the order of [`Event::leases`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,10 +23,17 @@ pub enum LeasedWindow {
     Month,
     /// The whole of a trial, which never begins anew.
     Trial,
+    /// A wallet: no window at all, but money that is held for calls.
+    Wallet,
 }
 
 /// How many [`LeasedWindow`]s there are.
-pub const LEASED_WINDOWS: usize = 4;
+pub const LEASED_WINDOWS: usize = 5;
+
+impl LeasedWindow {
+    /// All of them, in their order.
+    pub const ALL: [Self; LEASED_WINDOWS] = [Self::Hour, Self::Day, Self::Month, Self::Trial, Self::Wallet];
+}
 
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,8 +88,10 @@ pub struct Event {
 
 const ENDINGS: [Ending; 5] =
     [Ending::Complete, Ending::ClientLeft, Ending::UpstreamBroke, Ending::Interrupted, Ending::Unaccounted];
-const FLAG_BILLABLE: u8 = 1;
-const FLAG_KEPT: u8 = 2;
+/// The last byte: the ending below, flags above.
+const ENDING_BITS: u8 = 0x0f;
+const FLAG_BILLABLE: u8 = 0x10;
+const FLAG_KEPT: u8 = 0x20;
 
 impl Event {
     /// The fixed little-endian form; [`Event::from_bytes`] reads it back.
@@ -90,18 +102,18 @@ impl Event {
         bytes[16..32].copy_from_slice(&self.subscription.as_u128().to_le_bytes());
         bytes[32..48].copy_from_slice(&self.credential.as_u128().to_le_bytes());
         bytes[48..64].copy_from_slice(&self.route.as_u128().to_le_bytes());
-        for (place, lease) in bytes[64..80].as_chunks_mut::<4>().0.iter_mut().zip(self.leases) {
+        for (place, lease) in bytes[64..84].as_chunks_mut::<4>().0.iter_mut().zip(self.leases) {
             *place = lease.to_le_bytes();
         }
-        bytes[80..88].copy_from_slice(&self.at.0.to_le_bytes());
-        bytes[88..96].copy_from_slice(&self.bytes_in.to_le_bytes());
-        bytes[96..104].copy_from_slice(&self.bytes_out.to_le_bytes());
-        bytes[104..108].copy_from_slice(&self.plan_revision.to_le_bytes());
-        bytes[108..112].copy_from_slice(&self.duration_us.to_le_bytes());
-        bytes[112..114].copy_from_slice(&self.status.to_le_bytes());
-        bytes[114] = self.tries;
-        bytes[115] = ENDINGS.iter().position(|e| *e == self.ending).unwrap_or(0) as u8;
-        bytes[116] = (u8::from(self.billable) * FLAG_BILLABLE) | (u8::from(self.kept) * FLAG_KEPT);
+        bytes[84..88].copy_from_slice(&self.plan_revision.to_le_bytes());
+        bytes[88..96].copy_from_slice(&self.at.0.to_le_bytes());
+        bytes[96..104].copy_from_slice(&self.bytes_in.to_le_bytes());
+        bytes[104..112].copy_from_slice(&self.bytes_out.to_le_bytes());
+        bytes[112..116].copy_from_slice(&self.duration_us.to_le_bytes());
+        bytes[116..118].copy_from_slice(&self.status.to_le_bytes());
+        bytes[118] = self.tries;
+        let ending = ENDINGS.iter().position(|e| *e == self.ending).unwrap_or(0) as u8;
+        bytes[119] = ending | (u8::from(self.billable) * FLAG_BILLABLE) | (u8::from(self.kept) * FLAG_KEPT);
         bytes
     }
 
@@ -116,17 +128,17 @@ impl Event {
             subscription: SubscriptionId::from_u128(u128_at(16)),
             credential: CredentialId::from_u128(u128_at(32)),
             route: RouteId::from_u128(u128_at(48)),
-            leases: [u32_at(64), u32_at(68), u32_at(72), u32_at(76)],
-            at: Timestamp(u64_at(80).cast_signed()),
-            bytes_in: u64_at(88),
-            bytes_out: u64_at(96),
-            plan_revision: u32_at(104),
-            duration_us: u32_at(108),
-            status: u16::from_le_bytes(array(&bytes[112..114])),
-            tries: bytes[114],
-            ending: *ENDINGS.get(usize::from(bytes[115]))?,
-            billable: bytes[116] & FLAG_BILLABLE != 0,
-            kept: bytes[116] & FLAG_KEPT != 0,
+            leases: [u32_at(64), u32_at(68), u32_at(72), u32_at(76), u32_at(80)],
+            plan_revision: u32_at(84),
+            at: Timestamp(u64_at(88).cast_signed()),
+            bytes_in: u64_at(96),
+            bytes_out: u64_at(104),
+            duration_us: u32_at(112),
+            status: u16::from_le_bytes(array(&bytes[116..118])),
+            tries: bytes[118],
+            ending: *ENDINGS.get(usize::from(bytes[119] & ENDING_BITS))?,
+            billable: bytes[119] & FLAG_BILLABLE != 0,
+            kept: bytes[119] & FLAG_KEPT != 0,
         })
     }
 }

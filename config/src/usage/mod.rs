@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 pub use cells::{Cell, CellKey, Counts, cells};
-pub use event::{EVENT_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow};
+pub use event::{EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow};
 
 mod cells;
 mod event;
@@ -138,7 +138,7 @@ mod tests {
             ending: Ending::ClientLeft,
             billable: true,
             kept: true,
-            leases: [1, 0, 2, u32::MAX],
+            leases: [1, 0, 2, u32::MAX, 3],
             bytes_in: 7,
             bytes_out: 8,
         }
@@ -146,6 +146,41 @@ mod tests {
 
     fn id() -> BatchId {
         BatchId { from: GatewayEpoch { gateway: "gw".into(), epoch: "00ff".into() }, seq: 1 }
+    }
+
+    #[test]
+    fn an_event_is_read_back_from_its_fixed_form_whatever_became_of_the_call() {
+        for ending in [
+            Ending::Complete,
+            Ending::ClientLeft,
+            Ending::UpstreamBroke,
+            Ending::Interrupted,
+            Ending::Unaccounted,
+        ] {
+            for (billable, kept) in [(false, false), (false, true), (true, true)] {
+                let event = Event { ending, billable, kept, ..event() };
+                assert_eq!(Event::from_bytes(&event.to_bytes()), Some(event));
+            }
+        }
+        let mut unknown = event().to_bytes();
+        unknown[EVENT_BYTES - 1] |= 0x0f;
+        assert_eq!(Event::from_bytes(&unknown), None);
+    }
+
+    #[test]
+    fn what_a_call_is_stands_before_what_became_of_it() {
+        let opened = Event { ending: Ending::Interrupted, billable: false, ..event() };
+        let closed = Event {
+            duration_us: u32::MAX,
+            status: u16::MAX,
+            tries: u8::MAX,
+            bytes_in: u64::MAX,
+            bytes_out: u64::MAX,
+            ..event()
+        };
+        let (opened, closed) = (opened.to_bytes(), closed.to_bytes());
+        assert_eq!(opened[..EVENT_IS_BYTES], closed[..EVENT_IS_BYTES]);
+        assert!(opened[EVENT_IS_BYTES..].iter().zip(&closed[EVENT_IS_BYTES..]).all(|(a, b)| a != b));
     }
 
     #[test]

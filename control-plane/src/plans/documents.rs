@@ -80,6 +80,7 @@ impl PlanRevision {
             concurrency_max: self.terms.concurrency_max,
             trial_calls: self.terms.trial.map(|trial| trial.calls),
             priced: self.terms.is_priced(),
+            per_call: self.terms.is_per_call(),
             bindings: self.terms.bindings.clone(),
         }
     }

@@ -30,7 +30,13 @@ impl Terms {
     /// Whether anything is ever owed.
     #[must_use]
     pub fn is_priced(&self) -> bool {
-        !self.price.is_zero() || self.usage_price.is_some_and(|usage| !usage.amount.is_zero())
+        !self.price.is_zero() || self.is_per_call()
+    }
+
+    /// Whether each call after the trial costs something.
+    #[must_use]
+    pub fn is_per_call(&self) -> bool {
+        self.usage_price.is_some_and(|usage| !usage.amount.is_zero())
     }
 }
 

@@ -69,6 +69,8 @@ impl Subscription {
             plan_revision: self.plan_revision,
             inactive: !self.is_live(),
             ends_at: None,
+            // Nobody can pay yet.
+            pays: false,
         }
     }
 }

@@ -61,7 +61,7 @@ pub fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
         ending: Ending::Complete,
         billable: n % 10 != 9,
         kept: true,
-        leases: [0; 4],
+        leases: [0; 5],
         bytes_in: 1,
         bytes_out: u64::MAX,
     };

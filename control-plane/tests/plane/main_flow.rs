@@ -256,7 +256,7 @@ async fn the_largest_batch_is_taken() {
         ending: Ending::Complete,
         billable: true,
         kept: true,
-        leases: [1, 2, 3, 4],
+        leases: [1, 2, 3, 4, 5],
         bytes_in: 3,
         bytes_out: 5,
     };
@@ -300,7 +300,7 @@ async fn a_batch_shows_in_its_buyers_usage_within_two_seconds_and_in_nobody_else
         ending: Ending::Complete,
         billable: n != 0,
         kept: true,
-        leases: [0; 4],
+        leases: [0; 5],
         bytes_in: 3,
         bytes_out: 5,
     };

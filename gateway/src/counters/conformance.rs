@@ -47,7 +47,7 @@ fn request(key: &str, max: u64, want: u32) -> GrantRequest {
 }
 
 fn close(request: &GrantRequest, grant: &Grant, unspent: u32) -> Close {
-    Close { lease: request.lease.clone(), window: grant.window, unspent }
+    Close { lease: request.lease.clone(), window: grant.window, unspent, spent: None }
 }
 
 async fn asking_again_gets_the_same_lease(counters: &dyn Counters) {
@@ -184,7 +184,7 @@ async fn histories_follow_the_model(counters: &dyn Counters) {
         for step in 0..random.random_range(5..30) {
             if random.random_bool(0.4) && !leases.is_empty() {
                 let (lease, units) = leases[random.random_range(0..leases.len())].clone();
-                let close = Close { lease, window: 0, unspent: random.random_range(0..=units) };
+                let close = Close { lease, window: 0, unspent: random.random_range(0..=units), spent: None };
                 model.close(&close);
                 counters.close(&key, &[close]).await.unwrap();
                 continue;

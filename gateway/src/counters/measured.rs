@@ -25,7 +25,7 @@ impl MeasuredCounters {
     fn measure<T>(&self, operation: &str, begun: Instant, answer: &Result<T, CountersError>) {
         let outcome = match answer {
             Ok(_) => "ok",
-            Err(CountersError::Unavailable(_)) => "unavailable",
+            Err(CountersError::Unavailable(_) | CountersError::Wallets(_)) => "unavailable",
             Err(_) => "refused",
         };
         self.durations.with_label_values(&[operation, outcome]).observe(begun.elapsed().as_secs_f64());
@@ -60,5 +60,9 @@ impl Counters for MeasuredCounters {
         let answer = self.store.ping().await;
         self.measure("ping", begun, &answer);
         answer
+    }
+
+    fn wallets_are_there(&self) -> bool {
+        self.store.wallets_are_there()
     }
 }

@@ -1,6 +1,7 @@
 //! Counter stores: who says how many units of a limit a gateway may spend. A gateway asks for leases ([`Counters::grant`])
 //! and says what it did not spend ([`Counters::close`]); the store's clock chooses the window. [`redis`] serves any number
-//! of gateways, [`embedded`] one. Both follow the state machine in `limits/lease.rs`. Next: `limits/`, which spends leases.
+//! of gateways, [`embedded`] one. Both follow the state machine in `limits/lease.rs`. Leases on wallets are holds in the ledger,
+//! so the control plane is their store ([`wallet`]). Next: `limits/`, which spends leases.
 
 use std::error::Error;
 use std::fmt;
@@ -9,10 +10,14 @@ use std::sync::Arc;
 use apiclay_config::usage::LeasedWindow;
 use async_trait::async_trait;
 
+use crate::limits::BatchMark;
+
+mod breaker;
 pub mod copy;
 pub mod embedded;
 pub mod measured;
 pub mod redis;
+pub mod wallet;
 
 #[cfg(test)]
 mod conformance;
@@ -48,6 +53,17 @@ pub struct Close {
     pub window: i64,
     /// Units of it that were not spent; the store takes no more than the lease had.
     pub unspent: u32,
+    /// What was spent of a lease on a wallet, whose close is the last word on it; `None` for any other.
+    pub spent: Option<Spent>,
+}
+
+/// What was spent of a lease on a wallet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Units that calls took and did not give back; all of them have a record.
+    pub units: u32,
+    /// The last batch that such a record stands in.
+    pub last_batch: Option<BatchMark>,
 }
 
 /// A gateway's wish for units.
@@ -92,6 +108,16 @@ pub enum CountersError {
     /// No connection, no answer in time, or a disk that fails.
     #[error("the counter store does not answer: check that it runs and that this gateway can reach it")]
     Unavailable(#[source] Option<Arc<dyn Error + Send + Sync>>),
+    /// The control plane, which keeps the leases on wallets, gave no answer.
+    #[error(
+        "the control plane does not answer about wallets: check that it runs and that this gateway can reach it"
+    )]
+    Wallets(#[source] Option<Arc<dyn Error + Send + Sync>>),
+    /// The control plane refused, or answered something that no version of ours says.
+    #[error(
+        "the control plane and this gateway do not agree about wallets: check that both are of one version ({0})"
+    )]
+    WalletsRefused(String),
     /// The store is not the one that the counters were built in: it was restarted, replaced, emptied or set back.
     #[error(
         "the counter store lost its memory (run {run_id}, generation {generation}): nothing is granted until a control \
@@ -149,4 +175,10 @@ pub trait Counters: Send + Sync {
 
     /// Whether the store would grant.
     async fn ping(&self) -> Result<(), CountersError>;
+
+    /// Whether the store of leases on wallets seems to be there, as far as is known without asking: while it is away, leases
+    /// that are too old serve on, since nobody would grant others.
+    fn wallets_are_there(&self) -> bool {
+        true
+    }
 }

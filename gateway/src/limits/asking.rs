@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
+use apiclay_config::usage::LeasedWindow;
 use tokio::sync::watch;
 
 use super::desk::{Answer, Asked, InHand, freeze};
 use super::tally::Tally;
-use super::{UNAVAILABLE_BELIEVED_MS, WANT_MAX_UNITS};
+use super::{UNAVAILABLE_BELIEVED_MS, UNHEARD_BELIEVED_MS, WANT_MAX_UNITS};
 use crate::counters::{CountersError, Grant, GrantRequest};
 
 /// Tries of one refill: a lease may come too late for its window, or its name be over.
@@ -44,12 +45,16 @@ impl Tally {
         drop(desk);
         tokio::spawn(async move {
             let result = me.ask().await;
+            let mut desk = me.desk.lock();
+            desk.unheard_until_ms = 0;
             if let Err(error) = &result {
                 tracing::debug!(counter = me.key, %error, "no grant");
-                let until_ms = me.core.clock.now_ms().saturating_add(UNAVAILABLE_BELIEVED_MS);
-                me.unavailable_until_ms.store(until_ms, SeqCst);
+                let now_ms = me.core.clock.now_ms();
+                me.unavailable_until_ms.store(now_ms.saturating_add(UNAVAILABLE_BELIEVED_MS), SeqCst);
+                desk.unheard_until_ms = now_ms.saturating_add(UNHEARD_BELIEVED_MS);
             }
-            me.desk.lock().asking = None;
+            desk.asking = None;
+            drop(desk);
             let _ = sender.send(Some(result));
         });
         Some(receiver)
@@ -97,11 +102,11 @@ impl Tally {
             return Err(CountersError::OpenLeases(cap));
         }
         let asked = match desk.asked {
-            Some(asked) => asked,
+            Some(asked) => Asked { again: true, ..asked },
             None => {
-                desk.adapt_want(now_ms);
+                desk.adapt_want(self, now_ms);
                 let (place, serial) = self.core.reserve(self)?;
-                Asked { place, serial, lowered: self.lowered.load(SeqCst) }
+                Asked { place, serial, lowered: self.lowered.load(SeqCst), again: false }
             }
         };
         desk.asked = Some(asked);
@@ -140,7 +145,12 @@ impl Tally {
         self.unavailable_until_ms.store(0, SeqCst);
         let lowered = asked.lowered != self.lowered.load(SeqCst);
         if grant.units == 0 {
-            self.core.let_go(asked.place, asked.serial);
+            if asked.again && self.window == LeasedWindow::Wallet {
+                // An earlier asking that comes late would make a hold that nobody knows of: closed, its name is over.
+                desk.open.push(self.core.empty_lease(asked, now_ms));
+            } else {
+                self.core.let_go(asked.place, asked.serial);
+            }
             // Under a limit that was changed meanwhile this answer says nothing.
             if !lowered && request.max == self.max.load(SeqCst) && request.hard == self.hard.load(SeqCst) {
                 self.believe_exhausted(now_ms, ends_ms);

@@ -14,7 +14,7 @@ use super::desk::InHand;
 use super::earlier::EarlierLeases;
 use super::table::LeaseTable;
 use super::tally::Tally;
-use super::{BookOptions, CounterSpec, KEY_MAX_BYTES, Monotonic};
+use super::{BatchMark, BookOptions, CounterSpec, KEY_MAX_BYTES, Monotonic};
 use crate::counters::{Counters, CountersError, LeaseId};
 
 /// Counters that may run low between two looks; more wait for a call to ask.
@@ -162,13 +162,13 @@ impl LeaseBook {
         tally
     }
 
-    /// Notes that `kept_units` units of `lease` have a record in batch `batch_seq`; once a batch, however often it is said.
-    /// The numbers ascend over the life of the data folder, also from one epoch to the next.
-    pub fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
+    /// Notes that `kept_units` units of `lease` have a record in `batch`; once a batch, however often it is said. Batches are
+    /// said in their order, one at a time.
+    pub fn recorded(&self, batch: BatchMark, lease: u32, kept_units: u32) {
         let Some(known) = self.core.known.get(&lease) else { return };
         let slot = self.core.table.slot(known.place);
         if slot.word().serial() == lease
-            && slot.record(batch_seq, kept_units)
+            && slot.record(batch, kept_units)
             && let Some(tally) = known.tally.upgrade()
         {
             self.core.count_out(&tally, kept_units);

@@ -1,12 +1,13 @@
 //! The leases of one counter on their way: asked for, open, closed at the store, done with. The desk is under its counter's
 //! own lock, which no call takes to take a unit. Next: `asking.rs` gets leases, `maintain.rs` returns them.
 
+use apiclay_config::usage::LeasedWindow;
 use tokio::sync::watch;
 
 use super::tally::Tally;
 use super::{
-    DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WANT_MAX_UNITS,
-    WANT_START_UNITS,
+    DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS,
+    WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS, WANT_START_UNITS,
 };
 use crate::counters::{Close, CountersError};
 
@@ -29,6 +30,8 @@ pub(super) struct Asked {
     pub(super) serial: u32,
     /// [`Tally::lowered`] then.
     pub(super) lowered: u64,
+    /// Asked more than once: an earlier asking may still be under way.
+    pub(super) again: bool,
 }
 
 /// The leases of one counter.
@@ -39,11 +42,14 @@ pub(super) struct Desk {
     pub(super) asking: Option<watch::Receiver<Answer>>,
     pub(super) want: u32,
     pub(super) granted_at_ms: u64,
+    /// Until when it is believed that nobody answers: an asking had no answer.
+    pub(super) unheard_until_ms: u64,
 }
 
 impl Desk {
     pub(super) fn new(want: u32) -> Self {
-        Self { open: Vec::new(), closed: Vec::new(), asked: None, asking: None, want, granted_at_ms: 0 }
+        let (open, closed) = (Vec::new(), Vec::new());
+        Self { open, closed, asked: None, asking: None, want, granted_at_ms: 0, unheard_until_ms: 0 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -60,6 +66,9 @@ impl Desk {
 
     /// Freezes leases that are done with, and says all that the store has not heard of yet.
     pub(super) fn closes(&mut self, tally: &Tally, now_ms: u64, idle: bool) -> Vec<Close> {
+        if tally.window == LeasedWindow::Wallet {
+            return self.wallet_closes(tally, now_ms, idle);
+        }
         let crowded = self.open.len().saturating_sub(UNSETTLED_LEASES_MAX);
         for (index, lease) in self.open.iter().enumerate() {
             let slot = tally.core.table.slot(lease.place);
@@ -78,6 +87,7 @@ impl Desk {
                     lease: tally.core.lease_id(lease.serial),
                     window: slot.window(),
                     unspent: slot.word().free(),
+                    spent: None,
                 }
             })
             .collect()
@@ -85,6 +95,9 @@ impl Desk {
 
     /// The store has closed these.
     pub(super) fn closed(&mut self, tally: &Tally, closes: &[Close], now_ms: u64) {
+        if tally.window == LeasedWindow::Wallet {
+            return self.wallet_closed(tally, closes);
+        }
         for close in closes {
             let Some(index) = self.open.iter().position(|l| l.serial == close.lease.serial) else { continue };
             let lease = self.open.swap_remove(index);
@@ -132,11 +145,21 @@ impl Desk {
         shown
     }
 
-    pub(super) fn adapt_want(&mut self, now_ms: u64) {
+    pub(super) fn adapt_want(&mut self, tally: &Tally, now_ms: u64) {
         let lasted_ms = now_ms.saturating_sub(self.granted_at_ms);
-        if self.granted_at_ms > 0 && lasted_ms < DRY_FAST_MS {
-            self.want = self.want.saturating_mul(2).min(WANT_MAX_UNITS);
-        } else if lasted_ms > DRY_SLOW_MS {
+        let options = &tally.core.options;
+        let (fast_ms, slow_ms, max_units) = match tally.window {
+            // For its whole time, so that calls go on for as long while the control plane is away.
+            LeasedWindow::Wallet => {
+                let fast_ms = options.wallet_lease_max_ms.saturating_sub(WALLET_RENEWED_AHEAD_MS);
+                (fast_ms, u64::MAX, options.wallet_lease_units)
+            }
+            _ => (DRY_FAST_MS, DRY_SLOW_MS, WANT_MAX_UNITS),
+        };
+        self.want = self.want.min(max_units);
+        if self.granted_at_ms > 0 && lasted_ms < fast_ms {
+            self.want = self.want.saturating_mul(2).min(max_units);
+        } else if lasted_ms > slow_ms {
             self.want = (self.want / 2).max(1);
         }
     }

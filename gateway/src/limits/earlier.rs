@@ -9,6 +9,8 @@ use super::slot::SlotContent;
 use crate::counters::{Close, CountersError, GrantRequest, LeaseId};
 use std::sync::Weak;
 
+use apiclay_config::usage::LeasedWindow;
+
 /// A lease of an earlier epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EarlierLease {
@@ -69,14 +71,16 @@ impl LeaseBook {
         leases
     }
 
-    /// Closes the leases of earlier epochs; called once the spool's leftover records are batched. What was not spent goes
-    /// back. Says the units that were spent and have no record; they are said again, at the next start too, until they are
+    /// Closes the leases of earlier epochs, but for those on wallets ([`LeaseBook::stop_earlier_wallets`]); called once the
+    /// spool's leftover records are batched. What was not spent goes back. Says the units that were spent and have no record; they are said again, at the next start too, until they are
     /// [`recorded`](LeaseBook::recorded).
     ///
     /// # Errors
     /// When the counter store does not take them: call again. What was closed stays closed.
     pub async fn close_earlier_epoch(&self) -> Result<Vec<UnaccountedUnits>, CountersError> {
-        let earlier = self.earlier.lock().clone();
+        let is_wallet =
+            |lease: &InHand| self.core.table.slot(lease.place).kind() == Some(LeasedWindow::Wallet);
+        let earlier: Vec<InHand> = self.earlier.lock().iter().filter(|l| !is_wallet(l)).copied().collect();
         for lease in &earlier {
             self.close_earlier(lease).await?;
         }
@@ -112,7 +116,7 @@ impl LeaseBook {
         } else {
             self.asked_and_unheard(&content, &id).await?
         };
-        let close = Close { lease: id, window, unspent };
+        let close = Close { lease: id, window, unspent, spent: None };
         let generation = self.core.counters.close(&content.key, std::slice::from_ref(&close)).await?;
         let _held = self.earlier.lock();
         self.core.refuse_lost(generation)?;
@@ -154,6 +158,7 @@ impl LeaseBook {
     pub(super) fn release_earlier(&self) {
         self.earlier.lock().retain(|lease| {
             let slot = self.core.table.slot(lease.place);
+            // A wallet's is never closed here: it goes when the control plane has closed it.
             let done = slot.word().is_closed() && slot.is_settled();
             if done {
                 self.core.let_go(lease.place, lease.serial);

@@ -11,7 +11,7 @@ use super::LeaseBook;
 /// The leases of all counters of one kind of window.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LeaseFigures {
-    /// Leases that the counter store has not been told to close.
+    /// Leases that their store has not been told to close.
     pub leases: u64,
     /// Units of them that calls can take now.
     pub units_in_hand: u64,
@@ -23,8 +23,7 @@ impl LeaseBook {
     /// By kind of window; a kind without a counter has zeros.
     #[must_use]
     pub fn figures(&self) -> BTreeMap<LeasedWindow, LeaseFigures> {
-        let kinds = [LeasedWindow::Hour, LeasedWindow::Day, LeasedWindow::Month, LeasedWindow::Trial];
-        let mut figures = BTreeMap::from(kinds.map(|kind| (kind, LeaseFigures::default())));
+        let mut figures = BTreeMap::from(LeasedWindow::ALL.map(|kind| (kind, LeaseFigures::default())));
         let now_ms = self.core.clock.now_ms();
         for tally in &self.tallies {
             let sum = figures.entry(tally.window).or_default();
@@ -35,7 +34,7 @@ impl LeaseBook {
         figures
     }
 
-    /// Leases of this gateway's earlier lives that the counter store has not closed yet.
+    /// Leases of this gateway's earlier lives that their store has not closed yet.
     #[must_use]
     pub fn earlier_leases(&self) -> usize {
         self.earlier.lock().len()

@@ -50,7 +50,7 @@ fn an_echo_of_a_closed_lease_takes_nothing() {
     let ask = Ask { lease: &id, max: 100, hard: true, want: 10 };
     assert_eq!(counter.grant(&ask), Decision::Fresh(10));
     assert_eq!(counter.grant(&ask), Decision::Same(10));
-    let close = Close { lease: id.clone(), window: 0, unspent: 4 };
+    let close = Close { lease: id.clone(), window: 0, unspent: 4, spent: None };
     counter.close(&close);
     counter.close(&close);
     assert_eq!(counter.granted, 6);

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiclay_config::usage::LeasedWindow;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
@@ -17,8 +18,13 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 const CLOSES_AT_ONCE: usize = 32;
 
 impl LeaseBook {
-    /// Works until `shutdown`, then returns what is idle.
+    /// Works until `shutdown`, then returns what is idle. What is said to the control plane does not hold up what is said to
+    /// the counters.
     pub async fn maintain(self: Arc<Self>, shutdown: CancellationToken) {
+        tokio::join!(self.maintain_those(false, &shutdown), self.maintain_those(true, &shutdown));
+    }
+
+    async fn maintain_those(&self, wallets: bool, shutdown: &CancellationToken) {
         let mut sweep = tokio::time::interval(Duration::from_millis(SWEEP_EVERY_MS));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -27,17 +33,17 @@ impl LeaseBook {
                 () = self.core.wake.notified() => self.prefetch(),
                 _ = sweep.tick() => {
                     self.prefetch();
-                    self.sweep(false).await;
+                    self.sweep_those(wallets, false).await;
                 }
             }
         }
         let all = Duration::from_millis(RETURN_ALL_MAX_MS);
-        if tokio::time::timeout(all, self.sweep(true)).await.is_err() {
+        if tokio::time::timeout(all, self.sweep_those(wallets, true)).await.is_err() {
             tracing::warn!("leases were not all returned: the next start returns them");
         }
     }
 
-    fn prefetch(&self) {
+    pub(super) fn prefetch(&self) {
         while let Some(tally) = self.core.next_low() {
             // Near the end a prefetch would only take units from other gateways; a call that needs one will ask.
             let ends = tally.hard.load(Relaxed) && tally.remaining_at_store.load(Acquire) == 0;
@@ -47,10 +53,25 @@ impl LeaseBook {
         }
     }
 
-    /// One look at every counter. `all` returns every unit, used lately or not.
+    /// One look at every counter and wallet. `all` returns every unit, used lately or not.
+    #[cfg(test)]
     pub(super) async fn sweep(&self, all: bool) {
-        self.release_earlier();
-        let tallies: Vec<Arc<Tally>> = self.tallies.iter().map(|tally| tally.clone()).collect();
+        self.sweep_those(false, all).await;
+        self.sweep_those(true, all).await;
+    }
+
+    /// One look at every counter, or at every wallet: where the store of the ones is away, that of the others need not be.
+    async fn sweep_those(&self, wallets: bool, all: bool) {
+        if wallets {
+            if let Err(error) = self.close_earlier_wallets().await {
+                tracing::debug!(%error, "earlier leases on wallets stay open");
+                return;
+            }
+        } else {
+            self.release_earlier();
+        }
+        let these = self.tallies.iter().filter(|tally| (tally.window == LeasedWindow::Wallet) == wallets);
+        let tallies: Vec<Arc<Tally>> = these.map(|tally| tally.clone()).collect();
         let closing = stream::iter(tallies).map(|tally| async move { tally.sweep(all).await });
         let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
         while let Some(closed) = closing.next().await {
@@ -69,6 +90,9 @@ impl LeaseBook {
 impl Tally {
     async fn sweep(&self, all: bool) -> Result<(), CountersError> {
         let now_ms = self.core.clock.now_ms();
+        if self.window == LeasedWindow::Wallet && !all {
+            self.renew_wallet(now_ms);
+        }
         let closes = {
             let mut desk = self.desk.lock();
             // The map's and the sweep's own.
@@ -78,7 +102,9 @@ impl Tally {
             if idle {
                 desk.calm();
             }
-            let closes = desk.closes(self, now_ms, idle);
+            // A wallet's idle lease is judged like one that is too old.
+            let stop = if self.window == LeasedWindow::Wallet { unused } else { idle };
+            let closes = desk.closes(self, now_ms, stop);
             desk.release_settled(self, now_ms, unused);
             closes
         };

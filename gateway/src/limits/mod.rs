@@ -1,6 +1,6 @@
 //! Limits that hold across gateways: fixed windows and trials, spent from leases. The phases ask a counter's [`Tally`] for a
 //! unit and give it back when the call does not count; the [`LeaseBook`] gets leases from the counter store (`counters/`)
-//! and returns what is idle. The protocol is COUNTING.md's "Leases and counters". Next: `phases/reserve`, `metering/`.
+//! and returns what is idle. A wallet that pays for calls is one more counter, with leases of its own kind (`wallet.rs`). The protocol is COUNTING.md's "Leases and counters". Next: `phases/reserve`, `metering/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,6 +19,7 @@ mod report;
 mod slot;
 pub mod table;
 mod tally;
+mod wallet;
 pub mod windows;
 
 pub use book::{BookError, LeaseBook};
@@ -26,6 +27,7 @@ pub use earlier::{EarlierLease, EarlierLeases, UnaccountedUnits};
 pub use figures::LeaseFigures;
 pub use slot::KEY_MAX_BYTES;
 pub use tally::Tally;
+pub use wallet::{wallet_key, wallet_of_key};
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,10 @@ pub const UNSETTLED_LEASES_MAX: usize = 64;
 pub const UNSETTLED_MAX_MS: u64 = 600_000;
 /// How long a closed lease keeps its slot for records that do not come.
 pub const SLOT_KEPT_MAX_MS: u64 = 86_400_000;
+/// How long after an asking without an answer no wallet lease is too old: nobody would grant another.
+pub const UNHEARD_BELIEVED_MS: u64 = 5_000;
+/// The next wallet lease is asked for so long before the one in use is too old: two looks at it.
+pub const WALLET_RENEWED_AHEAD_MS: u64 = 2 * SWEEP_EVERY_MS;
 /// How often idle units and used-up leases are looked for.
 pub const SWEEP_EVERY_MS: u64 = 250;
 /// How long a gateway that stops tries to return its units.
@@ -56,7 +62,7 @@ pub const RETURN_ALL_MAX_MS: u64 = 2_000;
 /// A counter that calls are counted in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CounterSpec {
-    /// `quota:<subscription>:<window>` or `trial:<account>:<listing>`, at most [`KEY_MAX_BYTES`].
+    /// `quota:<subscription>:<window>`, `trial:<account>:<listing>` or [`wallet_key`], at most [`KEY_MAX_BYTES`].
     pub key: String,
     /// Its kind of window.
     pub window: LeasedWindow,
@@ -64,6 +70,38 @@ pub struct CounterSpec {
     pub max: u64,
     /// Whether calls beyond it are refused.
     pub hard: bool,
+}
+
+/// The lease table keeps 40 bits of a batch's place: these for its number in its life (a year of two batches a second), the
+/// rest for the life's.
+const BATCH_SEQ_BITS: u32 = 26;
+const BATCH_LIFE_BITS: u32 = 14;
+
+/// A batch that records of a lease's units stand in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchMark {
+    /// The number of the life it was made in: lives of a data folder ascend.
+    pub life: u64,
+    /// That life's epoch.
+    pub epoch: u64,
+    /// Its number in that life.
+    pub seq: u64,
+}
+
+impl BatchMark {
+    /// Ascends from batch to batch and from life to life.
+    pub(super) fn order(self) -> u64 {
+        (self.life & low_bits(BATCH_LIFE_BITS)) << BATCH_SEQ_BITS | self.seq & low_bits(BATCH_SEQ_BITS)
+    }
+
+    /// The batch of this order, in the life that had this epoch.
+    pub(super) fn of_order(order: u64, epoch: u64) -> Self {
+        Self { life: order >> BATCH_SEQ_BITS, epoch, seq: order & low_bits(BATCH_SEQ_BITS) }
+    }
+}
+
+fn low_bits(bits: u32) -> u64 {
+    (1 << bits) - 1
 }
 
 /// One unit that a call has taken.
@@ -112,13 +150,24 @@ pub struct BookOptions {
     pub open_leases_max_units: u32,
     /// Units that nobody took for this long go back.
     pub idle_return_ms: u64,
+    /// How old a lease on a wallet becomes before it is closed.
+    pub wallet_lease_max_ms: u64,
+    /// Units that a lease on a wallet has at most.
+    pub wallet_lease_units: u32,
 }
 
 impl BookOptions {
     /// The defaults, for this gateway.
     #[must_use]
     pub fn new(gateway: GatewayEpoch) -> Self {
-        Self { gateway, lease_wait_ms: 250, open_leases_max_units: 100_000, idle_return_ms: 30_000 }
+        Self {
+            gateway,
+            lease_wait_ms: 250,
+            open_leases_max_units: 100_000,
+            idle_return_ms: 30_000,
+            wallet_lease_max_ms: 5_000,
+            wallet_lease_units: 1_000,
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::SeqCst;
 
 use apiclay_config::counters::LeaseInHand;
-use apiclay_config::usage::UnitsTaken;
+use apiclay_config::usage::{LeasedWindow, UnitsTaken};
 
 use super::LeaseBook;
 
@@ -36,7 +36,8 @@ impl LeaseBook {
         for place in self.core.table.places() {
             let slot = self.core.table.slot(place);
             let Some(content) = (!slot.is_empty()).then(|| slot.content()).flatten() else { continue };
-            if !content.granted {
+            // Money is in no counter that can be lost.
+            if !content.granted || content.kind == LeasedWindow::Wallet {
                 continue;
             }
             let (window, units, in_batches) = (slot.window(), slot.units(), slot.recorded());

@@ -4,8 +4,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst};
 
-use apiclay_config::usage::LeasedWindow;
+use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 
+use super::BatchMark;
 use super::lease::LeaseWord;
 
 /// Words of a slot: two cache lines of numbers, two of the counter's key.
@@ -25,6 +26,7 @@ const KIND: usize = 10;
 const WINDOW: usize = 11;
 const CHECK: usize = 12;
 const KEY_BYTES: usize = 13;
+const BATCH_EPOCH: usize = 14;
 const KEY: usize = 16;
 
 const PHASE_NONE: u64 = 0;
@@ -35,8 +37,8 @@ const PHASE_OPEN: u64 = 2;
 const RECORDED_UNITS_BITS: u32 = 24;
 const RECORDED_UNITS_MAX: u64 = (1 << RECORDED_UNITS_BITS) - 1;
 
-const KINDS: [LeasedWindow; 4] =
-    [LeasedWindow::Hour, LeasedWindow::Day, LeasedWindow::Month, LeasedWindow::Trial];
+/// As kinds are numbered in the table.
+const KINDS: [LeasedWindow; LEASED_WINDOWS] = LeasedWindow::ALL;
 
 /// A slot's words.
 #[derive(Clone, Copy)]
@@ -65,7 +67,7 @@ impl Slot<'_> {
 
     /// Notes that a lease is about to be asked for: from now on a kill leaves its name behind.
     pub fn ask(&self, serial: u32, epoch: u64, key: &str, kind: LeasedWindow) {
-        for word in [ENDS, UNITS, RETURNED, LATE, RECORDED, WINDOW] {
+        for word in [ENDS, UNITS, RETURNED, LATE, RECORDED, WINDOW, BATCH_EPOCH] {
             self.0[word].store(0, Relaxed);
         }
         self.0[EPOCH].store(epoch, Relaxed);
@@ -121,9 +123,10 @@ impl Slot<'_> {
             return true;
         }
         // Frozen: the unit waits beside until the close is through. If it came through just now, nobody looks there again,
-        // so we look.
+        // so we look. A wallet's lease is not closed before this unit is back, and may be gone as soon as it is.
+        let is_wallet = self.kind() == Some(LeasedWindow::Wallet);
         self.0[LATE].fetch_add(1, SeqCst);
-        if self.word().is_frozen() {
+        if is_wallet || self.word().is_frozen() {
             return false;
         }
         let late = u32::try_from(self.0[LATE].swap(0, SeqCst)).unwrap_or(0);
@@ -184,15 +187,29 @@ impl Slot<'_> {
         self.0[ENDS].store(0, SeqCst);
     }
 
-    /// Notes units that have a record in batch `seq`, once a batch.
-    pub fn record(&self, seq: u64, units: u32) -> bool {
-        let add = |word: u64| {
-            let seen = word >> RECORDED_UNITS_BITS;
-            let recorded =
-                (word & RECORDED_UNITS_MAX).saturating_add(u64::from(units)).min(RECORDED_UNITS_MAX);
-            (seq > seen).then_some(seq << RECORDED_UNITS_BITS | recorded)
-        };
-        self.0[RECORDED].fetch_update(SeqCst, Acquire, add).is_ok()
+    /// Notes units that have a record in a batch, once a batch. Batches are noted one after the other.
+    pub fn record(&self, batch: BatchMark, units: u32) -> bool {
+        let order = batch.order();
+        let word = self.0[RECORDED].load(Acquire);
+        if order <= word >> RECORDED_UNITS_BITS {
+            return false;
+        }
+        let recorded = (word & RECORDED_UNITS_MAX).saturating_add(u64::from(units)).min(RECORDED_UNITS_MAX);
+        // The epoch first: after a kill between the two the batch is told again, and only a later one is taken note of.
+        self.0[BATCH_EPOCH].store(batch.epoch, SeqCst);
+        self.0[RECORDED].store(order << RECORDED_UNITS_BITS | recorded, SeqCst);
+        true
+    }
+
+    /// The last batch that a record of its units stands in.
+    pub fn last_batch(&self) -> Option<BatchMark> {
+        let order = self.0[RECORDED].load(Acquire) >> RECORDED_UNITS_BITS;
+        (order > 0).then(|| BatchMark::of_order(order, self.0[BATCH_EPOCH].load(Acquire)))
+    }
+
+    /// The kind of its counter's window.
+    pub fn kind(&self) -> Option<LeasedWindow> {
+        KINDS.get(usize::try_from(self.0[KIND].load(Acquire)).ok()?).copied()
     }
 
     /// Units that the lease was granted.

@@ -13,6 +13,7 @@ use crate::counters::faults::ModelCounters;
 
 mod histories;
 mod reports;
+mod wallets;
 
 pub(super) const NOON_MS: i64 = 1_750_000_000_000 / 86_400_000 * 86_400_000 + 43_200_000;
 
@@ -59,6 +60,11 @@ impl House {
 
 pub(super) fn spec(max: u64) -> CounterSpec {
     CounterSpec { key: "quota:sub_1:day".into(), window: LeasedWindow::Day, max, hard: true }
+}
+
+/// The batch of this number, in the one life that these tests number batches in.
+pub(super) fn batch(seq: u64) -> BatchMark {
+    BatchMark { life: 1, epoch: 1, seq }
 }
 
 pub(super) async fn take(tally: &Tally) -> Option<Unit> {
@@ -127,8 +133,8 @@ async fn a_kill_gives_back_exactly_what_was_not_spent() {
     // 5 have a record in batch 1, said twice.
     let (first, taken) = leases.first_key_value().map(|(l, n)| (*l, *n)).unwrap();
     let recorded = taken.min(5);
-    book.recorded(1, first, recorded);
-    book.recorded(1, first, recorded);
+    book.recorded(batch(1), first, recorded);
+    book.recorded(batch(1), first, recorded);
     assert_eq!(book.counter_of(first), Some((spec(1).key, NOON_MS / 86_400_000)));
     drop((book, tally));
 
@@ -140,7 +146,7 @@ async fn a_kill_gives_back_exactly_what_was_not_spent() {
     // Said again until recorded, and then no more.
     assert_eq!(book.close_earlier_epoch().await.unwrap(), unaccounted);
     for (n, units) in unaccounted.iter().enumerate() {
-        book.recorded(2 + n as u64, units.lease, units.units);
+        book.recorded(batch(2 + n as u64), units.lease, units.units);
     }
     assert_eq!(book.close_earlier_epoch().await.unwrap(), []);
     assert_eq!(book.counter_of(first), None);
@@ -247,7 +253,8 @@ async fn nothing_is_lost_or_doubled_while_leases_come_and_go() {
     const MAX: u64 = 3_000;
     let house = House::new();
     let (book, _) = house.open(1);
-    let (kept, seq) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    // Batches are noted one at a time.
+    let (kept, seq) = (Arc::new(AtomicU64::new(0)), Arc::new(parking_lot::Mutex::new(0)));
     let tally = book.tally(&spec(MAX));
     let tasks: Vec<_> = (0..4_u64)
         .map(|task| {
@@ -262,7 +269,9 @@ async fn nothing_is_lost_or_doubled_while_leases_come_and_go() {
                         tally.give_back(unit);
                     } else {
                         kept.fetch_add(1, SeqCst);
-                        book.recorded(seq.fetch_add(1, SeqCst) + 1, unit.lease, 1);
+                        let mut seq = seq.lock();
+                        *seq += 1;
+                        book.recorded(batch(*seq), unit.lease, 1);
                     }
                     if n % 64 == 0 {
                         tokio::task::yield_now().await;

@@ -17,7 +17,7 @@ pub const MONTH_KEPT_MS: i64 = 93 * DAY_MS;
 /// One window of time at the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Hours, days or months since 1970; 0 for a trial.
+    /// Hours, days or months since 1970; 0 for a trial and for a wallet.
     pub id: i64,
     /// When it began; the beginning of time for a trial.
     pub starts: Timestamp,
@@ -37,7 +37,9 @@ impl Window {
                 let starts = Timestamp(first_day_of_month(id) * DAY_MS);
                 Self { id, starts, ends: Some(Timestamp(first_day_of_month(id + 1) * DAY_MS)) }
             }
-            LeasedWindow::Trial => Self { id: 0, starts: Timestamp(i64::MIN), ends: None },
+            LeasedWindow::Trial | LeasedWindow::Wallet => {
+                Self { id: 0, starts: Timestamp(i64::MIN), ends: None }
+            }
         }
     }
 
@@ -67,7 +69,7 @@ pub fn window_with_id(kind: LeasedWindow, id: i64) -> Window {
         LeasedWindow::Hour => Window::at(kind, Timestamp(id.saturating_mul(HOUR_MS))),
         LeasedWindow::Day => Window::at(kind, Timestamp(id.saturating_mul(DAY_MS))),
         LeasedWindow::Month => Window::at(kind, Timestamp(first_day_of_month(id).saturating_mul(DAY_MS))),
-        LeasedWindow::Trial => Window::at(kind, Timestamp(0)),
+        LeasedWindow::Trial | LeasedWindow::Wallet => Window::at(kind, Timestamp(0)),
     }
 }
 

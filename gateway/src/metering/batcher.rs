@@ -133,7 +133,7 @@ impl Batcher {
         let Some(oldest) = events.iter().map(|event| event.at).min() else { return Ok(None) };
         let kept = kept_units(&events);
         let id = BatchId { from: ground.from.clone(), seq: self.next_seq };
-        let batch = UsageBatch::pack(id, units_taken(&kept, units_of), &events)?;
+        let batch = UsageBatch::pack(id, units_taken(&events, units_of), &events)?;
         self.reached(Step::Packed)?;
         let refs = taken.iter().map(Taken::refs).collect();
         let lines = batch_file::to_lines(&batch, oldest, refs).map_err(io::Error::from)?;

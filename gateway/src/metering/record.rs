@@ -6,18 +6,17 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use apiclay_config::usage::{EVENT_BYTES, Ending, Event};
+use apiclay_config::usage::{EVENT_BYTES, EVENT_IS_BYTES, Ending, Event};
 
 /// Words of one record. 128 bytes: a record never straddles a disk's sector.
 pub const RECORD_WORDS: usize = EVENT_WORDS + 1;
 const EVENT_WORDS: usize = EVENT_BYTES / size_of::<u64>();
 const STATE_WORD: usize = EVENT_WORDS;
 
-/// From this byte (and word) on stands what a call becomes: bytes, duration, status, tries, ending, flags.
-const BECOMES_BYTE: usize = 88;
-const BECOMES_WORD: usize = BECOMES_BYTE / size_of::<u64>();
-/// Except for the plan's revision, which stands there too and never changes.
-const REVISION_BYTES: std::ops::Range<usize> = 104..108;
+/// From this word on stands what a call becomes: bytes, duration, status, tries, ending, flags.
+const BECOMES_WORD: usize = EVENT_IS_BYTES / size_of::<u64>();
+const _: () =
+    assert!(EVENT_IS_BYTES.is_multiple_of(size_of::<u64>()) && EVENT_BYTES.is_multiple_of(size_of::<u64>()));
 
 // The states, as a hex dump shows them; any two differ in many bits.
 const OPEN: u32 = u32::from_be_bytes(*b"OPEN");
@@ -49,14 +48,13 @@ pub struct OpeningSeal(u32);
 impl OpeningSeal {
     fn of(bytes: &[u8; EVENT_BYTES]) -> Self {
         let mut hasher = crc32fast::Hasher::new();
-        hasher.update(&bytes[..BECOMES_BYTE]);
-        hasher.update(&bytes[REVISION_BYTES]);
+        hasher.update(&bytes[..EVENT_IS_BYTES]);
         Self(hasher.finalize())
     }
 
     fn closed(self, bytes: &[u8; EVENT_BYTES]) -> u32 {
         let mut hasher = crc32fast::Hasher::new_with_initial(self.0);
-        hasher.update(&bytes[BECOMES_BYTE..]);
+        hasher.update(&bytes[EVENT_IS_BYTES..]);
         hasher.finalize()
     }
 }

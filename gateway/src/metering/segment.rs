@@ -24,7 +24,7 @@ pub const RECORD_BYTES: usize = RECORD_WORDS * size_of::<u64>();
 
 const MAGIC: u64 = u64::from_be_bytes(*b"APICLAYS");
 /// The layout of records, [`Event`]'s fixed form included.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
 /// While a segment is being filled nobody knows how many records it will have.
 const UNKNOWN: u32 = u32::MAX;
 /// Records that lie on one page of memory.

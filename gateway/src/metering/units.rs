@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use apiclay_config::usage::{Event, UnitsTaken};
+use apiclay_config::usage::{Event, LeasedWindow, UnitsTaken};
 
 /// Who knows which counter's units a lease holds; the lease book.
 pub trait LeaseLedger: Send + Sync {
@@ -16,21 +16,29 @@ pub trait LeaseLedger: Send + Sync {
 
 /// Units that the events keep, by lease.
 pub fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
+    kept_of(events, &LeasedWindow::ALL)
+}
+
+fn kept_of(events: &[Event], windows: &[LeasedWindow]) -> BTreeMap<u32, u32> {
     let mut kept = BTreeMap::new();
     for event in events.iter().filter(|event| event.kept) {
-        for lease in event.leases.into_iter().filter(|lease| *lease != 0) {
+        let leases = windows.iter().map(|window| event.leases[*window as usize]);
+        for lease in leases.filter(|lease| *lease != 0) {
             *kept.entry(lease).or_default() += 1;
         }
     }
     kept
 }
 
-/// The same by counter and window, as a batch states them.
-pub fn units_taken(kept: &BTreeMap<u32, u32>, units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
+/// The same by counter and window, as a batch states them. Without wallets: what they paid for is in the events, and counters
+/// that are lost are rebuilt from this.
+pub fn units_taken(events: &[Event], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
     let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
-    for (lease, units) in kept {
-        match units_of.counter_of(*lease) {
-            Some(counter) => *sums.entry(counter).or_default() += u64::from(*units),
+    let counted: Vec<LeasedWindow> =
+        LeasedWindow::ALL.into_iter().filter(|window| *window != LeasedWindow::Wallet).collect();
+    for (lease, units) in kept_of(events, &counted) {
+        match units_of.counter_of(lease) {
+            Some(counter) => *sums.entry(counter).or_default() += u64::from(units),
             None => tracing::warn!(
                 lease,
                 units,

@@ -26,7 +26,10 @@ impl LeaseGauges {
         };
         Ok(Self {
             book: Arc::downgrade(book),
-            leases: gauges("leases", "Leases that the counter store has not been told to close.")?,
+            leases: gauges(
+                "leases",
+                "Leases that the counter store, or for a wallet the control plane, has not been told to close.",
+            )?,
             in_hand: gauges("lease_units_in_hand", "Units of leases that calls can take now.")?,
             open_units: gauges(
                 "lease_units_open",
@@ -34,7 +37,7 @@ impl LeaseGauges {
             )?,
             earlier: IntGauge::new(
                 "apiclay_gateway_earlier_leases",
-                "Leases of this gateway's earlier lives that the counter store has not closed yet.",
+                "Leases of this gateway's earlier lives that are not closed yet.",
             )?,
         })
     }
@@ -57,6 +60,7 @@ impl Collector for LeaseGauges {
                 LeasedWindow::Day => "day",
                 LeasedWindow::Month => "month",
                 LeasedWindow::Trial => "trial",
+                LeasedWindow::Wallet => "wallet",
             };
             for (gauges, value) in
                 self.vecs().into_iter().zip([figures.leases, figures.units_in_hand, figures.open_units])

@@ -34,6 +34,8 @@ pub struct Metrics {
     pub revision: IntGauge,
     /// How long the counter store takes, by operation and outcome.
     pub counters_duration: HistogramVec,
+    /// How long the control plane takes to grant and close leases on wallets, by operation and outcome.
+    pub wallets_duration: HistogramVec,
     /// Whether counters are lost, and how often this gateway rebuilt them.
     pub counters_rebuild: RebuildMetrics,
     config_heard_at: IntGauge,
@@ -100,6 +102,14 @@ impl Metrics {
             .buckets(COUNTERS_BUCKETS_S.to_vec()),
             &["operation", "outcome"],
         )?;
+        let wallets_duration = HistogramVec::new(
+            HistogramOpts::new(
+                "apiclay_gateway_wallets_duration_seconds",
+                "Time the control plane takes to answer about wallets, by operation and outcome.",
+            )
+            .buckets(LATENCY_BUCKETS_S.to_vec()),
+            &["operation", "outcome"],
+        )?;
         let gauge = |n: &str, help: &str| IntGauge::with_opts(name(n, help));
         let metrics = Self {
             calls,
@@ -117,6 +127,7 @@ impl Metrics {
             heard_ms: AtomicU64::new(0),
             monotonic: Monotonic::system(),
             counters_duration,
+            wallets_duration,
             counters_rebuild: RebuildMetrics {
                 lost: gauge(
                     "counters_lost",
@@ -147,6 +158,7 @@ impl Metrics {
         self.registry.register(Box::new(self.duration.clone()))?;
         self.registry.register(Box::new(self.refused_revisions.clone()))?;
         self.registry.register(Box::new(self.counters_duration.clone()))?;
+        self.registry.register(Box::new(self.wallets_duration.clone()))?;
         self.registry.register(Box::new(self.counters_rebuild.lost.clone()))?;
         self.registry.register(Box::new(self.counters_rebuild.rebuilt.clone()))?;
         self.registry.register(Box::new(self.config_age.clone()))?;

@@ -1,5 +1,6 @@
-//! Phase 6: a unit of every counter the plan has, from leases in memory; all or nothing. Where one has no unit at hand
-//! the lane awaits a grant and comes again: this phase never waits itself.
+//! Phase 6: a unit of every counter the plan has, from leases in memory; all or nothing. While the trial lasts a call takes a
+//! unit of it and no money; after it, one that the wallet pays for. Where one has no unit at hand the lane awaits a grant and
+//! comes again: this phase never waits itself.
 
 use crate::context::Held;
 use crate::limits::Take;
@@ -16,15 +17,27 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
         return Err(Rejection::MeteringUnavailable);
     }
     let Some(credential) = call.context.credential.clone() else { return Err(Rejection::NotReady) };
-    for (tally, quota) in credential.entitlement.tallies.iter().enumerate() {
+    let entitlement = &credential.entitlement;
+    if entitlement.unpaid {
+        return Err(Rejection::TrialExhausted);
+    }
+    for (tally, quota) in entitlement.tallies.iter().enumerate() {
+        if quota.window == LeasedWindow::Wallet && call.context.holds(LeasedWindow::Trial) {
+            continue;
+        }
         let outcome = match quota.tally.take() {
             Take::Unit(unit) => {
                 call.context.held.push(Held { tally, unit });
                 continue;
             }
             Take::Wait => Ok(Some(tally)),
+            // The wallet comes next.
+            Take::Exhausted { .. } if quota.window == LeasedWindow::Trial && entitlement.has_wallet() => {
+                continue;
+            }
             Take::Exhausted { resets_in_ms } => Err(match quota.window {
                 LeasedWindow::Trial => Rejection::TrialExhausted,
+                LeasedWindow::Wallet => Rejection::BalanceExhausted(call.gateway.top_up.link()),
                 _ => Rejection::QuotaExhausted(resets_in_ms),
             }),
             Take::Unavailable => Err(Rejection::CountersUnavailable),
@@ -42,3 +55,6 @@ pub fn give_back(context: &mut crate::context::Context) {
         credential.entitlement.tallies[held.tally].tally.give_back(held.unit);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -104,12 +104,14 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
         left.extend(remaining.map(|remaining| format!("\"{name}\";r={remaining}")));
     }
     for quota in &entitlement.tallies {
-        use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial};
+        use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
         let (name, window) = match quota.window {
             Hour => ("hour", ";w=3600"),
             Day => ("day", ";w=86400"),
             Month => ("month", ""),
             Trial => ("trial", ""),
+            // Money is no limit on calls.
+            Wallet => continue,
         };
         let View { max, remaining, resets_in_ms } = quota.tally.view();
         policy.push(format!("\"{name}\";q={max}{window}"));

@@ -14,7 +14,8 @@ use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
-use crate::limits::{CounterSpec, LeaseBook};
+use crate::counters::COUNT_MAX;
+use crate::limits::{CounterSpec, LeaseBook, wallet_key};
 use crate::observe::Metrics;
 use crate::phases::authenticate::KEY_HEADER;
 use crate::upstreams::Upstream;
@@ -211,6 +212,7 @@ impl Compiler {
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan, &trials),
+                unpaid: plan.priced && !subscription.pays && plan.trial_calls.is_none(),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -246,7 +248,9 @@ impl Compiler {
         concurrency
     }
 
-    /// The trial first: a call that the trial refuses takes no quota.
+    /// The trial and the wallet first: a call that they refuse takes no quota. Where the plan costs something, a subscription
+    /// that does not pay is open for the trial only; one that pays for each call goes on from its wallet; for one that pays
+    /// otherwise, the period is paid, and there is neither.
     fn quotas(
         &self,
         subscription: &snapshot::Subscription,
@@ -254,10 +258,15 @@ impl Compiler {
         trials: &HashMap<Trialist, u64>,
     ) -> Vec<Quota> {
         let mut quotas = Vec::new();
-        if let Some(calls) = plan.trial_calls {
+        let pays = plan.priced && subscription.pays;
+        if let Some(calls) = plan.trial_calls.filter(|_| !pays || plan.per_call) {
             let calls = trials.get(&(subscription.account, subscription.listing)).copied().unwrap_or(calls);
             let key = format!("trial:{}:{}", subscription.account, subscription.listing);
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
+        }
+        if pays && plan.per_call {
+            let key = wallet_key(subscription.id, subscription.plan_revision);
+            quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
         }
         for limit in &plan.limits {
             let (window, name) = match limit.window {

@@ -108,10 +108,20 @@ pub struct Entitlement {
     pub rates: Vec<Arc<Rate>>,
     /// Calls in flight.
     pub concurrency: Option<Arc<Concurrency>>,
-    /// Quotas and the trial, each a unit a call.
+    /// What a call takes a unit of: the trial or else the wallet, in this order, and the quotas.
     pub tallies: Vec<Quota>,
+    /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
+    pub unpaid: bool,
     /// Plugins of the plan; they replace those of the same type.
     pub plugins: Vec<Bound>,
+}
+
+impl Entitlement {
+    /// Whether calls after the trial are paid from a wallet.
+    #[must_use]
+    pub fn has_wallet(&self) -> bool {
+        self.tallies.iter().any(|quota| quota.window == LeasedWindow::Wallet)
+    }
 }
 
 /// One counter that a call needs a unit of.

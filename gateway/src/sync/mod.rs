@@ -3,11 +3,13 @@
 
 mod configuration;
 mod disk;
+mod heard;
+mod leases;
 mod rebuild;
 mod revocation;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use configuration::{Applied, Configuration};
 pub use disk::{Disk, DiskError};

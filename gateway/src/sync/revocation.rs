@@ -14,6 +14,7 @@ pub(super) fn without_revoked(served: &Snapshot, told: &Snapshot) -> Snapshot {
     for subscription in less.subscriptions.values_mut() {
         let now = told.subscriptions.get(&subscription.id);
         subscription.inactive |= now.is_none_or(|now| now.inactive || now.listing != subscription.listing);
+        subscription.pays &= now.is_some_and(|now| now.pays);
         subscription.ends_at = earlier(subscription.ends_at, now.and_then(|now| now.ends_at));
     }
     less.credentials.retain(|id, credential| {

@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::configuration::{Applied, Configuration, Gap};
+use super::heard::LastHeard;
 use crate::metering::{BatchSink, PostError};
 
 /// The first pause before connecting again, and the longest.
@@ -45,6 +46,8 @@ pub struct ControlPlane {
     counters: CountersAt,
     /// Set when the stream is there again, taken by the sender of usage.
     came_back: Arc<AtomicBool>,
+    /// The stream's last word.
+    pub(super) heard: LastHeard,
 }
 
 /// Where this gateway counts: all of an operator's count in one place.
@@ -118,7 +121,7 @@ impl ControlPlane {
             .connect_timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
             .build()?;
         let came_back = Arc::new(AtomicBool::new(false));
-        Ok(Self { http, url, gateway, token, epoch, counters, came_back })
+        Ok(Self { http, url, gateway, token, epoch, counters, came_back, heard: LastHeard::new() })
     }
 
     pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
@@ -203,6 +206,7 @@ pub async fn follow(control: ControlPlane, configuration: Configuration, clock: 
         let begun = tokio::time::Instant::now();
         let ended = follow_once(&control, &configuration, &clock, from_start).await;
         let broken = ended.err().unwrap_or(StreamError::End);
+        control.heard.note_broken();
         from_start = matches!(broken, StreamError::Apply(_));
         if begun.elapsed() > Duration::from_millis(RETRY_MAX_MS) {
             pause_ms = RETRY_FIRST_MS;
@@ -238,6 +242,7 @@ async fn follow_once(
         return Err(StreamError::Refused(answer.status()));
     }
     control.came_back.store(true, Ordering::Relaxed);
+    control.heard.note();
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
     let mut reported = written;
@@ -248,6 +253,7 @@ async fn follow_once(
         };
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
+        control.heard.note();
         gather(&mut body, &mut buffer).await?;
         let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
         buffer = rest;

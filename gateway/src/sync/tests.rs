@@ -29,7 +29,8 @@ use crate::runtime::Compiler;
 
 const KEY: &[u8] = b"apiclay_test";
 
-fn market(revision: u64) -> Snapshot {
+/// A listing with a plan, and one who subscribed to it.
+pub(crate) fn market(revision: u64) -> Snapshot {
     let (listing, plan) = (ListingId::generate(), PlanId::generate());
     let subscription = SubscriptionId::generate();
     let mut snapshot = Snapshot { revision, ..Snapshot::default() };
@@ -66,6 +67,7 @@ fn market(revision: u64) -> Snapshot {
             concurrency_max: None,
             trial_calls: None,
             priced: false,
+            per_call: false,
             bindings: Vec::new(),
         })),
         Change::PutSubscription(Subscription {
@@ -76,6 +78,7 @@ fn market(revision: u64) -> Snapshot {
             plan_revision: 1,
             inactive: false,
             ends_at: None,
+            pays: false,
         }),
         Change::PutCredential(Credential {
             id: CredentialId::generate(),
@@ -114,7 +117,8 @@ impl Life {
         let (book, _) =
             LeaseBook::open(folder, counters, BookOptions::new(from), Monotonic::system()).unwrap();
         let metrics = Metrics::new().unwrap();
-        let gateway = Arc::new(Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None));
+        let gateway =
+            Arc::new(Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, Arc::default()));
         let compiler = Compiler::new(book, None, egress, metrics);
         let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(folder)).unwrap();
         Self { configuration, gateway }
@@ -293,11 +297,13 @@ fn rights_go_and_nothing_comes() {
     assert!(nothing.subscriptions.values().all(|s| s.inactive));
 
     let mut told = served.clone();
+    let mut served = served;
+    served.subscriptions.values_mut().for_each(|s| s.pays = true);
     told.subscriptions.values_mut().for_each(|s| s.ends_at = Some(Timestamp(5)));
     told.credentials.values_mut().for_each(|c| c.expires_at = Some(Timestamp(7)));
     told.listings.values_mut().for_each(|l| l.routes.clear());
     let less = without_revoked(&served, &told);
-    assert!(less.subscriptions.values().all(|s| s.ends_at == Some(Timestamp(5)) && !s.inactive));
+    assert!(less.subscriptions.values().all(|s| s.ends_at == Some(Timestamp(5)) && !s.inactive && !s.pays));
     assert!(less.credentials.values().all(|c| c.expires_at == Some(Timestamp(7))));
     assert_eq!(less.listings, served.listings);
     // An end that was put off is part of what is refused.

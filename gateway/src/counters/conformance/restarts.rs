@@ -173,7 +173,7 @@ async fn comes_back(back: Back) {
         .unwrap();
     assert_eq!(grant_all(&*counters).await.unwrap(), 0);
     let (lease, units) = heard.pop().unwrap();
-    counters.close(KEY, &[Close { lease, window: 0, unspent: units }]).await.unwrap();
+    counters.close(KEY, &[Close { lease, window: 0, unspent: units, spent: None }]).await.unwrap();
     assert_eq!(grant_all(&*counters).await.unwrap(), u64::from(units));
 }
 

@@ -1,8 +1,7 @@
 //! The way to Redis: one shared connection, made again when it fails, with a deadline on every call and a breaker of our
 //! own, because the client alone waits half a second where the server is down. Next: `scripts.rs` speaks over it.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
@@ -10,16 +9,12 @@ use redis::{AsyncConnectionConfig, Client, Cmd, RedisResult, ScriptInvocation, V
 use tokio::sync::Mutex;
 
 use crate::counters::CountersError;
+use crate::counters::breaker::Breaker;
 
 /// How long a connection may take to be made.
 pub const CONNECT_TIMEOUT_MS: u64 = 250;
 /// How long a call may take, with its connection, where nobody waits longer.
 pub const CALL_DEADLINE_MS: u64 = 500;
-/// The first pause after a failure; doubled with each.
-pub const BREAKER_MIN_MS: u64 = 50;
-/// The longest pause.
-pub const BREAKER_MAX_MS: u64 = 1_000;
-
 /// What runs on each new connection before anyone else uses it.
 #[async_trait]
 pub(super) trait Greeting: Send + Sync {
@@ -38,9 +33,7 @@ pub(super) struct Link {
     deadline: Duration,
     /// The connection, with the number it has among its kind, so that a late failure drops no later connection.
     connection: Mutex<(u64, Option<MultiplexedConnection>)>,
-    start: Instant,
-    open_until_ms: AtomicU64,
-    pause_ms: AtomicU64,
+    breaker: Breaker,
 }
 
 impl Link {
@@ -49,9 +42,7 @@ impl Link {
             client: Client::open(url)?,
             deadline: Duration::from_millis(CALL_DEADLINE_MS),
             connection: Mutex::new((0, None)),
-            start: Instant::now(),
-            open_until_ms: AtomicU64::new(0),
-            pause_ms: AtomicU64::new(BREAKER_MIN_MS),
+            breaker: Breaker::new(),
         })
     }
 
@@ -62,7 +53,7 @@ impl Link {
 
     /// Milliseconds since this link was made; only goes forward.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.breaker.now_ms()
     }
 
     /// Says something and waits for the answer.
@@ -71,7 +62,7 @@ impl Link {
         greeting: &dyn Greeting,
         request: Request<'_>,
     ) -> Result<Value, CountersError> {
-        if self.now_ms() < self.open_until_ms.load(Relaxed) {
+        if self.breaker.is_open() {
             return Err(CountersError::Unavailable(None));
         }
         let mut number = 0;
@@ -87,7 +78,7 @@ impl Link {
             .await
             .unwrap_or_else(|late| Err(CountersError::unavailable(late)));
         match &result {
-            Ok(_) => self.pause_ms.store(BREAKER_MIN_MS, Relaxed),
+            Ok(_) => self.breaker.answered(),
             Err(CountersError::Unavailable(Some(_))) => self.failed(number).await,
             Err(_) => {}
         }
@@ -105,7 +96,7 @@ impl Link {
             return Ok(connection.clone());
         }
         // Whoever was first in this line may have failed: the others do not try one after the other.
-        if self.now_ms() < self.open_until_ms.load(Relaxed) {
+        if self.breaker.is_open() {
             return Err(CountersError::Unavailable(None));
         }
         let config = AsyncConnectionConfig::new()
@@ -121,9 +112,7 @@ impl Link {
     }
 
     async fn failed(&self, number: u64) {
-        let pause_ms = self.pause_ms.load(Relaxed);
-        self.pause_ms.store(pause_ms.saturating_mul(2).min(BREAKER_MAX_MS), Relaxed);
-        self.open_until_ms.store(self.now_ms().saturating_add(pause_ms), Relaxed);
+        self.breaker.failed();
         // Where someone is connecting just now, there is nothing to drop.
         if let Ok(mut held) = self.connection.try_lock()
             && held.0 == number

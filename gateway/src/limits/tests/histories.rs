@@ -69,7 +69,7 @@ impl History {
         let Ok(unaccounted) = book.close_earlier_epoch().await else { return false };
         gateway.seq += 1;
         for units in unaccounted {
-            book.recorded(gateway.seq, units.lease, units.units);
+            book.recorded(batch(gateway.seq), units.lease, units.units);
         }
         true
     }
@@ -123,7 +123,7 @@ impl History {
         let (counter, window, unit) = gateway.in_flight.swap_remove(at);
         if billable {
             gateway.seq += 1;
-            book.recorded(gateway.seq, unit.lease, 1);
+            book.recorded(batch(gateway.seq), unit.lease, 1);
         } else {
             // Nothing is left of a lease that was closed more than a day ago, nor of one from before its limit was lowered.
             let gone = book.counter_of(unit.lease).is_none();

@@ -36,7 +36,7 @@ async fn batches_and_report_together_say_what_the_store_granted() {
                 12..17 => {
                     seq += 1;
                     if let Some(unit) = in_flight.pop() {
-                        book.recorded(seq, unit.lease, 1);
+                        book.recorded(batch(seq), unit.lease, 1);
                         batched += 1;
                     }
                 }
@@ -55,7 +55,7 @@ async fn batches_and_report_together_say_what_the_store_granted() {
                     assert!(said(&book, batched) == granted || emptied, "seed {seed}: after a kill");
                     for units in book.close_earlier_epoch().await.unwrap() {
                         seq += 1;
-                        book.recorded(seq, units.lease, units.units);
+                        book.recorded(batch(seq), units.lease, units.units);
                         batched += u64::from(units.units);
                     }
                 }

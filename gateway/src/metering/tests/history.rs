@@ -30,9 +30,10 @@ fn a_call_ends_in_one_batch_with_its_units() {
     assert_eq!(batch.unpack().unwrap(), [event(1), event(2)]);
     assert_eq!(
         batch.units.iter().map(|taken| (taken.counter.as_str(), taken.units)).collect::<Vec<_>>(),
-        [("counter-0", 2), ("counter-1", 2)]
+        [("counter-0", 2), ("counter-1", 2)],
+        "a quota's and a trial's; a wallet is no counter"
     );
-    assert_eq!(*book.0.lock(), BTreeMap::from([((1, 1), 2), ((1, 2), 2)]));
+    assert_eq!(*book.0.lock(), BTreeMap::from([((1, 1), 2), ((1, 2), 2), ((1, 4), 2)]));
     assert_eq!(batcher.pending().unwrap(), Some(batch.clone()));
     batcher.acknowledged(&batch.id).unwrap();
     assert_eq!(batcher.pending().unwrap(), None);
@@ -105,7 +106,7 @@ fn the_next_life_sends_the_same_batches_again_and_takes_the_rest() {
     assert_eq!(serde_json::to_vec(&again).unwrap(), serde_json::to_vec(&second).unwrap());
     let book = Book::default();
     batcher.retell(&life(1).epoch, &book).unwrap();
-    assert_eq!(book.0.lock().len(), 4, "two batches, two leases each");
+    assert_eq!(book.0.lock().len(), 6, "two batches, three leases each");
     let rest = batcher.collect(&Book::default()).unwrap().unwrap();
     assert_eq!((rest.id.from.clone(), rest.id.seq), (life(2), 1));
     assert_eq!(rest.unpack().unwrap(), [event(3)]);
@@ -128,7 +129,7 @@ fn a_damaged_acknowledged_batch_keeps_no_life_from_beginning() {
     let book = Book::default();
     batcher.retell(&life(1).epoch, &book).unwrap();
     let told: Vec<u64> = book.0.lock().keys().map(|(seq, _)| *seq).collect();
-    assert_eq!(told, [2, 2], "the other batch's two leases");
+    assert_eq!(told, [2, 2, 2], "the other batch's three leases");
 }
 
 #[test]

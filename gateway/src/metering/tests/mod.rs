@@ -35,7 +35,7 @@ pub fn event(number: u128) -> Event {
         ending: Ending::Complete,
         billable: true,
         kept: true,
-        leases: [1, 0, 2, 0],
+        leases: [1, 0, 2, 0, 4],
         bytes_in: 7,
         bytes_out: 8,
     }

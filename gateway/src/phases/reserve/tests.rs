@@ -1,0 +1,233 @@
+//! What a call takes, by what its plan costs and who pays: over compiled snapshots, a model of the counters, and a wallet that is
+//! a number.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+
+use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::egress::Egress;
+use apiclay_config::ids::RequestId;
+use apiclay_config::snapshot::{Limit, Plan, Window};
+use apiclay_config::usage::GatewayEpoch;
+use async_trait::async_trait;
+use http::HeaderMap;
+use tempfile::TempDir;
+
+use super::*;
+use crate::context::{Context, Head, HeaderLines};
+use crate::counters::faults::ModelCounters;
+use crate::counters::wallet::{Stores, TopUp};
+use crate::counters::{Close, Counters, CountersError, Grant, GrantRequest};
+use crate::gateway::Gateway;
+use crate::limits::{BookOptions, LeaseBook, Monotonic};
+use crate::metering::{Spool, SpoolOptions};
+use crate::observe::Metrics;
+use crate::runtime::{Compiler, Credential};
+use crate::sync::tests::market;
+
+/// A wallet that is worth so many calls, a call a lease.
+#[derive(Default)]
+struct Purse {
+    calls: AtomicU32,
+    away: AtomicBool,
+    asked: AtomicU32,
+}
+
+#[async_trait]
+impl Counters for Purse {
+    async fn grant(&self, _: &GrantRequest) -> Result<Grant, CountersError> {
+        if self.away.load(SeqCst) {
+            return Err(CountersError::Unavailable(None));
+        }
+        self.asked.fetch_add(1, SeqCst);
+        let units = u32::from(self.calls.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok());
+        let remaining = u64::from(self.calls.load(SeqCst));
+        Ok(Grant { window: 0, units, remaining, ends_in_ms: None, generation: u64::MAX })
+    }
+
+    async fn close(&self, _: &str, _: &[Close]) -> Result<u64, CountersError> {
+        Ok(u64::MAX)
+    }
+
+    async fn forget(&self, _: &str) -> Result<u64, CountersError> {
+        Ok(0)
+    }
+
+    async fn ping(&self) -> Result<(), CountersError> {
+        Ok(())
+    }
+}
+
+struct Shop {
+    gateway: Gateway,
+    credential: Arc<Credential>,
+    purse: Arc<Purse>,
+    _folder: TempDir,
+}
+
+/// A shop with one subscriber; `terms` changes the plan.
+fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
+    let mut snapshot = market(1);
+    terms(snapshot.plans.values_mut().next().unwrap());
+    snapshot.subscriptions.values_mut().next().unwrap().pays = pays;
+    let folder = tempfile::tempdir().unwrap();
+    let from = GatewayEpoch { gateway: "gw".to_owned(), epoch: format!("{:016x}", 1) };
+    let spool = Spool::open(&folder.path().join("spool"), from.clone(), SpoolOptions::default()).unwrap();
+    let purse = Arc::new(Purse { calls: AtomicU32::new(calls), ..Purse::default() });
+    let counters = Arc::new(ModelCounters::new(Clock::System));
+    let stores = Arc::new(Stores { counters, wallets: purse.clone() });
+    let (book, _) =
+        LeaseBook::open(folder.path(), stores, BookOptions::new(from), Monotonic::system()).unwrap();
+    let metrics = Metrics::new().unwrap();
+    let top_up = Arc::<TopUp>::default();
+    top_up.learn(&"https://apis.example.com/wallet".parse().unwrap());
+    let gateway = Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, top_up);
+    let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
+    let runtime = Compiler::new(book, None, egress, metrics).compile(&snapshot, 1).unwrap();
+    let credential = Arc::clone(runtime.credentials.values().next().unwrap());
+    Shop { gateway, credential, purse, _folder: folder }
+}
+
+impl Shop {
+    /// One call, as a lane takes it through this phase.
+    async fn call(&self) -> Result<Context, Rejection> {
+        let mut context = Context::new(Timestamp(0));
+        context.credential = Some(Arc::clone(&self.credential));
+        let headers = HeaderMap::new();
+        for _ in 0..8 {
+            let head = Head { method: "GET", path: "/", host: "", headers: &HeaderLines(&headers) };
+            let mut call = Call { head, context: &mut context, gateway: &self.gateway };
+            let Some(waits_for) = reserve(&mut call)? else { return Ok(context) };
+            assert!(context.held.is_empty(), "a call that waits holds nothing");
+            let refilled = self.credential.entitlement.tallies[waits_for].tally.refill().await;
+            refilled.map_err(|_| Rejection::CountersUnavailable)?;
+        }
+        panic!("a call waits for ever");
+    }
+
+    fn refused(&self, rejection: &Rejection) -> (u16, &'static str) {
+        (rejection.status(), rejection.code())
+    }
+}
+
+/// Which leases a call's event names.
+fn of(context: &Context) -> [bool; 5] {
+    context.leases().map(|lease| lease != 0)
+}
+
+const TRIAL: [bool; 5] = [false, false, false, true, false];
+const WALLET: [bool; 5] = [false, false, false, false, true];
+const NOTHING: [bool; 5] = [false; 5];
+
+fn per_call(plan: &mut Plan) {
+    (plan.priced, plan.per_call) = (true, true);
+}
+
+#[tokio::test]
+async fn one_who_cannot_pay_has_the_trial_and_no_more() {
+    for by_call in [false, true] {
+        let shop = shop(false, 100, |plan| {
+            (plan.priced, plan.per_call, plan.trial_calls) = (true, by_call, Some(3));
+        });
+        for _ in 0..3 {
+            assert_eq!(of(&keep(shop.call().await.unwrap())), TRIAL);
+        }
+        let rejection = shop.call().await.err().unwrap();
+        assert_eq!(shop.refused(&rejection), (429, "trial_exhausted"));
+        assert_eq!(shop.purse.asked.load(SeqCst), 0);
+    }
+}
+
+/// Keeps a call's units, as one that is answered does.
+fn keep(mut context: Context) -> Context {
+    context.settled = true;
+    context
+}
+
+#[tokio::test]
+async fn one_who_pays_by_the_call_has_the_trial_first_and_then_his_money() {
+    let shop = shop(true, 2, |plan| {
+        per_call(plan);
+        plan.trial_calls = Some(3);
+    });
+    for _ in 0..3 {
+        assert_eq!(of(&keep(shop.call().await.unwrap())), TRIAL);
+    }
+    assert_eq!(shop.purse.asked.load(SeqCst), 0, "while the trial lasts no money is held");
+    for _ in 0..2 {
+        assert_eq!(of(&keep(shop.call().await.unwrap())), WALLET);
+    }
+    let rejection = shop.call().await.err().unwrap();
+    assert_eq!(shop.refused(&rejection), (402, "balance_exhausted"));
+    let problem = rejection.problem(RequestId::generate());
+    let link = problem.headers.iter().find(|(name, _)| *name == "link").map(|(_, value)| value.clone());
+    assert_eq!(link.unwrap(), "<https://apis.example.com/wallet>; rel=\"payment\"");
+}
+
+#[tokio::test]
+async fn where_the_control_plane_is_away_nobody_is_told_that_his_money_is_gone() {
+    let shop = shop(true, 1, per_call);
+    assert_eq!(of(&keep(shop.call().await.unwrap())), WALLET);
+    shop.purse.away.store(true, SeqCst);
+    let rejection = shop.call().await.err().unwrap();
+    assert_eq!(shop.refused(&rejection), (503, "counters_unavailable"));
+    // Also for the next, which does not wait.
+    let rejection = shop.call().await.err().unwrap();
+    assert_eq!(shop.refused(&rejection), (503, "counters_unavailable"));
+}
+
+#[tokio::test]
+async fn one_whose_period_is_paid_has_neither_trial_nor_wallet() {
+    let shop = shop(true, 0, |plan| (plan.priced, plan.trial_calls) = (true, Some(1)));
+    for _ in 0..3 {
+        assert_eq!(of(&keep(shop.call().await.unwrap())), NOTHING);
+    }
+    assert_eq!(shop.purse.asked.load(SeqCst), 0);
+}
+
+#[tokio::test]
+async fn a_plan_that_costs_something_is_not_open_to_one_who_does_not_pay_and_has_no_trial() {
+    let shop = shop(false, 100, per_call);
+    let rejection = shop.call().await.err().unwrap();
+    assert_eq!(shop.refused(&rejection), (429, "trial_exhausted"));
+}
+
+#[tokio::test]
+async fn a_free_plan_is_as_it_was_whoever_pays() {
+    for pays in [false, true] {
+        let shop = shop(pays, 100, |plan| plan.trial_calls = Some(1));
+        assert_eq!(of(&keep(shop.call().await.unwrap())), TRIAL);
+        let rejection = shop.call().await.err().unwrap();
+        assert_eq!(shop.refused(&rejection), (429, "trial_exhausted"));
+        let open = self::shop(pays, 0, |_| {});
+        assert_eq!(of(&keep(open.call().await.unwrap())), NOTHING);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_its_quota_refuses_costs_nothing() {
+    let shop = shop(true, 3, |plan| {
+        per_call(plan);
+        plan.limits = vec![Limit { window: Window::Day, max: 2, hard: true }];
+    });
+    for _ in 0..2 {
+        let expected = [false, true, false, false, true];
+        assert_eq!(of(&keep(shop.call().await.unwrap())), expected);
+    }
+    for _ in 0..5 {
+        let rejection = shop.call().await.err().unwrap();
+        assert_eq!(shop.refused(&rejection), (429, "quota_exhausted"));
+    }
+    assert_eq!(shop.purse.asked.load(SeqCst), 3, "the third unit goes from call to call");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_before_its_answer_gives_back_and_one_after_it_keeps() {
+    let shop = shop(true, 1, per_call);
+    drop(shop.call().await.unwrap());
+    let unit = shop.call().await.unwrap();
+    assert_eq!(shop.purse.asked.load(SeqCst), 1);
+    drop(keep(unit));
+    assert!(matches!(shop.call().await, Err(Rejection::BalanceExhausted(_))));
+}
