@@ -7,8 +7,10 @@ use apiclay_config::clock::Clock;
 use apiclay_config::settings::Settings;
 use apiclay_control_plane::accounts::admin::create_admin;
 use apiclay_control_plane::admin::{self, gateways};
+use apiclay_control_plane::ledger::{self, Journal};
 use apiclay_control_plane::refusal::Refusal;
 use apiclay_control_plane::run::open_store;
+use apiclay_control_plane::wallet;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::AdminCreate;
@@ -58,11 +60,18 @@ pub async fn enrol(settings: &Settings, id: &str) -> anyhow::Result<()> {
 pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
     let store = open_store(settings).await?;
     admin::register(&store).await?;
+    ledger::register(&store).await?;
+    wallet::leases::register(&store).await?;
     let known = match gateways::forget(&store, id).await {
         Ok(()) => true,
         Err(Refusal::NotFound(_)) => false,
         Err(refused) => return Err(refused.into()),
     };
+    let journal = Journal::new(store.clone(), Clock::System);
+    let holds = wallet::leases::charge::forget(&store, &journal, id, Clock::System.now()).await?;
+    if holds > 0 {
+        println!("leases on wallets that were ended: {holds}");
+    }
     let mut units = 0;
     if let Some(url) = &settings.redis_url {
         use apiclay_gateway::counters::{Counters as _, CountersError, redis::RedisCounters};
@@ -78,7 +87,7 @@ pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
             Err(error) => return Err(error.into()),
         }
     }
-    ensure!(known || units > 0, "there is no gateway `{id}`, and no counter has a lease of it");
+    ensure!(known || units > 0 || holds > 0, "there is no gateway `{id}`, and no counter has a lease of it");
     println!("forgotten: {id}");
     Ok(())
 }

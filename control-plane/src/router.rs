@@ -47,6 +47,7 @@ fn api() -> OpenApiRouter<App> {
 fn internal() -> Router<App> {
     let internal =
         push::routes::internal().merge(usage::routes::internal()).merge(usage::rebuild::routes::internal());
+    let internal = internal.merge(wallet::leases::routes::internal());
     OpenApiRouter::default().nest(INTERNAL, internal).split_for_parts().0
 }
 

@@ -114,6 +114,8 @@ codes! {
     CountersDiffer 409 "counters_differ" "The gateway counts elsewhere than this control plane says";
     BatchInvalid 422 "batch_invalid" "The batch is not what it says";
     BatchConflict 409 "batch_conflict" "Another batch has this id";
+    LeaseInvalid 422 "lease_invalid" "This is not what a gateway says of leases";
+    LeaseOver 409 "lease_over" "The lease on a wallet is over";
 }
 
 /// One field that is wrong, and where it stands.

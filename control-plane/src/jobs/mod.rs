@@ -15,6 +15,7 @@ use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::usage::retention;
+use crate::wallet::leases::charge::charge_closed;
 
 /// How often marks that a dead writer left are looked for.
 const SWEEP_INTERVAL_MS: u64 = 250;
@@ -26,6 +27,8 @@ const RETENTION_INTERVAL_MS: u64 = 3_600_000;
 const ENDED_INTERVAL_MS: u64 = 600_000;
 /// How often top-ups are looked for that the provider is to be asked about.
 const PAYMENTS_INTERVAL_MS: u64 = 2_000;
+/// How often leases on wallets are looked for whose calls are all on record.
+const CHARGES_INTERVAL_MS: u64 = 500;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -63,6 +66,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "reconcile payments", PAYMENTS_INTERVAL_MS, |app: App| async move {
         reconcile(&app).await
+    });
+    every(&mut jobs, app, "charge calls", CHARGES_INTERVAL_MS, |app: App| async move {
+        charge_closed(&app).await
     });
     // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
     // them pass more than its share.

@@ -1,5 +1,6 @@
 //! Takes away what has ended: sessions, tokens, guards that nothing has touched, idempotency keys, letters whose codes
-//! are long over, accounts that were never verified, what gateways said of counters that were lost long ago. Nothing
+//! are long over, accounts that were never verified, what gateways said of counters that were lost long ago, leases on wallets that were
+//! charged. Nothing
 //! depends on it but that accounts give their usernames back, for whoever reads one of these looks at its end; it keeps
 //! the store small.
 
@@ -13,6 +14,7 @@ use crate::http::idempotency::Record;
 use crate::outbound::mail::Message;
 use crate::store::{Document, Query, StoreError, Versioned};
 use crate::usage::rebuild::documents::Report;
+use crate::wallet::leases::documents::WalletLease;
 
 /// Documents of one kind read at a time.
 const PAGE_MAX_ITEMS: usize = 500;
@@ -20,6 +22,9 @@ const PAGE_MAX_ITEMS: usize = 500;
 const PAGES_MAX: usize = 200;
 /// How long a letter is kept. No code in one is good for longer than some minutes, and what it tells is old by then.
 const LETTER_KEPT_MS: i64 = 24 * 3_600_000;
+/// How long a lease on a wallet is known after it was charged: longer than any late echo of a request for it, or batch of
+/// its calls, is on its way.
+const LEASE_KEPT_MS: i64 = 2 * 24 * 3_600_000;
 /// How long a report of lost counters is kept: a person may want to look. A gateway that still waits reports anew.
 const REPORT_KEPT_MS: i64 = 7 * 24 * 3_600_000;
 
@@ -36,6 +41,7 @@ pub async fn sweep(app: &App) -> Result<usize, StoreError> {
         + ended::<Record>(app, "expires_at", now).await?
         + ended::<Guard>(app, "forget_at", now).await?
         + ended::<Message>(app, "created_at", now.plus_ms(-LETTER_KEPT_MS)).await?
+        + ended::<WalletLease>(app, "over_since", now.plus_ms(-LEASE_KEPT_MS)).await?
         + ended::<Report>(app, "at", now.plus_ms(-REPORT_KEPT_MS)).await?
         // Written against the version that was read: one that is verified at this moment stays.
         + each(app, "forget_at", now, |account: Versioned<Account>| release(&app.store, account)).await?)

@@ -33,6 +33,12 @@ impl Terms {
         !self.price.is_zero() || self.is_per_call()
     }
 
+    /// Whether nothing is owed but for calls, each as it is made: such a plan can be had with a wallet alone.
+    #[must_use]
+    pub fn is_paid_by_the_call(&self) -> bool {
+        self.price.is_zero() && self.is_per_call()
+    }
+
     /// Whether each call after the trial costs something.
     #[must_use]
     pub fn is_per_call(&self) -> bool {

@@ -25,6 +25,9 @@ pub struct Subscription {
     pub plan: PlanId,
     /// In the edition that was bought.
     pub plan_revision: u32,
+    /// Whether its calls are paid from the account's wallet; where not, only what costs nothing is open, or a trial.
+    #[serde(default)]
+    pub pays: bool,
     /// Account and plan while it lives: an account has one live subscription to a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_key: Option<String>,
@@ -69,8 +72,7 @@ impl Subscription {
             plan_revision: self.plan_revision,
             inactive: !self.is_live(),
             ends_at: None,
-            // Nobody can pay yet.
-            pays: false,
+            pays: self.pays,
         }
     }
 }

@@ -17,6 +17,7 @@ use super::documents::{FoldCursor, StoredBatch, batches_from, epoch_id};
 use super::rebuild::record;
 use super::rollup::{Portion, Rollup, portions};
 use crate::store::{Document as _, FIRST_VERSION, Query, Store, StoreError};
+use crate::wallet::leases::used;
 
 /// Batches folded together.
 const BATCHES_AT_ONCE_MAX: usize = 16;
@@ -163,7 +164,7 @@ impl Fold {
         let gap_before = waiting.get(ready).map(|batch| batch.batch.id.seq);
         if ready > 0 {
             let last = cursor.value.folded_seq + ready as u64;
-            self.write(&id, &waiting[..ready]).await?;
+            self.write(from, &waiting[..ready]).await?;
             cursor.value.folded_seq = last;
             cursor.value.folded_at = now;
             // In the write that steps over it: whoever declared it may have crashed before it was noted.
@@ -198,20 +199,24 @@ impl Fold {
         }
     }
 
-    /// Writes batches that follow each other into their rollups.
-    async fn write(&self, epoch: &str, batches: &[StoredBatch]) -> Result<(), StoreError> {
+    /// Writes batches that follow each other into their rollups, and into the leases that their calls were paid from.
+    async fn write(&self, from: &GatewayEpoch, batches: &[StoredBatch]) -> Result<(), StoreError> {
+        let epoch = &epoch_id(from);
+        let mut by_lease = used::UsedByLease::new();
         let mut by_rollup: BTreeMap<(SubscriptionId, i64), Portion> = BTreeMap::new();
         for batch in batches {
             // It was held against its hash when it came; what cannot be read now was damaged in the store.
             let events = batch.batch.unpack().map_err(|wrong| StoreError::Corrupt {
                 collection: "usage_batches",
-                id: epoch.to_owned(),
+                id: epoch.clone(),
                 source: wrong.into(),
             })?;
+            used::gather(&mut by_lease, batch.batch.id.seq, &events);
             for (place, part) in portions(events, batch.received_at) {
                 by_rollup.entry(place).or_default().insert(batch.batch.id.seq, part);
             }
         }
+        used::note(&self.store, from, &by_lease).await?;
         stream::iter(by_rollup)
             .map(|((subscription, hour), portion)| self.write_one(epoch, subscription, hour, portion))
             .buffer_unordered(WRITES_AT_ONCE_MAX)

@@ -33,3 +33,4 @@ mod sweeping;
 mod tenants;
 mod test_calls;
 mod tls;
+mod wallet_leases;

@@ -108,6 +108,7 @@ fn subscription(plan: &PlanRevision) -> Subscription {
         vendor: VendorId::from_u128(1),
         plan: plan.plan,
         plan_revision: 1,
+        pays: false,
         live_key: Some(Subscription::live_key_of(account, plan.plan)),
         created_at: NOW,
         cancelled_at: None,

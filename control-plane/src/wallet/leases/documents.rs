@@ -1,0 +1,141 @@
+//! A lease on a wallet as stored. Whether it was granted, and for how much, is the journal's to say (`hold:<lease>`); here
+//! stands what is known of its calls, and that it is over: a late echo of its request finds that and is refused.
+
+use std::collections::BTreeMap;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{AccountId, JournalId, PlanId, SubscriptionId, VendorId};
+use apiclay_config::money::Money;
+use serde::{Deserialize, Serialize};
+
+use crate::store::{Document, Index};
+use crate::subscriptions::documents::Subscription;
+
+/// A lease, under the name that its gateway chose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalletLease {
+    /// Whose.
+    pub gateway: String,
+    /// In which life it was asked for.
+    pub epoch: String,
+    /// Its number there.
+    pub serial: u32,
+    /// Whose wallet.
+    pub account: AccountId,
+    /// Whose calls.
+    pub subscription: SubscriptionId,
+    /// Who earns.
+    pub vendor: VendorId,
+    /// Under which plan.
+    pub plan: PlanId,
+    /// In which edition.
+    pub plan_revision: u32,
+    /// What a call costs.
+    pub price: Money,
+    /// When it was asked for.
+    pub asked_at: Timestamp,
+    /// Calls that kept their unit, as far as batches are folded.
+    #[serde(default)]
+    pub kept: u64,
+    /// Those of them that are billed.
+    #[serde(default)]
+    pub billable: u64,
+    /// Up to which batch of each life they are counted.
+    #[serde(default)]
+    pub folded: BTreeMap<String, u64>,
+    /// What its gateway said when it had done with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed: Option<Closed>,
+    /// Closed and not charged, since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closing_since: Option<Timestamp>,
+    /// The entry that ended its hold.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged: Option<JournalId>,
+    /// Billed calls that are paid for: by the wallet, or where they came after its hold had ended, by the operator.
+    #[serde(default)]
+    pub charged_calls: u64,
+    /// Done with, since then: nothing of it will change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub over_since: Option<Timestamp>,
+}
+
+/// What a gateway says of a lease it has done with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Closed {
+    /// Calls that kept their unit: as many are on record once all are.
+    pub spent: u32,
+    /// The life and number of the last batch that such a call stands in.
+    pub last_batch: Option<(String, u64)>,
+}
+
+impl WalletLease {
+    /// One of which nothing is known yet.
+    #[must_use]
+    pub fn new(
+        (gateway, epoch, serial): (&str, &str, u32),
+        subscription: &Subscription,
+        price: Money,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            gateway: gateway.to_owned(),
+            epoch: epoch.to_owned(),
+            serial,
+            account: subscription.account,
+            subscription: subscription.id,
+            vendor: subscription.vendor,
+            plan: subscription.plan,
+            plan_revision: subscription.plan_revision,
+            price,
+            asked_at: now,
+            kept: 0,
+            billable: 0,
+            folded: BTreeMap::new(),
+            closed: None,
+            closing_since: None,
+            charged: None,
+            charged_calls: 0,
+            over_since: None,
+        }
+    }
+
+    /// The id of a lease, and its name in the journal.
+    #[must_use]
+    pub fn id_of(gateway: &str, epoch: &str, serial: u32) -> String {
+        format!("{gateway}:{epoch}:{serial}")
+    }
+
+    /// The fact that its hold stands for.
+    #[must_use]
+    pub fn hold_fact(&self) -> String {
+        format!("hold:{}", self.id())
+    }
+
+    /// Its gateway has done with it.
+    pub fn close(&mut self, closed: Closed, now: Timestamp) {
+        self.closed = Some(closed);
+        self.closing_since = Some(now);
+    }
+
+    /// Its hold has ended, with so many calls charged. What is told of later calls is looked at again.
+    pub fn end(&mut self, charged: Option<JournalId>, calls: u64, now: Timestamp) {
+        self.charged = charged.or(self.charged);
+        self.charged_calls = calls;
+        self.closing_since = (self.billable > calls).then_some(now);
+        self.over_since.get_or_insert(now);
+    }
+}
+
+impl Document for WalletLease {
+    const COLLECTION: &'static str = "wallet_leases";
+    const INDEXES: &'static [Index] = &[
+        Index { name: "name", fields: &["gateway", "serial"], unique: false, multi: false },
+        Index { name: "closing_since", fields: &["closing_since"], unique: false, multi: false },
+        Index { name: "over_since", fields: &["over_since"], unique: false, multi: false },
+    ];
+
+    fn id(&self) -> String {
+        Self::id_of(&self.gateway, &self.epoch, self.serial)
+    }
+}

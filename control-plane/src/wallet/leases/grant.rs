@@ -1,0 +1,201 @@
+//! A gateway asks for calls that a wallet pays for, and says which of its leases are over. The lease stands in the store
+//! before the hold stands in the journal, so that a close that overtakes its grant is not overtaken back. Next: `charge`.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::money::{Currency, Money};
+use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
+
+use super::documents::{Closed, WalletLease};
+use crate::app::App;
+use crate::http::Code;
+use crate::ledger::{Amount, EntryKind, JournalEntry, LedgerAccount, LedgerError, Proposal, Refused, Step};
+use crate::plans;
+use crate::refusal::Refusal;
+use crate::store::{Document as _, Store, StoreError};
+use crate::subscriptions::documents::Subscription;
+use crate::wallet::statement;
+
+/// A lease takes at most this part of what is free, so that the last calls reach every gateway that has some.
+const FREE_PART: u64 = 4;
+/// Tries of one grant or close while others write.
+const TRIES_MAX: u32 = 8;
+
+/// Does what a gateway asks: notes closes, then grants.
+///
+/// # Errors
+/// Where the lease that is asked for is over, or the store or the journal do not answer.
+pub async fn answer(
+    app: &App,
+    gateway: &str,
+    request: &LeasesRequest,
+) -> Result<Option<LeaseGranted>, Refusal> {
+    request.check().map_err(|wrong| Refusal::because(Code::LeaseInvalid, wrong.to_string()))?;
+    let Some(subscription) = app.store.get::<Subscription>(&request.subscription.to_string()).await? else {
+        return Err(Refusal::NotFound("subscription"));
+    };
+    for closed in &request.closes {
+        close(app, gateway, &subscription.value, closed).await?;
+    }
+    match &request.grant {
+        None => Ok(None),
+        Some(asked) => grant(app, gateway, &request.epoch, &subscription.value, asked).await.map(Some),
+    }
+}
+
+async fn grant(
+    app: &App,
+    gateway: &str,
+    epoch: &str,
+    subscription: &Subscription,
+    asked: &LeaseAsked,
+) -> Result<LeaseGranted, Refusal> {
+    let nothing = LeaseGranted { units: 0, remaining: 0 };
+    let Some(lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
+    let id = lease.id();
+    match app.store.get::<WalletLease>(&id).await? {
+        Some(known) if known.value.closed.is_some() || known.value.over_since.is_some() => {
+            return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
+        }
+        Some(_) => {
+            if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
+                return granted(app, &lease, &entry).await;
+            }
+        }
+        // Before the lease is made: whoever has nothing asks often.
+        None if free_calls(app, &lease).await? == 0 => return Ok(nothing),
+        None => match app.store.insert(&lease).await {
+            Ok(()) | Err(StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error.into()),
+        },
+    }
+    for _ in 0..TRIES_MAX {
+        let free = free_calls(app, &lease).await?;
+        let units = free.div_ceil(FREE_PART).min(u64::from(asked.want));
+        let Some(proposal) = hold(&lease, units) else { break };
+        match app.journal.append(&proposal).await {
+            Ok(appended) => return granted(app, &lease, &appended.entry).await,
+            // The same request at the same time, and another sum was free then: what stands is what was granted.
+            Err(LedgerError::OtherContent { .. }) => {
+                if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
+                    return granted(app, &lease, &entry).await;
+                }
+            }
+            // Spent by another lease in between.
+            Err(LedgerError::Refused(Refused::Floor { .. })) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    // No lease was made, and none will be under this name.
+    change(&app.store, app.clock.now(), &id, |lease, now| {
+        lease.close(Closed { spent: 0, last_batch: None }, now)
+    })
+    .await?;
+    Ok(nothing)
+}
+
+/// The lease as it is asked for, where its calls can be paid: by a live subscription that pays, at a price a call.
+async fn blank(
+    app: &App,
+    gateway: &str,
+    epoch: &str,
+    subscription: &Subscription,
+    asked: &LeaseAsked,
+) -> Result<Option<WalletLease>, Refusal> {
+    if !subscription.is_live() || !subscription.pays || subscription.plan_revision != asked.plan_revision {
+        return Ok(None);
+    }
+    let revision = plans::access::revision(&app.store, subscription.plan, asked.plan_revision).await?;
+    let Some(price) = revision.value.terms.usage_price.map(|usage| usage.amount) else { return Ok(None) };
+    let name = (gateway, epoch, asked.serial);
+    Ok((price.micro > 0).then(|| WalletLease::new(name, subscription, price, app.clock.now())))
+}
+
+/// Calls that what is free in the wallet pays for.
+async fn free_calls(app: &App, lease: &WalletLease) -> Result<u64, Refusal> {
+    let Money { micro, currency } = lease.price;
+    let free = statement::standing(&app.journal, lease.account, currency).await?.free();
+    Ok(free.micro.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0))
+}
+
+/// The hold for so many calls; none for none.
+fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
+    let Money { micro, currency } = lease.price;
+    let micro = i64::try_from(units).ok().filter(|units| *units > 0)?.checked_mul(micro)?;
+    let account = LedgerAccount::wallet(lease.account, currency);
+    Some(Proposal {
+        facts: vec![lease.hold_fact()],
+        kind: EntryKind::Calls,
+        step: Step::Hold(Amount { account, micro }),
+        reason: format!("Held for calls of {}", lease.subscription),
+    })
+}
+
+async fn granted(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
+    let held = entry.hold.map_or(0, |amount| amount.micro);
+    let units = held.checked_div(lease.price.micro).and_then(|units| u32::try_from(units).ok()).unwrap_or(0);
+    Ok(LeaseGranted { units, remaining: free_calls(app, lease).await? })
+}
+
+/// Notes that a lease is over. One that nobody knows is noted as well: its request may still come.
+async fn close(
+    app: &App,
+    gateway: &str,
+    subscription: &Subscription,
+    said: &LeaseClosed,
+) -> Result<(), Refusal> {
+    let last_batch = said.last_batch.as_ref().map(|batch| (batch.epoch.clone(), batch.seq));
+    let closed = Closed { spent: said.spent, last_batch };
+    let id = WalletLease::id_of(gateway, &said.epoch, said.serial);
+    if app.store.get::<WalletLease>(&id).await?.is_none() {
+        let name = (gateway, said.epoch.as_str(), said.serial);
+        let mut known = WalletLease::new(name, subscription, Money::new(0, Currency::INR), app.clock.now());
+        known.close(closed.clone(), app.clock.now());
+        match app.store.insert(&known).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Duplicate { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    change(&app.store, app.clock.now(), &id, |lease, now| {
+        if lease.subscription == subscription.id && lease.closed.is_none() {
+            lease.close(closed.clone(), now);
+        }
+    })
+    .await
+}
+
+/// Changes a lease, whoever else changes it at the same time.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(super) async fn change(
+    store: &Store,
+    now: Timestamp,
+    id: &str,
+    change: impl Fn(&mut WalletLease, Timestamp),
+) -> Result<(), Refusal> {
+    for _ in 0..TRIES_MAX {
+        let Some(known) = store.get::<WalletLease>(id).await? else { return Ok(()) };
+        let mut changed = known.value.clone();
+        change(&mut changed, now);
+        if changed == known.value {
+            return Ok(());
+        }
+        match store.replace(&changed, known.version).await {
+            Ok(_) => return Ok(()),
+            Err(StoreError::VersionMismatch) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(StoreError::VersionMismatch.into())
+}
+
+fn failed(error: LedgerError) -> Refusal {
+    match error {
+        LedgerError::Store(error) => error.into(),
+        other => {
+            tracing::error!("a hold was not written: {other}");
+            Refusal::Internal("holding money for calls")
+        }
+    }
+}

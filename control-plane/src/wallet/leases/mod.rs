@@ -1,0 +1,19 @@
+//! Calls that a wallet pays for, before they are made: a gateway asks for a lease, which is a hold in the journal at the
+//! price of the plan's revision (`grant`); the calls it was for are counted as their batches are folded (`used`); once all
+//! of a closed lease's calls are on record, one entry charges them and frees the rest (`charge`). COUNTING.md, "Holds".
+
+pub mod charge;
+pub mod documents;
+pub mod grant;
+pub mod routes;
+pub mod used;
+
+use crate::store::{Store, StoreError};
+
+/// Makes its collection.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn register(store: &Store) -> Result<(), StoreError> {
+    store.register::<documents::WalletLease>().await
+}

@@ -1,0 +1,33 @@
+//! `POST /internal/v1/leases`: where gateways get what prepaid calls are paid from. Next: `grant`.
+
+use apiclay_config::wallet_leases::{LeasesAnswer, LeasesRequest};
+use axum::extract::State;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::grant;
+use crate::app::App;
+use crate::http::problem::ProblemBody;
+use crate::http::{Json, Problem};
+use crate::push::GatewayCaller;
+
+/// Where a wallet is topped up, below `APP_URL`.
+const TOP_UP_PATH: &str = "/wallet";
+
+/// Below `/internal/v1`.
+pub fn internal() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(leases))
+}
+
+/// A gateway asks for a lease on a wallet, and says which it has done with; the same again is the same answer again.
+#[utoipa::path(post, path = "/leases", tag = "internal", request_body(content = Object), responses(
+    (status = 200, description = "Closes are noted, and what was granted"), (status = 401, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+async fn leases(
+    State(app): State<App>,
+    gateway: GatewayCaller,
+    Json(request): Json<LeasesRequest>,
+) -> Result<Json<LeasesAnswer>, Problem> {
+    let granted = grant::answer(&app, &gateway.id, &request).await?;
+    Ok(Json(LeasesAnswer { granted, top_up_url: app.app_url.join(TOP_UP_PATH).ok() }))
+}

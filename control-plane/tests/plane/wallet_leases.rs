@@ -1,0 +1,274 @@
+//! Calls that a wallet pays for: leases are holds, a lease's calls are charged once they are on record, and whoever says the
+//! same twice, late or in another order changes nothing.
+
+use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+use apiclay_config::usage::{BatchId, Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow, UsageBatch};
+use apiclay_control_plane::ledger::verify::verify;
+use apiclay_control_plane::usage::ingest;
+use apiclay_control_plane::wallet::leases::charge::{charge_closed, forget};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::market::{Gateway, Who, admin, code_of, gateway, who};
+use crate::support::{NOW, Plane, demo};
+
+const EPOCH: &str = "00112233445566ff";
+const LATER_EPOCH: &str = "8899aabbccddeeff";
+
+/// A market with a plan at a quarter of a rupee a call, a buyer with so much in his wallet, and a gateway.
+struct Shop {
+    plane: Plane,
+    buyer: Who,
+    subscription: String,
+    vendor: String,
+    gateway: Gateway,
+}
+
+async fn shop(rupees: &str) -> Shop {
+    let plane = demo().await;
+    let (vendor, buyer, boss) =
+        (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
+    let made =
+        plane.done(&vendor, Method::POST, "/vendors", json!({"slug": "acme", "name": "Acme"}), 201).await;
+    let listing = json!({"slug": "weather", "name": "Weather", "summary": "The weather now"});
+    let listing = plane.done(&vendor, Method::POST, "/vendors/acme/listings", listing, 201).await;
+    let listing = format!("/listings/{}", listing["id"].as_str().unwrap());
+    let upstream = json!({"targets": [{"url": "http://127.0.0.1:9000", "weight": 1}]});
+    plane.done(&vendor, Method::PUT, &format!("{listing}/upstream"), upstream, 200).await;
+    let route = json!({"method": "GET", "path": "/now"});
+    plane.done(&vendor, Method::POST, &format!("{listing}/routes"), route, 201).await;
+    let money = |amount: &str| json!({"amount": amount, "currency": "INR"});
+    let plan = json!({"slug": "calls", "name": "Calls", "price": money("0"),
+        "usage_price": {"unit": "call", "amount": money("0.25")}});
+    let plan = plane.done(&vendor, Method::POST, &format!("{listing}/plans"), plan, 201).await;
+    plane.done(&vendor, Method::POST, &format!("{listing}/submit"), json!({}), 200).await;
+    let approve = format!("/admin{listing}/approve");
+    plane.done(&boss, Method::POST, &approve, json!({"reason": "looks well"}), 200).await;
+    plane.done(&vendor, Method::POST, &format!("{listing}/publish"), json!({}), 200).await;
+    let bought = json!({"plan_id": plan["id"]});
+    let subscription = plane.done(&buyer, Method::POST, "/subscriptions", bought, 201).await;
+    assert_eq!(subscription["state"], "active");
+    let gateway = gateway(&plane, "gw-1").await;
+    let vendor = made["id"].as_str().unwrap().to_owned();
+    let subscription = subscription["id"].as_str().unwrap().to_owned();
+    let shop = Shop { plane, buyer, subscription, vendor, gateway };
+    if rupees != "0" {
+        shop.top_up(rupees).await;
+    }
+    shop
+}
+
+impl Shop {
+    async fn top_up(&self, rupees: &str) {
+        let body = json!({"amount": {"amount": rupees, "currency": "INR"}});
+        let order = self.plane.done(&self.buyer, Method::POST, "/wallet/topups", body, 201).await;
+        self.plane.simulator().pay(order["provider_order_id"].as_str().unwrap()).unwrap();
+        assert!(self.plane.simulator().all_delivered(5_000).await);
+    }
+
+    /// Asks for a lease of this number, and says these closes: the status, and what was granted.
+    async fn ask(&self, grant: Option<(u32, u32)>, closes: Value) -> (u16, Value) {
+        let grant = grant.map(|(serial, want)| json!({"serial": serial, "want": want, "plan_revision": 1}));
+        let body =
+            json!({"epoch": EPOCH, "subscription": self.subscription, "grant": grant, "closes": closes});
+        let answer = self.gateway.to(Method::POST, "/leases").json(&body).send().await.unwrap();
+        let status = answer.status().as_u16();
+        let answer: Value = answer.json().await.unwrap();
+        (status, answer["granted"].clone())
+    }
+
+    /// Units of a lease that is granted.
+    async fn lease(&self, serial: u32, want: u32) -> u64 {
+        let (status, granted) = self.ask(Some((serial, want)), json!([])).await;
+        assert_eq!(status, 200, "{granted}");
+        granted["units"].as_u64().unwrap()
+    }
+
+    async fn close(&self, serial: u32, spent: u32, seq: u64) {
+        let last = (spent > 0).then(|| json!({"epoch": EPOCH, "seq": seq}));
+        let close = json!([{"epoch": EPOCH, "serial": serial, "spent": spent, "last_batch": last}]);
+        assert_eq!(self.ask(None, close).await.0, 200);
+    }
+
+    /// A batch of calls that were paid from a lease, of which so many are billed.
+    async fn batch(&self, (epoch, seq): (&str, u64), serial: u32, calls: u128, billed: u128) {
+        let from = GatewayEpoch { gateway: "gw-1".into(), epoch: epoch.to_owned() };
+        let subscription: SubscriptionId = self.subscription.parse().unwrap();
+        let mut leases = [0; LEASED_WINDOWS];
+        leases[LeasedWindow::Wallet as usize] = serial;
+        let event = |n: u128| Event {
+            request: RequestId::from_u128(u128::from(seq) << 64 | n),
+            subscription,
+            credential: CredentialId::from_u128(1),
+            route: RouteId::from_u128(1),
+            plan_revision: 1,
+            at: NOW,
+            duration_us: 500,
+            status: 200,
+            tries: 1,
+            ending: Ending::Complete,
+            billable: n < billed,
+            kept: true,
+            leases,
+            bytes_in: 1,
+            bytes_out: 1,
+        };
+        let events: Vec<Event> = (0..calls).map(event).collect();
+        let batch = UsageBatch::pack(BatchId { from, seq }, Vec::new(), &events).unwrap();
+        ingest::take(&self.plane.app.store, &self.plane.app.fold, "gw-1", batch).await.unwrap();
+    }
+
+    /// Folds what there is and charges what can be.
+    async fn settle(&self) {
+        self.plane.app.fold.fold_all().await.unwrap();
+        charge_closed(&self.plane.app).await.unwrap();
+    }
+
+    /// Balance and what is held of it.
+    async fn wallet(&self) -> (String, String) {
+        let wallet = self.plane.done(&self.buyer, Method::GET, "/wallet", json!(null), 200).await;
+        let text = |name: &str| wallet[name]["amount"].as_str().unwrap().to_owned();
+        (text("balance"), text("held"))
+    }
+
+    /// What the vendor has earned, in micro-units, by a journal in which nothing is wrong.
+    async fn earned(&self) -> i128 {
+        let report = verify(&self.plane.app.store).await.unwrap();
+        assert_eq!(report.faults, []);
+        let account = format!("vendor:{}:INR", self.vendor).parse().unwrap();
+        report.balances.get(&account).copied().unwrap_or(0)
+    }
+}
+
+fn is(wallet: &(String, String), balance: &str, held: &str) -> bool {
+    (wallet.0.as_str(), wallet.1.as_str()) == (balance, held)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_a_hold_and_its_calls_are_charged_once_they_are_on_record() {
+    let shop = shop("10").await;
+    // Forty calls are free: a quarter of them at most.
+    assert_eq!(shop.lease(1, 100).await, 10);
+    assert!(is(&shop.wallet().await, "10.00", "2.50"));
+    assert_eq!(shop.lease(1, 100).await, 10, "asked for again, it is the same");
+    assert!(is(&shop.wallet().await, "10.00", "2.50"));
+
+    // The close overtakes the batch: nothing is charged before all seven calls are there.
+    shop.close(1, 7, 2).await;
+    shop.settle().await;
+    shop.batch((EPOCH, 1), 1, 3, 3).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "2.50"));
+    shop.batch((EPOCH, 2), 1, 4, 3).await;
+    for _ in 0..3 {
+        shop.settle().await;
+        shop.close(1, 7, 2).await;
+    }
+    // Six of the seven are billed.
+    assert!(is(&shop.wallet().await, "8.50", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 1_500_000);
+    // A late echo of the request.
+    assert_eq!(shop.ask(Some((1, 100)), json!([])).await.0, 409);
+    assert!(is(&shop.wallet().await, "8.50", "0.00"));
+    let shown = shop.plane.done(&shop.buyer, Method::GET, "/wallet/entries", json!(null), 200).await;
+    assert_eq!(
+        (&shown["items"][0]["kind"], &shown["items"][0]["amount"]["amount"]),
+        (&json!("calls"), &json!("-1.50"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_earlier_life_s_calls_may_be_told_by_a_later_one() {
+    let shop = shop("10").await;
+    assert_eq!(shop.lease(5, 4).await, 4);
+    shop.batch((EPOCH, 1), 5, 1, 1).await;
+    shop.batch((LATER_EPOCH, 1), 5, 2, 1).await;
+    let last = json!({"epoch": LATER_EPOCH, "seq": 1});
+    let close = json!([{"epoch": EPOCH, "serial": 5, "spent": 3, "last_batch": last}]);
+    assert_eq!(shop.ask(None, close).await.0, 200);
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_never_hold_more_than_there_is_and_all_of_it_can_be_used() {
+    let shop = shop("2").await;
+    let second = shop.plane.second().await;
+    // Eight calls are free; forty requests at once, over two control planes.
+    let asked = (1..=40_u32).map(|serial| {
+        let root = if serial % 2 == 0 { &shop.plane.base } else { &second.base };
+        let to = format!("{}/leases", root.replace("/backend/v1", "/internal/v1"));
+        let body = json!({"epoch": EPOCH, "subscription": shop.subscription,
+            "grant": {"serial": serial, "want": 3, "plan_revision": 1}, "closes": []});
+        let request =
+            shop.plane.http.post(to).bearer_auth(&shop.gateway.token).header("x-gateway-id", "gw-1");
+        async move { request.json(&body).send().await.unwrap().json::<Value>().await.unwrap() }
+    });
+    let granted = futures_util::future::join_all(asked).await;
+    let units: u64 = granted.iter().map(|answer| answer["granted"]["units"].as_u64().unwrap()).sum();
+    assert_eq!(units, 8, "{granted:?}");
+    assert!(is(&shop.wallet().await, "2.00", "2.00"));
+    assert_eq!(shop.lease(100, 1).await, 0);
+    assert_eq!(shop.earned().await, 0);
+    shop.top_up("1").await;
+    assert_eq!(shop.lease(101, 1).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_close_that_overtakes_its_grant_is_not_overtaken_back() {
+    let shop = shop("10").await;
+    shop.close(9, 0, 0).await;
+    assert_eq!(shop.ask(Some((9, 4)), json!([])).await.0, 409);
+    assert!(is(&shop.wallet().await, "10.00", "0.00"));
+    // One that was granted and never used is freed whole.
+    assert_eq!(shop.lease(10, 4).await, 4);
+    shop.close(10, 0, 0).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "0.00"));
+    assert_eq!(shop.earned().await, 0);
+}
+
+/// Its gateway is forgotten with calls that nobody has told of yet: the wallet is free, and what comes late the operator bears.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_forgotten_gateway_held_is_free_and_what_it_tells_late_is_written_off() {
+    let shop = shop("10").await;
+    assert_eq!(shop.lease(1, 8).await, 8);
+    assert_eq!(shop.lease(2, 4).await, 4);
+    shop.batch((EPOCH, 1), 1, 3, 2).await;
+    shop.settle().await;
+    let (store, journal) = (&shop.plane.app.store, &shop.plane.app.journal);
+    for ended in [2, 0] {
+        assert_eq!(forget(store, journal, "gw-1", NOW).await.unwrap(), ended);
+    }
+    assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
+    for seq in [2, 3] {
+        shop.batch((EPOCH, seq), 1, 2, 2).await;
+        for _ in 0..2 {
+            shop.settle().await;
+        }
+    }
+    assert!(is(&shop.wallet().await, "9.50", "0.00"));
+    assert_eq!(shop.earned().await, 1_500_000, "two calls by the wallet, four by the operator");
+    assert_eq!(verify(store).await.unwrap().balances[&"write_off:INR".parse().unwrap()], -1_000_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_but_a_gateway_asks_and_only_for_those_who_pay() {
+    let shop = shop("10").await;
+    let body = json!({"epoch": EPOCH, "subscription": shop.subscription, "grant": null, "closes": []});
+    let path = shop.plane.base.replace("/backend/v1", "/internal/v1/leases");
+    let answer = shop.plane.http.post(path).bearer_auth(&shop.buyer.token).json(&body).send().await.unwrap();
+    assert_eq!(answer.status(), 401);
+    let wrong = [
+        json!({"epoch": "x", "subscription": shop.subscription, "grant": null, "closes": []}),
+        json!({"epoch": EPOCH, "subscription": shop.subscription,
+            "grant": {"serial": 0, "want": 1, "plan_revision": 1}, "closes": []}),
+    ];
+    for body in wrong {
+        let answer = shop.gateway.to(Method::POST, "/leases").json(&body).send().await.unwrap();
+        assert_eq!(code_of(answer).await, (422, "lease_invalid".into()));
+    }
+    let ended = format!("/subscriptions/{}/cancel", shop.subscription);
+    shop.plane.done(&shop.buyer, Method::POST, &ended, json!({}), 200).await;
+    assert_eq!(shop.lease(1, 1).await, 0, "an ended subscription takes nothing");
+}
