@@ -1,5 +1,5 @@
 //! What operators do and see, over the real programs: metrics, readiness, stopping, backups, forgetting a gateway, and
-//! counters that are lost or stall.
+//! counters that are lost or stall, and calls that a wallet pays for.
 //!
 //! `shop.rs` is the marketplace with something on sale, `load.rs` somebody who calls it; then a file a theme.
 
@@ -12,3 +12,4 @@ mod metrics;
 mod ready;
 mod shop;
 mod stop;
+mod wallet;

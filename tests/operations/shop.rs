@@ -33,8 +33,17 @@ pub struct Shop {
 }
 
 impl Shop {
-    /// Lists, buys, and calls once, so that the key is known to be live.
+    /// Lists, buys what costs nothing, and calls once, so that the key is known to be live.
     pub async fn open(market: &Marketplace, limits: Value) -> Result<Self> {
+        let price = json!({ "amount": "0", "currency": "INR" });
+        let plan = json!({ "slug": "plan", "name": "Plan", "price": price, "limits": limits });
+        let shop = Self::open_with(market, &plan).await?;
+        shop.until_live(&shop.key).await?;
+        Ok(shop)
+    }
+
+    /// Lists and buys this plan; whether the key is live is for the caller to see.
+    pub async fn open_with(market: &Marketplace, plan: &Value) -> Result<Self> {
         let slow = Arc::new(AtomicUsize::new(0));
         let upstream = start_upstream(Arc::clone(&slow)).await?;
         let vendor = market.api()?.sign_up("vendor").await?;
@@ -47,9 +56,7 @@ impl Shop {
         for path in ["/now", "/fail", "/slow/{ms}"] {
             vendor.create(&format!("{listing}/routes"), &json!({ "method": "GET", "path": path })).await?;
         }
-        let price = json!({ "amount": "0", "currency": "INR" });
-        let plan = json!({ "slug": "plan", "name": "Plan", "price": price, "limits": limits });
-        let plan = vendor.create(&format!("{listing}/plans"), &plan).await?;
+        let plan = vendor.create(&format!("{listing}/plans"), plan).await?;
         vendor.post(&format!("{listing}/submit"), &json!({}), 200).await?;
         let admin = market.admin("operator").await?;
         admin.post(&format!("/admin{listing}/approve"), &json!({ "reason": "tried it" }), 200).await?;
@@ -58,9 +65,7 @@ impl Shop {
         let subscription = buyer.create("/subscriptions", &json!({ "plan_id": plan })).await?;
         let key = new_key(&buyer, &subscription).await?;
         let url = format!("http://{}/skycast/weather", market.gateway_address);
-        let shop = Self { buyer, subscription, key, url, slow, http: http_client()? };
-        shop.until_live(&shop.key).await?;
-        Ok(shop)
+        Ok(Self { buyer, subscription, key, url, slow, http: http_client()? })
     }
 
     /// One call with the key: its status.

@@ -1,0 +1,176 @@
+//! Calls that a wallet pays for, over the real programs: charged within seconds and to the last one, whoever is killed on the
+//! way, and never more than there is.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use apiclay_tests::{Marketplace, Mongod, Persist, Redis, http_client, wait_until};
+use serde_json::json;
+
+use crate::load::Load;
+use crate::shop::Shop;
+
+/// In paise.
+const PRICE: u64 = 25;
+/// `GET /wallet` shows a call within this.
+const SHOWN_WITHIN: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(30);
+/// Refusals in a row, and the pause between, that say that a wallet is empty: units may be on their way back.
+const REFUSALS: u32 = 4;
+const REFUSED_PAUSE: Duration = Duration::from_millis(1_500);
+
+async fn shop(market: &Marketplace) -> Result<Shop> {
+    let money = |amount: &str| json!({ "amount": amount, "currency": "INR" });
+    let plan = json!({ "slug": "calls", "name": "Calls", "price": money("0"),
+        "usage_price": { "unit": "call", "amount": money("0.25") } });
+    Shop::open_with(market, &plan).await
+}
+
+impl Shop {
+    /// Puts money into the buyer's wallet, by the demo's pretend buyer.
+    async fn top_up(&self, rupees: u64) -> Result<()> {
+        let before = self.wallet().await?.0;
+        let amount = json!({ "amount": { "amount": rupees.to_string(), "currency": "INR" } });
+        let order = self.buyer.post("/wallet/topups", &amount, 201).await?;
+        let order = order["provider_order_id"].as_str().context("an order without its name")?;
+        self.buyer.post(&format!("/dev/payments/{order}/pay"), &json!({}), 200).await?;
+        wait_until("the top-up", DEADLINE, async || {
+            let now = self.wallet().await?.0;
+            ensure!(now == before + rupees * 100, "{now} paise, {before} before");
+            Ok(())
+        })
+        .await
+    }
+
+    /// Balance and what is held of it, in paise.
+    async fn wallet(&self) -> Result<(u64, u64)> {
+        let wallet = self.buyer.get("/wallet").await?;
+        let paise = |name: &str| {
+            let amount = wallet[name]["amount"].as_str().context("a wallet without an amount")?;
+            Ok::<u64, anyhow::Error>(amount.replace('.', "").parse()?)
+        };
+        Ok((paise("balance")?, paise("held")?))
+    }
+
+    /// Until the wallet holds nothing and has so much.
+    async fn until_wallet(&self, paise: u64, within: Duration) -> Result<Duration> {
+        let begun = Instant::now();
+        wait_until("the charge", within, async || {
+            let wallet = self.wallet().await?;
+            ensure!(wallet == (paise, 0), "{wallet:?} paise, not {paise} and nothing held");
+            Ok(())
+        })
+        .await?;
+        Ok(begun.elapsed())
+    }
+
+    /// Calls until the wallet is empty: how many were served.
+    async fn spend(&self) -> Result<u64> {
+        let (mut served, mut refusals) = (0, 0);
+        while refusals < REFUSALS {
+            match self.call("/now").await? {
+                200 => (served, refusals) = (served + 1, 0),
+                // Not live yet, or nothing left.
+                401 => tokio::time::sleep(Duration::from_millis(50)).await,
+                402 => {
+                    refusals += 1;
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                }
+                other => anyhow::bail!("{other} after {served} calls"),
+            }
+        }
+        Ok(served)
+    }
+}
+
+/// Every entry of the journal is right, as the operator's command says.
+async fn verified(market: &Marketplace) -> Result<String> {
+    let told = market.command(&["ledger", "verify"]).await?;
+    ensure!(told.contains("nothing is wrong"), "{told}");
+    Ok(told)
+}
+
+async fn all_of_a_wallet_can_be_called_away_and_no_more(market: &Marketplace) -> Result<()> {
+    let shop = shop(market).await?;
+    let refused = wait_until("a call that nobody pays for to be refused", DEADLINE, async || {
+        let request = http_client()?.get(format!("{}/now", shop.url)).header("x-api-key", &shop.key);
+        let answer = request.send().await?;
+        ensure!(answer.status().as_u16() == 402, "{}", answer.status());
+        Ok(answer)
+    })
+    .await?;
+    let link = refused.headers().get("link").context("no link to where to top up")?.to_str()?.to_owned();
+    ensure!(link.contains("/wallet"), "{link}");
+    ensure!(refused.text().await?.contains("balance_exhausted"), "it is not balance_exhausted");
+
+    shop.top_up(5).await?;
+    let begun = Instant::now();
+    let served = shop.spend().await?;
+    ensure!(served == 20, "{served} calls were served for what pays for 20");
+    let charged = shop.until_wallet(0, SHOWN_WITHIN).await?;
+    println!("{served} calls and four refusals in {:?}; charged {charged:?} later", begun.elapsed());
+    shop.until_used(served).await?;
+    shop.top_up(1).await?;
+    ensure!(shop.spend().await? == 4, "a rupee pays for four calls");
+    shop.until_wallet(0, SHOWN_WITHIN).await?;
+    println!("{}", verified(market).await?);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_a_wallet_can_be_called_away_in_one_process() -> Result<()> {
+    let market = Marketplace::embedded(&[]).await?;
+    all_of_a_wallet_can_be_called_away_and_no_more(&market).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_of_a_wallet_can_be_called_away_over_mongodb_and_redis() -> Result<()> {
+    let mongod = Mongod::start().await?;
+    let redis = Redis::start(Persist::EverySecond).await?;
+    let market = Marketplace::separate(&mongod, &redis).await?;
+    all_of_a_wallet_can_be_called_away_and_no_more(&market).await
+}
+
+/// The gateway is killed under load, twice, then the control plane: what is charged is what is on record as billed, a call
+/// that was served is charged, and nothing is held once all is settled.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_charged_is_what_was_served_whoever_is_killed() -> Result<()> {
+    let mongod = Mongod::start().await?;
+    let redis = Redis::start(Persist::EverySecond).await?;
+    let mut market = Marketplace::separate(&mongod, &redis).await?;
+    let shop = shop(&market).await?;
+    const RUPEES: u64 = 1_000;
+    shop.top_up(RUPEES).await?;
+    wait_until("the key to be live", DEADLINE, async || {
+        let status = shop.call("/now").await?;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })
+    .await?;
+    let mut served = 1;
+    for _ in 0..2 {
+        let load = Load::on(shop.clone());
+        load.until_more(40).await?;
+        // Between two calls: an answer that is broken off would be an error of the load's own.
+        served += load.end().await?;
+        market.gateway.kill9()?;
+        market.gateway.restart().await?;
+    }
+    let load = Load::on(shop.clone());
+    load.until_more(20).await?;
+    let control = market.control.as_mut().context("a control plane of its own")?;
+    control.kill9()?;
+    // What is in hand goes on; then calls are told that there are no units, and not that there is no money.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    control.restart().await?;
+    load.until_more(20).await?;
+    let unavailable = load.unavailable();
+    served += load.end().await?;
+    shop.until_used(served).await?;
+    let charged = shop.until_wallet(RUPEES * 100 - served * PRICE, DEADLINE).await?;
+    println!(
+        "{served} calls served and charged ({unavailable} told counters_unavailable), after {charged:?}"
+    );
+    println!("{}", verified(&market).await?);
+    Ok(())
+}
