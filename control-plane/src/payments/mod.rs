@@ -7,7 +7,7 @@
 //! [`settle`] is the one way from there into the journal.
 
 pub mod documents;
-mod error;
+mod failure;
 pub mod minor;
 pub mod provider;
 pub mod razorpay;
@@ -23,5 +23,5 @@ pub mod taking;
 mod tests;
 
 pub use documents::register;
-pub use error::PaymentError;
+pub use failure::PaymentError;
 pub use taking::Taking;

@@ -11,7 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Order, TopUpStatus};
-use super::error::PaymentError;
+use super::failure::PaymentError;
 use super::minor::to_minor;
 use super::provider::{NewOrder, PaymentProvider};
 use super::settle::{FIRST_ASKED_AFTER_MS, Till};

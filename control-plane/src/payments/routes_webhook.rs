@@ -8,7 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Handled, StoredEvent};
-use super::error::PaymentError;
+use super::failure::PaymentError;
 use super::provider::{PaymentProvider, WebhookError};
 use super::routes_topups::{provider, till};
 use crate::app::App;
