@@ -120,6 +120,10 @@ async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow
         let plan = json!({"slug": slug, "name": name, "price": {"amount": "0", "currency": "INR"}, "limits": limits});
         vendor.send(Method::POST, &format!("{at}/plans"), plan).await?;
     }
+    let price = |amount: &str| json!({"amount": amount, "currency": "INR"});
+    let by_the_call = json!({"slug": "by-the-call", "name": "By the call", "price": price("0"), "limits": [limit("second", 100)],
+        "usage_price": {"unit": "call", "amount": price("0.10")}, "trial": {"calls": 25}});
+    vendor.send(Method::POST, &format!("{at}/plans"), by_the_call).await?;
     let limits = [limit("second", 500), limit("month", 10_000_000)];
     let pro = json!({"slug": "pro", "name": "Pro", "price": {"amount": "499", "currency": "INR"}, "limits": limits, "trial": {"calls": 25}});
     vendor.send(Method::POST, &format!("{at}/plans"), pro).await?;

@@ -32,6 +32,14 @@ impl Buyer<'_> {
         .await?;
         self.sees(".rows", "Top-up").await?;
         self.picture("wallet").await?;
+        self.goes_to("/l/demo/echo").await?;
+        self.sees(".plans", "₹0.10").await?;
+        self.picture("listing-subscribed").await?;
+        self.presses("[aria-label='Subscribe to By the call']").await?;
+        self.sees("[role=status]", "You are subscribed").await?;
+        self.sees("main", "₹0.10 a call").await?;
+        self.sees("main", "₹1000.50").await?;
+        self.picture("subscription-by-the-call").await?;
         self.presses("nav a[href='/subscriptions']").await?;
         self.sees("h1", "Subscriptions").await
     }

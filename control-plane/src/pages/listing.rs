@@ -39,6 +39,8 @@ pub(super) struct PlanShown {
     /// The visitor's subscription to it.
     pub mine: Option<SubscriptionId>,
     pub buyable: bool,
+    /// From the wallet, call by call.
+    pub by_the_call: bool,
 }
 
 #[derive(Template)]
@@ -72,7 +74,7 @@ pub(super) async fn show(
             Some(visitor) => live_subscription(&app, visitor.account.id, plan).await?,
             None => None,
         };
-        shown.push(present(plan, mine));
+        shown.push(present(plan, mine, app.payments.is_some()));
     }
     let page = ListingPage {
         frame: Frame::new(&app, visitor.as_ref(), "discover"),
@@ -95,7 +97,7 @@ async fn live_subscription(
     Ok(app.store.query::<Subscription>(&mine).await?.items.pop().map(|found| found.value.id))
 }
 
-fn present(plan: &PlanView, mine: Option<SubscriptionId>) -> PlanShown {
+fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) -> PlanShown {
     let terms = Terms {
         price: plan.price,
         usage_price: plan.usage_price,
@@ -111,22 +113,29 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>) -> PlanShown {
     if promises.is_empty() {
         promises.push("No limit on calls".to_owned());
     }
+    let buyable = check_buyable(&terms, takes_payments);
     if let Some(trial) = plan.trial {
         let calls = if trial.calls == 1 { "call" } else { "calls" };
-        // Nobody can pay yet, so a trial is all of its plan (decision 0003).
-        promises.push(format!(
-            "{} {calls} to try it, free; more cannot be bought yet",
-            words::count(trial.calls)
-        ));
+        // What cannot be paid for is over with its trial (decision 0003).
+        let then = if matches!(buyable, Ok(true)) { "" } else { "; more cannot be bought yet" };
+        promises.push(format!("{} {calls} to try it, free{then}", words::count(trial.calls)));
     }
+    let by_the_call = terms.is_paid_by_the_call();
+    let (price, per) = match plan.usage_price.filter(|_| by_the_call) {
+        Some(usage) => (words::money(&usage.amount), "a call"),
+        None if !terms.is_priced() => ("Free".to_owned(), ""),
+        None => (words::money(&plan.price), "a month"),
+    };
+    let usage_price = plan.usage_price.filter(|_| !by_the_call);
     PlanShown {
         id: plan.id.to_string(),
         name: plan.name.clone(),
-        price: if terms.is_priced() { words::money(&plan.price) } else { "Free".to_owned() },
-        per: if plan.price.is_zero() { "" } else { "a month" },
-        usage_price: plan.usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
+        price,
+        per,
+        usage_price: usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
         promises,
         mine,
-        buyable: check_buyable(&terms).is_ok(),
+        buyable: buyable.is_ok(),
+        by_the_call: matches!(buyable, Ok(true)),
     }
 }

@@ -18,10 +18,11 @@ use crate::app::App;
 use crate::discover::routes::server_at;
 use crate::http::{Path, Problem, Query};
 use crate::plans;
-use crate::plans::terms::{LimitInput, Unit, WindowInput};
+use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
 use crate::usage::routes::{Range, of as usage_of};
+use crate::wallet::statement;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +56,13 @@ pub(super) struct NewKey {
     pub key: String,
 }
 
+/// What calls cost, and what there is to pay them with.
+struct Paid {
+    price: String,
+    free: String,
+    is_empty: bool,
+}
+
 #[derive(Template)]
 #[template(path = "subscription.html")]
 pub(super) struct SubscriptionPage {
@@ -68,6 +76,7 @@ pub(super) struct SubscriptionPage {
     live: bool,
     since: String,
     ended: Option<String>,
+    paid: Option<Paid>,
     rates: Vec<String>,
     meters: Vec<Meter>,
     keys: Vec<KeyShown>,
@@ -106,7 +115,10 @@ impl SubscriptionPage {
         let subscription = access::own(&app.store, id, visitor.account.id).await?.value;
         let now = app.clock.now();
         let (listing, plan) = bought(app, &subscription).await?;
-        let (rates, meters) = limits(app, &subscription, now).await?;
+        let terms = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision);
+        let terms = terms.await?.value.terms;
+        let (rates, meters) = limits(app, &subscription, &terms, now).await?;
+        let paid = paid(app, &subscription, &terms).await?;
         let keys = access::live_credentials(&app.store, id).await?;
         let from = width.begin(now);
         let range = Range { from: Some(from), to: None, by: Some(width.step()) };
@@ -124,6 +136,7 @@ impl SubscriptionPage {
             live: subscription.is_live(),
             since: words::day(subscription.created_at),
             ended: subscription.cancelled_at.map(words::moment),
+            paid,
             rates,
             meters,
             keys: keys.iter().map(|found| present(&found.value, now)).collect(),
@@ -151,14 +164,25 @@ fn present(credential: &Credential, now: Timestamp) -> KeyShown {
     }
 }
 
+/// What its calls cost, where they are paid from the wallet.
+async fn paid(app: &App, subscription: &Subscription, terms: &Terms) -> Result<Option<Paid>, Problem> {
+    let Some(usage) = terms.usage_price.filter(|_| subscription.pays) else { return Ok(None) };
+    let standing = statement::standing(&app.journal, subscription.account, usage.amount.currency).await?;
+    let free = standing.free();
+    Ok(Some(Paid {
+        price: words::money(&usage.amount),
+        is_empty: free.micro < usage.amount.micro,
+        free: words::money(&free),
+    }))
+}
+
 /// The limits of the edition that was bought: rates as text, quotas with what is used of them on record.
 async fn limits(
     app: &App,
     subscription: &Subscription,
+    terms: &Terms,
     now: Timestamp,
 ) -> Result<(Vec<String>, Vec<Meter>), Problem> {
-    let terms =
-        plans::access::revision(&app.store, subscription.plan, subscription.plan_revision).await?.value.terms;
     let (mut rates, mut meters) = (Vec::new(), Vec::new());
     if let Some(trial) = terms.trial {
         let used = usage_of(app, subscription, Range { from: None, to: None, by: None }).await?.total.calls;

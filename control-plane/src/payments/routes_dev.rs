@@ -19,7 +19,7 @@ pub fn dev() -> OpenApiRouter<App> {
 /// Nothing is asked for.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Nothing {}
+struct NothingAsked {}
 
 /// What a provider's checkout hands the buyer's browser.
 #[derive(Debug, Serialize, ToSchema)]
@@ -30,12 +30,12 @@ struct PaidView {
 
 /// Pays an order as the pretend buyer; events follow.
 #[utoipa::path(post, path = "/payments/{provider_order}/pay", tag = "demo", security(()),
-    params(("provider_order" = String, Path)), request_body = Nothing, responses(
+    params(("provider_order" = String, Path)), request_body = NothingAsked, responses(
     (status = 200, body = PaidView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn pay(
     State(app): State<App>,
     Path(order): Path<String>,
-    Json(Nothing {}): Json<Nothing>,
+    Json(NothingAsked {}): Json<NothingAsked>,
 ) -> Result<Json<PaidView>, Problem> {
     let Paid { payment_id, signature } = simulator(&app)?.pay(&order).map_err(refuse)?;
     Ok(Json(PaidView { payment_id, signature }))
@@ -43,13 +43,13 @@ async fn pay(
 
 /// The pretend buyer's bank says no.
 #[utoipa::path(post, path = "/payments/{provider_order}/fail", tag = "demo", security(()),
-    params(("provider_order" = String, Path)), request_body = Nothing, responses(
+    params(("provider_order" = String, Path)), request_body = NothingAsked, responses(
     (status = 204, description = "The bank said no"), (status = 404, body = ProblemBody),
     (status = 409, body = ProblemBody)))]
 async fn fail(
     State(app): State<App>,
     Path(order): Path<String>,
-    Json(Nothing {}): Json<Nothing>,
+    Json(NothingAsked {}): Json<NothingAsked>,
 ) -> Result<axum::http::StatusCode, Problem> {
     simulator(&app)?.fail(&order).map_err(refuse)?;
     Ok(axum::http::StatusCode::NO_CONTENT)

@@ -8,8 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Handled, StoredEvent};
+use super::error::WebhookError;
 use super::failure::PaymentError;
-use super::provider::{PaymentProvider, WebhookError};
+use super::provider::PaymentProvider;
 use super::routes_topups::{provider, till};
 use crate::app::App;
 use crate::http::problem::ProblemBody;

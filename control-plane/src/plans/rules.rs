@@ -66,18 +66,22 @@ fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
     }
 }
 
-/// Whether these terms can be bought while nobody can pay: what costs something, with a trial only.
+/// Whether what is bought under these terms is paid from the wallet, call by call. Where nobody takes payments, and for what
+/// costs something a month, it is not: then only what is free can be bought, or has a trial.
 ///
 /// # Errors
-/// Where they cannot.
-pub fn check_buyable(terms: &Terms) -> Result<(), Refusal> {
+/// Where they cannot be bought.
+pub fn check_buyable(terms: &Terms, takes_payments: bool) -> Result<bool, Refusal> {
+    if takes_payments && terms.is_paid_by_the_call() {
+        return Ok(true);
+    }
     if terms.is_priced() && terms.trial.is_none() {
         return Err(Refusal::because(
             Code::PaymentUnavailable,
-            "payments are not available yet; choose a plan that is free or has a trial",
+            "this cannot be paid for yet; choose a plan that is free, is paid by the call, or has a trial",
         ));
     }
-    Ok(())
+    Ok(false)
 }
 
 #[cfg(test)]
@@ -121,11 +125,17 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_something_is_sold_with_a_trial_only() {
-        assert!(check_buyable(&terms(0)).is_ok());
-        assert!(check_buyable(&terms(1)).is_err());
-        assert!(check_buyable(&Terms { trial: Some(Trial { calls: 1 }), ..terms(1) }).is_ok());
-        let usage = UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) };
-        assert!(check_buyable(&Terms { usage_price: Some(usage), ..terms(0) }).is_err());
+    fn what_costs_something_is_sold_by_the_call_or_with_a_trial() {
+        let bought = |terms: &Terms, takes_payments| check_buyable(terms, takes_payments).ok();
+        let trial = Some(Trial { calls: 1 });
+        let usage_price = Some(UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) });
+        for takes_payments in [false, true] {
+            assert_eq!(bought(&terms(0), takes_payments), Some(false));
+            assert_eq!(bought(&terms(1), takes_payments), None, "nobody charges for months yet");
+            assert_eq!(bought(&Terms { trial, ..terms(1) }, takes_payments), Some(false));
+            assert_eq!(bought(&Terms { usage_price, ..terms(1) }, takes_payments), None);
+        }
+        let by_the_call = Terms { usage_price, ..terms(0) };
+        assert_eq!((bought(&by_the_call, false), bought(&by_the_call, true)), (None, Some(true)));
     }
 }

@@ -105,11 +105,7 @@ pub(crate) async fn subscribe(
         if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
     })?;
     let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
-    let terms = &revision.value.terms;
-    let pays = app.payments.is_some() && terms.is_paid_by_the_call();
-    if !pays {
-        plans::rules::check_buyable(terms)?;
-    }
+    let pays = plans::rules::check_buyable(&revision.value.terms, app.payments.is_some())?;
     let (from, below) = Subscription::live_keys_of(caller.account);
     let mine = store::Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
     if app.store.query::<Subscription>(&mine).await?.items.len() >= SUBSCRIPTIONS_PER_ACCOUNT_MAX {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use apiclay_config::money::{Currency, Money};
 use async_trait::async_trait;
-use reqwest::{RequestBuilder, Response, StatusCode};
+use reqwest::RequestBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,12 +14,14 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use url::{Host, Url};
 
+use super::answer::{self, malformed, unavailable, unfit, unreachable};
 use super::checks::{check_id, check_notes, check_receipt, positive_minor};
-use super::wire::{Capture, Collection, Failure, NewOrder as WireOrder, Order, Payment, Refund, Refunding};
+use super::wire::{Capture, Collection, NewOrder as WireOrder, Order, Payment, Refund, Refunding};
 use super::{signature, webhook};
+use crate::payments::error::{ProviderError, WebhookError};
 use crate::payments::provider::{
-    Cause, Happened, NewOrder, NewRefund, PaymentProvider, ProviderError, ProviderEvent, ProviderOrder,
-    ProviderPayment, ProviderRefund, WebhookError,
+    Happened, NewOrder, NewRefund, PaymentProvider, ProviderEvent, ProviderOrder, ProviderPayment,
+    ProviderRefund,
 };
 
 /// Where Razorpay is.
@@ -28,12 +30,8 @@ pub const API_URL: &str = "https://api.razorpay.com";
 pub const CONNECT_TIMEOUT_MS: u64 = 5_000;
 /// How long a whole call may take.
 pub const CALL_TIMEOUT_MS: u64 = 15_000;
-/// Bytes of an answer.
-const ANSWER_MAX_BYTES: usize = 1024 * 1024;
 /// Calls under way at once; one more is told to come later, and waits nowhere.
 const CALLS_MAX: usize = 32;
-/// Characters of a refusal that are kept.
-const REFUSAL_MAX_CHARS: usize = 300;
 /// Items of one page of a list, as many as Razorpay gives.
 const PAGE_ITEMS: usize = 100;
 /// Pages of a payment's refunds.
@@ -132,14 +130,7 @@ impl Razorpay {
         let secret = self.settings.key_secret.expose_secret();
         let mut answer =
             request.basic_auth(&self.settings.key_id, Some(secret)).send().await.map_err(unreachable)?;
-        let status = answer.status();
-        let body = read_body(&mut answer).await?;
-        if status.is_success() {
-            serde_json::from_slice(&body)
-                .map_err(|error| malformed("not what is documented", Some(error.into())))
-        } else {
-            Err(refusal(status, &body))
-        }
+        answer::read(&mut answer).await
     }
 }
 
@@ -301,60 +292,4 @@ fn is_here(url: &Url) -> bool {
         Some(Host::Ipv6(v6)) => v6.is_loopback(),
         Some(Host::Domain(_)) | None => false,
     }
-}
-
-async fn read_body(answer: &mut Response) -> Result<Vec<u8>, ProviderError> {
-    let mut read = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unreachable)? {
-        if read.len() + chunk.len() > ANSWER_MAX_BYTES {
-            return Err(malformed("longer than is read", None));
-        }
-        read.extend_from_slice(&chunk);
-    }
-    Ok(read)
-}
-
-/// What an answer that is no success means. Only a 400 with Razorpay's own error body says no to what was asked; what stands
-/// before Razorpay can answer too, and other refusals are about us.
-fn refusal(status: StatusCode, body: &[u8]) -> ProviderError {
-    match status {
-        StatusCode::BAD_REQUEST => match serde_json::from_slice::<Failure>(body) {
-            Ok(Failure { error }) if matches!(error.code.as_str(), "GATEWAY_ERROR" | "SERVER_ERROR") => {
-                unavailable("it failed", None)
-            }
-            Ok(Failure { error }) => ProviderError::Refused {
-                code: cut(&error.code),
-                description: cut(error.description.or(error.reason).as_deref().unwrap_or_default()),
-            },
-            Err(error) => malformed("a refusal without a reason", Some(error.into())),
-        },
-        StatusCode::UNAUTHORIZED => ProviderError::Keys,
-        StatusCode::CONFLICT => unavailable("the same is under way already", None),
-        StatusCode::TOO_MANY_REQUESTS => unavailable("it asks for fewer calls", None),
-        StatusCode::REQUEST_TIMEOUT => unavailable("it waited too long for us", None),
-        status if status.is_server_error() => unavailable("it failed", None),
-        _ => malformed("neither a success nor a documented refusal", None),
-    }
-}
-
-fn cut(text: &str) -> String {
-    text.chars().take(REFUSAL_MAX_CHARS).collect()
-}
-
-fn unavailable(what: &'static str, source: Option<Cause>) -> ProviderError {
-    ProviderError::Unavailable { what, source }
-}
-
-fn malformed(what: &'static str, source: Option<Cause>) -> ProviderError {
-    ProviderError::Malformed { what, source }
-}
-
-fn unfit(error: super::wire::Unfit) -> ProviderError {
-    malformed("an amount that does not fit", Some(error.into()))
-}
-
-fn unreachable(error: reqwest::Error) -> ProviderError {
-    let what = if error.is_timeout() { "it did not answer in time" } else { "it cannot be reached" };
-    // The address bears names of orders and payments.
-    unavailable(what, Some(error.without_url().into()))
 }

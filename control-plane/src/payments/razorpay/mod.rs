@@ -3,6 +3,7 @@
 //! [`client`] calls it, in the types of [`wire`], with what passes [`checks`]; [`signature`] tells whether it was Razorpay that spoke; [`webhook`] reads
 //! what it tells by itself, after [`scrub`] has taken out what belongs to a card or a person.
 
+mod answer;
 pub mod checks;
 pub mod client;
 pub mod scrub;

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use super::wire::REFUND_NOTE;
+
 /// Fields that are taken out wherever they stand, and every field whose name goes on behind one of these and `_`.
 const FIELDS: [&str; 34] = [
     "account_number",
@@ -57,8 +59,8 @@ pub fn without_card_data(value: &Value) -> Value {
                 .iter()
                 .filter(|(name, _)| !is_private(name))
                 .map(|(name, inner)| {
-                    // A provider's own names are never a card's number, however many digits they have.
-                    let kept = if is_id(name) { inner.clone() } else { without_card_data(inner) };
+                    // A name, ours or the provider's, is never a card's number, however many digits it has.
+                    let kept = if is_name(name, inner) { inner.clone() } else { without_card_data(inner) };
                     (name.clone(), kept)
                 })
                 .collect(),
@@ -80,8 +82,9 @@ fn is_private(name: &str) -> bool {
     })
 }
 
-fn is_id(name: &str) -> bool {
-    matches!(name, "id" | "order_id" | "payment_id" | "refund_id" | "receipt" | "account_id")
+fn is_name(name: &str, value: &Value) -> bool {
+    let names = ["id", "order_id", "payment_id", "refund_id", "receipt", "account_id", REFUND_NOTE];
+    value.is_string() && names.contains(&name)
 }
 
 /// In place of each run of digits that is a card's number.
@@ -159,6 +162,9 @@ mod tests {
         assert_eq!(without_card_data(&said), shown);
         let id = json!({"id": "4111111111111111", "created_at": 1_567_674_606, "amount": 30_569_309_025_904_i64, "most": AMOUNT_MAX});
         assert_eq!(without_card_data(&id), id);
+        let ours = json!({"notes": {"apiclay_refund": "4111111111111111"}});
+        assert_eq!(without_card_data(&ours), ours);
+        assert_eq!(without_card_data(&json!({"id": {"card": 1, "n": 2}})), json!({"id": {"n": 2}}));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use serde_json::Value;
 use super::scrub::without_card_data;
 use super::signature;
 use super::wire::{Order, Payment, Refund, Unfit};
+use crate::payments::error::WebhookError;
 use crate::payments::provider::{
     Happened, PaymentStatus, ProviderEvent, ProviderOrder, ProviderPayment, RefundEvent, WEBHOOK_MAX_BYTES,
-    WebhookError,
 };
 
 /// Characters of an event's id, and of its name.

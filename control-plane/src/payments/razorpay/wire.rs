@@ -9,10 +9,10 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::checks::{check_refund_key, positive_minor};
+use crate::payments::error::Unsendable;
 use crate::payments::minor::{AmountError, from_minor};
 use crate::payments::provider::{
     NewRefund, OrderStatus, PaymentStatus, ProviderOrder, ProviderPayment, ProviderRefund, RefundStatus,
-    Unsendable,
 };
 
 /// The note that bears our name for a refund.

@@ -2,7 +2,8 @@
 //! in the demo the pretend payment page does. Next: events, by `deliver`.
 
 use super::asked::Fault;
-use super::world::{Event, PaymentState, RefundState, World};
+use super::entities::{PaymentState, RefundState};
+use super::world::{Event, World};
 use super::{Simulator, SimulatorError};
 use crate::payments::razorpay::signature;
 

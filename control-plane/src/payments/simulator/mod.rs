@@ -2,7 +2,7 @@
 //! Tests reach through it what no sandbox gives on demand: late authorisations, lost answers, events twice and in any
 //! order, a hook that was switched off.
 //!
-//! `world` holds orders, payments and refunds and what may become of them (pure); `refunds` their giving back;
+//! `world` holds orders, payments and refunds (`entities`) and what may become of them (pure); `refunds` their giving back;
 //! `present` writes them as Razorpay would, on its own and not with the client's types, so that one mistake is not made
 //! twice; `api` answers calls; `deliver` sends events; [`faults`] goes wrong on purpose. Time, seed and intervals are
 //! parameters; state is in memory and gone with it.
@@ -11,6 +11,7 @@ mod api;
 mod asked;
 mod buyer;
 mod deliver;
+mod entities;
 pub mod faults;
 mod present;
 mod refunds;

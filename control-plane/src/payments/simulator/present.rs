@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::asked::Fault;
-use super::world::{Order, Payment, PaymentState, Refund};
+use super::entities::{Order, Payment, PaymentState, Refund};
 
 /// The account that events are of.
 const ACCOUNT_ID: &str = "acc_Simulated00001";

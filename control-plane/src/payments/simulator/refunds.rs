@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::SimulatorError;
 use super::asked::{self, AskedRefund, Fault};
+use super::entities::{PaymentState, Refund, RefundState};
 use super::present;
-use super::world::{Event, PaymentState, Refund, RefundState, World, seconds, told};
+use super::world::{Event, World, seconds, told};
 
 /// What an idempotency key was used for.
 pub(super) struct KeyUse {
@@ -184,5 +185,54 @@ impl World {
         let payment = self.payments.get(&refund.payment_id)?;
         let entities = vec![("refund", present::refund(refund)), ("payment", present::payment(payment))];
         Some(told(name, entities, now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng as _;
+    use rand::rngs::StdRng;
+
+    use super::*;
+
+    fn captured(refunds_at_once: bool) -> (World, String) {
+        let mut world = World::new(StdRng::seed_from_u64(1), true, refunds_at_once);
+        let order = world.create_order(&json!({"amount": 50_000, "currency": "INR"}), Timestamp(0)).unwrap();
+        let order_id = order["id"].as_str().unwrap();
+        let (id, _) = world.try_to_pay(order_id, PaymentState::Authorized, Timestamp(0)).unwrap();
+        world.take(&id, Timestamp(0)).unwrap();
+        (world, id)
+    }
+
+    #[test]
+    fn a_key_is_one_refund_and_one_body() {
+        let (mut world, id) = captured(false);
+        let body = json!({"amount": 20_000});
+        let mut refund = |body: &Value| world.refund(&id, Some("refund-0001"), body, Timestamp(0));
+        let (answer, events) = refund(&body).unwrap();
+        assert_eq!((&answer["status"], events.len()), (&json!("pending"), 1));
+        let (again, told) = refund(&body).unwrap();
+        assert_eq!((again, told.len()), (answer, 0));
+        let other = refund(&json!({"amount": 10_000})).unwrap_err();
+        assert_eq!((other.status, other.code), (400, "BAD_REQUEST_ERROR"));
+        assert_eq!(world.refunds.len(), 1);
+        // Without a key each is one more.
+        for _ in 0..2 {
+            world.refund(&id, None, &json!({"amount": 10_000}), Timestamp(0)).unwrap();
+        }
+        assert_eq!(world.refunds.len(), 3);
+    }
+
+    #[test]
+    fn without_an_amount_all_that_is_left_goes_back() {
+        let (mut world, id) = captured(true);
+        world.refund(&id, None, &json!({"amount": 20_000}), Timestamp(0)).unwrap();
+        let (answer, events) = world.refund(&id, None, &json!({}), Timestamp(0)).unwrap();
+        assert_eq!((&answer["amount"], &answer["status"]), (&json!(30_000), &json!("processed")));
+        assert_eq!(
+            events.iter().map(|event| event.name).collect::<Vec<_>>(),
+            ["refund.created", "refund.processed"]
+        );
+        assert!(world.refund(&id, None, &json!({}), Timestamp(0)).is_err());
     }
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::SimulatorError;
 use super::asked::{self, Fault};
+use super::entities::{Order, OrderState, Payment, PaymentState, Refund};
 use super::present;
 use super::refunds::KeyUse;
 
@@ -18,101 +19,6 @@ use super::refunds::KeyUse;
 const HELD_MAX: usize = 100_000;
 /// Characters of a name behind its kind.
 const NAME_CHARS: usize = 14;
-
-/// How far an order is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OrderState {
-    Created,
-    Attempted,
-    Paid,
-}
-
-impl OrderState {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::Attempted => "attempted",
-            Self::Paid => "paid",
-        }
-    }
-}
-
-/// How far a payment is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PaymentState {
-    Authorized,
-    Captured,
-    Refunded,
-    Failed,
-}
-
-impl PaymentState {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorized => "authorized",
-            Self::Captured => "captured",
-            Self::Refunded => "refunded",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// How far a refund is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RefundState {
-    Pending,
-    Processed,
-    Failed,
-}
-
-impl RefundState {
-    pub(super) fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Processed => "processed",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Order {
-    pub id: String,
-    pub amount: i64,
-    pub amount_paid: i64,
-    pub currency: String,
-    pub receipt: Option<String>,
-    pub notes: Value,
-    pub state: OrderState,
-    pub attempts: u32,
-    pub created_at_s: i64,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Payment {
-    pub id: String,
-    pub order_id: String,
-    pub amount: i64,
-    pub amount_refunded: i64,
-    pub currency: String,
-    pub state: PaymentState,
-    /// Whether the money was ever taken.
-    pub captured: bool,
-    pub created_at_s: i64,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct Refund {
-    pub id: String,
-    pub payment_id: String,
-    pub amount: i64,
-    pub currency: String,
-    pub notes: Value,
-    pub receipt: Option<String>,
-    pub speed: String,
-    pub state: RefundState,
-    pub created_at_s: i64,
-}
 
 /// Something to be told.
 #[derive(Debug, Clone)]

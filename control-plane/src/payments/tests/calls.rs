@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::*;
+use crate::payments::error::{ProviderError, Unsendable};
 use crate::payments::minor::AmountError;
-use crate::payments::provider::{OrderStatus, PaymentStatus, ProviderError, Unsendable};
+use crate::payments::provider::{OrderStatus, PaymentStatus};
 use crate::payments::simulator::Api;
 
 #[tokio::test]
@@ -218,4 +219,20 @@ async fn the_providers_own_bounds_are_refusals() {
     assert_eq!(description, "Order amount less than minimum amount allowed");
     let unknown = desk.provider.payments_of("order_DESlLckIVRkHWj").await;
     assert!(matches!(unknown, Err(ProviderError::Refused { .. })), "{unknown:?}");
+}
+
+#[tokio::test]
+async fn one_call_more_than_may_be_under_way_waits_nowhere() {
+    let desk = Desk::open().await;
+    desk.simulator.set_api(Api::Slow { ms: 500 });
+    let calls = (0..40).map(|_| desk.provider.order_by_receipt("topup-1"));
+    let answers = futures_util::future::join_all(calls).await;
+    let told_to_come_later = answers
+        .iter()
+        .filter(|answer| {
+            matches!(answer, Err(ProviderError::Unavailable { what: "too many calls are under way", .. }))
+        })
+        .count();
+    assert_eq!(told_to_come_later, 8);
+    assert_eq!(answers.iter().filter(|answer| matches!(answer, Ok(None))).count(), 32);
 }

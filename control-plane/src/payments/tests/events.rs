@@ -113,7 +113,7 @@ async fn an_event_told_twice_is_the_same_event() {
     desk.simulator.pay(&order.id).unwrap();
     let mut by_id: BTreeMap<String, Vec<ProviderEvent>> = BTreeMap::new();
     for event in desk.events().await {
-        by_id.entry(event.key()).or_default().push(event);
+        by_id.entry(event.body_digest.clone()).or_default().push(event);
     }
     assert_eq!(by_id.len(), 3);
     for twice in by_id.values() {
@@ -132,7 +132,7 @@ async fn an_events_id_alone_is_no_key() {
     let borrowed = Received { event_id: received[1].event_id.clone(), ..received[0].clone() };
     let [lent, theirs] = [&borrowed, &received[1]].map(|received| read(&desk.provider, received).unwrap());
     assert_eq!(lent.id, theirs.id);
-    assert_ne!(lent.key(), theirs.key());
+    assert_ne!(lent.body_digest, theirs.body_digest);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::provider::{NewOrder, PaymentProvider as _, ProviderEvent, ProviderOrder, WebhookError};
+use super::error::WebhookError;
+use super::provider::{NewOrder, PaymentProvider as _, ProviderEvent, ProviderOrder};
 use super::razorpay::{self, Razorpay};
 use super::simulator::{self, Faults, Simulator};
 

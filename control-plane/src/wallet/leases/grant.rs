@@ -87,7 +87,7 @@ async fn grant(
     }
     // No lease was made, and none will be under this name.
     change(&app.store, app.clock.now(), &id, |lease, now| {
-        lease.close(Closed { spent: 0, last_batch: None }, now)
+        lease.close(Closed { spent: 0, last_batch: None }, now);
     })
     .await?;
     Ok(nothing)
