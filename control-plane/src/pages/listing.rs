@@ -62,7 +62,9 @@ pub(super) async fn show(
     Path((vendor, listing)): Path<(String, String)>,
     Query(asked): Query<Asked>,
 ) -> Answer {
-    let Page { card, routes, plans } = page_of(&app, &vendor, &listing).await?;
+    let Page { card, routes, mut plans } = page_of(&app, &vendor, &listing).await?;
+    // What costs nothing first, then what is paid by the call, then by the month; each from the cheapest.
+    plans.sort_by_key(|plan| (plan.price.micro, plan.usage_price.map_or(0, |usage| usage.amount.micro)));
     let server = server_at(&app, &card.vendor, &card.slug);
     let chosen = match asked.route {
         Some(id) => Some(routes.iter().find(|route| route.id == id).ok_or_else(Problem::not_found)?),
