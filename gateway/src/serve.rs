@@ -259,3 +259,6 @@ fn open_book(
     metrics.watch_leases(&book)?;
     Ok(book)
 }
+
+#[cfg(test)]
+mod tests;
