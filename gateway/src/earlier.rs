@@ -13,13 +13,18 @@ use crate::metering::Spool;
 /// Between two tries to close earlier leases.
 const CLOSE_AGAIN_MS: u64 = 1_000;
 
-/// Closes the leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
+/// Stops the leases of earlier lives on wallets, and puts on record what was spent of them without a record. The book closes them
+/// once that is in a batch, whenever the control plane is there. Called before the book's background work begins, which would
+/// give their places away meanwhile.
+pub(crate) fn stop_wallets(book: &LeaseBook, spool: &Spool, now: Timestamp) {
+    for units in book.stop_earlier_wallets() {
+        record_unaccounted(spool, &units, now);
+    }
+}
+
+/// Closes all other leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
 /// without a record, a unit a record.
 pub(crate) async fn close(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
-    // Those on wallets are closed when this is in a batch; the book does so, whenever the control plane is there.
-    for units in book.stop_earlier_wallets() {
-        record_unaccounted(&spool, &units, clock.now());
-    }
     loop {
         match book.close_earlier_epoch().await {
             Ok(unaccounted) => {
@@ -89,21 +94,4 @@ fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::limits::wallet_key;
-
-    #[test]
-    fn what_is_unaccounted_names_its_counter_as_a_call_would() {
-        let subscription = SubscriptionId::generate();
-        for (key, known, revision, window) in [
-            (format!("quota:{subscription}:day"), Some(subscription), 0, LeasedWindow::Day),
-            ("trial:acc_1:lst_1".to_owned(), None, 0, LeasedWindow::Trial),
-            (wallet_key(subscription, 9), Some(subscription), 9, LeasedWindow::Wallet),
-        ] {
-            let named = named(&key);
-            let known = known.unwrap_or(SubscriptionId::from_u128(0));
-            assert_eq!((named.subscription, named.plan_revision, named.window), (known, revision, window));
-        }
-    }
-}
+mod tests;

@@ -116,6 +116,7 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let life = life::begin(&folder, &epoch, before.as_ref()).map_err(folder_failed)?;
     let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
     while batcher.collect(&*ledger)?.is_some() {}
+    earlier::stop_wallets(&book, &spool, clock.now());
 
     let gateway = Arc::new(Gateway::new(
         Arc::clone(&spool),
@@ -258,3 +259,6 @@ fn open_book(
     metrics.watch_leases(&book)?;
     Ok(book)
 }
+
+#[cfg(test)]
+mod tests;

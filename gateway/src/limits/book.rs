@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) wake: Notify,
     /// Answers of a lower generation are thrown away: counters that are lost gave them.
     pub(super) generation_min: AtomicU64,
+    /// When the log last said that closes are refused; 0 for never.
+    pub(super) refused_said_ms: AtomicU64,
     low_in: SyncSender<Weak<Tally>>,
     low_out: Mutex<Receiver<Weak<Tally>>>,
 }
@@ -142,6 +144,7 @@ impl LeaseBook {
             known: DashMap::new(),
             wake: Notify::new(),
             generation_min: AtomicU64::new(0),
+            refused_said_ms: AtomicU64::new(0),
             low_in,
             low_out: Mutex::new(low_out),
         });

@@ -75,10 +75,14 @@ impl LeaseBook {
         let closing = stream::iter(tallies).map(|tally| async move { tally.sweep(all).await });
         let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
         while let Some(closed) = closing.next().await {
-            if let Err(error) = closed {
-                // The store is away: all others would fail as well. They are closed at a later look.
-                tracing::debug!(%error, "leases stay open");
-                break;
+            match closed {
+                Ok(()) => {}
+                Err(refused @ CountersError::WalletsRefused(_)) => self.core.say_refused(&refused),
+                Err(error) => {
+                    // The store is away: all others would fail as well. They are closed at a later look.
+                    tracing::debug!(%error, "leases stay open");
+                    break;
+                }
             }
         }
         drop(closing);

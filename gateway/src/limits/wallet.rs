@@ -18,6 +18,8 @@ use super::{LeaseBook, WALLET_RENEWED_AHEAD_MS};
 use crate::counters::{Close, CountersError, LeaseId, Spent};
 
 const KEY_PREFIX: &str = "wallet:";
+/// The log says at most this often that closes are refused.
+const REFUSED_SAID_EVERY_MS: u64 = 10_000;
 
 /// The counter of a subscription's calls that a wallet pays for: one for each revision of its plan, so that the calls of one
 /// lease all have one price.
@@ -45,6 +47,16 @@ fn close_of(slot: &Slot<'_>, lease: LeaseId) -> Option<Close> {
 }
 
 impl Core {
+    /// Says now and then that closes are refused: one subscription's must not hold up the others', nor go unseen.
+    pub(super) fn say_refused(&self, refused: &CountersError) {
+        let now_ms = self.clock.now_ms();
+        let said_ms = self.refused_said_ms.load(Relaxed);
+        if said_ms == 0 || now_ms.saturating_sub(said_ms) >= REFUSED_SAID_EVERY_MS {
+            self.refused_said_ms.store(now_ms.max(1), Relaxed);
+            tracing::error!(error = %refused, "a lease on a wallet cannot be closed: its hold stays");
+        }
+    }
+
     /// A lease of no units, to be closed.
     pub(super) fn empty_lease(&self, asked: Asked, now_ms: u64) -> InHand {
         let slot = self.table.slot(asked.place);
@@ -144,7 +156,14 @@ impl LeaseBook {
         for of_one_key in ready.chunk_by(|a, b| a.0 == b.0) {
             for some in of_one_key.chunks(CLOSES_MAX) {
                 let closes: Vec<Close> = some.iter().map(|(_, close)| close.clone()).collect();
-                self.core.counters.close(&some[0].0, &closes).await?;
+                match self.core.counters.close(&some[0].0, &closes).await {
+                    Ok(_) => {}
+                    Err(refused @ CountersError::WalletsRefused(_)) => {
+                        self.core.say_refused(&refused);
+                        continue;
+                    }
+                    Err(away) => return Err(away),
+                }
                 self.earlier.lock().retain(|lease| {
                     let closed = closes.iter().any(|close| close.lease.serial == lease.serial);
                     if closed {

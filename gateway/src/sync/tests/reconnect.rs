@@ -9,6 +9,7 @@ use tokio::sync::mpsc::{self, UnboundedReceiver};
 
 use super::super::stream::{ControlPlane, CountersAt, follow};
 use super::*;
+use crate::counters::wallet::WalletDesk as _;
 
 /// What a control plane was asked.
 #[derive(Debug, PartialEq)]
@@ -83,5 +84,51 @@ async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() 
         let stream = Asked::Stream("/internal/v1/config/stream?revision=2".to_owned());
         assert_eq!(next().await.unwrap(), stream, "connection {connection}");
     }
+    following.abort();
+}
+
+/// Leases on wallets are stopped by age only while this is known.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_control_plane_is_known_to_be_there_while_its_stream_lives() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let (break_it, broken) = tokio::sync::oneshot::channel::<()>();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (line, _) = request(&mut stream).await;
+            let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+            if line.starts_with("POST ") {
+                stream.write_all(&answer).await.unwrap();
+                continue;
+            }
+            let heartbeat = Frame::Heartbeat { revision: 0, live_gateways: Some(1) };
+            apiclay_config::wire::write(&mut answer, &serde_json::to_vec(&heartbeat).unwrap()).unwrap();
+            stream.write_all(&answer).await.unwrap();
+            // The stream ends, and nobody listens any more.
+            return broken.await;
+        }
+    });
+    let folder = TempDir::new().unwrap();
+    let life = Life::begin(folder.path(), 1);
+    let token = secrecy::SecretString::from("token".to_owned());
+    let control =
+        ControlPlane::new(url, "gw".to_owned(), token, "00".to_owned(), CountersAt::Embedded).unwrap();
+    let becomes = async |heard: bool, within_ms| {
+        let within = Duration::from_millis(within_ms);
+        let looking = async {
+            while control.is_heard() != heard {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(within, looking).await.unwrap();
+    };
+    assert!(!control.is_heard());
+    let following = tokio::spawn(follow(control.clone(), life.configuration, Clock::System));
+    becomes(true, 10_000).await;
+    break_it.send(()).unwrap();
+    // At once, and not when its last word is old.
+    becomes(false, 2_500).await;
     following.abort();
 }

@@ -116,6 +116,8 @@ pub(super) struct Ledger {
     pub(super) lose_answers: AtomicU64,
     pub(super) lose_requests: AtomicU64,
     pub(super) away: AtomicBool,
+    /// Closes of this key are refused.
+    pub(super) refuses: Mutex<String>,
     largest: AtomicU32,
 }
 
@@ -126,6 +128,7 @@ impl Ledger {
             lose_answers: AtomicU64::new(0),
             lose_requests: AtomicU64::new(0),
             away: AtomicBool::new(false),
+            refuses: Mutex::default(),
             largest: AtomicU32::new(0),
         }
     }
@@ -235,7 +238,10 @@ impl Counters for Ledger {
         Ok(Grant { window: 0, units, remaining, ends_in_ms: None, generation: u64::MAX })
     }
 
-    async fn close(&self, _: &str, closes: &[Close]) -> Result<u64, CountersError> {
+    async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
+        if *self.refuses.lock() == key {
+            return Err(CountersError::WalletsRefused("as a test has it".to_owned()));
+        }
         self.say(closes);
         if self.fails(&self.lose_requests) {
             return Err(CountersError::Unavailable(None));
