@@ -10,7 +10,7 @@ use apiclay_control_plane::admin::{self, gateways};
 use apiclay_control_plane::ledger::{self, Journal};
 use apiclay_control_plane::refusal::Refusal;
 use apiclay_control_plane::run::open_store;
-use apiclay_control_plane::wallet;
+use apiclay_control_plane::wallet::{self, leases::charge::Books};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::cli::AdminCreate;
@@ -68,7 +68,8 @@ pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
         Err(refused) => return Err(refused.into()),
     };
     let journal = Journal::new(store.clone(), Clock::System);
-    let holds = wallet::leases::charge::forget(&store, &journal, id, Clock::System.now()).await?;
+    let books = Books { store: &store, journal: &journal, now: Clock::System.now() };
+    let (holds, left) = books.forget(id).await?;
     if holds > 0 {
         println!("leases on wallets that were ended: {holds}");
     }
@@ -88,6 +89,7 @@ pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
         }
     }
     ensure!(known || units > 0 || holds > 0, "there is no gateway `{id}`, and no counter has a lease of it");
+    ensure!(left == 0, "{left} holds on wallets could not be ended; see the log, and say it again");
     println!("forgotten: {id}");
     Ok(())
 }

@@ -13,6 +13,7 @@ pub mod minor;
 pub mod provider;
 pub mod razorpay;
 pub mod reconcile;
+pub mod routes_admin;
 pub mod routes_dev;
 pub mod routes_topups;
 pub mod routes_webhook;

@@ -27,7 +27,7 @@ pub async fn reconcile(app: &App) -> Result<(), Refusal> {
         if let Err(error) = till(app, provider).ask(order.clone()).await {
             tracing::error!(order = %id, "a top-up is asked about again later: {}", cause(&error));
             // Behind the others, so that they get their turn.
-            till(app, provider).note(order, Order::asked_in_vain).await?;
+            till(app, provider).note(order, Order::asked_later).await?;
         }
     }
     let waiting = Query::by("waits_since").below(now.plus_ms(-EVENT_WAITS_MS).to_string()).limit(TURN_MAX);

@@ -216,7 +216,7 @@ impl Fold {
                 by_rollup.entry(place).or_default().insert(batch.batch.id.seq, part);
             }
         }
-        used::note(&self.store, from, &by_lease).await?;
+        used::note(&self.store, from, by_lease).await?;
         stream::iter(by_rollup)
             .map(|((subscription, hour), portion)| self.write_one(epoch, subscription, hour, portion))
             .buffer_unordered(WRITES_AT_ONCE_MAX)

@@ -2,10 +2,15 @@
 //! same twice, late or in another order changes nothing.
 
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+use apiclay_config::money::{Currency, Money};
 use apiclay_config::usage::{BatchId, Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow, UsageBatch};
 use apiclay_control_plane::ledger::verify::verify;
+use apiclay_control_plane::ledger::{Amount, EntryKind, Proposal, Step};
+use apiclay_control_plane::store::Versioned;
+use apiclay_control_plane::subscriptions::documents::Subscription;
 use apiclay_control_plane::usage::ingest;
-use apiclay_control_plane::wallet::leases::charge::{charge_closed, forget};
+use apiclay_control_plane::wallet::leases::charge::{Books, charge_closed};
+use apiclay_control_plane::wallet::leases::documents::WalletLease;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -124,6 +129,15 @@ impl Shop {
         charge_closed(&self.plane.app).await.unwrap();
     }
 
+    async fn stored(&self, serial: u32) -> Versioned<WalletLease> {
+        let id = WalletLease::id_of("gw-1", EPOCH, serial);
+        self.plane.app.store.get(&id).await.unwrap().unwrap()
+    }
+
+    fn books(&self) -> Books<'_> {
+        Books { store: &self.plane.app.store, journal: &self.plane.app.journal, now: NOW }
+    }
+
     /// Balance and what is held of it.
     async fn wallet(&self) -> (String, String) {
         let wallet = self.plane.done(&self.buyer, Method::GET, "/wallet", json!(null), 200).await;
@@ -236,9 +250,9 @@ async fn what_a_forgotten_gateway_held_is_free_and_what_it_tells_late_is_written
     assert_eq!(shop.lease(2, 4).await, 4);
     shop.batch((EPOCH, 1), 1, 3, 2).await;
     shop.settle().await;
-    let (store, journal) = (&shop.plane.app.store, &shop.plane.app.journal);
+    let store = &shop.plane.app.store;
     for ended in [2, 0] {
-        assert_eq!(forget(store, journal, "gw-1", NOW).await.unwrap(), ended);
+        assert_eq!(shop.books().forget("gw-1").await.unwrap(), (ended, 0));
     }
     assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
     for seq in [2, 3] {
@@ -250,6 +264,89 @@ async fn what_a_forgotten_gateway_held_is_free_and_what_it_tells_late_is_written
     assert!(is(&shop.wallet().await, "9.50", "0.00"));
     assert_eq!(shop.earned().await, 1_500_000, "two calls by the wallet, four by the operator");
     assert_eq!(verify(store).await.unwrap().balances[&"write_off:INR".parse().unwrap()], -1_000_000);
+}
+
+/// Whoever ended the hold died before it was noted, and more calls are told of since: what stands in the journal stands, and
+/// the rest is late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_was_ended_and_not_noted_holds_up_nothing() {
+    let shop = shop("10").await;
+    assert_eq!(shop.lease(1, 8).await, 8);
+    shop.batch((EPOCH, 1), 1, 2, 2).await;
+    shop.settle().await;
+    let before = shop.stored(1).await;
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    let after = shop.stored(1).await;
+    shop.plane.app.store.replace(&before.value, after.version).await.unwrap();
+    shop.batch((EPOCH, 2), 1, 3, 3).await;
+    shop.settle().await;
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    for _ in 0..2 {
+        shop.settle().await;
+    }
+    assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 1_250_000);
+    assert_eq!(shop.stored(1).await.value.charged_calls, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_comes_after_its_gateway_was_forgotten_ends_all_the_same() {
+    let shop = shop("10").await;
+    let subscription =
+        shop.plane.app.store.get::<Subscription>(&shop.subscription).await.unwrap().unwrap().value;
+    // A grant has written its lease, and not its hold.
+    let price = Money::new(250_000, Currency::INR);
+    let lease = WalletLease::new(("gw-1", EPOCH, 7), &subscription, price, NOW);
+    shop.plane.app.store.insert(&lease).await.unwrap();
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    shop.settle().await;
+    let account = format!("wallet:{}:INR", shop.buyer.account).parse().unwrap();
+    let hold = Proposal {
+        facts: vec![lease.hold_fact()],
+        kind: EntryKind::Calls,
+        step: Step::Hold(Amount { account, micro: 1_000_000 }),
+        reason: "held".into(),
+    };
+    shop.plane.app.journal.append(&hold).await.unwrap();
+    assert_eq!(shop.ask(Some((7, 4)), json!([])).await.0, 409, "nobody may spend from it");
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "0.00"), "{:?}", shop.wallet().await);
+}
+
+/// A kill left a record of a call whose unit had come back: as many are on record as were spent before the last of them is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_not_charged_before_its_last_batch_is_folded() {
+    let shop = shop("10").await;
+    assert_eq!(shop.lease(1, 8).await, 8);
+    shop.batch((EPOCH, 1), 1, 2, 1).await;
+    shop.close(1, 2, 2).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "2.00"));
+    shop.batch((EPOCH, 2), 1, 1, 1).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 500_000);
+}
+
+/// The gateway's folder went back or was lost: it closes what it knows, and says that there is no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn leases_that_a_gateway_has_lost_end_with_what_is_on_record() {
+    let shop = shop("10").await;
+    assert_eq!((shop.lease(1, 4).await, shop.lease(2, 4).await), (4, 4));
+    shop.batch((EPOCH, 1), 1, 3, 3).await;
+    shop.batch((LATER_EPOCH, 1), 1, 1, 1).await;
+    let over = async |epoch: &str| {
+        let body = json!({ "epoch": epoch });
+        let answer = shop.gateway.to(Method::POST, "/leases/earlier-over").json(&body).send().await.unwrap();
+        assert_eq!(answer.status(), 204);
+    };
+    over(EPOCH).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "2.00"), "leases of the present life stay");
+    over(LATER_EPOCH).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "9.00", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 1_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,23 +1,31 @@
 //! Charges leases that are over and whose every call is on record: one entry moves what the billed calls cost from the
 //! wallet to the vendor and frees the rest of the hold. Safe on every control plane at once: the entry's fact is the hold's.
 
+use std::collections::HashMap;
+
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::JournalId;
 use apiclay_config::money::Money;
+use apiclay_config::process::in_a_line;
 use apiclay_config::usage::GatewayEpoch;
+use futures_util::{StreamExt as _, stream};
+use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
 use super::grant::change;
 use crate::app::App;
 use crate::ledger::{
-    Amount, EntryKind, Hold, Holder, Journal, LedgerAccount, LedgerError, Outcome, Proposal, Step,
+    Amount, EntryKind, Hold, Holder, Journal, JournalEntry, LedgerAccount, LedgerError, Outcome, Proposal,
+    Step,
 };
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
 use crate::usage::documents::{FoldCursor, epoch_id};
+use crate::usage::ingest::have_up_to;
 
 /// Leases looked at in one turn.
 const TURN_MAX: usize = 500;
+/// Leases charged at the same time.
+const AT_ONCE_MAX: usize = 16;
 /// A closed lease without a hold may still get one: a grant that was under way may take so long.
 const UNDER_WAY_MAX_MS: i64 = 120_000;
 
@@ -26,21 +34,20 @@ const UNDER_WAY_MAX_MS: i64 = 120_000;
 /// # Errors
 /// Where the store does not answer.
 pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
+    let books = Books { store: &app.store, journal: &app.journal, now: app.clock.now() };
+    let folded = Folded::default();
     let mut cursor = None;
     loop {
         let closing = Query::by("closing_since").limit(TURN_MAX).cursor(cursor);
         let page = app.store.query::<WalletLease>(&closing).await?;
-        for lease in page.items {
-            let id = lease.value.id();
-            let charged = charge(&app.store, &app.journal, lease.value, app.clock.now()).await;
-            if let Err(error) = charged {
-                tracing::error!(
-                    lease = id,
-                    "a lease is charged later: {}",
-                    apiclay_config::process::in_a_line(&error)
-                );
-            }
-        }
+        stream::iter(page.items)
+            .for_each_concurrent(AT_ONCE_MAX, async |lease| {
+                let id = lease.value.id();
+                if let Err(error) = books.charge(lease.value, &folded).await {
+                    tracing::error!(lease = id, "a lease is charged later: {}", in_a_line(&error));
+                }
+            })
+            .await;
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(());
@@ -48,135 +55,227 @@ pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
     }
 }
 
-async fn charge(store: &Store, journal: &Journal, lease: WalletLease, now: Timestamp) -> Result<(), Refusal> {
-    if lease.over_since.is_some() {
-        return charge_late((store, journal, now), lease).await;
-    }
-    let Some(closed) = lease.closed.clone() else { return Ok(()) };
-    if !is_on_record(store, &lease, &closed).await? {
-        return Ok(());
-    }
-    let waited_ms = now.0.saturating_sub(lease.closing_since.unwrap_or_default().0);
-    if end_hold(store, journal, &lease, now).await? || waited_ms < UNDER_WAY_MAX_MS {
-        return Ok(());
-    }
-    change(store, now, &lease.id(), |lease, now| lease.end(None, 0, now)).await
+/// How far lives are folded, as one turn has read it: later is more, so that an old answer only waits.
+#[derive(Default)]
+struct Folded(Mutex<HashMap<(String, String), u64>>);
+
+/// What charging needs.
+#[derive(Clone, Copy)]
+pub struct Books<'a> {
+    /// Where leases are.
+    pub store: &'a Store,
+    /// All money.
+    pub journal: &'a Journal,
+    /// The time.
+    pub now: Timestamp,
 }
 
-/// Ends the hold of a lease with what is on record of it; whether there is a hold.
-async fn end_hold(
-    store: &Store,
-    journal: &Journal,
-    lease: &WalletLease,
-    now: Timestamp,
-) -> Result<bool, Refusal> {
-    let Some(entry) = journal.by_fact(&lease.hold_fact()).await? else { return Ok(false) };
-    let Some(hold) = entry.made_hold() else { return Err(Refusal::Internal("reading a hold")) };
-    let charged = append(journal, &closing(lease, hold)?).await?;
-    change(store, now, &lease.id(), |known, now| known.end(Some(charged), lease.billable, now)).await?;
-    Ok(true)
-}
-
-/// Calls that are told of after the hold has ended, for its gateway was forgotten: the vendor gets what they cost, and the
-/// operator bears it. The buyer's money was freed, and may be spent.
-async fn charge_late(app: (&Store, &Journal, Timestamp), lease: WalletLease) -> Result<(), Refusal> {
-    let (store, journal, now) = app;
-    let late = lease.billable.saturating_sub(lease.charged_calls);
-    let Money { micro: price, currency } = lease.price;
-    let micro = i64::try_from(late).ok().and_then(|calls| calls.checked_mul(price));
-    let micro = micro.ok_or(Refusal::Internal("a late charge beyond 64 bits"))?;
-    if micro > 0 {
-        let on = |holder| LedgerAccount { holder, currency };
-        let lines = vec![
-            Amount { account: on(Holder::WriteOff), micro: micro.saturating_neg() },
-            Amount { account: on(Holder::Vendor(lease.vendor)), micro },
-        ];
-        append(
-            journal,
-            &Proposal {
-                // A lease's later calls may come in several batches: each time under what was paid before.
-                facts: vec![format!("late:{}:{}", lease.id(), lease.charged_calls)],
-                kind: EntryKind::Calls,
-                step: Step::Move(lines),
-                reason: format!(
-                    "{late} calls of {} that came after their hold had ended",
-                    lease.subscription
-                ),
-            },
-        )
-        .await?;
+impl Books<'_> {
+    async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<(), Refusal> {
+        if lease.over_since.is_some() {
+            return self.charge_late(lease).await;
+        }
+        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(()) };
+        if self.end_hold(&lease).await? {
+            return Ok(());
+        }
+        let waited_ms = self.now.0.saturating_sub(lease.closing_since.unwrap_or_default().0);
+        if waited_ms < UNDER_WAY_MAX_MS {
+            return Ok(());
+        }
+        change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await
     }
-    change(store, now, &lease.id(), |known, now| known.end(None, lease.billable, now)).await
-}
 
-/// Ends the holds of a gateway that will not come back: what is on record of its leases is charged, the rest is free.
-///
-/// # Errors
-/// Where the store or the journal do not answer; said again it does what is left.
-pub async fn forget(store: &Store, journal: &Journal, gateway: &str, now: Timestamp) -> Result<u64, Refusal> {
-    let (mut ended, mut cursor) = (0, None);
-    loop {
-        let theirs = Query::by("name").equals(gateway).limit(TURN_MAX).cursor(cursor);
-        let page = store.query::<WalletLease>(&theirs).await?;
-        for lease in page.items.into_iter().map(|found| found.value) {
-            if lease.over_since.is_none() {
-                if !end_hold(store, journal, &lease, now).await? {
-                    change(store, now, &lease.id(), |lease, now| lease.end(None, 0, now)).await?;
-                }
-                ended += 1;
+    /// The lease as it is once every call of it is counted: all batches are folded that one may stand in, and there are as
+    /// many as its gateway says, or as many as there will be, for a batch of the gateway's was lost.
+    async fn on_record(&self, lease: WalletLease, folded: &Folded) -> Result<Option<WalletLease>, Refusal> {
+        let Some(closed) = lease.closed.clone() else { return Ok(None) };
+        for (epoch, seq) in &closed.folded_first {
+            if self.folded_seq(&lease.gateway, epoch, folded).await? < *seq {
+                return Ok(None);
             }
         }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(ended);
+        // As it is now: what was folded since the lease was read is in it.
+        let Some(lease) = self.store.get::<WalletLease>(&lease.id()).await?.map(|found| found.value) else {
+            return Ok(None);
+        };
+        let spent = u64::from(closed.spent);
+        if lease.kept > spent {
+            tracing::warn!(
+                lease = lease.id(),
+                kept = lease.kept,
+                spent,
+                "more calls are on record than were said"
+            );
+        }
+        let whole = lease.kept >= spent || self.has_lost(&lease.gateway).await?;
+        Ok(whole.then_some(lease))
+    }
+
+    async fn folded_seq(&self, gateway: &str, epoch: &str, folded: &Folded) -> Result<u64, Refusal> {
+        let life = (gateway.to_owned(), epoch.to_owned());
+        if let Some(seq) = folded.0.lock().get(&life) {
+            return Ok(*seq);
+        }
+        let from = GatewayEpoch { gateway: gateway.to_owned(), epoch: epoch.to_owned() };
+        let cursor = self.store.get::<FoldCursor>(&epoch_id(&from)).await?;
+        let seq = cursor.map_or(0, |cursor| cursor.value.folded_seq);
+        folded.0.lock().insert(life, seq);
+        Ok(seq)
+    }
+
+    /// Whether an admin has declared a batch of the gateway's lost.
+    async fn has_lost(&self, gateway: &str) -> Result<bool, Refusal> {
+        let mut cursor = None;
+        loop {
+            let lost = Query::by("has_lost").equals(true).limit(TURN_MAX).cursor(cursor);
+            let page = self.store.query::<FoldCursor>(&lost).await?;
+            if page.items.iter().any(|life| life.value.from.gateway == gateway) {
+                return Ok(true);
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Ends the hold of a lease with what is on record of it; whether there is a hold.
+    async fn end_hold(&self, lease: &WalletLease) -> Result<bool, Refusal> {
+        let Some(entry) = self.journal.by_fact(&lease.hold_fact()).await? else { return Ok(false) };
+        let Some(hold) = entry.made_hold() else { return Err(Refusal::Internal("reading a hold")) };
+        // Ended by one who died before it was noted: with what was on record then.
+        let ended = match self.journal.by_fact(&closing_fact(&hold)).await? {
+            Some(ended) => ended,
+            None => append(self.journal, &closing(lease, hold)?).await?,
+        };
+        let calls = calls_in(&ended, lease.price);
+        change(self.store, self.now, &lease.id(), |known, now| known.end(Some(ended.id), calls, now)).await?;
+        Ok(true)
+    }
+
+    /// Calls that are told of after the hold has ended, for its gateway was forgotten or had lost its leases: the vendor
+    /// gets what they cost, and the operator bears it. The buyer's money was freed, and may be spent.
+    async fn charge_late(&self, lease: WalletLease) -> Result<(), Refusal> {
+        // Under what was paid before it: later calls may come in several batches.
+        let fact = format!("late:{}:{}", lease.id(), lease.charged_calls);
+        let paid = match self.journal.by_fact(&fact).await? {
+            Some(paid) => Some(paid),
+            None => match late(&lease, fact)? {
+                Some(proposal) => Some(append(self.journal, &proposal).await?),
+                None => None,
+            },
+        };
+        let calls = paid.map_or(0, |paid| calls_in(&paid, lease.price));
+        let charged = lease.charged_calls.saturating_add(calls);
+        change(self.store, self.now, &lease.id(), |known, now| known.end(None, charged, now)).await
+    }
+
+    /// Ends the holds of a gateway that will not come back: what is on record of its leases is charged, the rest is free.
+    /// How many, and how many could not be ended now.
+    ///
+    /// # Errors
+    /// Where the store does not answer; said again it does what is left.
+    pub async fn forget(&self, gateway: &str) -> Result<(u64, u64), Refusal> {
+        let (mut ended, mut failed) = (0, 0);
+        for lease in self.open_leases(gateway).await? {
+            match self.end_or_close(&lease).await {
+                Ok(()) => ended += 1,
+                Err(error) => {
+                    tracing::error!(lease = lease.id(), "a hold was not ended: {}", in_a_line(&error));
+                    failed += 1;
+                }
+            }
+        }
+        Ok((ended, failed))
+    }
+
+    async fn end_or_close(&self, lease: &WalletLease) -> Result<(), Refusal> {
+        if self.end_hold(lease).await? {
+            return Ok(());
+        }
+        // Its hold may be on its way: the job that charges looks for it.
+        let none = || Closed { spent: 0, folded_first: Vec::new() };
+        change(self.store, self.now, &lease.id(), |lease, now| lease.close(none(), now)).await
+    }
+
+    /// Leases of a gateway's earlier lives that nobody will close: all batches of those lives are here, and the gateway has
+    /// closed whatever its folder still knew. They end with what is on record once these batches are folded.
+    ///
+    /// # Errors
+    /// Where the store does not answer; said again it does what is left.
+    pub async fn close_earlier(&self, gateway: &str, epoch: &str) -> Result<u64, Refusal> {
+        let unclosed = self.open_leases(gateway).await?.into_iter();
+        let unclosed: Vec<_> =
+            unclosed.filter(|lease| lease.epoch != epoch && lease.closed.is_none()).collect();
+        if unclosed.is_empty() {
+            return Ok(0);
+        }
+        let folded_first = self.lives(gateway).await?;
+        for lease in &unclosed {
+            change(self.store, self.now, &lease.id(), |lease, now| {
+                if lease.closed.is_none() {
+                    lease.close(Closed { spent: 0, folded_first: folded_first.clone() }, now);
+                }
+            })
+            .await?;
+        }
+        Ok(unclosed.len() as u64)
+    }
+
+    /// Each open life of a gateway, with the last batch that is here of it.
+    async fn lives(&self, gateway: &str) -> Result<Vec<(String, u64)>, Refusal> {
+        let (mut lives, mut cursor) = (Vec::new(), None);
+        loop {
+            let open = Query::by("open").equals(true).limit(TURN_MAX).cursor(cursor);
+            let page = self.store.query::<FoldCursor>(&open).await?;
+            for life in page.items.into_iter().map(|found| found.value.from) {
+                if life.gateway == gateway {
+                    lives.push((life.epoch.clone(), have_up_to(self.store, &life).await?));
+                }
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(lives);
+            }
+        }
+    }
+
+    async fn open_leases(&self, gateway: &str) -> Result<Vec<WalletLease>, Refusal> {
+        let (mut leases, mut cursor) = (Vec::new(), None);
+        loop {
+            let open = Query::by("open").equals(gateway).limit(TURN_MAX).cursor(cursor);
+            let page = self.store.query::<WalletLease>(&open).await?;
+            leases.extend(page.items.into_iter().map(|found| found.value));
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(leases);
+            }
         }
     }
 }
 
-async fn append(journal: &Journal, proposal: &Proposal) -> Result<JournalId, Refusal> {
+async fn append(journal: &Journal, proposal: &Proposal) -> Result<JournalEntry, Refusal> {
     match journal.append(proposal).await {
-        Ok(appended) => Ok(appended.entry.id),
+        Ok(appended) => Ok(appended.entry),
         Err(LedgerError::Store(error)) => Err(error.into()),
         Err(error) => {
-            tracing::error!("calls cannot be charged: {}", apiclay_config::process::in_a_line(&error));
+            tracing::error!("calls cannot be charged: {}", in_a_line(&error));
             Err(Refusal::Internal("charging calls"))
         }
     }
 }
 
-/// Whether every call of the lease is counted in it: as many as its gateway says, or, where an admin has declared a batch of
-/// its life lost, all up to its last.
-async fn is_on_record(store: &Store, lease: &WalletLease, closed: &Closed) -> Result<bool, Refusal> {
-    if lease.kept >= u64::from(closed.spent) {
-        if lease.kept > u64::from(closed.spent) {
-            tracing::error!(
-                lease = lease.id(),
-                kept = lease.kept,
-                spent = closed.spent,
-                "more calls are on record than the gateway says it paid from the lease"
-            );
-        }
-        return Ok(true);
-    }
-    let Some((epoch, seq)) = &closed.last_batch else { return Ok(true) };
-    for life in [epoch, &lease.epoch] {
-        let from = GatewayEpoch { gateway: lease.gateway.clone(), epoch: life.clone() };
-        let cursor = store.get::<FoldCursor>(&epoch_id(&from)).await?;
-        let lost = cursor.filter(|cursor| life != epoch || cursor.value.folded_seq >= *seq);
-        if lost.is_some_and(|cursor| cursor.value.has_lost == Some(true)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+fn closing_fact(hold: &Hold) -> String {
+    format!("close:{}", hold.entry)
 }
 
-/// The entry that ends a lease's hold: what its billed calls cost, and never more than was held.
+/// The entry that ends a lease's hold: what its billed calls cost, as far as was held. More than that comes late.
 fn closing(lease: &WalletLease, hold: Hold) -> Result<Proposal, Refusal> {
     let Money { micro: price, currency } = lease.price;
-    let cost = i64::try_from(lease.billable).ok().and_then(|calls| calls.checked_mul(price));
-    let micro = cost
-        .filter(|micro| *micro <= hold.amount.micro)
-        .ok_or(Refusal::Internal("a charge beyond its hold"))?;
+    let held = hold.amount.micro.checked_div(price).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
+    let calls = lease.billable.min(held);
+    let micro = cost(calls, price)?;
     let vendor = LedgerAccount { holder: Holder::Vendor(lease.vendor), currency };
     let (outcome, lines) = if micro == 0 {
         (Outcome::Voided, Vec::new())
@@ -184,11 +283,47 @@ fn closing(lease: &WalletLease, hold: Hold) -> Result<Proposal, Refusal> {
         let charged = Amount { account: hold.amount.account, micro: micro.saturating_neg() };
         (Outcome::Posted, vec![charged, Amount { account: vendor, micro }])
     };
-    let calls = if lease.billable == 1 { "call" } else { "calls" };
     Ok(Proposal {
-        facts: vec![format!("close:{}", hold.entry)],
+        facts: vec![closing_fact(&hold)],
         kind: EntryKind::Calls,
         step: Step::Close { hold, outcome, lines },
-        reason: format!("{} {calls} of {}", lease.billable, lease.subscription),
+        reason: format!("{} of {}", told(calls), lease.subscription),
     })
+}
+
+/// The entry by which the operator pays for calls that came after their hold had ended; none for none.
+fn late(lease: &WalletLease, fact: String) -> Result<Option<Proposal>, Refusal> {
+    let calls = lease.billable.saturating_sub(lease.charged_calls);
+    let Money { micro: price, currency } = lease.price;
+    let micro = cost(calls, price)?;
+    if micro == 0 {
+        return Ok(None);
+    }
+    let on = |holder| LedgerAccount { holder, currency };
+    let lines = vec![
+        Amount { account: on(Holder::WriteOff), micro: micro.saturating_neg() },
+        Amount { account: on(Holder::Vendor(lease.vendor)), micro },
+    ];
+    Ok(Some(Proposal {
+        facts: vec![fact],
+        kind: EntryKind::Calls,
+        step: Step::Move(lines),
+        reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),
+    }))
+}
+
+fn told(calls: u64) -> String {
+    if calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") }
+}
+
+fn cost(calls: u64, price: i64) -> Result<i64, Refusal> {
+    let micro = i64::try_from(calls).ok().and_then(|calls| calls.checked_mul(price));
+    micro.ok_or(Refusal::Internal("a charge beyond 64 bits"))
+}
+
+/// Calls that an entry pays a vendor for.
+fn calls_in(entry: &JournalEntry, price: Money) -> u64 {
+    let earned = entry.lines.iter().find(|line| matches!(line.account.holder, Holder::Vendor(_)));
+    let calls = earned.and_then(|line| line.micro.checked_div(price.micro));
+    calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
 }

@@ -55,6 +55,9 @@ pub struct WalletLease {
     /// Billed calls that are paid for: by the wallet, or where they came after its hold had ended, by the operator.
     #[serde(default)]
     pub charged_calls: u64,
+    /// Its gateway, while its hold may stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub open_at: Option<String>,
     /// Done with, since then: nothing of it will change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_since: Option<Timestamp>,
@@ -65,8 +68,8 @@ pub struct WalletLease {
 pub struct Closed {
     /// Calls that kept their unit: as many are on record once all are.
     pub spent: u32,
-    /// The life and number of the last batch that such a call stands in.
-    pub last_batch: Option<(String, u64)>,
+    /// Lives, and the last batch of each that such a call may stand in: all up to these are folded first.
+    pub folded_first: Vec<(String, u64)>,
 }
 
 impl WalletLease {
@@ -96,6 +99,7 @@ impl WalletLease {
             closing_since: None,
             charged: None,
             charged_calls: 0,
+            open_at: Some(gateway.to_owned()),
             over_since: None,
         }
     }
@@ -121,8 +125,9 @@ impl WalletLease {
     /// Its hold has ended, with so many calls charged. What is told of later calls is looked at again.
     pub fn end(&mut self, charged: Option<JournalId>, calls: u64, now: Timestamp) {
         self.charged = charged.or(self.charged);
-        self.charged_calls = calls;
-        self.closing_since = (self.billable > calls).then_some(now);
+        self.charged_calls = self.charged_calls.max(calls);
+        self.closing_since = (self.billable > self.charged_calls).then_some(now);
+        self.open_at = None;
         self.over_since.get_or_insert(now);
     }
 }
@@ -131,6 +136,7 @@ impl Document for WalletLease {
     const COLLECTION: &'static str = "wallet_leases";
     const INDEXES: &'static [Index] = &[
         Index { name: "name", fields: &["gateway", "serial"], unique: false, multi: false },
+        Index { name: "open", fields: &["open_at"], unique: false, multi: false },
         Index { name: "closing_since", fields: &["closing_since"], unique: false, multi: false },
         Index { name: "over_since", fields: &["over_since"], unique: false, multi: false },
     ];

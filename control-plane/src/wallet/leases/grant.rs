@@ -73,11 +73,11 @@ async fn grant(
         let units = free.div_ceil(FREE_PART).min(u64::from(asked.want));
         let Some(proposal) = hold(&lease, units) else { break };
         match app.journal.append(&proposal).await {
-            Ok(appended) => return granted(app, &lease, &appended.entry).await,
+            Ok(appended) => return stands(app, &lease, &appended.entry).await,
             // The same request at the same time, and another sum was free then: what stands is what was granted.
             Err(LedgerError::OtherContent { .. }) => {
                 if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
-                    return granted(app, &lease, &entry).await;
+                    return stands(app, &lease, &entry).await;
                 }
             }
             // Spent by another lease in between.
@@ -85,9 +85,12 @@ async fn grant(
             Err(error) => return Err(failed(error)),
         }
     }
-    // No lease was made, and none will be under this name.
+    // No lease was made, and none will be under this name; unless the same request, at the same time, made one.
+    if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
+        return stands(app, &lease, &entry).await;
+    }
     change(&app.store, app.clock.now(), &id, |lease, now| {
-        lease.close(Closed { spent: 0, last_batch: None }, now);
+        lease.close(Closed { spent: 0, folded_first: Vec::new() }, now);
     })
     .await?;
     Ok(nothing)
@@ -130,6 +133,16 @@ fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
     })
 }
 
+/// What a hold grants, unless the lease was ended while the hold was being written: then nobody may spend from it, and
+/// whoever ended it, or the job that charges, ends the hold too.
+async fn stands(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
+    let known = app.store.get::<WalletLease>(&lease.id()).await?;
+    if known.is_none_or(|known| known.value.closed.is_some() || known.value.over_since.is_some()) {
+        return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
+    }
+    granted(app, lease, entry).await
+}
+
 async fn granted(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
     let held = entry.hold.map_or(0, |amount| amount.micro);
     let units = held.checked_div(lease.price.micro).and_then(|units| u32::try_from(units).ok()).unwrap_or(0);
@@ -143,8 +156,8 @@ async fn close(
     subscription: &Subscription,
     said: &LeaseClosed,
 ) -> Result<(), Refusal> {
-    let last_batch = said.last_batch.as_ref().map(|batch| (batch.epoch.clone(), batch.seq));
-    let closed = Closed { spent: said.spent, last_batch };
+    let last = said.last_batch.iter().map(|batch| (batch.epoch.clone(), batch.seq));
+    let closed = Closed { spent: said.spent, folded_first: last.collect() };
     let id = WalletLease::id_of(gateway, &said.epoch, said.serial);
     if app.store.get::<WalletLease>(&id).await?.is_none() {
         let name = (gateway, said.epoch.as_str(), said.serial);

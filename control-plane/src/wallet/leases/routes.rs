@@ -2,9 +2,13 @@
 
 use apiclay_config::wallet_leases::{LeasesAnswer, LeasesRequest};
 use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Deserialize;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::charge::Books;
 use super::grant;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
@@ -16,7 +20,35 @@ const TOP_UP_PATH: &str = "/wallet";
 
 /// Below `/internal/v1`.
 pub fn internal() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(leases))
+    OpenApiRouter::default().routes(routes!(leases)).routes(routes!(earlier_over))
+}
+
+/// A gateway's present life.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PresentLife {
+    epoch: String,
+}
+
+/// A gateway has nothing more to say of its earlier lives: every lease that it knew of is closed, every batch is here.
+#[utoipa::path(post, path = "/leases/earlier-over", tag = "internal", request_body(content = Object), responses(
+    (status = 204, description = "Leases that it has lost end with what is on record"),
+    (status = 401, body = ProblemBody)))]
+async fn earlier_over(
+    State(app): State<App>,
+    gateway: GatewayCaller,
+    Json(PresentLife { epoch }): Json<PresentLife>,
+) -> Result<StatusCode, Problem> {
+    let books = Books { store: &app.store, journal: &app.journal, now: app.clock.now() };
+    let closed = books.close_earlier(&gateway.id, &epoch).await?;
+    if closed > 0 {
+        tracing::warn!(
+            gateway = gateway.id,
+            closed,
+            "leases on wallets were lost by their gateway: they end with what is on record"
+        );
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// A gateway asks for a lease on a wallet, and says which it has done with; the same again is the same answer again.

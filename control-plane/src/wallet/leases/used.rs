@@ -6,9 +6,13 @@ use std::collections::BTreeMap;
 use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::{Event, GatewayEpoch, LeasedWindow};
 
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
 use super::documents::WalletLease;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError, Versioned};
 
+/// Leases written at the same time.
+const AT_ONCE_MAX: usize = 16;
 /// Tries of one lease while others write it.
 const TRIES_MAX: usize = 50;
 
@@ -41,18 +45,19 @@ pub fn gather(used: &mut UsedByLease, seq: u64, events: &[Event]) {
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn note(store: &Store, from: &GatewayEpoch, used: &UsedByLease) -> Result<(), StoreError> {
-    for ((serial, subscription), batches) in used {
-        note_one(store, from, (*serial, *subscription), batches).await?;
-    }
-    Ok(())
+pub async fn note(store: &Store, from: &GatewayEpoch, used: UsedByLease) -> Result<(), StoreError> {
+    stream::iter(used)
+        .map(|(lease, batches)| note_one(store, from, lease, batches))
+        .buffer_unordered(AT_ONCE_MAX)
+        .try_collect()
+        .await
 }
 
 async fn note_one(
     store: &Store,
     from: &GatewayEpoch,
     lease: (u32, SubscriptionId),
-    batches: &BTreeMap<u64, Used>,
+    batches: BTreeMap<u64, Used>,
 ) -> Result<(), StoreError> {
     for _ in 0..TRIES_MAX {
         let Some(mut known) = find(store, from, lease).await? else {
