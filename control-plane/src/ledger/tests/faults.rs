@@ -1,8 +1,8 @@
 //! Somebody changes what is in the journal, behind our back: verification finds it and names the entry.
 
 use super::*;
-use crate::ledger::balance::balance_of;
-use crate::ledger::entry::JournalEntry;
+use crate::ledger::balance::{Checkpoint, balance_of};
+use crate::ledger::entry::{JournalEntry, Line};
 use crate::ledger::verify::{Fault, verify};
 use crate::ledger::{Hold, Outcome};
 use apiclay_config::clock::Timestamp;
@@ -97,11 +97,10 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     let faults = after(store, fee_3, |entry| entry.slots[0].account.clone_from(&elsewhere)).await;
     assert!(faults.iter().all(|fault| fault.entry == fee_3.id), "{faults:?}");
     assert!(faults.iter().any(|fault| fault.what.contains("belongs into")), "{faults:?}");
-    assert_first(
-        &after(store, fee_3, |entry| entry.lines[1].entry = fee_2.id).await,
-        fee_3,
-        "of another entry",
-    );
+    assert_first(&after(store, fee_3, |entry| entry.lines[1].entry = fee_2.id).await, fee_3, "of one piece");
+    // An entry that holds money, moves no money, and is given lines all the same.
+    let given = Line { account: vendor(9), micro: 1_000, entry: held.id };
+    assert_first(&after(store, held, |entry| entry.lines.push(given)).await, held, "of one piece");
     let faults = after(store, closing, |entry| entry.closes.as_mut().unwrap().hold.entry = fee_2.id).await;
     assert!(
         faults.iter().any(|fault| fault.entry == closing.id && fault.what.contains("nobody made")),
@@ -153,7 +152,7 @@ async fn a_wrong_checkpoint(store: &Store) {
     // The first entries are of today, so that no checkpoint is made until tomorrow.
     balance_of(store, vendor(1), Clock::System.now().plus_ms(86_400_000)).await.unwrap();
     let id = vendor(1).to_string();
-    let known = store.get::<crate::ledger::balance::Checkpoint>(&id).await.unwrap().unwrap();
+    let known = store.get::<Checkpoint>(&id).await.unwrap().unwrap();
     assert_eq!(found(store).await, []);
     let mut wrong = known.value.clone();
     wrong.posted += 1;
@@ -161,4 +160,9 @@ async fn a_wrong_checkpoint(store: &Store) {
     let faults = found(store).await;
     assert!(matches!(faults.as_slice(), [fault] if fault.entry == wrong.through), "{faults:?}");
     assert!(faults[0].what.contains("checkpoint"), "{faults:?}");
+    let nowhere = Checkpoint { through: JournalId::from_u128(7), ..wrong };
+    let version = store.get::<Checkpoint>(&id).await.unwrap().unwrap().version;
+    store.replace(&nowhere, version).await.unwrap();
+    let faults = found(store).await;
+    assert!(matches!(faults.as_slice(), [fault] if fault.what.contains("not there")), "{faults:?}");
 }
