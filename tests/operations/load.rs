@@ -23,6 +23,7 @@ struct Seen {
     stop: AtomicBool,
     served: AtomicU64,
     unavailable: AtomicU64,
+    broken: AtomicU64,
     slowest_ms: AtomicU64,
 }
 
@@ -34,8 +35,18 @@ pub struct Load {
 
 impl Load {
     pub fn on(shop: Shop) -> Self {
+        Self::begin(shop, false)
+    }
+
+    /// The same, through kills of the gateway: a call that breaks off is counted, and is no fault.
+    pub fn through_kills(shop: Shop) -> Self {
+        Self::begin(shop, true)
+    }
+
+    fn begin(shop: Shop, may_break: bool) -> Self {
         let seen = Arc::<Seen>::default();
-        Self { seen: Arc::clone(&seen), task: tokio::spawn(async move { call_on(&shop, &seen).await }) }
+        let calling = Arc::clone(&seen);
+        Self { seen, task: tokio::spawn(async move { call_on(&shop, &calling, may_break).await }) }
     }
 
     pub fn served(&self) -> u64 {
@@ -45,6 +56,11 @@ impl Load {
     /// Calls that were answered 503.
     pub fn unavailable(&self) -> u64 {
         self.seen.unavailable.load(Ordering::SeqCst)
+    }
+
+    /// Calls that got no whole answer.
+    pub fn broken(&self) -> u64 {
+        self.seen.broken.load(Ordering::SeqCst)
     }
 
     /// How long the slowest call took.
@@ -73,10 +89,18 @@ impl Load {
     }
 }
 
-async fn call_on(shop: &Shop, seen: &Seen) -> Result<()> {
+async fn call_on(shop: &Shop, seen: &Seen, may_break: bool) -> Result<()> {
     while !seen.stop.load(Ordering::SeqCst) {
         let begun = Instant::now();
-        match shop.call("/now").await? {
+        let status = match shop.call("/now").await {
+            Err(_) if may_break => {
+                seen.broken.fetch_add(1, Ordering::SeqCst);
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            answered => answered?,
+        };
+        match status {
             200 => seen.served.fetch_add(1, Ordering::SeqCst),
             503 => seen.unavailable.fetch_add(1, Ordering::SeqCst),
             429 => 0,
