@@ -2,27 +2,14 @@
 //! the reconciler. The journal's fact `topup:<payment>` makes it once; everything else here may be done again.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::money::Money;
 
 use super::PaymentError;
-use super::documents::{Credited, Handled, Order, TopUpStatus};
-use super::provider::{
-    Happened, OrderStatus, PaymentProvider, PaymentStatus, ProviderPayment, ProviderRefund, RefundEvent,
-    RefundStatus,
-};
-use crate::ledger::{
-    Amount, EntryKind, Holder, Journal, LedgerAccount, LedgerError, Proposal, Refused, Step,
-};
+use super::documents::{Credited, Handled, Order};
+use super::provider::{Happened, OrderStatus, PaymentProvider, PaymentStatus, ProviderPayment, RefundEvent};
+use super::rules::top_up;
+use crate::ledger::Journal;
 use crate::store::{Query, Store, StoreError, Versioned};
 
-/// An order that nobody has paid is asked about for this long: a failed payment can become authorised within three days.
-pub const ASKED_FOR_MS: i64 = 4 * 86_400_000;
-/// From making an order until the provider is asked about it.
-pub const FIRST_ASKED_AFTER_MS: i64 = 15 * 60_000;
-/// Between two times, at most.
-const ASKED_EVERY_MAX_MS: i64 = 6 * 3_600_000;
-/// From the word of a browser until the provider is asked again.
-const CONFIRMING_ASKED_AFTER_MS: i64 = 5_000;
 /// What events of disputes are called.
 const DISPUTES: &str = "payment.dispute.";
 /// Tries to note what came of an order while others write to it.
@@ -134,72 +121,10 @@ impl Till<'_> {
         Ok(Handled::Acted)
     }
 
-    /// Takes out of the wallet what the provider has given back of a payment, at whoever's wish.
-    async fn refunds_of(&self, payment: &ProviderPayment) -> Result<(), PaymentError> {
-        if payment.amount_refunded.is_zero() {
-            return Ok(());
-        }
-        for refund in self.provider.refunds_of(&payment.id, payment.amount.currency).await? {
-            if refund.status == RefundStatus::Processed {
-                self.refunded(&refund, Some(payment)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A refund has reached the buyer. Of a payment that was never ours it takes nothing from a wallet, which never had it.
-    async fn refunded(
+    pub(super) async fn order_of(
         &self,
-        refund: &ProviderRefund,
-        payment: Option<&ProviderPayment>,
-    ) -> Result<Handled, PaymentError> {
-        if payment.is_some_and(|payment| !payment.captured) {
-            return Ok(Handled::Kept);
-        }
-        let fact = format!("refund:{}", refund.our_id.as_deref().unwrap_or(&refund.id));
-        if self.journal.by_fact(&fact).await?.is_some() {
-            return Ok(Handled::Acted);
-        }
-        let Some(topped_up) = self.journal.by_fact(&format!("topup:{}", refund.payment_id)).await? else {
-            // It may have overtaken the news of its own payment: the provider tells of both when the order is asked about.
-            return match payment {
-                Some(payment) => match self.order_of(payment).await? {
-                    Some(order) if order.value.status != TopUpStatus::Paid => {
-                        self.note(order, |order, now| order.ask_at = Some(now)).await?;
-                        Ok(Handled::Acted)
-                    }
-                    _ => Ok(Handled::Contradicts(format!(
-                        "refund {} is of no top-up that is known here",
-                        refund.id
-                    ))),
-                },
-                None => Ok(Handled::Contradicts(format!(
-                    "refund {} is of no top-up that is known here",
-                    refund.id
-                ))),
-            };
-        };
-        let wallet = topped_up.lines.iter().map(|line| line.account).find(LedgerAccount::has_floor);
-        let Some(wallet) = wallet.filter(|wallet| wallet.currency == refund.amount.currency) else {
-            return Ok(Handled::Contradicts(format!(
-                "refund {} is of another currency than its top-up",
-                refund.id
-            )));
-        };
-        for _ in 0..TRIES_MAX {
-            let head = self.journal.head(&wallet.to_string()).await?;
-            let free = head.posted.saturating_sub(head.pending);
-            match self.journal.append(&given_back(&fact, wallet, refund.amount.micro, free)).await {
-                // Another has booked it, from what was free then.
-                Ok(_) | Err(LedgerError::OtherContent { .. }) => return Ok(Handled::Acted),
-                Err(LedgerError::Refused(Refused::Floor { .. })) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(LedgerError::Contended.into())
-    }
-
-    async fn order_of(&self, payment: &ProviderPayment) -> Result<Option<Versioned<Order>>, StoreError> {
+        payment: &ProviderPayment,
+    ) -> Result<Option<Versioned<Order>>, StoreError> {
         let Some(provider_order) = &payment.order_id else { return Ok(None) };
         let query = Query::by("provider_order").equals(provider_order).limit(1);
         Ok(self.store.query::<Order>(&query).await?.items.into_iter().next())
@@ -239,88 +164,5 @@ impl Till<'_> {
             }
         }
         Err(StoreError::VersionMismatch.into())
-    }
-}
-
-/// The wallet pays what is free in it; what the buyer has spent already, the operator bears.
-fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
-    let on = |holder| LedgerAccount { holder, currency: wallet.currency };
-    let from_wallet = micro.min(free.max(0));
-    let lines = [
-        (wallet, from_wallet.saturating_neg()),
-        (on(Holder::WriteOff), from_wallet.saturating_sub(micro)),
-        (on(Holder::Provider), micro),
-    ];
-    let moved = lines.into_iter().filter(|(_, micro)| *micro != 0);
-    Proposal {
-        facts: vec![fact.to_owned()],
-        kind: EntryKind::Refund,
-        step: Step::Move(moved.map(|(account, micro)| Amount { account, micro }).collect()),
-        reason: "Given back by the payment provider".to_owned(),
-    }
-}
-
-fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
-    let Money { micro, currency } = payment.amount;
-    let provider = LedgerAccount { holder: Holder::Provider, currency };
-    Proposal {
-        facts: vec![format!("topup:{}", payment.id)],
-        kind: EntryKind::TopUp,
-        step: Step::Move(vec![
-            Amount { account: LedgerAccount::wallet(order.account, currency), micro },
-            Amount { account: provider, micro: micro.saturating_neg() },
-        ]),
-        reason: format!("Top-up {}", order.id),
-    }
-}
-
-impl Order {
-    /// A payment of it stands in the wallet.
-    fn was_paid(&mut self, credited: Credited) {
-        if !self.credited.iter().any(|known| known.payment == credited.payment) {
-            self.credited.push(credited);
-        }
-        self.status = TopUpStatus::Paid;
-        self.ask_at = None;
-    }
-
-    /// The browser has shown that it is paid.
-    pub(super) fn is_confirming(&mut self, now: Timestamp) {
-        if matches!(self.status, TopUpStatus::Created | TopUpStatus::Expired) {
-            self.status = TopUpStatus::Confirming;
-            self.ask_at = Some(now.plus_ms(CONFIRMING_ASKED_AFTER_MS));
-        }
-    }
-
-    /// Nothing has come of it yet: asked again after as long as it is old, until it is too old.
-    pub(super) fn asked_in_vain(&mut self, now: Timestamp) {
-        if self.status == TopUpStatus::Paid {
-            return;
-        }
-        let age_ms = now.0.saturating_sub(self.created_at.0);
-        // One of which the buyer has shown the provider's own word is asked about for as long as it takes.
-        if age_ms >= ASKED_FOR_MS && self.status == TopUpStatus::Created {
-            self.status = TopUpStatus::Expired;
-            self.ask_at = None;
-            return;
-        }
-        self.asked_later(now);
-    }
-
-    /// The provider has no order for it, and will have none.
-    pub(super) fn refused(&mut self) {
-        self.status = TopUpStatus::Expired;
-        self.ask_at = None;
-    }
-
-    /// It could not be asked about: later, behind the others.
-    pub(super) fn asked_later(&mut self, now: Timestamp) {
-        let age_ms = now.0.saturating_sub(self.created_at.0);
-        let shortest_ms = if self.status == TopUpStatus::Confirming {
-            CONFIRMING_ASKED_AFTER_MS
-        } else {
-            FIRST_ASKED_AFTER_MS
-        };
-        self.ask_at = Some(now.plus_ms(age_ms.clamp(shortest_ms, ASKED_EVERY_MAX_MS)));
     }
 }

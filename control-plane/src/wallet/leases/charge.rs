@@ -4,7 +4,6 @@
 use std::collections::HashMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::money::Money;
 use apiclay_config::process::in_a_line;
 use apiclay_config::usage::GatewayEpoch;
 use futures_util::{StreamExt as _, stream};
@@ -12,11 +11,9 @@ use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
 use super::grant::change;
+use super::rules::{calls_in, closing, closing_fact, late};
 use crate::app::App;
-use crate::ledger::{
-    Amount, EntryKind, Hold, Holder, Journal, JournalEntry, LedgerAccount, LedgerError, Outcome, Proposal,
-    Step,
-};
+use crate::ledger::{Journal, JournalEntry, LedgerError, Proposal};
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
 use crate::usage::documents::{FoldCursor, epoch_id};
@@ -264,66 +261,4 @@ async fn append(journal: &Journal, proposal: &Proposal) -> Result<JournalEntry, 
             Err(Refusal::Internal("charging calls"))
         }
     }
-}
-
-fn closing_fact(hold: &Hold) -> String {
-    format!("close:{}", hold.entry)
-}
-
-/// The entry that ends a lease's hold: what its billed calls cost, as far as was held. More than that comes late.
-fn closing(lease: &WalletLease, hold: Hold) -> Result<Proposal, Refusal> {
-    let Money { micro: price, currency } = lease.price;
-    let held = hold.amount.micro.checked_div(price).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
-    let calls = lease.billable.min(held);
-    let micro = cost(calls, price)?;
-    let vendor = LedgerAccount { holder: Holder::Vendor(lease.vendor), currency };
-    let (outcome, lines) = if micro == 0 {
-        (Outcome::Voided, Vec::new())
-    } else {
-        let charged = Amount { account: hold.amount.account, micro: micro.saturating_neg() };
-        (Outcome::Posted, vec![charged, Amount { account: vendor, micro }])
-    };
-    Ok(Proposal {
-        facts: vec![closing_fact(&hold)],
-        kind: EntryKind::Calls,
-        step: Step::Close { hold, outcome, lines },
-        reason: format!("{} of {}", told(calls), lease.subscription),
-    })
-}
-
-/// The entry by which the operator pays for calls that came after their hold had ended; none for none.
-fn late(lease: &WalletLease, fact: String) -> Result<Option<Proposal>, Refusal> {
-    let calls = lease.billable.saturating_sub(lease.charged_calls);
-    let Money { micro: price, currency } = lease.price;
-    let micro = cost(calls, price)?;
-    if micro == 0 {
-        return Ok(None);
-    }
-    let on = |holder| LedgerAccount { holder, currency };
-    let lines = vec![
-        Amount { account: on(Holder::WriteOff), micro: micro.saturating_neg() },
-        Amount { account: on(Holder::Vendor(lease.vendor)), micro },
-    ];
-    Ok(Some(Proposal {
-        facts: vec![fact],
-        kind: EntryKind::Calls,
-        step: Step::Move(lines),
-        reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),
-    }))
-}
-
-fn told(calls: u64) -> String {
-    if calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") }
-}
-
-fn cost(calls: u64, price: i64) -> Result<i64, Refusal> {
-    let micro = i64::try_from(calls).ok().and_then(|calls| calls.checked_mul(price));
-    micro.ok_or(Refusal::Internal("a charge beyond 64 bits"))
-}
-
-/// Calls that an entry pays a vendor for.
-fn calls_in(entry: &JournalEntry, price: Money) -> u64 {
-    let earned = entry.lines.iter().find(|line| matches!(line.account.holder, Holder::Vendor(_)));
-    let calls = earned.and_then(|line| line.micro.checked_div(price.micro));
-    calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
 }

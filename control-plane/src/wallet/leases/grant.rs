@@ -6,9 +6,10 @@ use apiclay_config::money::{Currency, Money};
 use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
 
 use super::documents::{Closed, WalletLease};
+use super::rules::hold;
 use crate::app::App;
 use crate::http::Code;
-use crate::ledger::{Amount, EntryKind, JournalEntry, LedgerAccount, LedgerError, Proposal, Refused, Step};
+use crate::ledger::{JournalEntry, LedgerError, Refused};
 use crate::plans;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Store, StoreError};
@@ -118,19 +119,6 @@ async fn free_calls(app: &App, lease: &WalletLease) -> Result<u64, Refusal> {
     let Money { micro, currency } = lease.price;
     let free = statement::standing(&app.journal, lease.account, currency).await?.free();
     Ok(free.micro.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0))
-}
-
-/// The hold for so many calls; none for none.
-fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
-    let Money { micro, currency } = lease.price;
-    let micro = i64::try_from(units).ok().filter(|units| *units > 0)?.checked_mul(micro)?;
-    let account = LedgerAccount::wallet(lease.account, currency);
-    Some(Proposal {
-        facts: vec![lease.hold_fact()],
-        kind: EntryKind::Calls,
-        step: Step::Hold(Amount { account, micro }),
-        reason: format!("Held for calls of {}", lease.subscription),
-    })
 }
 
 /// What a hold grants, unless the lease was ended while the hold was being written: then nobody may spend from it, and

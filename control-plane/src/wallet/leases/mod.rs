@@ -6,6 +6,7 @@ pub mod charge;
 pub mod documents;
 pub mod grant;
 pub mod routes;
+mod rules;
 pub mod used;
 
 use crate::store::{Store, StoreError};
