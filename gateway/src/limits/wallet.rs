@@ -40,8 +40,10 @@ fn close_of(slot: &Slot<'_>, lease: LeaseId) -> Option<Close> {
     if !slot.word().is_frozen() || !slot.is_settled() {
         return None;
     }
-    // Both stand still: nobody takes from it, and nobody has a unit of it.
-    let spent = Spent { units: slot.spent(), last_batch: slot.last_batch() };
+    // Both stand still: nobody takes from it, and nobody has a unit of it. More are on record than were spent where a power cut
+    // or a restored folder left a slot that is older than the batches, be it one that was only asked for then.
+    let units = slot.spent().max(slot.recorded());
+    let spent = Spent { units, last_batch: slot.last_batch() };
     let unspent = slot.units().saturating_sub(spent.units);
     Some(Close { lease, window: slot.window(), unspent, spent: Some(spent) })
 }
@@ -174,6 +176,12 @@ impl LeaseBook {
             }
         }
         Ok(())
+    }
+
+    /// Whether no lease of an earlier life on a wallet is left here: each was said to be over, and that was heard.
+    #[must_use]
+    pub fn earlier_wallets_are_closed(&self) -> bool {
+        self.earlier_wallets().is_empty()
     }
 
     fn earlier_wallets(&self) -> Vec<InHand> {

@@ -3,11 +3,12 @@
 use apiclay_config::ids::SubscriptionId;
 
 use super::*;
-use crate::counters::Counters;
+use crate::counters::{Counters, Spent};
 use model::{Ledger, Record};
 
 mod histories;
 mod model;
+mod stale;
 mod threads;
 
 /// How long a lease is used, here.

@@ -28,6 +28,8 @@ struct State {
     /// Said by gateways, heard or not.
     said: Vec<(LeaseId, Spent)>,
     closes: BTreeMap<LeaseId, Spent>,
+    /// Over without a close.
+    ended: BTreeSet<LeaseId>,
     posted: BTreeSet<LeaseId>,
     /// By gateway and batch.
     batches: BTreeMap<(String, u64, u64), Vec<Record>>,
@@ -41,7 +43,7 @@ impl State {
     }
 
     fn grant(&mut self, request: &GrantRequest) -> Result<(u32, u64), CountersError> {
-        if self.closes.contains_key(&request.lease) {
+        if self.closes.contains_key(&request.lease) || self.ended.contains(&request.lease) {
             return Err(CountersError::Stale(request.lease.clone()));
         }
         let units = match self.holds.get(&request.lease) {
@@ -135,6 +137,13 @@ impl Ledger {
 
     pub(super) fn top_up(&self, money: u64) {
         self.state.lock().balance += money;
+    }
+
+    /// Ends a lease though its gateway did not say so.
+    pub(super) fn end(&self, lease: LeaseId) {
+        let mut state = self.state.lock();
+        state.holds.remove(&lease);
+        state.ended.insert(lease);
     }
 
     pub(super) fn held(&self) -> u64 {
