@@ -29,6 +29,9 @@ pub enum DeskError {
     /// Nobody there, or not now.
     #[error("the control plane cannot be asked about wallets: {0}")]
     Away(String),
+    /// There, and it could not do this one thing now.
+    #[error("the control plane failed at what it was asked about wallets: {0}")]
+    Failed(String),
     /// The lease that was asked for is over.
     #[error("the control plane says that the lease is over")]
     Over,
@@ -127,6 +130,7 @@ impl<D: WalletDesk> WalletCounters<D> {
             }
             (Err(DeskError::Over), Some((lease, _))) => Err(CountersError::Stale(lease.clone())),
             (Err(away @ DeskError::Away(_)), _) => Err(CountersError::Wallets(Some(Arc::new(away)))),
+            (Err(failed @ DeskError::Failed(_)), _) => Err(CountersError::WalletFailed(failed.to_string())),
             (Err(refused), _) => Err(CountersError::WalletsRefused(refused.to_string())),
         }
     }

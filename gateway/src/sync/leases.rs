@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use apiclay_config::wallet_leases::{EarlierOver, LeasesAnswer, LeasesRequest};
+use apiclay_config::wallet_leases::{EarlierOver, LeasesAnswer, LeasesRequest, OVER_CODE};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde::Deserialize;
 
 use super::ControlPlane;
 use crate::counters::wallet::{DeskError, WalletDesk};
@@ -24,7 +25,6 @@ impl WalletDesk for ControlPlane {
                 true => DeskError::Refused(e.to_string()),
                 false => DeskError::Away(e.to_string()),
             }),
-            StatusCode::CONFLICT => Err(DeskError::Over),
             _ => Err(refusal(answer).await),
         }
     }
@@ -49,11 +49,30 @@ async fn send(request: RequestBuilder, within_ms: u64) -> Result<Response, DeskE
     sent.map_err(|e| DeskError::Away(e.to_string()))
 }
 
+/// What of a problem is read.
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+}
+
+/// Where the control plane is not there, nobody asks for a while; what it fails at for one wallet keeps no other from asking.
 async fn refusal(answer: Response) -> DeskError {
     let status = answer.status();
     let said = answer.text().await.unwrap_or_default();
-    let said: String = said.chars().take(SAID_MAX_CHARS).collect();
-    let said = format!("{status}: {said}");
-    let refused = status.is_client_error() && status != StatusCode::TOO_MANY_REQUESTS;
-    if refused { DeskError::Refused(said) } else { DeskError::Away(said) }
+    let is_over = || serde_json::from_str::<Problem>(&said).is_ok_and(|problem| problem.code == OVER_CODE);
+    if status == StatusCode::CONFLICT && is_over() {
+        return DeskError::Over;
+    }
+    let cut: String = said.chars().take(SAID_MAX_CHARS).collect();
+    let said = format!("{status}: {cut}");
+    match status {
+        StatusCode::TOO_MANY_REQUESTS
+        | StatusCode::BAD_GATEWAY
+        | StatusCode::SERVICE_UNAVAILABLE
+        | StatusCode::GATEWAY_TIMEOUT => DeskError::Away(said),
+        // Any other conflict passes: somebody changed something at the same time.
+        StatusCode::CONFLICT => DeskError::Failed(said),
+        status if status.is_client_error() => DeskError::Refused(said),
+        _ => DeskError::Failed(said),
+    }
 }

@@ -118,8 +118,8 @@ pub(super) struct Ledger {
     pub(super) lose_answers: AtomicU64,
     pub(super) lose_requests: AtomicU64,
     pub(super) away: AtomicBool,
-    /// Closes of this key are refused.
-    pub(super) refuses: Mutex<String>,
+    /// Closes of this key are refused so.
+    pub(super) refuses: Mutex<Option<(String, CountersError)>>,
     largest: AtomicU32,
 }
 
@@ -248,8 +248,8 @@ impl Counters for Ledger {
     }
 
     async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
-        if *self.refuses.lock() == key {
-            return Err(CountersError::WalletsRefused("as a test has it".to_owned()));
+        if let Some((_, refusal)) = self.refuses.lock().as_ref().filter(|(refused, _)| refused == key) {
+            return Err(refusal.clone());
         }
         self.say(closes);
         if self.fails(&self.lose_requests) {
