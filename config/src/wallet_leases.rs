@@ -13,6 +13,8 @@ use crate::ids::SubscriptionId;
 
 /// Leases closed by one request at most; the rest is said with the next.
 pub const CLOSES_MAX: usize = 256;
+/// The code of the problem that a lease is over; other conflicts pass.
+pub const OVER_CODE: &str = "lease_over";
 /// Calls that one lease is for at most.
 pub const LEASE_MAX_UNITS: u32 = 100_000;
 
@@ -88,6 +90,16 @@ pub struct LeaseGranted {
     pub remaining: u64,
 }
 
+/// Nothing more comes of any earlier life of a gateway: each lease that it knows of is closed, and each batch that may name one
+/// acknowledged. Leases that it knows nothing of any more, after a power cut or with a new disk, can end on what is on record.
+/// Said at `POST /internal/v1/leases/earlier-over`, as often as it takes; the answer is empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlierOver {
+    /// Its present life's epoch: leases of this one stay.
+    pub epoch: String,
+}
+
 /// A request that no gateway makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidLeases {
@@ -125,6 +137,16 @@ impl LeasesRequest {
             }
         }
         self.closes.iter().try_for_each(LeaseClosed::check)
+    }
+}
+
+impl EarlierOver {
+    /// Whether it is one that a gateway says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self) -> Result<(), InvalidLeases> {
+        check_epoch(&self.epoch)
     }
 }
 
@@ -192,6 +214,19 @@ mod tests {
         assert_eq!(answer.granted, Some(LeaseGranted { units: 0, remaining: 0 }));
         assert_eq!(answer.top_up_url.unwrap().path(), "/wallet");
         assert!(serde_json::from_str::<LeasesAnswer>(r#"{"granted":null}"#).unwrap().top_up_url.is_none());
+    }
+
+    #[test]
+    fn that_earlier_lives_are_over_is_said_of_an_epoch_and_of_nothing_else() {
+        let over = EarlierOver { epoch: EPOCH.into() };
+        assert_eq!(over.check(), Ok(()));
+        let text = serde_json::to_string(&over).unwrap();
+        assert_eq!(text, r#"{"epoch":"00000000000000aa"}"#);
+        assert_eq!(serde_json::from_str::<EarlierOver>(&text).unwrap(), over);
+        assert!(
+            serde_json::from_str::<EarlierOver>(r#"{"epoch":"00000000000000aa","gateway":"other"}"#).is_err()
+        );
+        assert_eq!(EarlierOver { epoch: "AA".into() }.check(), Err(InvalidLeases::Epoch));
     }
 
     #[test]

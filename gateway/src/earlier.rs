@@ -1,5 +1,7 @@
 //! What earlier lives of this gateway left behind: leases that are closed, and units that were spent without a record.
 
+pub(crate) mod over;
+
 use std::sync::Arc;
 use std::time::Duration;
 

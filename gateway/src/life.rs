@@ -51,6 +51,8 @@ pub fn begin(folder: &Path, epoch: &str, last: Option<&Life>) -> io::Result<Life
     fs::write(&beside, format!("{number} {epoch}\n"))?;
     fs::File::open(&beside)?.sync_all()?;
     fs::rename(&beside, folder.join(FILE))?;
+    // A power cut must not bring the life before back: this one's batches would be told to no lease book.
+    fs::File::open(folder)?.sync_all()?;
     Ok(Life { number, epoch: epoch.to_owned() })
 }
 

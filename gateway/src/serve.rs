@@ -26,6 +26,7 @@ use crate::counters::measured::MeasuredCounters;
 use crate::counters::wallet::{Stores, TopUp, WalletCounters};
 use crate::counters::{Counters, redis::RedisCounters};
 use crate::earlier;
+use crate::earlier::over::SayOptions;
 use crate::error::GatewayError;
 use crate::gateway::Gateway;
 use crate::life::{self, Ledger};
@@ -146,11 +147,13 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
     let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));
     let rebuilder = redis.map(|counters| {
-        let (book, desk, metrics) = (Arc::clone(&book), control.clone(), metrics.counters_rebuild.clone());
+        let (book, batcher) = (Arc::clone(&book), Arc::clone(&batcher));
+        let (desk, metrics) = (control.clone(), metrics.counters_rebuild.clone());
         tokio::spawn(Rebuilder { counters, book, batcher, desk, metrics }.run())
     });
     let mut tasks = vec![
         tokio::spawn(earlier::close(Arc::clone(&book), Arc::clone(&spool), clock.clone())),
+        tokio::spawn(earlier::over::say(book, batcher, control.clone(), epoch, SayOptions::default())),
         tokio::spawn(follow(control, configuration, clock)),
         tokio::spawn(keep_gauges(spool, metrics)),
     ];

@@ -25,7 +25,9 @@ impl MeasuredCounters {
     fn measure<T>(&self, operation: &str, begun: Instant, answer: &Result<T, CountersError>) {
         let outcome = match answer {
             Ok(_) => "ok",
-            Err(CountersError::Unavailable(_) | CountersError::Wallets(_)) => "unavailable",
+            Err(
+                CountersError::Unavailable(_) | CountersError::Wallets(_) | CountersError::WalletFailed(_),
+            ) => "unavailable",
             Err(_) => "refused",
         };
         self.durations.with_label_values(&[operation, outcome]).observe(begun.elapsed().as_secs_f64());

@@ -118,6 +118,9 @@ pub enum CountersError {
         "the control plane and this gateway do not agree about wallets: check that both are of one version ({0})"
     )]
     WalletsRefused(String),
+    /// The control plane answered, and not about the wallet that it was asked about.
+    #[error("the control plane failed at one wallet, which is asked for again: see its log ({0})")]
+    WalletFailed(String),
     /// The store is not the one that the counters were built in: it was restarted, replaced, emptied or set back.
     #[error(
         "the counter store lost its memory (run {run_id}, generation {generation}): nothing is granted until a control \
@@ -157,6 +160,12 @@ impl CountersError {
     /// Wraps what kept the store from answering.
     pub fn unavailable(source: impl Error + Send + Sync + 'static) -> Self {
         Self::Unavailable(Some(Arc::new(source)))
+    }
+
+    /// Whether the store would do nothing for anybody now. Else it is about what was asked, and others may have better luck.
+    #[must_use]
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Wallets(_) | Self::Generation { .. } | Self::Evicts)
     }
 }
 

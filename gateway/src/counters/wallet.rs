@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use apiclay_config::usage::LeasedWindow;
 use apiclay_config::wallet_leases::{
-    CLOSES_MAX, LEASE_MAX_UNITS, LastBatch, LeaseAsked, LeaseClosed, LeasesAnswer, LeasesRequest,
+    CLOSES_MAX, EarlierOver, LEASE_MAX_UNITS, LastBatch, LeaseAsked, LeaseClosed, LeasesAnswer, LeasesRequest,
 };
 use arc_swap::ArcSwapOption;
 use async_trait::async_trait;
@@ -29,9 +29,15 @@ pub enum DeskError {
     /// Nobody there, or not now.
     #[error("the control plane cannot be asked about wallets: {0}")]
     Away(String),
+    /// There, and it could not do this one thing now.
+    #[error("the control plane failed at what it was asked about wallets: {0}")]
+    Failed(String),
     /// The lease that was asked for is over.
     #[error("the control plane says that the lease is over")]
     Over,
+    /// It does not know what was said: it is of an earlier version.
+    #[error("the control plane does not know what was said about wallets")]
+    Unknown,
     /// It does not understand us, or we not it.
     #[error("the control plane answered about wallets: {0}")]
     Refused(String),
@@ -42,6 +48,9 @@ pub enum DeskError {
 pub trait WalletDesk: Send + Sync {
     /// Says closes and asks for a lease.
     async fn leases(&self, request: &LeasesRequest) -> Result<LeasesAnswer, DeskError>;
+
+    /// Says that nothing more comes of this gateway's earlier lives.
+    async fn earlier_over(&self, over: &EarlierOver) -> Result<(), DeskError>;
 
     /// Whether it was heard of lately.
     fn is_heard(&self) -> bool;
@@ -121,6 +130,7 @@ impl<D: WalletDesk> WalletCounters<D> {
             }
             (Err(DeskError::Over), Some((lease, _))) => Err(CountersError::Stale(lease.clone())),
             (Err(away @ DeskError::Away(_)), _) => Err(CountersError::Wallets(Some(Arc::new(away)))),
+            (Err(failed @ DeskError::Failed(_)), _) => Err(CountersError::WalletFailed(failed.to_string())),
             (Err(refused), _) => Err(CountersError::WalletsRefused(refused.to_string())),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use apiclay_config::usage::LeasedWindow;
 use tokio::sync::watch;
 
-use super::desk::{Answer, Asked, InHand, freeze};
+use super::desk::{Answer, Asked, Desk, InHand, freeze};
 use super::tally::Tally;
 use super::{UNAVAILABLE_BELIEVED_MS, UNHEARD_BELIEVED_MS, WANT_MAX_UNITS};
 use crate::counters::{CountersError, Grant, GrantRequest};
@@ -77,7 +77,7 @@ impl Tally {
                 Err(CountersError::Stale(_)) => {
                     let mut desk = self.desk.lock();
                     desk.asked = None;
-                    self.core.let_go(asked.place, asked.serial);
+                    self.no_lease(&mut desk, asked, self.core.clock.now_ms());
                 }
                 Err(error) => return Err(error),
             }
@@ -124,6 +124,17 @@ impl Tally {
         Ok(Some((asked, request)))
     }
 
+    /// Nothing was granted under this name.
+    fn no_lease(&self, desk: &mut Desk, asked: Asked, now_ms: u64) {
+        if asked.again && self.window == LeasedWindow::Wallet {
+            // An earlier asking may have made a hold that nobody here heard of, or come late and make one: closed with nothing
+            // spent, its name is over and its hold is free.
+            desk.open.push(self.core.empty_lease(asked, now_ms));
+        } else {
+            self.core.let_go(asked.place, asked.serial);
+        }
+    }
+
     /// Takes the store's answer in; `false` where the lease's window is over before it could be spent.
     fn arrived(
         &self,
@@ -145,12 +156,7 @@ impl Tally {
         self.unavailable_until_ms.store(0, SeqCst);
         let lowered = asked.lowered != self.lowered.load(SeqCst);
         if grant.units == 0 {
-            if asked.again && self.window == LeasedWindow::Wallet {
-                // An earlier asking that comes late would make a hold that nobody knows of: closed, its name is over.
-                desk.open.push(self.core.empty_lease(asked, now_ms));
-            } else {
-                self.core.let_go(asked.place, asked.serial);
-            }
+            self.no_lease(&mut desk, asked, now_ms);
             // Under a limit that was changed meanwhile this answer says nothing.
             if !lowered && request.max == self.max.load(SeqCst) && request.hard == self.hard.load(SeqCst) {
                 self.believe_exhausted(now_ms, ends_ms);

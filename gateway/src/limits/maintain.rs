@@ -72,17 +72,18 @@ impl LeaseBook {
         }
         let these = self.tallies.iter().filter(|tally| (tally.window == LeasedWindow::Wallet) == wallets);
         let tallies: Vec<Arc<Tally>> = these.map(|tally| tally.clone()).collect();
-        let closing = stream::iter(tallies).map(|tally| async move { tally.sweep(all).await });
+        let closing = stream::iter(tallies)
+            .map(|tally| async move { tally.sweep(all).await.map_err(|error| (tally.key.clone(), error)) });
         let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
         while let Some(closed) = closing.next().await {
             match closed {
                 Ok(()) => {}
-                Err(refused @ CountersError::WalletsRefused(_)) => self.core.say_refused(&refused),
-                Err(error) => {
-                    // The store is away: all others would fail as well. They are closed at a later look.
-                    tracing::debug!(%error, "leases stay open");
+                Err((_, away)) if away.is_away() => {
+                    // All others would fail as well. They are closed at a later look.
+                    tracing::debug!(error = %away, "leases stay open");
                     break;
                 }
+                Err((counter, refused)) => self.core.say_refused(&counter, &refused),
             }
         }
         drop(closing);

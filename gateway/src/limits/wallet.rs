@@ -40,20 +40,22 @@ fn close_of(slot: &Slot<'_>, lease: LeaseId) -> Option<Close> {
     if !slot.word().is_frozen() || !slot.is_settled() {
         return None;
     }
-    // Both stand still: nobody takes from it, and nobody has a unit of it.
-    let spent = Spent { units: slot.spent(), last_batch: slot.last_batch() };
+    // Both stand still: nobody takes from it, and nobody has a unit of it. More are on record than were spent where a power cut
+    // or a restored folder left a slot that is older than the batches, be it one that was only asked for then.
+    let units = slot.spent().max(slot.recorded());
+    let spent = Spent { units, last_batch: slot.last_batch() };
     let unspent = slot.units().saturating_sub(spent.units);
     Some(Close { lease, window: slot.window(), unspent, spent: Some(spent) })
 }
 
 impl Core {
-    /// Says now and then that closes are refused: one subscription's must not hold up the others', nor go unseen.
-    pub(super) fn say_refused(&self, refused: &CountersError) {
+    /// Says now and then that closes are refused: one counter's must not hold up the others', nor go unseen.
+    pub(super) fn say_refused(&self, counter: &str, refused: &CountersError) {
         let now_ms = self.clock.now_ms();
         let said_ms = self.refused_said_ms.load(Relaxed);
         if said_ms == 0 || now_ms.saturating_sub(said_ms) >= REFUSED_SAID_EVERY_MS {
             self.refused_said_ms.store(now_ms.max(1), Relaxed);
-            tracing::error!(error = %refused, "a lease on a wallet cannot be closed: its hold stays");
+            tracing::error!(counter, error = %refused, "a lease cannot be closed: what it holds stays held for now");
         }
     }
 
@@ -158,11 +160,11 @@ impl LeaseBook {
                 let closes: Vec<Close> = some.iter().map(|(_, close)| close.clone()).collect();
                 match self.core.counters.close(&some[0].0, &closes).await {
                     Ok(_) => {}
-                    Err(refused @ CountersError::WalletsRefused(_)) => {
-                        self.core.say_refused(&refused);
+                    Err(away) if away.is_away() => return Err(away),
+                    Err(refused) => {
+                        self.core.say_refused(&some[0].0, &refused);
                         continue;
                     }
-                    Err(away) => return Err(away),
                 }
                 self.earlier.lock().retain(|lease| {
                     let closed = closes.iter().any(|close| close.lease.serial == lease.serial);
@@ -174,6 +176,12 @@ impl LeaseBook {
             }
         }
         Ok(())
+    }
+
+    /// Whether no lease of an earlier life on a wallet is left here: each was said to be over, and that was heard.
+    #[must_use]
+    pub fn earlier_wallets_are_closed(&self) -> bool {
+        self.earlier_wallets().is_empty()
     }
 
     fn earlier_wallets(&self) -> Vec<InHand> {

@@ -62,19 +62,19 @@ pub(super) enum Step {
 
 /// Makes batches.
 pub struct Batcher {
-    spool: Arc<Spool>,
-    next_seq: u64,
+    pub(super) spool: Arc<Spool>,
+    pub(super) next_seq: u64,
     /// A batch that has its file and its number, and whose records are not all marked.
-    written: Option<Written>,
+    pub(super) written: Option<Written>,
     #[cfg(test)]
     pub(super) kill_at: Option<Step>,
 }
 
-struct Written {
+pub(super) struct Written {
     batch: UsageBatch,
     taken: Vec<Taken>,
     kept: BTreeMap<u32, u32>,
-    shelved: Shelved,
+    pub(super) shelved: Shelved,
 }
 
 /// Records of one segment.

@@ -16,6 +16,7 @@ mod sender;
 mod shards;
 mod shelf;
 mod spool;
+mod standing;
 mod units;
 
 #[cfg(test)]
@@ -25,4 +26,5 @@ pub use batcher::{Batcher, BatcherError};
 pub use recovery::{Left, RecoveryError};
 pub use sender::{BatchSink, PostError, SendOptions, send_forever};
 pub use spool::{Spool, SpoolError, SpoolFull, SpoolOptions, SpoolStats, Ticket};
+pub use standing::Standing;
 pub use units::LeaseLedger;

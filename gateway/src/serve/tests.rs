@@ -9,7 +9,7 @@ use std::time::Instant;
 use apiclay_config::key;
 use apiclay_config::snapshot::{Frame, Snapshot};
 use apiclay_config::usage::{Event, LeasedWindow, UsageBatch};
-use apiclay_config::wallet_leases::{LeaseGranted, LeasesAnswer, LeasesRequest};
+use apiclay_config::wallet_leases::{EarlierOver, LeaseGranted, LeasesAnswer, LeasesRequest};
 use apiclay_config::wire;
 use axum::body::Body;
 use axum::extract::State;
@@ -43,6 +43,8 @@ struct Wallet {
     closed: BTreeMap<(String, u32), apiclay_config::wallet_leases::LeaseClosed>,
     events: BTreeMap<(String, u64), Vec<Event>>,
     batch_units: usize,
+    /// Lives that said that those before are over.
+    over: Vec<String>,
 }
 
 impl Wallet {
@@ -93,6 +95,17 @@ async fn leases(
     });
     let top_up_url = Some("https://apis.example.com/wallet".parse().unwrap());
     Json(LeasesAnswer { granted, top_up_url }).into_response()
+}
+
+async fn earlier_over(State(plane): State<Arc<Plane>>, Json(over): Json<EarlierOver>) -> StatusCode {
+    over.check().unwrap();
+    if plane.away.load(SeqCst) {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let mut wallet = plane.wallet.lock();
+    wallet.holds.retain(|(epoch, _), _| *epoch == over.epoch);
+    wallet.over.push(over.epoch);
+    StatusCode::NO_CONTENT
 }
 
 async fn batch(State(plane): State<Arc<Plane>>, Json(batch): Json<UsageBatch>) {
@@ -163,6 +176,7 @@ impl Shop {
             .route("/internal/v1/usage/batches", post(batch))
             .route("/internal/v1/usage/lives", post(async || Json(serde_json::json!({ "lives": [] }))))
             .route("/internal/v1/leases", post(leases))
+            .route("/internal/v1/leases/earlier-over", post(earlier_over))
             .with_state(Arc::clone(&plane));
         let control = serve(routes).await;
         Self { plane, control, upstream, key, folder: tempfile::tempdir().unwrap() }
@@ -258,6 +272,8 @@ impl Shop {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
     let shop = Shop::open().await;
+    // What a life held whose folder is gone.
+    shop.plane.wallet.lock().holds.insert(("00000000000000aa".to_owned(), 7), 4);
     let gateway = shop.gateway().await;
     // The configuration comes.
     shop.calls_until(&gateway, 200).await;
@@ -291,6 +307,10 @@ async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
     assert_eq!(shop.plane.wallet.lock().charged, CALLS + 1);
     let gateway = shop.gateway().await;
     shop.calls_until(&gateway, 200).await;
+    shop.until("its earlier life is over", |wallet| wallet.over.len() == 2).await;
     gateway.drain().await;
     shop.until("the next life's call is charged", |wallet| wallet.charged == CALLS + 2).await;
+    let over = shop.plane.wallet.lock().over.clone();
+    assert_eq!(over.len(), 2, "{over:?}");
+    assert_ne!(over[0], over[1], "once in each life");
 }

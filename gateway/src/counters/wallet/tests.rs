@@ -27,6 +27,7 @@ const EPOCH: u64 = 0xaa;
 enum Mood {
     Grants(u32),
     Is(u16),
+    Problem(u16, &'static str),
     Says(&'static str),
     Stalls,
 }
@@ -58,6 +59,10 @@ async fn leases(
             request.grant.map(|asked| LeaseGranted { units: asked.want.min(max), remaining: 70 })
         }
         Mood::Is(status) => return StatusCode::from_u16(status).unwrap().into_response(),
+        Mood::Problem(status, code) => {
+            let problem = serde_json::json!({ "type": "about:blank", "status": status, "code": code });
+            return (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response();
+        }
         Mood::Says(text) => return text.into_response(),
         Mood::Stalls => {
             tokio::time::sleep(Duration::from_secs(30)).await;
@@ -69,8 +74,24 @@ async fn leases(
         .into_response()
 }
 
+async fn earlier_over(
+    State(desk): State<Arc<Desk>>,
+    Json(over): Json<EarlierOver>,
+) -> axum::response::Response {
+    over.check().unwrap();
+    match *desk.mood.lock() {
+        Mood::Is(status) => StatusCode::from_u16(status).unwrap().into_response(),
+        Mood::Problem(status, code) => {
+            let problem = serde_json::json!({ "code": code });
+            (StatusCode::from_u16(status).unwrap(), Json(problem)).into_response()
+        }
+        _ => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
 struct House {
     desk: Arc<Desk>,
+    control: ControlPlane,
     top_up: Arc<TopUp>,
     wallets: WalletCounters<ControlPlane>,
 }
@@ -80,6 +101,7 @@ async fn house(mood: Mood) -> House {
     let desk = Arc::new(Desk { mood: Mutex::new(mood), heard: Mutex::default(), asked: AtomicUsize::new(0) });
     let routes = axum::Router::new()
         .route("/internal/v1/leases", axum::routing::post(leases))
+        .route("/internal/v1/leases/earlier-over", axum::routing::post(earlier_over))
         .with_state(Arc::clone(&desk));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
@@ -89,8 +111,8 @@ async fn house(mood: Mood) -> House {
     let control =
         ControlPlane::new(url, "gw".to_owned(), token, epoch.clone(), CountersAt::Embedded).unwrap();
     let top_up = Arc::<TopUp>::default();
-    let wallets = WalletCounters::new(control, epoch, Arc::clone(&top_up));
-    House { desk, top_up, wallets }
+    let wallets = WalletCounters::new(control.clone(), epoch, Arc::clone(&top_up));
+    House { desk, control, top_up, wallets }
 }
 
 fn lease(serial: u32) -> LeaseId {
@@ -162,14 +184,14 @@ async fn closes_are_said_in_as_many_requests_as_it_takes() {
 async fn nothing_free_is_an_answer_and_a_lease_that_is_over_another() {
     let house = house(Mood::Grants(0)).await;
     assert_eq!(house.wallets.grant(&request(1, 5)).await.unwrap().units, 0);
-    *house.desk.mood.lock() = Mood::Is(409);
+    *house.desk.mood.lock() = Mood::Problem(409, "lease_over");
     let over = house.wallets.grant(&request(1, 5)).await;
     assert!(matches!(over, Err(CountersError::Stale(id)) if id == lease(1)));
 }
 
 #[tokio::test]
 async fn one_that_is_away_is_never_taken_for_an_empty_wallet_and_not_asked_at_every_call() {
-    for mood in [Mood::Is(500), Mood::Is(503), Mood::Is(429), Mood::Is(302)] {
+    for mood in [Mood::Is(502), Mood::Is(503), Mood::Is(504), Mood::Is(429)] {
         let house = house(mood).await;
         let away = house.wallets.grant(&request(1, 5)).await;
         assert!(matches!(away, Err(CountersError::Wallets(Some(_)))), "{away:?}");
@@ -190,6 +212,43 @@ async fn one_that_is_away_is_never_taken_for_an_empty_wallet_and_not_asked_at_ev
         let grant = tokio::time::timeout(Duration::from_secs(10), again).await.unwrap();
         assert_eq!(grant.units, 3);
     }
+}
+
+#[tokio::test]
+async fn what_fails_for_one_wallet_is_no_answer_about_it_and_does_not_keep_others_from_asking() {
+    for mood in [
+        Mood::Is(500),
+        Mood::Is(302),
+        Mood::Problem(500, "internal"),
+        Mood::Problem(409, "changed_meanwhile"),
+        // Of something between us and it, say.
+        Mood::Is(409),
+    ] {
+        let house = house(mood).await;
+        for asked in 1..=20 {
+            let failed = house.wallets.grant(&request(1, 5)).await;
+            assert!(matches!(failed, Err(CountersError::WalletFailed(_))), "{failed:?}");
+            let failed = house.wallets.close(&request(1, 5).key, &[close(2, 0, None)]).await;
+            assert!(matches!(failed, Err(CountersError::WalletFailed(_))), "{failed:?}");
+            assert_eq!(house.desk.asked.load(SeqCst), 2 * asked, "each is asked for");
+        }
+        *house.desk.mood.lock() = Mood::Grants(3);
+        assert_eq!(house.wallets.grant(&request(1, 5)).await.unwrap().units, 3);
+    }
+}
+
+#[tokio::test]
+async fn that_earlier_lives_are_over_is_said_as_the_wire_has_it() {
+    let over = EarlierOver { epoch: format!("{EPOCH:016x}") };
+    let said = async |mood| house(mood).await.control.earlier_over(&over).await;
+    assert!(matches!(said(Mood::Grants(0)).await, Ok(())));
+    for unknown in [404, 405] {
+        assert!(matches!(said(Mood::Is(unknown)).await, Err(DeskError::Unknown)));
+    }
+    assert!(matches!(said(Mood::Is(401)).await, Err(DeskError::Refused(_))));
+    assert!(matches!(said(Mood::Is(503)).await, Err(DeskError::Away(_))));
+    assert!(matches!(said(Mood::Is(500)).await, Err(DeskError::Failed(_))));
+    assert!(matches!(said(Mood::Problem(409, "changed_meanwhile")).await, Err(DeskError::Failed(_))));
 }
 
 #[tokio::test]

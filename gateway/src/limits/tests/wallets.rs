@@ -3,11 +3,12 @@
 use apiclay_config::ids::SubscriptionId;
 
 use super::*;
-use crate::counters::Counters;
+use crate::counters::{Counters, CountersError, Spent};
 use model::{Ledger, Record};
 
 mod histories;
 mod model;
+mod stale;
 mod threads;
 
 /// How long a lease is used, here.
@@ -300,25 +301,28 @@ async fn a_gateway_that_stops_closes_all_that_is_settled() {
 
 #[tokio::test]
 async fn one_subscriptions_closes_that_are_refused_hold_up_no_others() {
-    let till = Till::new(1_000);
-    for epoch in 1..=2 {
-        let book = till.open(epoch);
-        assert_eq!(book.stop_earlier_wallets(), []);
-        for n in 0..40 {
-            let tally = book.tally(&wallet(n));
-            let unit = take(&tally).await.unwrap();
-            tally.give_back(unit);
+    let why = || "as a test has it".to_owned();
+    for refusal in [CountersError::WalletsRefused(why()), CountersError::WalletFailed(why())] {
+        let till = Till::new(1_000);
+        for epoch in 1..=2 {
+            let book = till.open(epoch);
+            assert_eq!(book.stop_earlier_wallets(), []);
+            for n in 0..40 {
+                let tally = book.tally(&wallet(n));
+                let unit = take(&tally).await.unwrap();
+                tally.give_back(unit);
+            }
+            till.pass_ms(MAX_MS);
+            *till.ledger.refuses.lock() = Some((wallet(7).key, refusal.clone()));
+            let said = till.ledger.said().len();
+            // The second life has the one that was refused in the first, and one of its own.
+            book.sweep(false).await;
+            assert_eq!(till.ledger.said().len() - said, 39, "{refusal}");
         }
-        till.pass_ms(MAX_MS);
-        *till.ledger.refuses.lock() = wallet(7).key;
-        let said = till.ledger.said().len();
-        // The second life has the one that was refused in the first, and one of its own.
+        *till.ledger.refuses.lock() = None;
+        let book = till.open(3);
+        book.stop_earlier_wallets();
         book.sweep(false).await;
-        assert_eq!(till.ledger.said().len() - said, 39);
+        assert_eq!(till.ledger.held(), 0);
     }
-    till.ledger.refuses.lock().clear();
-    let book = till.open(3);
-    book.stop_earlier_wallets();
-    book.sweep(false).await;
-    assert_eq!(till.ledger.held(), 0);
 }

@@ -28,6 +28,8 @@ struct State {
     /// Said by gateways, heard or not.
     said: Vec<(LeaseId, Spent)>,
     closes: BTreeMap<LeaseId, Spent>,
+    /// Over without a close.
+    ended: BTreeSet<LeaseId>,
     posted: BTreeSet<LeaseId>,
     /// By gateway and batch.
     batches: BTreeMap<(String, u64, u64), Vec<Record>>,
@@ -41,7 +43,7 @@ impl State {
     }
 
     fn grant(&mut self, request: &GrantRequest) -> Result<(u32, u64), CountersError> {
-        if self.closes.contains_key(&request.lease) {
+        if self.closes.contains_key(&request.lease) || self.ended.contains(&request.lease) {
             return Err(CountersError::Stale(request.lease.clone()));
         }
         let units = match self.holds.get(&request.lease) {
@@ -116,8 +118,8 @@ pub(super) struct Ledger {
     pub(super) lose_answers: AtomicU64,
     pub(super) lose_requests: AtomicU64,
     pub(super) away: AtomicBool,
-    /// Closes of this key are refused.
-    pub(super) refuses: Mutex<String>,
+    /// Closes of this key are refused so.
+    pub(super) refuses: Mutex<Option<(String, CountersError)>>,
     largest: AtomicU32,
 }
 
@@ -135,6 +137,13 @@ impl Ledger {
 
     pub(super) fn top_up(&self, money: u64) {
         self.state.lock().balance += money;
+    }
+
+    /// Ends a lease though its gateway did not say so.
+    pub(super) fn end(&self, lease: LeaseId) {
+        let mut state = self.state.lock();
+        state.holds.remove(&lease);
+        state.ended.insert(lease);
     }
 
     pub(super) fn held(&self) -> u64 {
@@ -239,8 +248,8 @@ impl Counters for Ledger {
     }
 
     async fn close(&self, key: &str, closes: &[Close]) -> Result<u64, CountersError> {
-        if *self.refuses.lock() == key {
-            return Err(CountersError::WalletsRefused("as a test has it".to_owned()));
+        if let Some((_, refusal)) = self.refuses.lock().as_ref().filter(|(refused, _)| refused == key) {
+            return Err(refusal.clone());
         }
         self.say(closes);
         if self.fails(&self.lose_requests) {
