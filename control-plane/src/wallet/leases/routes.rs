@@ -1,10 +1,8 @@
 //! `POST /internal/v1/leases`: where gateways get what prepaid calls are paid from. Next: `grant`.
 
-use apiclay_config::wallet_leases::{LeasesAnswer, LeasesRequest};
+use apiclay_config::wallet_leases::{EarlierOver, LeasesAnswer, LeasesRequest};
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
-use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,8 +10,9 @@ use super::charge::Books;
 use super::grant;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
-use crate::http::{Json, Problem};
+use crate::http::{Code, Json, Problem};
 use crate::push::GatewayCaller;
+use crate::refusal::Refusal;
 
 /// Where a wallet is topped up, below `APP_URL`.
 const TOP_UP_PATH: &str = "/wallet";
@@ -23,24 +22,18 @@ pub fn internal() -> OpenApiRouter<App> {
     OpenApiRouter::default().routes(routes!(leases)).routes(routes!(earlier_over))
 }
 
-/// A gateway's present life.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-struct PresentLife {
-    epoch: String,
-}
-
 /// A gateway has nothing more to say of its earlier lives: every lease that it knew of is closed, every batch is here.
 #[utoipa::path(post, path = "/leases/earlier-over", tag = "internal", request_body(content = Object), responses(
     (status = 204, description = "Leases that it has lost end with what is on record"),
-    (status = 401, body = ProblemBody)))]
+    (status = 401, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn earlier_over(
     State(app): State<App>,
     gateway: GatewayCaller,
-    Json(PresentLife { epoch }): Json<PresentLife>,
+    Json(over): Json<EarlierOver>,
 ) -> Result<StatusCode, Problem> {
+    over.check().map_err(|wrong| Refusal::because(Code::LeaseInvalid, wrong.to_string()))?;
     let books = Books { store: &app.store, journal: &app.journal, now: app.clock.now() };
-    let closed = books.close_earlier(&gateway.id, &epoch).await?;
+    let closed = books.close_earlier(&gateway.id, &over.epoch).await?;
     if closed > 0 {
         tracing::warn!(
             gateway = gateway.id,
