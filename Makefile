@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench check tools-build tools-test soak
+.PHONY: help run build test bench bench-ledger check tools-build tools-test soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -48,6 +48,9 @@ test: tools-test ## build every binary and run every test, against real servers
 bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _SECONDS, _CONNECTIONS, _KEYS; BENCH_PROFILE=dist
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
 	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
+
+bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
+	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger
 
 soak: tools-test ## the main job with five million calls, on both backends, in release
 	cargo build --locked --release --workspace --bins --test main_job

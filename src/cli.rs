@@ -71,7 +71,8 @@ enum GatewayAction {
         /// Its id: letters, digits and hyphens.
         id: String,
     },
-    /// Let go of a gateway that will not come back: what it holds counts as spent.
+    /// Let go of a gateway that will not come back: quota that it holds counts as spent, and of money that it holds what is on
+    /// record is charged and the rest is free.
     Forget {
         /// Its id.
         id: String,
