@@ -168,7 +168,11 @@ impl LeaseBook {
     /// Notes that `kept_units` units of `lease` have a record in `batch`; once a batch, however often it is said. Batches are
     /// said in their order, one at a time.
     pub fn recorded(&self, batch: BatchMark, lease: u32, kept_units: u32) {
-        let Some(known) = self.core.known.get(&lease) else { return };
+        let Some(known) = self.core.known.get(&lease) else {
+            // Done with; or one that a power cut took out of the table, whose number must not be another's.
+            self.core.table.had(lease);
+            return;
+        };
         let slot = self.core.table.slot(known.place);
         if slot.word().serial() == lease
             && slot.record(batch, kept_units)

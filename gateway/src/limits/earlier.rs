@@ -57,6 +57,7 @@ impl LeaseBook {
         for place in self.core.table.places() {
             let slot = self.core.table.slot(place);
             let Some(content) = (!slot.is_empty()).then(|| slot.content()).flatten() else { continue };
+            self.core.table.had(content.serial);
             self.core.known.insert(content.serial, Known { place, tally: Weak::new() });
             earlier.push(InHand { place, serial: content.serial, since_ms: self.core.clock.now_ms() });
             leases.push(EarlierLease {

@@ -16,6 +16,8 @@ pub const FIRST_SEGMENT_SLOTS: usize = 256;
 /// Files at most: two million leases.
 pub const SEGMENTS_MAX: usize = 13;
 
+/// Numbers go round: one is ahead of another where it is less than this away.
+const SERIALS_AHEAD_MAX: u32 = 1 << 31;
 const MAGIC: u64 = u64::from_le_bytes(*b"aclease1");
 /// The file's first slot is its head: what it is, and in the first file the next serial.
 const HEAD_MAGIC: usize = 0;
@@ -99,6 +101,16 @@ impl LeaseTable {
         let serial = (next.load(Relaxed) as u32).max(1);
         next.store(u64::from(serial.wrapping_add(1)), Relaxed);
         Ok((place, serial))
+    }
+
+    /// Takes note of a lease that this folder had: later ones get numbers beyond it. The head may be older than what names it,
+    /// after a power cut or in a restored folder.
+    pub fn had(&self, serial: u32) {
+        let _free = self.free.lock();
+        let next = &self.head()[HEAD_NEXT_SERIAL];
+        if serial.wrapping_sub(next.load(Relaxed) as u32) < SERIALS_AHEAD_MAX {
+            next.store(u64::from(serial.wrapping_add(1)), Relaxed);
+        }
     }
 
     /// Empties a slot, for another lease to use.

@@ -76,3 +76,29 @@ async fn a_name_that_is_over_though_it_was_asked_for_twice_is_closed_all_the_sam
         assert!(!book.core.known.contains_key(&first), "its slot is free");
     }
 }
+
+#[tokio::test]
+async fn no_lease_gets_a_number_that_a_record_of_an_earlier_life_names_or_a_slot_has() {
+    let till = Till::new(1_000);
+    let book = till.open(1);
+    let stale = copy_of(&till);
+    let mut leases = Vec::new();
+    for n in 0..5 {
+        leases.push(take(&book.tally(&wallet(n))).await.unwrap().lease);
+    }
+    let last = leases[4];
+    drop(book);
+    // A table that knows of none of them, and a record of the last that is batched by this life.
+    let book = till.open_in(stale.path(), "gw", 2);
+    book.recorded(batch_of(2, 1), last, 1);
+    assert_eq!(take(&book.tally(&wallet(1))).await.unwrap().lease, last + 1);
+    // One of an earlier lease, of which nothing is known any more, changes nothing.
+    book.recorded(batch_of(2, 2), leases[0], 1);
+    assert_eq!(take(&book.tally(&wallet(2))).await.unwrap().lease, last + 2);
+    drop(book);
+    // A table whose head is older than its slots.
+    let first = std::fs::read_dir(till.dir.path()).unwrap().map(|file| file.unwrap().path()).min().unwrap();
+    crate::mapped::Mapped::open(&first).unwrap().words()[1].store(1, SeqCst);
+    let book = till.open(3);
+    assert_eq!(take(&book.tally(&wallet(1))).await.unwrap().lease, last + 1);
+}
