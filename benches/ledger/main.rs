@@ -112,7 +112,8 @@ async fn turn(store: &Store, journal: &Arc<Journal>, row: Row, round: u64, secon
             tokio::spawn(async move {
                 let mut n = 0_u64;
                 while !stop.load(Relaxed) {
-                    write(&store, &journal, row, &format!("{round}:{writer}:{n}"), writer + n * WRITERS).await?;
+                    write(&store, &journal, row, &format!("{round}:{writer}:{n}"), writer + n * WRITERS)
+                        .await?;
                     n += 1;
                     written.fetch_add(1, Relaxed);
                 }

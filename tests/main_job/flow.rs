@@ -72,11 +72,10 @@ impl Plan {
             Self::Daily => json!({ "slug": "daily", "name": "Daily", "price": free, "limits": [
                 { "unit": "call", "window": "day", "max": max, "hard": true },
             ] }),
-            // Priced by the call: after the trial there is nothing to pay it from.
+            // At a price a month, which nobody can pay yet: after the trial nothing is open.
             Self::Trial => {
-                json!({ "slug": "trial", "name": "Trial", "price": free, "trial": { "calls": max },
-                    "usage_price": { "unit": "call", "amount": { "amount": "0.25", "currency": "INR" } },
-                })
+                let price = json!({ "amount": "499", "currency": "INR" });
+                json!({ "slug": "trial", "name": "Trial", "price": price, "trial": { "calls": max } })
             }
         }
     }
