@@ -18,8 +18,14 @@ impl Till<'_> {
             return Ok(());
         }
         for refund in self.provider.refunds_of(&payment.id, payment.amount.currency).await? {
-            if refund.status == RefundStatus::Processed {
-                self.refunded(&refund, Some(payment)).await?;
+            if refund.status != RefundStatus::Processed {
+                continue;
+            }
+            if let Handled::Contradicts(what) = self.refunded(&refund, Some(payment)).await? {
+                tracing::error!(
+                    payment = payment.id,
+                    "the provider's word contradicts what is known: {what}"
+                );
             }
         }
         Ok(())
@@ -40,22 +46,16 @@ impl Till<'_> {
         }
         let Some(topped_up) = self.journal.by_fact(&format!("topup:{}", refund.payment_id)).await? else {
             // It may have overtaken the news of its own payment: the provider tells of both when the order is asked about.
-            return match payment {
-                Some(payment) => match self.order_of(payment).await? {
-                    Some(order) if order.value.status != TopUpStatus::Paid => {
-                        self.note(order, |order, now| order.ask_at = Some(now)).await?;
-                        Ok(Handled::Acted)
-                    }
-                    _ => Ok(Handled::Contradicts(format!(
-                        "refund {} is of no top-up that is known here",
-                        refund.id
-                    ))),
-                },
-                None => Ok(Handled::Contradicts(format!(
-                    "refund {} is of no top-up that is known here",
-                    refund.id
-                ))),
+            let order = match payment {
+                Some(payment) => self.order_of(payment).await?,
+                None => None,
             };
+            let Some(order) = order.filter(|order| order.value.status != TopUpStatus::Paid) else {
+                let told = format!("refund {} is of no top-up that is known here", refund.id);
+                return Ok(Handled::Contradicts(told));
+            };
+            self.note(order, |order, now| order.ask_at = Some(now)).await?;
+            return Ok(Handled::Acted);
         };
         let wallet = topped_up.lines.iter().map(|line| line.account).find(LedgerAccount::has_floor);
         let Some(wallet) = wallet.filter(|wallet| wallet.currency == refund.amount.currency) else {

@@ -88,7 +88,11 @@ impl Till<'_> {
                 paid |= payment.captured;
             }
             if payment.captured {
-                self.credit(&payment).await?;
+                // No event bears this: whoever reads the log is the only one to hear of it.
+                if let Handled::Contradicts(what) = self.credit(&payment).await? {
+                    tracing::error!(order = %order.value.id, "the provider's word contradicts what is known: {what}");
+                    continue;
+                }
                 self.refunds_of(&payment).await?;
             }
         }

@@ -257,6 +257,24 @@ async fn what_no_event_told_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_reconciler_credits_no_payment_of_another_amount_than_its_order() {
+    let plane = demo().await;
+    let buyer = who(&plane, "bela").await;
+    let (order, provider_order) = begin(&plane, &buyer, "500").await;
+    let known = plane.app.store.get::<Order>(&order).await.unwrap().unwrap();
+    let mut less = known.value;
+    less.amount.micro = 400_000_000;
+    plane.app.store.replace(&less, known.version).await.unwrap();
+    plane.simulator().hold_webhooks();
+    plane.simulator().pay(&provider_order).unwrap();
+    plane.pass_ms(16 * MINUTE_MS);
+    reconcile(&plane.app).await.unwrap();
+    let after = plane.app.store.get::<Order>(&order).await.unwrap().unwrap().value;
+    assert!(after.credited.is_empty() && after.ask_at > less.ask_at, "asked, and not credited: {after:?}");
+    assert_eq!(entries(&plane).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_is_told_first() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
