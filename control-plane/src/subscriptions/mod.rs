@@ -4,6 +4,7 @@
 pub mod access;
 pub(crate) mod credential_routes;
 pub mod documents;
+pub mod period;
 pub mod routes;
 pub mod rules;
 
