@@ -160,6 +160,8 @@ pub mod kind {
     pub enum Journal {}
     /// A top-up on its way.
     pub enum Order {}
+    /// Money of a top-up that goes back.
+    pub enum Refund {}
 
     impl Kind for Account {
         const PREFIX: &'static str = "acc";
@@ -197,6 +199,9 @@ pub mod kind {
     impl Kind for Order {
         const PREFIX: &'static str = "ord";
     }
+    impl Kind for Refund {
+        const PREFIX: &'static str = "rfd";
+    }
 }
 
 /// An account's id, `acc_…`.
@@ -223,6 +228,8 @@ pub type BindingId = Id<kind::Binding>;
 pub type JournalId = Id<kind::Journal>;
 /// A top-up's id, `ord_…`.
 pub type OrderId = Id<kind::Order>;
+/// A refund's id, `rfd_…`. It is also the key under which the payment provider makes it once.
+pub type RefundId = Id<kind::Refund>;
 
 #[cfg(test)]
 mod tests {

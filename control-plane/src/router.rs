@@ -39,7 +39,12 @@ fn api() -> OpenApiRouter<App> {
         .nest("/subscriptions", subscriptions::routes::subscriptions())
         .nest("/wallet", wallet::routes::wallet().merge(payments::routes_topups::of_wallet()))
         .nest("/webhooks", payments::routes_webhook::webhooks())
-        .nest("/admin", admin::routes::admin().merge(payments::routes_admin::admin()))
+        .nest(
+            "/admin",
+            admin::routes::admin()
+                .merge(payments::routes_admin::admin())
+                .merge(payments::routes_refunds::admin()),
+        )
         .nest("/dev", outbound::routes::dev().merge(payments::routes_dev::dev()))
 }
 

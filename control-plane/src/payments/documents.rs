@@ -34,6 +34,32 @@ pub struct Credited {
     pub entry: JournalId,
 }
 
+/// A part of a payment that goes back, or was to. Said in one write of the order: what is reserved can be given back by
+/// nobody else.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reservation {
+    /// The id of our refund, or the provider's name of one that was made there.
+    pub refund: String,
+    /// Of which payment.
+    pub payment: String,
+    /// How much.
+    pub amount: Money,
+    /// How it is. What is free again stays on record: it is never reserved again by somebody slow.
+    pub status: ReservationStatus,
+}
+
+/// How a reservation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReservationStatus {
+    /// It is to be given back.
+    Reserved,
+    /// It was, for good.
+    GivenBack,
+    /// It was not, and others may have it.
+    Free,
+}
+
 /// A top-up on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -51,6 +77,9 @@ pub struct Order {
     /// What came of it; several where a buyer paid twice, for what is taken is credited.
     #[serde(default)]
     pub credited: Vec<Credited>,
+    /// What of it goes back or went back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reserved: Vec<Reservation>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When the provider is asked about it next; none once there is nothing to ask.
@@ -97,9 +126,9 @@ pub struct StoredEvent {
     pub received_at: Timestamp,
     /// Its body, less what belongs to a card or a person.
     pub record: Value,
-    /// Not handled, since then.
+    /// When it is acted on again; none once it is handled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waits_since: Option<Timestamp>,
+    pub try_at: Option<Timestamp>,
     /// What was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handled: Option<Handled>,
@@ -117,7 +146,7 @@ impl Document for StoredEvent {
     const COLLECTION: &'static str = "payment_events";
     const INDEXES: &'static [Index] = &[
         Index { name: "received_at", fields: &["received_at"], unique: false, multi: false },
-        Index { name: "waits_since", fields: &["waits_since"], unique: false, multi: false },
+        Index { name: "try_at", fields: &["try_at"], unique: false, multi: false },
     ];
 
     fn id(&self) -> String {
@@ -125,11 +154,11 @@ impl Document for StoredEvent {
     }
 }
 
-/// Makes the collections.
+/// Makes the collections of top-ups and events.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn register(store: &Store) -> Result<(), StoreError> {
+pub(super) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<Order>().await?;
     store.register::<StoredEvent>().await
 }

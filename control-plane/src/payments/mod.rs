@@ -4,7 +4,8 @@
 //! Razorpay's wire; [`minor`] turns amounts into a provider's units, exactly. [`simulator`] plays Razorpay's side of that
 //! wire, for tests and the demo; [`taking`] says which of the two takes payments here. What a provider tells, whichever way
 //! it comes (`routes_topups`: the buyer's browser, `routes_webhook`: an event, `reconcile`: asked by us), is one business
-//! fact with one key, and [`settle`] is the one way from there into the journal.
+//! fact with one key, and [`settle`] is the one way from there into the journal; [`refunds`] is the way back, ours
+//! (`routes_refunds`) and the provider's own.
 
 pub mod documents;
 pub mod minor;
@@ -13,9 +14,10 @@ pub mod provider;
 pub mod provider_error;
 pub mod razorpay;
 pub mod reconcile;
-mod refunds;
+pub mod refunds;
 pub mod routes_admin;
 pub mod routes_dev;
+pub mod routes_refunds;
 pub mod routes_topups;
 pub mod routes_webhook;
 mod rules;
@@ -27,6 +29,16 @@ mod till;
 #[cfg(test)]
 mod tests;
 
-pub use documents::register;
 pub use payment_error::PaymentError;
 pub use taking::Taking;
+
+use crate::store::{Store, StoreError};
+
+/// Makes the collections.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn register(store: &Store) -> Result<(), StoreError> {
+    documents::register(store).await?;
+    refunds::register(store).await
+}

@@ -13,6 +13,12 @@ pub enum PaymentError {
     /// The order is gone; nothing deletes any.
     #[error("the top-up is not there any more")]
     NoOrder,
+    /// The refund is gone; nothing deletes any.
+    #[error("the refund is not there any more")]
+    NoRefund,
+    /// An event has overtaken what it tells of: it is acted on when it comes again.
+    #[error("the provider tells of a refund that is not held yet; it is acted on later")]
+    NotHeldYet,
     /// The provider.
     #[error("the payment provider did not do it")]
     Provider(#[from] ProviderError),
@@ -27,7 +33,8 @@ pub enum PaymentError {
 impl From<PaymentError> for Problem {
     fn from(error: PaymentError) -> Self {
         match error {
-            PaymentError::NoOrder => Self::internal(error),
+            PaymentError::NoOrder | PaymentError::NoRefund => Self::internal(error),
+            PaymentError::NotHeldYet => Self::new(Code::ChangedMeanwhile, error.to_string()),
             PaymentError::Store(error) | PaymentError::Ledger(LedgerError::Store(error)) => error.into(),
             PaymentError::Ledger(LedgerError::Contended) => {
                 Self::new(Code::ChangedMeanwhile, "the wallet is busy; try again")

@@ -130,6 +130,7 @@ pub(crate) async fn begin(
         provider_order: None,
         status: TopUpStatus::Created,
         credited: Vec::new(),
+        reserved: Vec::new(),
         created_at: now,
         ask_at: Some(now.plus_ms(FIRST_ASKED_AFTER_MS)),
     };

@@ -19,6 +19,10 @@ use crate::store::{StoreError, Versioned};
 
 const SIGNATURE_HEADER: &str = "x-razorpay-signature";
 const EVENT_ID_HEADER: &str = "x-razorpay-event-id";
+/// From an event's coming until it is tried again: whoever takes it in is busy with it.
+const TRIED_AGAIN_AFTER_MS: i64 = 30_000;
+/// Between two tries, at most.
+const TRIED_EVERY_MAX_MS: i64 = 3_600_000;
 
 /// Below `/webhooks`.
 pub fn webhooks() -> OpenApiRouter<App> {
@@ -42,7 +46,7 @@ async fn razorpay(State(app): State<App>, headers: HeaderMap, raw: Bytes) -> Res
         provider: provider.name().to_owned(),
         received_at: app.clock.now(),
         record: event.record,
-        waits_since: Some(app.clock.now()),
+        try_at: Some(app.clock.now().plus_ms(TRIED_AGAIN_AFTER_MS)),
         handled: None,
     };
     let known = match app.store.insert(&stored).await {
@@ -53,7 +57,7 @@ async fn razorpay(State(app): State<App>, headers: HeaderMap, raw: Bytes) -> Res
         }
         Err(error) => return Err(error.into()),
     };
-    if known.value.waits_since.is_some() {
+    if known.value.try_at.is_some() {
         handle(&app, provider, known).await?;
     }
     Ok(StatusCode::NO_CONTENT)
@@ -87,10 +91,25 @@ pub(crate) async fn handle(
             "an event of the provider contradicts what is known: {what}"
         );
     }
-    let noted = StoredEvent { waits_since: None, handled: Some(handled.clone()), ..event.value };
+    let noted = StoredEvent { try_at: None, handled: Some(handled.clone()), ..event.value };
     match app.store.replace(&noted, event.version).await {
         // Another has handled the same event at the same time.
         Ok(_) | Err(StoreError::VersionMismatch) => Ok(handled),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// Puts an event whose handling failed behind the others: the older it is, the longer it waits.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(crate) async fn later(app: &App, event: Versioned<StoredEvent>) -> Result<(), StoreError> {
+    let now = app.clock.now();
+    let age_ms = now.0.saturating_sub(event.value.received_at.0);
+    let try_at = now.plus_ms(age_ms.clamp(TRIED_AGAIN_AFTER_MS, TRIED_EVERY_MAX_MS));
+    match app.store.replace(&StoredEvent { try_at: Some(try_at), ..event.value }, event.version).await {
+        // Another has handled it.
+        Ok(_) | Err(StoreError::VersionMismatch) => Ok(()),
+        Err(error) => Err(error),
     }
 }

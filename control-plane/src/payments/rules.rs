@@ -16,24 +16,6 @@ const ASKED_EVERY_MAX_MS: i64 = 6 * 3_600_000;
 /// From the word of a browser until the provider is asked again.
 const CONFIRMING_ASKED_AFTER_MS: i64 = 5_000;
 
-/// The wallet pays what is free in it; what the buyer has spent already, the operator bears.
-pub(super) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
-    let on = |holder| LedgerAccount { holder, currency: wallet.currency };
-    let from_wallet = micro.min(free.max(0));
-    let lines = [
-        (wallet, from_wallet.saturating_neg()),
-        (on(Holder::WriteOff), from_wallet.saturating_sub(micro)),
-        (on(Holder::Provider), micro),
-    ];
-    let moved = lines.into_iter().filter(|(_, micro)| *micro != 0);
-    Proposal {
-        facts: vec![fact.to_owned()],
-        kind: EntryKind::Refund,
-        step: Step::Move(moved.map(|(account, micro)| Amount { account, micro }).collect()),
-        reason: "Given back by the payment provider".to_owned(),
-    }
-}
-
 pub(super) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
     let Money { micro, currency } = payment.amount;
     let provider = LedgerAccount { holder: Holder::Provider, currency };

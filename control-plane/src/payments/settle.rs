@@ -3,7 +3,9 @@
 
 use super::PaymentError;
 use super::documents::{Credited, Handled, Order};
-use super::provider::{Happened, OrderStatus, PaymentStatus, ProviderPayment, RefundEvent};
+use super::provider::{
+    Happened, OrderStatus, PaymentStatus, ProviderPayment, ProviderRefund, RefundEvent, RefundStatus,
+};
 use super::rules::top_up;
 use super::till::Till;
 use crate::store::Versioned;
@@ -27,15 +29,17 @@ impl Till<'_> {
                 Ok(Handled::Acted)
             }
             Happened::RefundProcessed(RefundEvent { refund, payment }) => {
-                self.refunded(refund, payment.as_ref()).await
+                let refund = ProviderRefund { status: RefundStatus::Processed, ..refund.clone() };
+                self.told(&refund, payment.as_ref()).await
+            }
+            Happened::RefundFailed(RefundEvent { refund, payment }) => {
+                let refund = ProviderRefund { status: RefundStatus::Failed, ..refund.clone() };
+                self.told(&refund, payment.as_ref()).await
             }
             Happened::Other(name) if name.starts_with(DISPUTES) => Ok(Handled::Contradicts(format!(
                 "{name}: a buyer's bank asks for money back; see it at the provider"
             ))),
-            Happened::PaymentFailed(_)
-            | Happened::Other(_)
-            | Happened::RefundCreated(_)
-            | Happened::RefundFailed(_) => Ok(Handled::Kept),
+            Happened::PaymentFailed(_) | Happened::Other(_) | Happened::RefundCreated(_) => Ok(Handled::Kept),
             Happened::Unreadable { name, why } => {
                 Ok(Handled::Contradicts(format!("{name} cannot be read: {why}")))
             }

@@ -52,6 +52,7 @@ fn with_ids(path: &str) -> String {
             "cre" => "key",
             "ses" => "ses",
             "acc" => "acc",
+            "ord" => "ord",
             _ => "lst",
         };
         format!("{prefix}_00000000000000000000000000")

@@ -26,6 +26,8 @@ mod plugins;
 mod push;
 mod rebuild;
 mod rebuild_bounds;
+mod reconciling;
+mod refunds;
 mod retention;
 mod sign_in;
 mod support;

@@ -135,7 +135,7 @@ async fn an_event_a_hundred_times_over_four_connections_to_two_control_planes_is
     assert_eq!((balance(&plane, &buyer).await.as_str(), entries(&plane).await), ("99.50", 1));
     let stored = events(&plane).await;
     assert_eq!(stored.len(), 3);
-    assert!(stored.iter().all(|event| event.handled == Some(Handled::Acted) && event.waits_since.is_none()));
+    assert!(stored.iter().all(|event| event.handled == Some(Handled::Acted) && event.try_at.is_none()));
     plane.simulator().release_webhooks(ReleaseIn::Reverse).await;
     assert_eq!((balance(&plane, &buyer).await.as_str(), entries(&plane).await), ("99.50", 1));
 }

@@ -3,6 +3,7 @@
 mod answers;
 mod calls;
 mod events;
+mod refunding;
 mod refunds;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -23,7 +24,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::provider::{NewOrder, PaymentProvider as _, ProviderEvent, ProviderOrder};
+use super::provider::{NewOrder, NewRefund, PaymentProvider as _, ProviderEvent, ProviderOrder};
 use super::provider_error::WebhookError;
 use super::razorpay::{self, Razorpay};
 use super::simulator::{self, Faults, Simulator};
