@@ -1,5 +1,6 @@
-//! Security headers, on every answer. A page that needs more than nothing sets its own Content-Security-Policy first,
-//! and what may be cached its own Cache-Control; what is set stays.
+//! Security headers, on every answer. A page that needs more than nothing sets its own Content-Security-Policy first, one
+//! that hears from windows it opens its own Cross-Origin-Opener-Policy, and what may be cached its own Cache-Control; what
+//! is set stays.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 
@@ -7,15 +8,15 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 pub const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
      font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-const ALWAYS: [(HeaderName, &str); 5] = [
+const ALWAYS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "same-origin"),
-    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
 ];
 
-const UNLESS_SET: [(HeaderName, &str); 2] = [
+const UNLESS_SET: [(HeaderName, &str); 3] = [
+    (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     (header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'"),
     (header::CACHE_CONTROL, "no-store"),
 ];

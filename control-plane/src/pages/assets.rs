@@ -32,6 +32,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
         "copy.js" "text/javascript; charset=utf-8" "scripts/copy.js";
         "keys.js" "text/javascript; charset=utf-8" "scripts/keys.js";
         "listing.js" "text/javascript; charset=utf-8" "scripts/listing.js";
+        "pay.js" "text/javascript; charset=utf-8" "scripts/pay.js";
         "playground.js" "text/javascript; charset=utf-8" "scripts/playground.js";
         "mark.svg" "image/svg+xml" "mark.svg";
     })

@@ -24,6 +24,7 @@ mod sign_in_code;
 mod sign_up;
 mod subscription;
 mod subscriptions;
+mod top_up;
 mod verify;
 mod visitor;
 mod wallet;
@@ -72,7 +73,7 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
         .route("/wallet", get(wallet::show))
         .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
-        .route("/wallet/topups/{order}", get(wallet::top_up))
+        .route("/wallet/topups/{order}", get(top_up::show))
         .route("/demo", get(demo::show))
         .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))
         .route("/assets/{name}", get(assets::serve))

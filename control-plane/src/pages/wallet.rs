@@ -15,7 +15,7 @@ use super::frame::{Frame, render, render_again};
 use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
-use crate::http::{Code, Paging, Path, Problem, Query};
+use crate::http::{Code, Paging, Problem, Query};
 use crate::ledger::EntryKind;
 use crate::payments::documents::{Order, TopUpStatus};
 use crate::payments::routes_topups as topups;
@@ -40,7 +40,8 @@ pub(super) struct Wanted {
 
 struct MovementShown {
     what: &'static str,
-    reason: String,
+    /// What more is to be said of it.
+    reason: Option<String>,
     at: String,
     amount: String,
     incoming: bool,
@@ -66,16 +67,6 @@ struct WalletPage {
     next_cursor: Option<String>,
     waiting: Vec<WaitingShown>,
     faults: Faults,
-}
-
-#[derive(Template)]
-#[template(path = "top_up.html")]
-struct TopUpPage {
-    frame: Frame,
-    id: OrderId,
-    amount: String,
-    status: TopUpStatus,
-    provider_order: Option<String>,
 }
 
 /// The page.
@@ -140,7 +131,8 @@ fn shown(movement: Movement) -> MovementShown {
             EntryKind::Calls => "Calls",
             EntryKind::Correction => "Correction",
         },
-        reason: movement.reason,
+        // Of a top-up it is the order's id, which is for the books.
+        reason: Some(movement.reason).filter(|_| movement.kind != EntryKind::TopUp),
         at: words::moment(movement.at),
         amount: words::money(&amount),
         incoming,
@@ -172,21 +164,4 @@ fn amount_of(text: &str) -> Result<Money, Problem> {
     let wire = serde_json::json!({ "amount": plain, "currency": Currency::INR });
     serde_json::from_value(wire)
         .map_err(|_| Problem::field("/amount", "amount_invalid", "an amount in rupees, such as 500 or 99.50"))
-}
-
-/// One top-up: where to pay it, or what came of it.
-pub(super) async fn top_up(
-    State(app): State<App>,
-    SignedIn(visitor): SignedIn,
-    Path(id): Path<OrderId>,
-) -> Answer {
-    let order = topups::own(&app, id, visitor.account.id).await?.value;
-    let page = TopUpPage {
-        frame: Frame::new(&app, Some(&visitor), "wallet"),
-        id,
-        amount: words::money(&order.amount),
-        status: order.status,
-        provider_order: order.provider_order,
-    };
-    render(&app, &page)
 }

@@ -12,6 +12,7 @@ mod api;
 mod bad_input;
 mod bounds;
 mod changes;
+mod checkout;
 mod codes;
 mod definitions;
 mod folding;

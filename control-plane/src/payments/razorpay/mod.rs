@@ -4,6 +4,7 @@
 //! what it tells by itself, after [`scrub`] has taken out what belongs to a card or a person.
 
 mod answer;
+pub mod checkout;
 pub mod checks;
 pub mod client;
 pub mod scrub;

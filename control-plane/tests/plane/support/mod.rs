@@ -57,6 +57,14 @@ pub async fn start(app_url: &str, demo: bool) -> Plane {
     start_over(store, Arc::new(MasterKey::generate()), folder, app_url, demo).await
 }
 
+/// One that takes payments and is no demo: as where money is real, but that the provider is a pretend one.
+pub async fn taking() -> Plane {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_embedded(&folder.path().join("store.sqlite")).await.unwrap();
+    let key = Arc::new(MasterKey::generate());
+    start_with(store, key, folder, "http://127.0.0.1:8080", (false, true)).await
+}
+
 pub async fn start_over(
     store: Store,
     master_key: Arc<MasterKey>,
@@ -64,13 +72,24 @@ pub async fn start_over(
     app_url: &str,
     demo: bool,
 ) -> Plane {
+    start_with(store, master_key, folder, app_url, (demo, demo)).await
+}
+
+/// Whether it is a demo, and whether it takes payments.
+async fn start_with(
+    store: Store,
+    master_key: Arc<MasterKey>,
+    folder: tempfile::TempDir,
+    app_url: &str,
+    (demo, takes_payments): (bool, bool),
+) -> Plane {
     // Several crates bring a provider of cryptography; the process chooses one.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let app_url = app_url.parse().unwrap();
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let base = format!("http://{}/backend/v1", listener.local_addr().unwrap());
     let clock = Clock::manual(NOW);
-    let payments = if demo { Some(pretend(&base, &clock).await) } else { None };
+    let payments = if takes_payments { Some(pretend(&base, &clock).await) } else { None };
     let given = Given {
         store,
         clock,
