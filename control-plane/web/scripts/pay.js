@@ -15,7 +15,8 @@ async function bring(word) {
   location.assign(pay.dataset.page);
 }
 
-function open() {
+// Not called `open`: that would take the place of window.open, by which the checkout opens a bank's window.
+function showCheckout() {
   const { key, order, amount, currency, name } = pay.dataset;
   const ondismiss = () => say("The payment was not finished. If money was taken all the same, it is credited by itself.");
   new Razorpay({ key, order_id: order, amount: Number(amount), currency, name, handler: bring, modal: { ondismiss } }).open();
@@ -25,5 +26,5 @@ if (typeof Razorpay === "undefined") {
   say("The payment provider's checkout could not be loaded. Allow checkout.razorpay.com, then load this page again.");
 } else {
   pay.hidden = false;
-  pay.addEventListener("click", open);
+  pay.addEventListener("click", showCheckout);
 }
