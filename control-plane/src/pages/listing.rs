@@ -16,7 +16,7 @@ use crate::discover::page::{Card, Page};
 use crate::discover::routes::{page_of, server_at};
 use crate::http::{Path, Problem, Query};
 use crate::plans::routes::PlanView;
-use crate::plans::rules::check_buyable;
+use crate::plans::rules::{Payment, payment};
 use crate::plans::terms::Terms;
 use crate::store;
 use crate::subscriptions::documents::Subscription;
@@ -39,8 +39,10 @@ pub(super) struct PlanShown {
     /// The visitor's subscription to it.
     pub mine: Option<SubscriptionId>,
     pub buyable: bool,
-    /// From the wallet, call by call.
-    pub by_the_call: bool,
+    /// How it is paid, where it is paid from the wallet.
+    pub paid: Option<&'static str>,
+    /// What subscribing costs at once.
+    pub due_now: Option<String>,
 }
 
 #[derive(Template)]
@@ -115,12 +117,10 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
     if promises.is_empty() {
         promises.push("No limit on calls".to_owned());
     }
-    let buyable = check_buyable(&terms, takes_payments);
+    let payment = payment(&terms, takes_payments).ok();
     if let Some(trial) = plan.trial {
         let calls = if trial.calls == 1 { "call" } else { "calls" };
-        // What cannot be paid for is over with its trial (decision 0003).
-        let then = if matches!(buyable, Ok(true)) { "" } else { "; more cannot be bought yet" };
-        promises.push(format!("{} {calls} to try it, free{then}", words::count(trial.calls)));
+        promises.push(format!("{} {calls} to try it, free", words::count(trial.calls)));
     }
     let by_the_call = terms.is_paid_by_the_call();
     let (price, per) = match plan.usage_price.filter(|_| by_the_call) {
@@ -137,7 +137,18 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         usage_price: usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
         promises,
         mine,
-        buyable: buyable.is_ok(),
-        by_the_call: matches!(buyable, Ok(true)),
+        buyable: payment.is_some(),
+        paid: payment.and_then(|payment| paid_how(payment, takes_payments)),
+        due_now: (payment == Some(Payment::ByTheMonth)).then(|| words::money(&plan.price)),
+    }
+}
+
+fn paid_how(payment: Payment, takes_payments: bool) -> Option<&'static str> {
+    match payment {
+        Payment::Nothing => None,
+        Payment::ByTheCall => Some("from your wallet, as you call"),
+        Payment::ByTheMonth => Some("from your wallet, a month ahead"),
+        Payment::Trial if takes_payments => Some("after the trial, from your wallet, once you say so"),
+        Payment::Trial => Some("more than the trial cannot be bought here"),
     }
 }

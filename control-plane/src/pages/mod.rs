@@ -17,6 +17,8 @@ mod invitation;
 mod keys;
 mod listing;
 mod password;
+mod paying;
+mod plan_change;
 mod route;
 mod setup;
 mod sign_in;
@@ -67,6 +69,9 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions", get(subscriptions::show).post(subscriptions::subscribe))
         .route("/subscriptions/{subscription}", get(subscription::show))
         .route("/subscriptions/{subscription}/cancel", post(subscriptions::cancel))
+        .route("/subscriptions/{subscription}/plans", get(plan_change::show))
+        .route("/subscriptions/{subscription}/change", post(plan_change::change))
+        .route("/subscriptions/{subscription}/resume", post(plan_change::resume))
         .route("/subscriptions/{subscription}/keys", get(keys::back).post(keys::make))
         .route("/subscriptions/{subscription}/keys/{key}/rotate", post(keys::rotate))
         .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))

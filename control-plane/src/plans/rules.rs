@@ -66,22 +66,43 @@ fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
     }
 }
 
-/// Whether what is bought under these terms is paid from the wallet, call by call. Where nobody takes payments, and for what
-/// costs something a month, it is not: then only what is free can be bought, or has a trial.
+/// How what is bought is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Nothing is owed.
+    Nothing,
+    /// Nothing is owed until the trial is over.
+    Trial,
+    /// From the wallet, call by call.
+    ByTheCall,
+    /// From the wallet, a month ahead; where calls cost something too, these call by call.
+    ByTheMonth,
+}
+
+impl Payment {
+    /// Whether calls are open that cost something.
+    #[must_use]
+    pub const fn pays(self) -> bool {
+        matches!(self, Self::ByTheCall | Self::ByTheMonth)
+    }
+}
+
+/// How what is bought under these terms is paid for. A trial comes before a month, and no month is charged for after it that
+/// nobody asked for.
 ///
 /// # Errors
-/// Where they cannot be bought.
-pub fn check_buyable(terms: &Terms, takes_payments: bool) -> Result<bool, Refusal> {
-    if takes_payments && terms.is_paid_by_the_call() {
-        return Ok(true);
-    }
-    if terms.is_priced() && terms.trial.is_none() {
-        return Err(Refusal::because(
+/// Where it costs something, has no trial, and nobody takes payments.
+pub fn payment(terms: &Terms, takes_payments: bool) -> Result<Payment, Refusal> {
+    match terms {
+        terms if !terms.is_priced() => Ok(Payment::Nothing),
+        terms if takes_payments && terms.is_paid_by_the_call() => Ok(Payment::ByTheCall),
+        Terms { trial: Some(_), .. } => Ok(Payment::Trial),
+        _ if takes_payments => Ok(Payment::ByTheMonth),
+        _ => Err(Refusal::because(
             Code::PaymentUnavailable,
-            "this cannot be paid for yet; choose a plan that is free, is paid by the call, or has a trial",
-        ));
+            "nobody takes payments here; choose a plan that is free or has a trial",
+        )),
     }
-    Ok(false)
 }
 
 #[cfg(test)]
@@ -125,17 +146,22 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_something_is_sold_by_the_call_or_with_a_trial() {
-        let bought = |terms: &Terms, takes_payments| check_buyable(terms, takes_payments).ok();
+    fn what_costs_something_is_tried_first_or_paid_from_the_wallet() {
+        let bought = |terms: &Terms, takes_payments| payment(terms, takes_payments).ok();
         let trial = Some(Trial { calls: 1 });
         let usage_price = Some(UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) });
-        for takes_payments in [false, true] {
-            assert_eq!(bought(&terms(0), takes_payments), Some(false));
-            assert_eq!(bought(&terms(1), takes_payments), None, "nobody charges for months yet");
-            assert_eq!(bought(&Terms { trial, ..terms(1) }, takes_payments), Some(false));
-            assert_eq!(bought(&Terms { usage_price, ..terms(1) }, takes_payments), None);
-        }
         let by_the_call = Terms { usage_price, ..terms(0) };
-        assert_eq!((bought(&by_the_call, false), bought(&by_the_call, true)), (None, Some(true)));
+        let cases = [
+            (terms(0), Some(Payment::Nothing), Some(Payment::Nothing)),
+            (Terms { trial, ..terms(0) }, Some(Payment::Nothing), Some(Payment::Nothing)),
+            (terms(1), None, Some(Payment::ByTheMonth)),
+            (Terms { usage_price, ..terms(1) }, None, Some(Payment::ByTheMonth)),
+            (Terms { trial, ..terms(1) }, Some(Payment::Trial), Some(Payment::Trial)),
+            (Terms { trial, ..by_the_call.clone() }, Some(Payment::Trial), Some(Payment::ByTheCall)),
+            (by_the_call, None, Some(Payment::ByTheCall)),
+        ];
+        for (terms, without, with) in cases {
+            assert_eq!((bought(&terms, false), bought(&terms, true)), (without, with), "{terms:?}");
+        }
     }
 }

@@ -28,6 +28,7 @@ mod rebuild;
 mod rebuild_bounds;
 mod retention;
 mod sign_in;
+mod subscriptions;
 mod support;
 mod sweeping;
 mod tenants;

@@ -15,6 +15,9 @@ fn filled(path: &str, names: &[(&str, &str)]) -> String {
     for (name, value) in names {
         path = path.replace(&format!("{{{name}}}"), value);
     }
+    if path.ends_with("/change-preview") {
+        path.push_str("?plan_id=pln_01m8hyqshzehb8bzent8by125d");
+    }
     assert!(!path.contains('{'), "{path} names a thing that this test does not have");
     path
 }
@@ -32,6 +35,7 @@ fn body(method: &str, path: &str) -> Value {
         ("put", "definition") => json!({"document": {"openapi": "3.0.0", "paths": {}}}),
         ("post", "test") => json!({"path": "/"}),
         ("post", "rotate") => json!({"grace_s": 0}),
+        ("post", "change") => json!({"plan_id": "pln_01m8hyqshzehb8bzent8by125d"}),
         ("post", "credentials") => json!({"name": "k"}),
         ("post", "invitations") => json!({"email": "mole@example.com", "role": "owner"}),
         ("patch", "{account}") => json!({"role": "owner"}),
