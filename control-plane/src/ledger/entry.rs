@@ -117,9 +117,6 @@ pub struct JournalEntry {
     /// Which hold it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closes: Option<Closing>,
-    /// Whose charge was settled not to be made: nothing moves, and its facts are taken.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub declined: Option<LedgerAccount>,
     /// Its places.
     pub slots: Vec<Slot>,
     /// For people.

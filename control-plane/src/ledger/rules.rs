@@ -50,8 +50,6 @@ pub enum Step {
         /// What moves.
         lines: Vec<Amount>,
     },
-    /// Settles that a charge will not be made: whoever comes late with it finds its facts taken.
-    Decline(LedgerAccount),
 }
 
 /// The last entry of a row.
@@ -97,8 +95,11 @@ impl Proposal {
     /// The rows it takes a place in: each account with a floor that it touches, or else one stripe. Without repeats.
     #[must_use]
     pub fn rows(&self) -> Vec<String> {
-        let mut rows: Vec<String> =
-            self.touched().filter(|account| account.has_floor()).map(|account| account.to_string()).collect();
+        let mut rows: Vec<String> = self
+            .touched()
+            .filter(|amount| amount.account.has_floor())
+            .map(|amount| amount.account.to_string())
+            .collect();
         rows.sort_unstable();
         rows.dedup();
         if rows.is_empty() {
@@ -109,20 +110,19 @@ impl Proposal {
         rows
     }
 
-    fn touched(&self) -> impl Iterator<Item = &LedgerAccount> {
-        let beside = match &self.step {
-            Step::Move(_) => None,
-            Step::Hold(amount) => Some(&amount.account),
-            Step::Close { hold, .. } => Some(&hold.amount.account),
-            Step::Decline(account) => Some(account),
+    fn touched(&self) -> impl Iterator<Item = &Amount> {
+        let (lines, held) = match &self.step {
+            Step::Move(lines) => (lines.as_slice(), None),
+            Step::Hold(amount) => (&[][..], Some(amount)),
+            Step::Close { hold, lines, .. } => (lines.as_slice(), Some(&hold.amount)),
         };
-        self.lines().iter().map(|line| &line.account).chain(beside)
+        lines.iter().chain(held)
     }
 
     fn lines(&self) -> &[Amount] {
         match &self.step {
             Step::Move(lines) | Step::Close { lines, .. } => lines,
-            Step::Hold(_) | Step::Decline(_) => &[],
+            Step::Hold(_) => &[],
         }
     }
 
@@ -153,11 +153,10 @@ pub fn write(
         slots.push(next(proposal, row, head)?);
     }
     let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
-    let (hold, closes, declined) = match &proposal.step {
-        Step::Move(_) => (None, None, None),
-        Step::Hold(amount) => (Some(*amount), None, None),
-        Step::Close { hold, outcome, .. } => (None, Some(Closing { hold: *hold, outcome: *outcome }), None),
-        Step::Decline(account) => (None, None, Some(*account)),
+    let (hold, closes) = match &proposal.step {
+        Step::Move(_) => (None, None),
+        Step::Hold(amount) => (Some(*amount), None),
+        Step::Close { hold, outcome, .. } => (None, Some(Closing { hold: *hold, outcome: *outcome })),
     };
     Ok(JournalEntry {
         id,
@@ -167,7 +166,6 @@ pub fn write(
         lines: proposal.lines().iter().map(line).collect(),
         hold,
         closes,
-        declined,
         slots,
         reason: proposal.reason.clone(),
         at,
@@ -225,8 +223,6 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
         Step::Move(_) if lines.is_empty() => Err(Refused::Unsound("nothing moves")),
         Step::Move(_) => Ok(()),
         Step::Hold(amount) => check_hold(amount),
-        Step::Decline(account) if account.has_floor() => Ok(()),
-        Step::Decline(_) => Err(Refused::Unsound("only an account with a floor declines")),
         Step::Close { hold, outcome, .. } => {
             check_hold(&hold.amount)?;
             let mine = lines.iter().find(|line| line.account == hold.amount.account);

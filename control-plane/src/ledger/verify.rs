@@ -163,9 +163,7 @@ impl Replay {
         if again.request_hash != entry.request_hash {
             self.fault(entry, "it is not what was asked for: its request hash is another".to_owned());
         }
-        let done =
-            |entry: &JournalEntry| (entry.lines.clone(), entry.hold, entry.closes.clone(), entry.declined);
-        if done(&again) != done(entry) {
+        if (&again.lines, &again.hold, &again.closes) != (&entry.lines, &entry.hold, &entry.closes) {
             self.fault(entry, "its lines, its hold and what it ends are not of one piece".to_owned());
         }
         let places = |entry: &JournalEntry| {
@@ -257,13 +255,10 @@ impl Replay {
 fn proposed(entry: &JournalEntry) -> Proposal {
     let lines =
         || entry.lines.iter().map(|line| Amount { account: line.account, micro: line.micro }).collect();
-    let step = match (&entry.hold, &entry.closes, entry.declined) {
-        (Some(amount), _, _) => Step::Hold(*amount),
-        (None, Some(closing), _) => {
-            Step::Close { hold: closing.hold, outcome: closing.outcome, lines: lines() }
-        }
-        (None, None, Some(account)) => Step::Decline(account),
-        (None, None, None) => Step::Move(lines()),
+    let step = match (&entry.hold, &entry.closes) {
+        (Some(amount), _) => Step::Hold(*amount),
+        (None, Some(closing)) => Step::Close { hold: closing.hold, outcome: closing.outcome, lines: lines() },
+        (None, None) => Step::Move(lines()),
     };
     Proposal { facts: entry.idem.clone(), kind: entry.kind, step, reason: entry.reason.clone() }
 }

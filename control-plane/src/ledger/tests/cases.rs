@@ -56,31 +56,6 @@ pub async fn of_a_hundred_debits_at_once_on_a_balance_for_one_one_is_made(store:
     assert_eq!(verify(store).await.unwrap().faults, []);
 }
 
-pub async fn a_charge_is_made_or_declined_and_never_both(store: &Store) {
-    let planes = [Arc::new(journal(store)), Arc::new(journal(store))];
-    planes[0].append(&top_up("topup:pay", wallet(1), 10_000)).await.unwrap();
-    for n in 0..20 {
-        let fact = format!("period:{n}");
-        let decline = proposal(&fact, EntryKind::PeriodFee, Step::Decline(wallet(1)));
-        let fee_of = fee(&fact, wallet(1), 100);
-        let (charged, declined) =
-            tokio::join!(planes[n % 2].append(&fee_of), planes[(n + 1) % 2].append(&decline));
-        assert_eq!(u32::from(charged.is_ok()) + u32::from(declined.is_ok()), 1);
-        let loser = charged.err().or(declined.err()).unwrap();
-        assert!(matches!(loser, LedgerError::OtherContent { .. }), "{loser:?}");
-        // Whoever comes later finds the same.
-        let stands = planes[0].by_fact(&fact).await.unwrap().unwrap();
-        assert_eq!(planes[1].append(&fee_of).await.is_ok(), stands.declined.is_none());
-    }
-    let mut made = 0;
-    for n in 0..20 {
-        let stands = planes[0].by_fact(&format!("period:{n}")).await.unwrap().unwrap();
-        made += i64::from(stands.declined.is_none());
-    }
-    assert_eq!(planes[0].head(&wallet(1).to_string()).await.unwrap().posted, 10_000 - 100 * made);
-    assert_eq!(verify(store).await.unwrap().faults, []);
-}
-
 pub async fn a_hold_is_charged_once_and_its_rest_is_free(store: &Store) {
     let journal = journal(store);
     journal.append(&top_up("topup:pay", wallet(1), 1_000)).await.unwrap();

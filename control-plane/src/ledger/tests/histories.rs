@@ -80,7 +80,6 @@ impl Model {
                 assert!(self.open.remove(&hold.entry).is_some(), "closed twice");
                 lines.as_slice()
             }
-            Step::Decline(_) => &[],
         };
         for line in lines {
             *self.posted.entry(line.account).or_default() += line.micro;
@@ -91,11 +90,9 @@ impl Model {
 fn any_proposal(rng: &mut StdRng, n: usize, holds: &[Hold]) -> Proposal {
     let account = wallet(rng.random_range(0..WALLETS));
     let micro = rng.random_range(1..200);
-    match rng.random_range(0..7) {
-        // A charge that may have been made under the same fact.
-        6 => proposal(&format!("fee:{}", n / 2), EntryKind::PeriodFee, Step::Decline(account)),
+    match rng.random_range(0..6) {
         0 => top_up(&format!("topup:{n}"), account, micro),
-        1 => fee(&format!("fee:{}", n / 2), account, micro),
+        1 => fee(&format!("fee:{n}"), account, micro),
         2 => proposal(&format!("hold:{n}"), EntryKind::Calls, Step::Hold(amount(account, micro))),
         _ if holds.is_empty() => top_up(&format!("topup:{n}"), account, micro),
         _ => {
@@ -157,7 +154,7 @@ fn history(seed: u64) -> usize {
             let (account, micro) = match &proposal.step {
                 Step::Move(lines) => (lines[0].account, -lines[0].micro),
                 Step::Hold(amount) => (amount.account, amount.micro),
-                Step::Close { .. } | Step::Decline(_) => panic!("seed {seed}: {wanted:?}"),
+                Step::Close { .. } => panic!("seed {seed}: {wanted:?}"),
             };
             assert!(model.free(account) < micro, "seed {seed}: {wanted:?}");
         }
