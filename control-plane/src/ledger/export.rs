@@ -1,5 +1,5 @@
-//! The journal for auditors: CSV, a line a movement, and a journal that hledger reads and sums to the same figures. Holds
-//! move nothing and stand in neither. Next: `apiclay ledger export`.
+//! The journal for auditors: CSV, a line a movement, and a journal that hledger reads and sums to the same figures. Holds,
+//! and what says that nothing came of a fact, move nothing and stand in neither. Next: `apiclay ledger export`.
 
 use std::io::{self, Write};
 

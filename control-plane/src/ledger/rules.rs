@@ -50,6 +50,9 @@ pub enum Step {
         /// What moves.
         lines: Vec<Amount>,
     },
+    /// Moves and holds nothing: says of a fact once and for all that nothing comes of it, so that whoever would hold
+    /// money under it, however late, finds it said.
+    Nothing,
 }
 
 /// The last entry of a row.
@@ -113,6 +116,7 @@ impl Proposal {
     fn touched(&self) -> impl Iterator<Item = &Amount> {
         let (lines, held) = match &self.step {
             Step::Move(lines) => (lines.as_slice(), None),
+            Step::Nothing => (&[][..], None),
             Step::Hold(amount) => (&[][..], Some(amount)),
             Step::Close { hold, lines, .. } => (lines.as_slice(), Some(&hold.amount)),
         };
@@ -122,7 +126,7 @@ impl Proposal {
     fn lines(&self) -> &[Amount] {
         match &self.step {
             Step::Move(lines) | Step::Close { lines, .. } => lines,
-            Step::Hold(_) => &[],
+            Step::Hold(_) | Step::Nothing => &[],
         }
     }
 
@@ -154,7 +158,7 @@ pub fn write(
     }
     let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
     let (hold, closes) = match &proposal.step {
-        Step::Move(_) => (None, None),
+        Step::Move(_) | Step::Nothing => (None, None),
         Step::Hold(amount) => (Some(*amount), None),
         Step::Close { hold, outcome, .. } => (None, Some(Closing { hold: *hold, outcome: *outcome })),
     };
@@ -221,7 +225,7 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
     }
     match &proposal.step {
         Step::Move(_) if lines.is_empty() => Err(Refused::Unsound("nothing moves")),
-        Step::Move(_) => Ok(()),
+        Step::Move(_) | Step::Nothing => Ok(()),
         Step::Hold(amount) => check_hold(amount),
         Step::Close { hold, outcome, .. } => {
             check_hold(&hold.amount)?;

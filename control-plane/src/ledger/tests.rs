@@ -64,6 +64,7 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         cases::a_fact_is_written_once_and_with_one_content,
         cases::of_a_hundred_debits_at_once_on_a_balance_for_one_one_is_made,
         cases::a_hold_is_charged_once_and_its_rest_is_free,
+        cases::a_fact_is_held_or_nothing_comes_of_it,
         cases::a_post_never_takes_more_than_was_held,
         cases::balances_are_the_sums_of_lines_also_behind_a_checkpoint,
         faults::every_planted_fault_is_found_and_named,

@@ -258,6 +258,7 @@ fn proposed(entry: &JournalEntry) -> Proposal {
     let step = match (&entry.hold, &entry.closes) {
         (Some(amount), _) => Step::Hold(*amount),
         (None, Some(closing)) => Step::Close { hold: closing.hold, outcome: closing.outcome, lines: lines() },
+        (None, None) if entry.lines.is_empty() => Step::Nothing,
         (None, None) => Step::Move(lines()),
     };
     Proposal { facts: entry.idem.clone(), kind: entry.kind, step, reason: entry.reason.clone() }

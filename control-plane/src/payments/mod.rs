@@ -1,16 +1,16 @@
 //! Payments: buyers' money on its way to us and back, by whoever moves it.
 //!
-//! [`provider`] is what is asked of a provider, in neutral words, and [`error`] why it did not do it; [`razorpay`] says it on
+//! [`provider`] is what is asked of a provider, in neutral words, and [`provider_error`] why it did not do it; [`razorpay`] says it on
 //! Razorpay's wire; [`minor`] turns amounts into a provider's units, exactly. [`simulator`] plays Razorpay's side of that
 //! wire, for tests and the demo; [`taking`] says which of the two takes payments here. What a provider tells, whichever way
 //! it comes (`routes_topups`: the buyer's browser, `routes_webhook`: an event, `reconcile`: asked by us), is one business
 //! fact with one key, and [`settle`] is the one way from there into the journal.
 
 pub mod documents;
-pub mod error;
-mod failure;
 pub mod minor;
+mod payment_error;
 pub mod provider;
+pub mod provider_error;
 pub mod razorpay;
 pub mod reconcile;
 mod refunds;
@@ -22,10 +22,11 @@ mod rules;
 pub mod settle;
 pub mod simulator;
 pub mod taking;
+mod till;
 
 #[cfg(test)]
 mod tests;
 
 pub use documents::register;
-pub use failure::PaymentError;
+pub use payment_error::PaymentError;
 pub use taking::Taking;

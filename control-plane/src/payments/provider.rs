@@ -9,10 +9,7 @@ use apiclay_config::money::{Currency, Money};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::error::{ProviderError, WebhookError};
-
-/// Bytes of an event's body; a longer one is refused unread.
-pub const WEBHOOK_MAX_BYTES: usize = 256 * 1024;
+use super::provider_error::{ProviderError, WebhookError};
 
 /// Somebody who takes payments for us.
 #[async_trait]

@@ -2,8 +2,8 @@
 //! at once, for crediting is. Next: `settle`.
 
 use super::documents::{Order, StoredEvent};
-use super::routes_topups::till;
 use super::routes_webhook::handle;
+use super::till::till;
 use crate::app::App;
 use crate::refusal::Refusal;
 use crate::store::Query;

@@ -5,7 +5,7 @@ use super::PaymentError;
 use super::documents::{Handled, TopUpStatus};
 use super::provider::{ProviderPayment, ProviderRefund, RefundStatus};
 use super::rules::given_back;
-use super::settle::Till;
+use super::till::Till;
 use crate::ledger::{LedgerAccount, LedgerError, Refused};
 
 /// Tries of one refund while the wallet is spent from.

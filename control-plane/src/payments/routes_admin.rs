@@ -10,8 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Handled, StoredEvent};
-use super::routes_topups::provider;
 use super::routes_webhook::handle;
+use super::till::provider;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Admin, Json, Listed, Paging, Path, Problem, Query};

@@ -11,11 +11,11 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Order, TopUpStatus};
-use super::failure::PaymentError;
 use super::minor::to_minor;
+use super::payment_error::PaymentError;
 use super::provider::{NewOrder, PaymentProvider};
 use super::rules::FIRST_ASKED_AFTER_MS;
-use super::settle::Till;
+use super::till::{provider, till};
 use crate::app::App;
 use crate::http::idempotency::insert_once;
 use crate::http::problem::ProblemBody;
@@ -243,20 +243,4 @@ async fn confirm(
 pub(crate) async fn own(app: &App, id: OrderId, account: AccountId) -> Result<Versioned<Order>, Refusal> {
     let found = app.store.get::<Order>(&id.to_string()).await?;
     found.filter(|order| order.value.account == account).ok_or(Refusal::NotFound("top-up"))
-}
-
-/// Who takes payments.
-///
-/// # Errors
-/// Where nobody does.
-pub(crate) fn provider(app: &App) -> Result<&dyn PaymentProvider, Problem> {
-    app.payments
-        .as_ref()
-        .map(|taking| &*taking.provider)
-        .ok_or_else(|| Problem::new(Code::PaymentUnavailable, "this marketplace takes no payments yet"))
-}
-
-/// What crediting needs.
-pub(crate) fn till<'a>(app: &'a App, provider: &'a dyn PaymentProvider) -> Till<'a> {
-    Till { store: &app.store, journal: &app.journal, provider, now: app.clock.now() }
 }

@@ -8,10 +8,10 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Handled, StoredEvent};
-use super::error::WebhookError;
-use super::failure::PaymentError;
+use super::payment_error::PaymentError;
 use super::provider::PaymentProvider;
-use super::routes_topups::{provider, till};
+use super::provider_error::WebhookError;
+use super::till::{provider, till};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Code, Problem};

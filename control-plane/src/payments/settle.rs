@@ -1,31 +1,15 @@
 //! The one way by which a payment becomes money in a wallet, whoever tells of it first: the buyer's browser, an event, or
 //! the reconciler. The journal's fact `topup:<payment>` makes it once; everything else here may be done again.
 
-use apiclay_config::clock::Timestamp;
-
 use super::PaymentError;
 use super::documents::{Credited, Handled, Order};
-use super::provider::{Happened, OrderStatus, PaymentProvider, PaymentStatus, ProviderPayment, RefundEvent};
+use super::provider::{Happened, OrderStatus, PaymentStatus, ProviderPayment, RefundEvent};
 use super::rules::top_up;
-use crate::ledger::Journal;
-use crate::store::{Query, Store, StoreError, Versioned};
+use super::till::Till;
+use crate::store::Versioned;
 
 /// What events of disputes are called.
 const DISPUTES: &str = "payment.dispute.";
-/// Tries to note what came of an order while others write to it.
-const TRIES_MAX: u32 = 8;
-
-/// What crediting needs.
-pub struct Till<'a> {
-    /// Where orders are.
-    pub store: &'a Store,
-    /// All money.
-    pub journal: &'a Journal,
-    /// Who takes it in.
-    pub provider: &'a dyn PaymentProvider,
-    /// The time.
-    pub now: Timestamp,
-}
 
 impl Till<'_> {
     /// Does what an event says; may be called again with the same, in any order.
@@ -125,15 +109,6 @@ impl Till<'_> {
         Ok(Handled::Acted)
     }
 
-    pub(super) async fn order_of(
-        &self,
-        payment: &ProviderPayment,
-    ) -> Result<Option<Versioned<Order>>, StoreError> {
-        let Some(provider_order) = &payment.order_id else { return Ok(None) };
-        let query = Query::by("provider_order").equals(provider_order).limit(1);
-        Ok(self.store.query::<Order>(&query).await?.items.into_iter().next())
-    }
-
     /// The order with the provider's name for it: a writer may have died between the provider's answer and its own write.
     async fn with_provider_order(&self, order: Versioned<Order>) -> Result<Versioned<Order>, PaymentError> {
         if order.value.provider_order.is_some() {
@@ -144,29 +119,5 @@ impl Till<'_> {
             Some(known) if known.status == OrderStatus::Unknown => Ok(order),
             Some(known) => self.note(order, |order, _| order.provider_order = Some(known.id.clone())).await,
         }
-    }
-
-    /// Changes an order, whoever else changes it at the same time.
-    pub(super) async fn note(
-        &self,
-        mut order: Versioned<Order>,
-        change: impl Fn(&mut Order, Timestamp),
-    ) -> Result<Versioned<Order>, PaymentError> {
-        for _ in 0..TRIES_MAX {
-            let mut changed = order.value.clone();
-            change(&mut changed, self.now);
-            if changed == order.value {
-                return Ok(order);
-            }
-            match self.store.replace(&changed, order.version).await {
-                Ok(version) => return Ok(Versioned { value: changed, version }),
-                Err(StoreError::VersionMismatch) => {
-                    let id = order.value.id.to_string();
-                    order = self.store.get::<Order>(&id).await?.ok_or(PaymentError::NoOrder)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::VersionMismatch.into())
     }
 }

@@ -81,6 +81,32 @@ pub async fn a_hold_is_charged_once_and_its_rest_is_free(store: &Store) {
     assert_eq!(report.balances[&vendor(1)], 150);
 }
 
+pub async fn a_fact_is_held_or_nothing_comes_of_it(store: &Store) {
+    let planes = [Arc::new(journal(store)), Arc::new(journal(store))];
+    planes[0].append(&top_up("topup:pay", wallet(1), 1_000)).await.unwrap();
+    let (mut held, mut nothing) = (0, 0);
+    for n in 0..20 {
+        let fact = format!("refund:{n}");
+        let hold = proposal(&fact, EntryKind::Refund, Step::Hold(amount(wallet(1), 10)));
+        let said = proposal(&fact, EntryKind::Refund, Step::Nothing);
+        let (first, second) = if n % 2 == 0 { (&hold, &said) } else { (&said, &hold) };
+        let (first, second) = tokio::join!(planes[0].append(first), planes[1].append(second));
+        // One stands, and the other is told so.
+        let (stands, other) = match (first, second) {
+            (Ok(stands), Err(other)) | (Err(other), Ok(stands)) => (stands, other),
+            both => panic!("{both:?}"),
+        };
+        assert!(stands.fresh && matches!(other, LedgerError::OtherContent { .. }), "{other:?}");
+        held += i64::from(stands.entry.hold.is_some());
+        nothing += i64::from(stands.entry.hold.is_none());
+    }
+    assert_eq!(held + nothing, 20);
+    let head = planes[0].head(&wallet(1).to_string()).await.unwrap();
+    assert_eq!((head.posted, head.pending), (1_000, held * 10));
+    let report = verify(store).await.unwrap();
+    assert_eq!((report.faults.as_slice(), report.open_holds.len() as i64), (&[][..], held));
+}
+
 pub async fn a_post_never_takes_more_than_was_held(store: &Store) {
     let journal = journal(store);
     journal.append(&top_up("topup:pay", wallet(1), 1_000)).await.unwrap();

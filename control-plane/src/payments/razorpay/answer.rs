@@ -5,7 +5,7 @@ use reqwest::{Response, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::wire::{Failure, Unfit};
-use crate::payments::error::{Cause, ProviderError};
+use crate::payments::provider_error::{Cause, ProviderError};
 
 /// Bytes of an answer.
 const ANSWER_MAX_BYTES: usize = 1024 * 1024;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use apiclay_config::money::Money;
 
-use crate::payments::error::Unsendable;
 use crate::payments::minor::to_minor;
+use crate::payments::provider_error::Unsendable;
 
 /// Characters of a receipt.
 pub const RECEIPT_MAX_CHARS: usize = 40;

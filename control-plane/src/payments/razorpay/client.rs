@@ -18,11 +18,11 @@ use super::answer::{self, malformed, unavailable, unfit, unreachable};
 use super::checks::{check_id, check_notes, check_receipt, positive_minor};
 use super::wire::{Capture, Collection, NewOrder as WireOrder, Order, Payment, Refund, Refunding};
 use super::{signature, webhook};
-use crate::payments::error::{ProviderError, WebhookError};
 use crate::payments::provider::{
     Happened, NewOrder, NewRefund, PaymentProvider, ProviderEvent, ProviderOrder, ProviderPayment,
     ProviderRefund,
 };
+use crate::payments::provider_error::{ProviderError, WebhookError};
 
 /// Where Razorpay is.
 pub const API_URL: &str = "https://api.razorpay.com";

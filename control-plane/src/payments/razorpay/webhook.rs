@@ -10,10 +10,10 @@ use serde_json::Value;
 use super::scrub::without_card_data;
 use super::signature;
 use super::wire::{Order, Payment, Refund, Unfit};
-use crate::payments::error::WebhookError;
 use crate::payments::provider::{
-    Happened, PaymentStatus, ProviderEvent, ProviderOrder, ProviderPayment, RefundEvent, WEBHOOK_MAX_BYTES,
+    Happened, PaymentStatus, ProviderEvent, ProviderOrder, ProviderPayment, RefundEvent,
 };
+use crate::payments::provider_error::{WEBHOOK_MAX_BYTES, WebhookError};
 
 /// Characters of an event's id, and of its name.
 const NAME_MAX_CHARS: usize = 100;

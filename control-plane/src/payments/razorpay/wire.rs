@@ -9,11 +9,11 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::checks::{check_refund_key, positive_minor};
-use crate::payments::error::Unsendable;
 use crate::payments::minor::{AmountError, from_minor};
 use crate::payments::provider::{
     NewRefund, OrderStatus, PaymentStatus, ProviderOrder, ProviderPayment, ProviderRefund, RefundStatus,
 };
+use crate::payments::provider_error::Unsendable;
 
 /// The note that bears our name for a refund.
 pub const REFUND_NOTE: &str = "apiclay_refund";

@@ -3,8 +3,6 @@
 
 use serde_json::Value;
 
-use super::present;
-
 /// Smallest amount of an order or a refund, in paise.
 pub(super) const AMOUNT_MIN: i64 = 100;
 /// Characters of a receipt.
@@ -62,11 +60,6 @@ impl Fault {
             reason: "server_error",
             ..Self::input(None, "")
         }
-    }
-
-    /// As it is answered.
-    pub(super) fn body(&self) -> Value {
-        present::fault(self)
     }
 }
 

@@ -97,3 +97,10 @@ pub(super) struct Refund {
     pub state: RefundState,
     pub created_at_s: i64,
 }
+
+/// What an idempotency key was used for.
+pub(super) struct KeyUse {
+    pub payment_id: String,
+    pub body: Value,
+    pub answer: Value,
+}

@@ -6,16 +6,9 @@ use serde_json::{Value, json};
 
 use super::SimulatorError;
 use super::asked::{self, AskedRefund, Fault};
-use super::entities::{PaymentState, Refund, RefundState};
+use super::entities::{KeyUse, PaymentState, Refund, RefundState};
 use super::present;
 use super::world::{Event, World, seconds, told};
-
-/// What an idempotency key was used for.
-pub(super) struct KeyUse {
-    payment_id: String,
-    body: Value,
-    answer: Value,
-}
 
 impl World {
     /// A refund that a caller asks for. The same under the same key is answered the same; another is refused.

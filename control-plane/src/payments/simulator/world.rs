@@ -11,9 +11,8 @@ use serde_json::Value;
 
 use super::SimulatorError;
 use super::asked::{self, Fault};
-use super::entities::{Order, OrderState, Payment, PaymentState, Refund};
+use super::entities::{KeyUse, Order, OrderState, Payment, PaymentState, Refund};
 use super::present;
-use super::refunds::KeyUse;
 
 /// Orders, payments and refunds that are held, of each kind.
 const HELD_MAX: usize = 100_000;

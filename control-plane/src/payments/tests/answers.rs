@@ -6,8 +6,8 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::payments::error::ProviderError;
 use crate::payments::provider::NewRefund;
+use crate::payments::provider_error::ProviderError;
 use crate::payments::razorpay::SettingsError;
 
 async fn answered_by<F>(answer: F) -> Razorpay

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use super::*;
-use crate::payments::error::{ProviderError, Unsendable};
 use crate::payments::minor::AmountError;
 use crate::payments::provider::{OrderStatus, PaymentStatus};
+use crate::payments::provider_error::{ProviderError, Unsendable};
 use crate::payments::simulator::Api;
 
 #[tokio::test]

@@ -23,8 +23,8 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use url::Url;
 
-use super::error::WebhookError;
 use super::provider::{NewOrder, PaymentProvider as _, ProviderEvent, ProviderOrder};
+use super::provider_error::WebhookError;
 use super::razorpay::{self, Razorpay};
 use super::simulator::{self, Faults, Simulator};
 

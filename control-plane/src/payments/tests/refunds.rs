@@ -1,8 +1,8 @@
 //! Money on its way back: once, whatever happens on the way.
 
 use super::*;
-use crate::payments::error::{ProviderError, Unsendable};
 use crate::payments::provider::{Happened, NewRefund, PaymentStatus, RefundEvent, RefundStatus};
+use crate::payments::provider_error::{ProviderError, Unsendable};
 use crate::payments::simulator::Api;
 
 async fn paid(desk: &Desk) -> (String, String) {

@@ -1,7 +1,7 @@
 //! What can go wrong while money comes in. Nothing of it is decided by guessing: what may have been done is asked about
 //! again. It turns into a problem here, at the edge of the routes.
 
-use super::error::ProviderError;
+use super::provider_error::ProviderError;
 use crate::http::{Code, Problem};
 use crate::ledger::LedgerError;
 use crate::refusal::Refusal;

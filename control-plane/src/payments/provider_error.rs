@@ -4,7 +4,9 @@
 use std::error::Error as StdError;
 
 use super::minor::AmountError;
-use super::provider::WEBHOOK_MAX_BYTES;
+
+/// Bytes of an event's body; a longer one is refused unread.
+pub const WEBHOOK_MAX_BYTES: usize = 256 * 1024;
 
 /// Why an event is not taken.
 #[derive(Debug, thiserror::Error)]
