@@ -133,6 +133,12 @@ impl JournalEntry {
         blake3::hash(&serde_json::to_vec(self).unwrap_or_default()).to_hex().to_string()
     }
 
+    /// Whether it says of its facts that nothing comes of them.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.lines.is_empty() && self.hold.is_none() && self.closes.is_none()
+    }
+
     /// The hold it made.
     #[must_use]
     pub fn made_hold(&self) -> Option<Hold> {

@@ -18,6 +18,7 @@ use crate::plans;
 use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError, Versioned};
+use crate::vendors::commission::{Sale, rate_of};
 use crate::wallet::statement;
 
 /// Subscriptions looked at in one page of a turn.
@@ -79,7 +80,8 @@ pub async fn up_to_date(
             Due::Renew(edition) => {
                 let terms = terms_of(app, edition).await?;
                 let becomes = next.renewed(edition, terms.price, terms.is_priced());
-                next.charge(Purpose::Renewal, terms.price, becomes, now);
+                let sale = sale(app, &next, terms.price).await?;
+                next.charge(Purpose::Renewal, sale, becomes, now);
             }
             Due::Finish(charge) | Due::GiveUp(charge) => {
                 match settle(app, &found.value, &charge, true).await? {
@@ -149,6 +151,7 @@ async fn settle(
 ) -> Result<Came, Refusal> {
     match app.journal.append(&charge.made(subscription)).await {
         Ok(_) => return Ok(Came::Made),
+        // Another content under a charge's fact is that it was declined.
         Err(LedgerError::OtherContent { .. }) => return Ok(Came::Declined),
         Err(LedgerError::Refused(Refused::Floor { .. })) => {}
         Err(error) => return Err(failed(error)),
@@ -175,12 +178,18 @@ pub(super) async fn charge(
     becomes: Becomes,
 ) -> Result<Versioned<Subscription>, Refusal> {
     let mut next = found.value.clone();
-    next.charge(purpose, amount, becomes, app.clock.now());
+    let sale = sale(app, &next, amount).await?;
+    next.charge(purpose, sale, becomes, app.clock.now());
     let number = next.charges;
     let written = write(app, &found, next).await?;
     let after = up_to_date(app, written).await?;
     was_made(app, &after.value, number, amount).await?;
     Ok(after)
+}
+
+/// What is paid to a subscription's vendor, shared out by the rate of now.
+pub(super) async fn sale(app: &App, subscription: &Subscription, amount: Money) -> Result<Sale, StoreError> {
+    Ok(Sale::new(amount, rate_of(&app.store, subscription.vendor).await?))
 }
 
 /// The subscription without a charge in hand: what is due is paid now, or never.
@@ -211,7 +220,7 @@ pub(super) async fn was_made(
         return Ok(());
     }
     match app.journal.by_fact(&fact(subscription, number)).await? {
-        Some(entry) if entry.declined.is_none() => Ok(()),
+        Some(entry) if !entry.is_nothing() => Ok(()),
         _ => Err(too_little(app, subscription, amount).await?),
     }
 }

@@ -6,7 +6,7 @@ use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
 use apiclay_config::money::Money;
 
 use super::access;
-use super::billing::{can_pay, charge, give_up, terms_of, up_to_date, was_made, write};
+use super::billing::{can_pay, charge, give_up, sale, terms_of, up_to_date, was_made, write};
 use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
 use super::life::SubscriptionState;
@@ -43,7 +43,8 @@ pub(crate) async fn subscribe(
     let now = app.clock.now();
     let mut new = Subscription::new(id, (account, plan.listing, plan.vendor), edition, now);
     if payment == Payment::ByTheMonth {
-        new.charge(Purpose::Start, price, Subscription::begun(edition, price, now), now);
+        let sale = sale(app, &new, price).await?;
+        new.charge(Purpose::Start, sale, Subscription::begun(edition, price, now), now);
     } else {
         new.pays = payment.pays();
     }
@@ -120,7 +121,7 @@ pub(crate) async fn resume(
     match state {
         SubscriptionState::Cancelled | SubscriptionState::Incomplete => Err(ended()),
         SubscriptionState::PastDue => {
-            let amount = found.value.charging.as_ref().map(|charge| charge.amount);
+            let amount = found.value.charging.as_ref().map(|charge| charge.sale.amount);
             match amount {
                 Some(amount) => can_pay(app, &found.value, amount).await.map(|()| found),
                 None => Ok(found),

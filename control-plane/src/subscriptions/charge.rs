@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::Subscription;
 use super::period::Period;
-use crate::ledger::{Amount, EntryKind, Holder, LedgerAccount, Proposal, Step};
+use crate::ledger::{EntryKind, LedgerAccount, Proposal, Step};
+use crate::vendors::commission::Sale;
 
 /// An edition of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,14 +61,14 @@ pub struct Becomes {
 
 /// A charge in hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Charge {
     /// Counted within the subscription: with it the journal's fact.
     pub number: u32,
     /// What it is for.
     pub purpose: Purpose,
-    /// From the wallet to the vendor, or back where negative.
-    pub amount: Money,
+    /// What is paid, or given back where it is negative.
+    #[serde(flatten)]
+    pub sale: Sale,
     /// What follows.
     pub becomes: Becomes,
     /// When it was decided on.
@@ -84,32 +85,19 @@ impl Charge {
     /// The entry that makes it.
     #[must_use]
     pub fn made(&self, subscription: &Subscription) -> Proposal {
-        let Money { micro, currency } = self.amount;
-        let vendor = LedgerAccount { holder: Holder::Vendor(subscription.vendor), currency };
-        let lines = vec![
-            Amount { account: self.wallet(subscription), micro: micro.saturating_neg() },
-            Amount { account: vendor, micro },
-        ];
+        let wallet = LedgerAccount::wallet(subscription.account, self.sale.amount.currency);
         let what = match self.purpose {
             Purpose::Start | Purpose::Resume => "First month of",
             Purpose::Renewal => "Next month of",
             Purpose::Change => "Change of plan of",
         };
-        self.proposal(subscription, Step::Move(lines), what)
+        self.proposal(subscription, Step::Move(self.sale.lines(wallet, subscription.vendor)), what)
     }
 
     /// The entry after which it can never be made.
     #[must_use]
     pub fn declined(&self, subscription: &Subscription) -> Proposal {
-        self.proposal(
-            subscription,
-            Step::Decline(self.wallet(subscription)),
-            "Not enough money for a charge of",
-        )
-    }
-
-    fn wallet(&self, subscription: &Subscription) -> LedgerAccount {
-        LedgerAccount::wallet(subscription.account, self.amount.currency)
+        self.proposal(subscription, Step::Nothing, "Not enough money for a charge of")
     }
 
     fn proposal(&self, subscription: &Subscription, step: Step, what: &str) -> Proposal {

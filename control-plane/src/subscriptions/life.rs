@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::charge::{Becomes, Charge, Edition, Paid, Purpose};
 use super::documents::Subscription;
 use super::period::Period;
+use crate::vendors::commission::Sale;
 
 /// How long calls go on after a renewal could not be paid, in milliseconds: three days.
 pub const GRACE_MS: i64 = 3 * 24 * 3_600_000;
@@ -115,16 +116,14 @@ impl Subscription {
         }
     }
 
-    /// Takes a charge in hand. Where nothing is to be paid, it is made at once: then this is true.
-    pub fn charge(&mut self, purpose: Purpose, amount: Money, becomes: Becomes, now: Timestamp) -> bool {
+    /// Takes a charge in hand. Where nothing is to be paid, it is made at once.
+    pub fn charge(&mut self, purpose: Purpose, sale: Sale, becomes: Becomes, now: Timestamp) {
         self.charges = self.charges.saturating_add(1);
-        self.charging = Some(Charge { number: self.charges, purpose, amount, becomes, at: now });
-        let nothing = amount.is_zero();
-        if nothing {
+        self.charging = Some(Charge { number: self.charges, purpose, sale, becomes, at: now });
+        if sale.amount.is_zero() {
             self.made(now);
         }
         self.wakes_at = self.next_look(now);
-        nothing
     }
 
     /// What its next period makes of it, under an edition that costs this a month.

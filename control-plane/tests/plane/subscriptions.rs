@@ -8,6 +8,7 @@ use apiclay_control_plane::subscriptions::charge::{Becomes, Paid, Purpose};
 use apiclay_control_plane::subscriptions::documents::Subscription;
 use apiclay_control_plane::subscriptions::life::GRACE_MS;
 use apiclay_control_plane::subscriptions::period::Period;
+use apiclay_control_plane::vendors::commission::Sale;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -23,6 +24,7 @@ fn rupees(amount: &str) -> Value {
 /// A market with plans at 0, 300 and 900 a month, one by the call, and a buyer.
 struct Shop {
     plane: Plane,
+    boss: Who,
     vendor: Who,
     buyer: Who,
     listing: String,
@@ -34,12 +36,14 @@ struct Shop {
 
 async fn shop(topped_up: &str) -> Shop {
     let plane = demo().await;
-    let (vendor, mut buyer, boss) =
+    let (mut vendor, mut buyer, mut boss) =
         (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
-    // One that outlives the months that pass here.
-    let token = json!({"name": "months", "scopes": ["read", "write"]});
-    let token = plane.done(&buyer, Method::POST, "/me/tokens", token, 201).await;
-    buyer.token = token["token"].as_str().unwrap().to_owned();
+    for who in [&mut vendor, &mut buyer, &mut boss] {
+        // One that outlives the months that pass here.
+        let token = json!({"name": "months", "scopes": ["read", "write", "admin"]});
+        let token = plane.call(who, Method::POST, "/me/tokens", token).await;
+        who.token = crate::support::body_of(token).await["token"].as_str().unwrap().to_owned();
+    }
     let sold = crate::support::market::on_sale(&plane, &vendor, &boss, "acme").await;
     let plan = async |slug: &str, price: &str, more: Value| {
         let mut plan = json!({"slug": slug, "name": slug, "price": rupees(price)});
@@ -52,8 +56,17 @@ async fn shop(topped_up: &str) -> Shop {
     let large = plan("large", "900", json!({})).await;
     let calls = json!({"usage_price": {"unit": "call", "amount": rupees("0.25")}});
     let by_the_call = plan("calls", "0", calls).await;
-    let shop =
-        Shop { free: sold.plan, listing: sold.listing, small, large, by_the_call, vendor, buyer, plane };
+    let shop = Shop {
+        free: sold.plan,
+        listing: sold.listing,
+        small,
+        large,
+        by_the_call,
+        boss,
+        vendor,
+        buyer,
+        plane,
+    };
     if topped_up != "0" {
         shop.top_up(topped_up).await;
     }
@@ -214,7 +227,7 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
     let becomes =
         Becomes { edition: late.edition(), pays: true, paid: Some(Paid { period, price: price(300) }) };
     late.charges -= 1;
-    late.charge(Purpose::Renewal, price(300), becomes, NOW);
+    late.charge(Purpose::Renewal, Sale::new(price(300), 0), becomes, NOW);
     let charge = late.charging.clone().unwrap();
     assert!(shop.plane.app.journal.append(&charge.made(&late)).await.is_err());
     let resumed = shop.post(&id, "resume", json!({}), 200).await;
@@ -329,7 +342,7 @@ async fn a_charge_whose_writer_died_is_finished_once_made_or_not() {
         let before = found.version;
         let edition = found.value.edition();
         let becomes = Subscription::begun(edition, price(300), app.clock.now());
-        found.value.charge(Purpose::Resume, price(200), becomes, app.clock.now());
+        found.value.charge(Purpose::Resume, Sale::new(price(200), 0), becomes, app.clock.now());
         app.store.replace(&found.value, before).await.unwrap();
         if dies_after_the_journal {
             let charge = found.value.charging.clone().unwrap();
@@ -414,5 +427,44 @@ async fn a_trial_ends_in_a_month_only_where_its_buyer_says_so() {
     assert_eq!(shop.balance().await, "600.00");
     assert_eq!(shop.post(&id, "resume", json!({}), 200).await["state"], "active");
     assert_eq!(shop.balance().await, "600.00", "said twice, paid once");
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_buyers_were_charged_less_the_commission_is_the_vendors() {
+    let shop = shop("5000").await;
+    let boss = &shop.boss;
+    let set = async |body: Value, status: u16| {
+        shop.plane.done(boss, Method::PUT, "/admin/commission", body, status).await
+    };
+    let balance = async |who: &Who, status: u16| {
+        shop.plane.done(who, Method::GET, "/vendors/acme/balance", json!(null), status).await
+    };
+    set(json!({"basis_points": 1_500, "reason": "as agreed"}), 200).await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    let earned = balance(&shop.vendor, 200).await;
+    let of = |charged: &str, commission: &str, left: &str, rate: u32| {
+        json!({"charged": rupees(charged), "commission": rupees(commission), "balance": rupees(left),
+            "commission_basis_points": rate})
+    };
+    assert_eq!(earned, of("300.00", "45.00", "255.00", 1_500));
+    // Another rate, of this vendor: what was sold before stays as it was shared out, and what goes back goes by the new one.
+    let vendor = shop.plane.done(&shop.vendor, Method::GET, "/vendors/acme", json!(null), 200).await;
+    set(json!({"vendor": vendor["id"], "basis_points": 0, "reason": "a friend"}), 200).await;
+    shop.days_later(31).await;
+    assert_eq!(balance(&shop.vendor, 200).await, of("600.00", "45.00", "555.00", 0));
+    assert!(shop.stored(&id).await.value.paid.is_some());
+    for (wrong, status) in [
+        (json!({"basis_points": 10_001, "reason": "greed"}), 400),
+        (json!({"basis_points": -1, "reason": "none"}), 400),
+        (json!({"basis_points": 1}), 400),
+        (json!({"vendor": "ven_00000000000000000000000000", "basis_points": 1, "reason": "nobody"}), 404),
+    ] {
+        set(wrong, status).await;
+    }
+    shop.plane
+        .done(&shop.buyer, Method::PUT, "/admin/commission", json!({"basis_points": 0, "reason": "x"}), 403)
+        .await;
+    balance(&shop.buyer, 404).await;
     shop.sound().await;
 }
