@@ -316,7 +316,7 @@ async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_i
     assert!(plane.simulator().all_delivered(5_000).await);
     assert_eq!(posted().await, 0);
     let report = verify(&plane.app.store).await.unwrap();
-    assert_eq!(report.balances[&"vendor:ven_00000000000000000000000001:INR".parse().unwrap()], -40_000_000);
+    assert_eq!(report.balances[&"write_off:INR".parse().unwrap()], -40_000_000);
     assert_eq!(report.faults, []);
 }
 
