@@ -7,6 +7,7 @@ use apiclay_config::ids::JournalId;
 use serde::{Deserialize, Serialize};
 
 use super::account::LedgerAccount;
+use super::spending::Spending;
 use crate::store::{Document, Index};
 
 /// What an entry is about, as statements and audits group them.
@@ -95,6 +96,8 @@ pub struct Slot {
     pub posted: i64,
     /// How much of that is held, in micro-units.
     pub pending: i64,
+    /// What was spent from it in the row's month.
+    pub spending: Spending,
 }
 
 /// One entry of the journal.

@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::entry::JournalEntry;
 use super::rules::{Head, Proposal, Refused, write};
+use super::spending::Ceiling;
 use crate::store::{Query, Store, StoreError};
 
 /// Tries of one append while others write to the same rows.
@@ -77,6 +78,18 @@ impl Journal {
     /// # Errors
     /// See [`LedgerError`]; on [`LedgerError::Store`] and [`LedgerError::Contended`] the same proposal may be appended again.
     pub async fn append(&self, proposal: &Proposal) -> Result<Appended, LedgerError> {
+        self.append_within(proposal, None).await
+    }
+
+    /// The same, unless the entry would pass a ceiling. What stands already is never refused.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_within(
+        &self,
+        proposal: &Proposal,
+        ceiling: Option<&Ceiling>,
+    ) -> Result<Appended, LedgerError> {
         let rows = proposal.rows();
         let _turn = self.turn(&rows).await;
         let mut unanswered = None;
@@ -86,6 +99,9 @@ impl Journal {
             }
             let heads = self.heads(&rows).await?;
             let entry = write(proposal, &heads, JournalId::generate(), self.clock.now())?;
+            if let Some(ceiling) = ceiling {
+                ceiling.check(&entry)?;
+            }
             match self.store.insert(&entry).await {
                 Ok(()) => return Ok(Appended { entry, fresh: true }),
                 Err(StoreError::Duplicate { .. }) => {}
@@ -125,6 +141,7 @@ impl Journal {
             hash: entry.hash(),
             posted: slot.posted,
             pending: slot.pending,
+            spending: slot.spending,
         }))
     }
 

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::account::LedgerAccount;
 use super::entry::{Amount, Closing, EntryKind, Hold, JournalEntry, Line, Outcome, Slot};
+use super::spending::Spending;
 
 /// Movements in one entry.
 pub const LINES_MAX: usize = 64;
@@ -66,6 +67,8 @@ pub struct Head {
     pub posted: i64,
     /// How much of that is held.
     pub pending: i64,
+    /// What was spent from it in the row's month.
+    pub spending: Spending,
 }
 
 /// Why no entry is made.
@@ -80,6 +83,18 @@ pub enum Refused {
         free_micro: i64,
         /// What would leave or be held.
         wanted_micro: i64,
+    },
+    /// What the buyer allows himself.
+    #[error(
+        "{account} would have spent and held {committed_micro} micro-units this month, and {most_micro} are allowed"
+    )]
+    Ceiling {
+        /// Where.
+        account: LedgerAccount,
+        /// What is allowed.
+        most_micro: i64,
+        /// What it would be.
+        committed_micro: i64,
     },
     /// A mistake in our code or a hostile amount: nothing of it is written.
     #[error("the entry is not sound: {0}")]
@@ -154,7 +169,7 @@ pub fn write(
     let mut slots = Vec::new();
     for row in proposal.rows() {
         let head = heads.get(&row).ok_or(Refused::Unsound("a row without a head"))?;
-        slots.push(next(proposal, row, head)?);
+        slots.push(next(proposal, row, head, at)?);
     }
     let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
     let (hold, closes) = match &proposal.step {
@@ -177,15 +192,16 @@ pub fn write(
 }
 
 /// The place after `head`, with the sums that stand there then.
-fn next(proposal: &Proposal, row: String, head: &Head) -> Result<Slot, Refused> {
+fn next(proposal: &Proposal, row: String, head: &Head, at: Timestamp) -> Result<Slot, Refused> {
     let too_large = Refused::Unsound("a sum beyond 64 bits");
-    let (mut posted, mut pending) = (head.posted, head.pending);
+    let Head { mut posted, mut pending, mut spending, .. } = *head;
     if let Ok(account) = row.parse::<LedgerAccount>() {
         let moved = proposal.lines().iter().find(|line| line.account == account).map_or(0, |line| line.micro);
         let held = proposal.held_more(&account).ok_or_else(|| too_large.clone())?;
         posted = posted.checked_add(moved).ok_or_else(|| too_large.clone())?;
         pending = pending.checked_add(held).ok_or_else(|| too_large.clone())?;
-        if pending < 0 {
+        spending = spending.after(proposal.kind, moved, held, at).ok_or_else(|| too_large.clone())?;
+        if pending < 0 || spending.held < 0 {
             return Err(Refused::Unsound("more is freed than was held"));
         }
         let free = posted.checked_sub(pending).ok_or_else(|| too_large.clone())?;
@@ -199,7 +215,7 @@ fn next(proposal: &Proposal, row: String, head: &Head) -> Result<Slot, Refused> 
         }
     }
     let seq = head.seq.checked_add(1).ok_or(too_large)?;
-    Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending })
+    Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending, spending })
 }
 
 /// What every entry must be, whatever stands on the accounts.

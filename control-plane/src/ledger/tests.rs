@@ -5,6 +5,7 @@ mod cases;
 mod exports;
 mod faults;
 mod histories;
+mod spendings;
 
 use apiclay_config::clock::Clock;
 use apiclay_config::ids::{AccountId, VendorId};
@@ -68,6 +69,7 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         cases::a_post_never_takes_more_than_was_held,
         cases::balances_are_the_sums_of_lines_also_behind_a_checkpoint,
         faults::every_planted_fault_is_found_and_named,
+        spendings::many_at_once_do_not_pass_a_ceiling_until_the_month_turns,
         exports::hledger_balances_to_the_same_figures,
     );
 }

@@ -71,6 +71,8 @@ fn notice(done: &str) -> Option<&'static str> {
         "password_reset" => {
             "Your password is changed, and everybody is signed out. Sign in with the new one."
         }
+        "budget_set" => "Your budget is set.",
+        "budget_removed" => "Your budget is removed.",
         "session_ended" => "That browser is signed out.",
         _ => return None,
     })

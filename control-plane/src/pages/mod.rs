@@ -6,6 +6,7 @@
 
 mod account;
 mod assets;
+mod budget;
 mod chart;
 mod demo;
 mod error;
@@ -77,6 +78,8 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
         .route("/wallet", get(wallet::show))
         .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
+        .route("/wallet/budget", get(async || Redirect::to("/wallet")).post(wallet::set_budget))
+        .route("/wallet/budget/remove", get(async || Redirect::to("/wallet")).post(wallet::remove_budget))
         .route("/wallet/topups/{order}", get(wallet::top_up))
         .route("/demo", get(demo::show))
         .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))

@@ -11,6 +11,7 @@ mod access_tokens;
 mod api;
 mod bad_input;
 mod bounds;
+mod budgets;
 mod changes;
 mod codes;
 mod definitions;

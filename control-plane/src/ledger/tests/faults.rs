@@ -85,6 +85,7 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     let faults = after(store, fee_1, |entry| {
         rehash(entry);
         entry.slots[0].posted -= 1;
+        entry.slots[0].spending.spent += 1;
     })
     .await;
     assert_first(&faults, held, "is not the one it was written after");
@@ -93,6 +94,13 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     assert_first(&faults, held, "is not the one it was written after");
     assert_first(&after(store, fee_3, |entry| entry.slots[0].posted += 1).await, fee_3, "sums of");
     assert_first(&after(store, fee_3, |entry| entry.slots[0].seq += 1).await, fee_3, "follows number");
+    // Spent less than it was, held for no purchase, in a month that had not begun.
+    let spent = after(store, fee_3, |entry| entry.slots[0].spending.spent -= 1).await;
+    assert_first(&spent, fee_3, "sums of");
+    let freed = after(store, held, |entry| entry.slots[0].spending.held = 0).await;
+    assert_first(&freed, held, "sums of");
+    let month = after(store, fee_1, |entry| entry.slots[0].spending.month.0 += 1).await;
+    assert_first(&month, fee_1, "sums of");
     let elsewhere = wallet(2).to_string();
     let faults = after(store, fee_3, |entry| entry.slots[0].account.clone_from(&elsewhere)).await;
     assert!(faults.iter().all(|fault| fault.entry == fee_3.id), "{faults:?}");
@@ -105,6 +113,19 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     assert!(
         faults.iter().any(|fault| fault.entry == closing.id && fault.what.contains("nobody made")),
         "{faults:?}"
+    );
+
+    // Its end is booked as something that is not spent.
+    let otherwise = after(store, closing, |entry| {
+        entry.kind = EntryKind::Correction;
+        let lines = entry.lines.iter().map(|line| amount(line.account, line.micro)).collect();
+        let close = Step::Close { hold, outcome: Outcome::Posted, lines };
+        entry.request_hash = proposal("", EntryKind::Correction, close).request_hash();
+    })
+    .await;
+    assert!(
+        otherwise.iter().any(|fault| fault.entry == closing.id && fault.what.contains("as another kind")),
+        "{otherwise:?}"
     );
 
     missing_and_made_up(store, &entries, hold).await;

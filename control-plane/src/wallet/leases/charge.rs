@@ -18,6 +18,7 @@ use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
 use crate::usage::documents::{FoldCursor, epoch_id};
 use crate::usage::ingest::have_up_to;
+use crate::wallet::budget::notices;
 
 /// Leases looked at in one turn.
 const TURN_MAX: usize = 500;
@@ -40,7 +41,12 @@ pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
         stream::iter(page.items)
             .for_each_concurrent(AT_ONCE_MAX, async |lease| {
                 let id = lease.value.id();
-                if let Err(error) = books.charge(lease.value, &folded).await {
+                let (account, currency) = (lease.value.account, lease.value.price.currency);
+                let charged = match books.charge(lease.value, &folded).await {
+                    Ok(true) => notices::after_charge(app, account, currency).await,
+                    other => other.map(drop),
+                };
+                if let Err(error) = charged {
                     tracing::error!(lease = id, "a lease is charged later: {}", in_a_line(&error));
                 }
             })
@@ -68,19 +74,21 @@ pub struct Books<'a> {
 }
 
 impl Books<'_> {
-    async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<(), Refusal> {
+    /// Whether the wallet was charged.
+    async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<bool, Refusal> {
         if lease.over_since.is_some() {
-            return self.charge_late(lease).await;
+            self.charge_late(lease).await?;
+            return Ok(false);
         }
-        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(()) };
+        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(false) };
         if self.end_hold(&lease).await? {
-            return Ok(());
+            return Ok(true);
         }
         let waited_ms = self.now.0.saturating_sub(lease.closing_since.unwrap_or_default().0);
-        if waited_ms < UNDER_WAY_MAX_MS {
-            return Ok(());
+        if waited_ms >= UNDER_WAY_MAX_MS {
+            change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await?;
         }
-        change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await
+        Ok(false)
     }
 
     /// The lease as it is once every call of it is counted: all batches are folded that one may stand in, and there are as
