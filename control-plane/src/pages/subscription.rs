@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::discover::routes::server_at;
 use crate::http::{Path, Problem, Query};
 use crate::plans;
+use crate::plans::pricing::Pricing;
 use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
@@ -166,12 +167,13 @@ fn present(credential: &Credential, now: Timestamp) -> KeyShown {
 
 /// What its calls cost, where they are paid from the wallet.
 async fn paid(app: &App, subscription: &Subscription, terms: &Terms) -> Result<Option<Paid>, Problem> {
-    let Some(usage) = terms.usage_price.filter(|_| subscription.pays) else { return Ok(None) };
-    let standing = statement::standing(&app.journal, subscription.account, usage.amount.currency).await?;
+    let Some(usage) = terms.usage_price.as_ref().filter(|_| subscription.pays) else { return Ok(None) };
+    let Some(pricing) = Pricing::of(usage) else { return Ok(None) };
+    let standing = statement::standing(&app.journal, subscription.account, pricing.currency).await?;
     let free = standing.free();
     Ok(Some(Paid {
-        price: words::money(&usage.amount),
-        is_empty: free.micro < usage.amount.micro,
+        price: words::call_price(usage),
+        is_empty: free.micro < pricing.price_max_from(0),
         free: words::money(&free),
     }))
 }

@@ -1,7 +1,7 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
-use apiclay_config::money::{MICRO_PER_UNIT, Money};
-
+use super::bounds::{CALLS_MAX, check_price};
+use super::rules_usage;
 use super::terms::Terms;
 use crate::http::Code;
 use crate::refusal::{Invalid, Refusal};
@@ -10,11 +10,6 @@ use crate::refusal::{Invalid, Refusal};
 pub const PLANS_PER_LISTING_MAX: usize = 50;
 /// Revisions one plan may have: each is kept, since somebody may hold it.
 pub const REVISIONS_MAX: u32 = 500;
-/// Largest amount of a price, in units of its currency.
-pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
-/// Largest number of calls in a limit or a trial.
-pub const CALLS_MAX: u64 = u32::MAX as u64;
-
 /// Checks the terms of a revision.
 ///
 /// # Errors
@@ -23,14 +18,7 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     check_price(&mut faults, "/price", &terms.price);
     if let Some(usage) = &terms.usage_price {
-        check_price(&mut faults, "/usage_price/amount", &usage.amount);
-        if usage.amount.currency != terms.price.currency {
-            faults.push(Invalid::new(
-                "/usage_price/amount/currency",
-                "currency_differs",
-                "one currency a plan",
-            ));
-        }
+        rules_usage::check(&mut faults, usage, terms.price.currency);
     }
     for (place, limit) in terms.limits.iter().enumerate() {
         if !(1..=CALLS_MAX).contains(&limit.max) {
@@ -55,17 +43,6 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     Refusal::unless_empty(faults)
 }
 
-fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
-    let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);
-    if !(0..=max_micro).contains(&price.micro) {
-        faults.push(Invalid::new(
-            format!("{pointer}/amount"),
-            "out_of_range",
-            format!("0 to {PRICE_MAX_UNITS}"),
-        ));
-    }
-}
-
 /// Whether what is bought under these terms is paid from the wallet, call by call. Where nobody takes payments, and for what
 /// costs something a month, it is not: then only what is free can be bought, or has a trial.
 ///
@@ -86,11 +63,12 @@ pub fn check_buyable(terms: &Terms, takes_payments: bool) -> Result<bool, Refusa
 
 #[cfg(test)]
 mod tests {
-    use apiclay_config::money::Currency;
+    use apiclay_config::money::{Currency, MICRO_PER_UNIT, Money};
     use apiclay_config::snapshot::{Limit, Window};
 
     use super::*;
-    use crate::plans::terms::{Trial, Unit, UsagePrice};
+    use crate::plans::bounds::PRICE_MAX_UNITS;
+    use crate::plans::terms::{Trial, UsagePrice};
 
     fn terms(micro: i64) -> Terms {
         Terms {
@@ -128,12 +106,12 @@ mod tests {
     fn what_costs_something_is_sold_by_the_call_or_with_a_trial() {
         let bought = |terms: &Terms, takes_payments| check_buyable(terms, takes_payments).ok();
         let trial = Some(Trial { calls: 1 });
-        let usage_price = Some(UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) });
+        let usage_price = Some(UsagePrice::flat(Money::new(1, Currency::INR)));
         for takes_payments in [false, true] {
             assert_eq!(bought(&terms(0), takes_payments), Some(false));
             assert_eq!(bought(&terms(1), takes_payments), None, "nobody charges for months yet");
             assert_eq!(bought(&Terms { trial, ..terms(1) }, takes_payments), Some(false));
-            assert_eq!(bought(&Terms { usage_price, ..terms(1) }, takes_payments), None);
+            assert_eq!(bought(&Terms { usage_price: usage_price.clone(), ..terms(1) }, takes_payments), None);
         }
         let by_the_call = Terms { usage_price, ..terms(0) };
         assert_eq!((bought(&by_the_call, false), bought(&by_the_call, true)), (None, Some(true)));

@@ -109,7 +109,9 @@ async fn blank(
         return Ok(None);
     }
     let revision = plans::access::revision(&app.store, subscription.plan, asked.plan_revision).await?;
-    let Some(price) = revision.value.terms.usage_price.map(|usage| usage.amount) else { return Ok(None) };
+    let Some(price) = revision.value.terms.usage_price.and_then(|usage| usage.amount) else {
+        return Ok(None);
+    };
     let name = (gateway, epoch, asked.serial);
     Ok((price.micro > 0).then(|| WalletLease::new(name, subscription, price, app.clock.now())))
 }
