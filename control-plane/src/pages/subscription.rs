@@ -3,6 +3,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, SubscriptionId};
+use apiclay_config::money::Money;
 use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
@@ -22,7 +23,9 @@ use crate::plans::pricing::Pricing;
 use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
+use crate::subscriptions::period::Period;
 use crate::usage::routes::{Range, of as usage_of};
+use crate::wallet::leases::reckon::units_charged;
 use crate::wallet::statement;
 
 #[derive(Debug, Default, Deserialize)]
@@ -171,9 +174,12 @@ async fn paid(app: &App, subscription: &Subscription, terms: &Terms) -> Result<O
     let Some(pricing) = Pricing::of(usage) else { return Ok(None) };
     let standing = statement::standing(&app.journal, subscription.account, pricing.currency).await?;
     let free = standing.free();
+    let period = Period::containing(subscription.anchor(), app.clock.now());
+    let before = units_charged(&app.journal, subscription.id, &period).await?;
+    let next = Money::new(pricing.price_at(before.saturating_add(1)), pricing.currency);
     Ok(Some(Paid {
-        price: words::call_price(usage),
-        is_empty: free.micro < pricing.price_max_from(0),
+        price: words::money(&next),
+        is_empty: free.micro < pricing.price_max_from(before),
         free: words::money(&free),
     }))
 }

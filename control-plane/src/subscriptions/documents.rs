@@ -55,6 +55,12 @@ impl Subscription {
         (format!("{account}:"), format!("{account};"))
     }
 
+    /// The moment that its months are counted from.
+    #[must_use]
+    pub const fn anchor(&self) -> Timestamp {
+        self.created_at
+    }
+
     /// Whether it opens anything.
     #[must_use]
     pub fn is_live(&self) -> bool {

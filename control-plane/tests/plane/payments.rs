@@ -309,6 +309,7 @@ async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_i
         facts: vec!["test:spent".into()],
         kind: EntryKind::PeriodFee,
         step: Step::Move(vec![spent, earned]),
+        usage: None,
         reason: "spent".into(),
     };
     plane.app.journal.append(&fee).await.unwrap();
