@@ -108,6 +108,7 @@ codes! {
     PaymentProviderUnavailable 503 "payment_provider_unavailable" "The payment provider does not answer";
     SignatureInvalid 401 "signature_invalid" "The signature is not the payment provider's";
     BalanceInsufficient 402 "balance_insufficient" "The wallet has too little for this";
+    BudgetReached 402 "budget_reached" "The budget that you set does not allow this";
     PaymentDue 409 "payment_due" "A month is to be paid first";
     AmountChanged 409 "amount_changed" "What is to be paid is not what was shown";
     AlreadySubscribed 409 "already_subscribed" "There is a live subscription to this plan";

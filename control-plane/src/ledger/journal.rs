@@ -98,10 +98,17 @@ impl Journal {
                 return Ok(Appended { entry, fresh: false });
             }
             let heads = self.heads(&rows).await?;
-            let entry = write(proposal, &heads, JournalId::generate(), self.clock.now())?;
-            if let Some(ceiling) = ceiling {
-                ceiling.check(&entry)?;
-            }
+            let made = write(proposal, &heads, JournalId::generate(), self.clock.now());
+            let made = made
+                .and_then(|entry| ceiling.map_or(Ok(()), |ceiling| ceiling.check(&entry)).map(|()| entry));
+            let entry = match made {
+                Ok(entry) => entry,
+                // The heads are younger than the look for the facts: it may be refused for what it has done itself, by another's hand.
+                Err(refused) => match self.standing_for(proposal).await? {
+                    Some(entry) => return Ok(Appended { entry, fresh: false }),
+                    None => return Err(refused.into()),
+                },
+            };
             match self.store.insert(&entry).await {
                 Ok(()) => return Ok(Appended { entry, fresh: true }),
                 Err(StoreError::Duplicate { .. }) => {}

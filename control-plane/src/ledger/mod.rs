@@ -18,7 +18,7 @@ mod tests;
 
 pub use account::{Holder, LedgerAccount};
 pub use balance::register;
-pub use entry::{Amount, EntryKind, Hold, JournalEntry, Outcome};
+pub use entry::{Amount, EntryKind, Hold, JournalEntry, Outcome, Usage};
 pub use journal::{Appended, Journal, LedgerError};
 pub use rules::{Proposal, Refused, Step};
 pub use spending::{Ceiling, Spending};

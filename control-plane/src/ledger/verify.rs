@@ -129,7 +129,14 @@ impl Replay {
         self.report.entries += 1;
         let proposal = proposed(entry);
         // On heads without end: what rules say of it alone, whatever stood on the accounts.
-        let heads = proposal.rows().into_iter().map(|row| (row, boundless())).collect();
+        let heads = proposal
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let head = boundless(&proposal, &row);
+                (row, head)
+            })
+            .collect();
         match write(&proposal, &heads, entry.id, entry.at) {
             Err(refused) => self.fault(entry, refused.to_string()),
             Ok(again) => self.compare(entry, &again),
@@ -203,9 +210,18 @@ impl Replay {
         if slot.prev != head.hash {
             self.fault(entry, format!("the entry before it in {row} is not the one it was written after"));
         }
-        let heads =
-            proposed(entry).rows().iter().map(|other| (other.clone(), others(row, other, head))).collect();
-        match write(&proposed(entry), &heads, entry.id, entry.at) {
+        let proposal = proposed(entry);
+        // The head of this row; for the entry's other rows one that allows anything.
+        let head_of = |other: &String| if other == row { head.clone() } else { boundless(&proposal, other) };
+        let heads = proposal
+            .rows()
+            .into_iter()
+            .map(|other| {
+                let head = head_of(&other);
+                (other, head)
+            })
+            .collect();
+        match write(&proposal, &heads, entry.id, entry.at) {
             Ok(again) => {
                 let sums = again.slots.iter().find(|other| other.account == row);
                 if sums.is_none_or(|sums| sums_of(sums) != sums_of(slot)) {
@@ -266,18 +282,25 @@ fn proposed(entry: &JournalEntry) -> Proposal {
         (None, None) if entry.lines.is_empty() => Step::Nothing,
         (None, None) => Step::Move(lines()),
     };
-    Proposal { facts: entry.idem.clone(), kind: entry.kind, step, reason: entry.reason.clone() }
+    Proposal {
+        facts: entry.idem.clone(),
+        kind: entry.kind,
+        step,
+        usage: entry.usage,
+        reason: entry.reason.clone(),
+    }
 }
 
-/// The head of the row that is followed; one that allows anything for the entry's other rows.
-fn others(row: &str, other: &str, head: &Head) -> Head {
-    if other == row { head.clone() } else { boundless() }
-}
-
-/// A head after which anything may follow.
-fn boundless() -> Head {
-    let spending = Spending { held: i64::MAX / 4, ..Spending::default() };
-    Head { posted: i64::MAX / 2, pending: i64::MAX / 4, spending, ..Head::default() }
+/// A head after which the proposal may follow, whatever it moves.
+fn boundless(proposal: &Proposal, row: &str) -> Head {
+    let counted = proposal.usage.filter(|usage| usage.row() == row);
+    match counted.map(|usage| i64::try_from(usage.before)) {
+        Some(Ok(before)) => Head { posted: before, ..Head::default() },
+        _ => {
+            let spending = Spending { held: i64::MAX / 4, ..Spending::default() };
+            Head { posted: i64::MAX / 2, pending: i64::MAX / 4, spending, ..Head::default() }
+        }
+    }
 }
 
 /// What stands on an account after an entry.

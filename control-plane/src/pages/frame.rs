@@ -64,7 +64,7 @@ fn notice(done: &str) -> Option<&'static str> {
         "plan_changed" => "The plan is changed.",
         "plan_changes" => "The plan changes with the next month.",
         "resumed" => "It goes on.",
-        "too_little" => "Your wallet has too little for this. Add money, then try again.",
+        "too_little" => "Your wallet, or the budget you set for it, has too little left for this.",
         "key_revoked" => "The key is revoked. It no longer works.",
         "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
         "password_changed" => "Your password is changed. Every other browser is signed out.",

@@ -15,9 +15,9 @@ use crate::app::App;
 use crate::discover::page::{Card, Page};
 use crate::discover::routes::{page_of, server_at};
 use crate::http::{Path, Problem, Query};
-use crate::plans::routes::PlanView;
 use crate::plans::rules::{Payment, payment};
-use crate::plans::terms::Terms;
+use crate::plans::terms::{Terms, UsagePrice};
+use crate::plans::view::PlanView;
 use crate::store;
 use crate::subscriptions::documents::Subscription;
 
@@ -66,7 +66,10 @@ pub(super) async fn show(
 ) -> Answer {
     let Page { card, routes, mut plans } = page_of(&app, &vendor, &listing).await?;
     // What costs nothing first, then what is paid by the call, then by the month; each from the cheapest.
-    plans.sort_by_key(|plan| (plan.price.micro, plan.usage_price.map_or(0, |usage| usage.amount.micro)));
+    plans.sort_by_key(|plan| {
+        let least = plan.usage_price.iter().flat_map(UsagePrice::amounts).map(|amount| amount.micro).min();
+        (plan.price.micro, least.unwrap_or(0))
+    });
     let server = server_at(&app, &card.vendor, &card.slug);
     let chosen = match asked.route {
         Some(id) => Some(routes.iter().find(|route| route.id == id).ok_or_else(Problem::not_found)?),
@@ -104,7 +107,7 @@ async fn live_subscription(
 fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) -> PlanShown {
     let terms = Terms {
         price: plan.price,
-        usage_price: plan.usage_price,
+        usage_price: plan.usage_price.clone(),
         limits: Vec::new(),
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
@@ -123,18 +126,20 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         promises.push(format!("{} {calls} to try it, free", words::count(trial.calls)));
     }
     let by_the_call = terms.is_paid_by_the_call();
-    let (price, per) = match plan.usage_price.filter(|_| by_the_call) {
-        Some(usage) => (words::money(&usage.amount), "a call"),
+    let usage = plan.usage_price.as_ref();
+    promises.extend(usage.map(words::tiers).unwrap_or_default());
+    let (price, per) = match usage.filter(|_| by_the_call) {
+        Some(usage) => (words::call_price(usage), "a call"),
         None if !terms.is_priced() => ("Free".to_owned(), ""),
         None => (words::money(&plan.price), "a month"),
     };
-    let usage_price = plan.usage_price.filter(|_| !by_the_call);
+    let usage_price = usage.filter(|_| !by_the_call);
     PlanShown {
         id: plan.id.to_string(),
         name: plan.name.clone(),
         price,
         per,
-        usage_price: usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
+        usage_price: usage_price.map(|usage| format!("{} a call", words::call_price(usage))),
         promises,
         mine,
         buyable: payment.is_some(),

@@ -6,9 +6,12 @@ use apiclay_config::clock::Timestamp;
 use super::words;
 use crate::app::App;
 use crate::http::Problem;
+use crate::plans::pricing::Pricing;
 use crate::plans::terms::Terms;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::life::SubscriptionState;
+use crate::subscriptions::period::Period;
+use crate::wallet::leases::reckon::units_charged;
 use crate::wallet::statement;
 
 /// A state, for a badge.
@@ -46,8 +49,8 @@ pub(super) fn badge(subscription: &Subscription) -> Badge {
 /// `₹499 a month, and ₹0.10 a call`; none for what is free.
 pub(super) fn price(terms: &Terms) -> Option<String> {
     let month = (!terms.price.is_zero()).then(|| format!("{} a month", words::money(&terms.price)));
-    let call = terms.usage_price.filter(|_| terms.is_per_call());
-    let call = call.map(|usage| format!("{} a call", words::money(&usage.amount)));
+    let call = terms.usage_price.as_ref().filter(|_| terms.is_per_call());
+    let call = call.map(|usage| format!("{} a call", words::call_price(usage)));
     match (month, call) {
         (Some(month), Some(call)) => Some(format!("{month}, and {call}")),
         (month, call) => month.or(call),
@@ -65,10 +68,17 @@ pub(super) async fn paying(
     let free = statement::standing(&app.journal, subscription.account, terms.price.currency).await?.free();
     let next = match subscription.state() {
         SubscriptionState::PastDue | SubscriptionState::Unpaid => terms.price.micro,
-        _ if subscription.pays => terms.usage_price.map_or(0, |usage| usage.amount.micro),
-        _ => 0,
+        _ => next_call_micro(app, subscription, terms).await?,
     };
     Ok(Some(Paying { price, too_little: free.micro < next, free: words::money(&free) }))
+}
+
+/// What a further call costs at most; nothing where calls are not paid for.
+async fn next_call_micro(app: &App, subscription: &Subscription, terms: &Terms) -> Result<i64, Problem> {
+    let Some(usage) = terms.usage_price.as_ref().filter(|_| subscription.pays) else { return Ok(0) };
+    let Some(pricing) = Pricing::of(usage) else { return Ok(0) };
+    let period = Period::containing(subscription.anchor(), app.clock.now());
+    Ok(pricing.price_max_from(units_charged(&app.journal, subscription.id, &period).await?))
 }
 
 /// What stands between now and the next month, in a sentence.

@@ -166,7 +166,9 @@ pub(super) async fn resume(
 /// Whoever has too little is led to where he adds some; whoever saw an old figure, to the new one.
 fn after(id: SubscriptionId, refusal: Refusal) -> Answer {
     let to = match &refusal {
-        Refusal::Because { code: Code::BalanceInsufficient, .. } => "/wallet?done=too_little".to_owned(),
+        Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. } => {
+            "/wallet?done=too_little".to_owned()
+        }
         Refusal::Because { code: Code::AmountChanged, .. } => format!("/subscriptions/{id}/plans"),
         _ => return Err(refusal.into()),
     };

@@ -101,7 +101,7 @@ pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) 
     };
     match buying::subscribe(&app, visitor.account.id, SubscriptionId::generate(), given.plan).await {
         Ok(made) => to(made.value.id, "subscribed"),
-        Err(Refusal::Because { code: Code::BalanceInsufficient, .. }) => {
+        Err(Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. }) => {
             Ok(Redirect::to("/wallet?done=too_little").into_response())
         }
         Err(refusal @ Refusal::Because { code: Code::AlreadySubscribed, .. }) => {

@@ -30,6 +30,7 @@ pub(super) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i6
         facts: vec![fact.to_owned()],
         kind: EntryKind::Refund,
         step: Step::Move(moved.map(|(account, micro)| Amount { account, micro }).collect()),
+        usage: None,
         reason: "Given back by the payment provider".to_owned(),
     }
 }
@@ -44,6 +45,7 @@ pub(super) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
             Amount { account: LedgerAccount::wallet(order.account, currency), micro },
             Amount { account: provider, micro: micro.saturating_neg() },
         ]),
+        usage: None,
         reason: format!("Top-up {}", order.id),
     }
 }

@@ -1,7 +1,7 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
-use apiclay_config::money::{MICRO_PER_UNIT, Money};
-
+use super::bounds::{CALLS_MAX, check_price};
+use super::rules_usage;
 use super::terms::Terms;
 use crate::http::Code;
 use crate::refusal::{Invalid, Refusal};
@@ -10,11 +10,6 @@ use crate::refusal::{Invalid, Refusal};
 pub const PLANS_PER_LISTING_MAX: usize = 50;
 /// Revisions one plan may have: each is kept, since somebody may hold it.
 pub const REVISIONS_MAX: u32 = 500;
-/// Largest amount of a price, in units of its currency.
-pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
-/// Largest number of calls in a limit or a trial.
-pub const CALLS_MAX: u64 = u32::MAX as u64;
-
 /// Checks the terms of a revision.
 ///
 /// # Errors
@@ -23,14 +18,7 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     check_price(&mut faults, "/price", &terms.price);
     if let Some(usage) = &terms.usage_price {
-        check_price(&mut faults, "/usage_price/amount", &usage.amount);
-        if usage.amount.currency != terms.price.currency {
-            faults.push(Invalid::new(
-                "/usage_price/amount/currency",
-                "currency_differs",
-                "one currency a plan",
-            ));
-        }
+        rules_usage::check(&mut faults, usage, terms.price.currency);
     }
     for (place, limit) in terms.limits.iter().enumerate() {
         if !(1..=CALLS_MAX).contains(&limit.max) {
@@ -53,17 +41,6 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
         faults.push(Invalid::new("/concurrency_max", "out_of_range", "at least 1"));
     }
     Refusal::unless_empty(faults)
-}
-
-fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
-    let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);
-    if !(0..=max_micro).contains(&price.micro) {
-        faults.push(Invalid::new(
-            format!("{pointer}/amount"),
-            "out_of_range",
-            format!("0 to {PRICE_MAX_UNITS}"),
-        ));
-    }
 }
 
 /// How what is bought is paid for.
@@ -107,11 +84,12 @@ pub fn payment(terms: &Terms, takes_payments: bool) -> Result<Payment, Refusal> 
 
 #[cfg(test)]
 mod tests {
-    use apiclay_config::money::Currency;
+    use apiclay_config::money::{Currency, MICRO_PER_UNIT, Money};
     use apiclay_config::snapshot::{Limit, Window};
 
     use super::*;
-    use crate::plans::terms::{Trial, Unit, UsagePrice};
+    use crate::plans::bounds::PRICE_MAX_UNITS;
+    use crate::plans::terms::{Trial, UsagePrice};
 
     fn terms(micro: i64) -> Terms {
         Terms {
@@ -149,8 +127,8 @@ mod tests {
     fn what_costs_something_is_tried_first_or_paid_from_the_wallet() {
         let bought = |terms: &Terms, takes_payments| payment(terms, takes_payments).ok();
         let trial = Some(Trial { calls: 1 });
-        let usage_price = Some(UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) });
-        let by_the_call = Terms { usage_price, ..terms(0) };
+        let usage_price = Some(UsagePrice::flat(Money::new(1, Currency::INR)));
+        let by_the_call = Terms { usage_price: usage_price.clone(), ..terms(0) };
         let cases = [
             (terms(0), Some(Payment::Nothing), Some(Payment::Nothing)),
             (Terms { trial, ..terms(0) }, Some(Payment::Nothing), Some(Payment::Nothing)),

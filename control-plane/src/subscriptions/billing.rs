@@ -19,7 +19,7 @@ use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError, Versioned};
 use crate::vendors::commission::{Sale, rate_of};
-use crate::wallet::statement;
+use crate::wallet::{budget, statement};
 
 /// Subscriptions looked at in one page of a turn.
 const TURN_MAX: usize = 500;
@@ -149,11 +149,18 @@ async fn settle(
     charge: &Charge,
     now_or_never: bool,
 ) -> Result<Came, Refusal> {
-    match app.journal.append(&charge.made(subscription)).await {
-        Ok(_) => return Ok(Came::Made),
+    let (account, currency) = (subscription.account, charge.sale.amount.currency);
+    let ceiling = budget::ceiling(&app.store, account, currency).await?;
+    match app.journal.append_within(&charge.made(subscription), ceiling.as_ref()).await {
+        Ok(_) => {
+            if let Err(error) = budget::notices::after_charge(app, account, currency).await {
+                tracing::error!(%account, "a budget's notice comes later: {}", in_a_line(&error));
+            }
+            return Ok(Came::Made);
+        }
         // Another content under a charge's fact is that it was declined.
         Err(LedgerError::OtherContent { .. }) => return Ok(Came::Declined),
-        Err(LedgerError::Refused(Refused::Floor { .. })) => {}
+        Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => {}
         Err(error) => return Err(failed(error)),
     }
     if !now_or_never {
@@ -209,7 +216,7 @@ pub(super) async fn give_up(
 /// Whether the charge of this number was made.
 ///
 /// # Errors
-/// Where it was declined: the money that is missing.
+/// Where it was declined: what is missing.
 pub(super) async fn was_made(
     app: &App,
     subscription: &Subscription,
@@ -221,25 +228,40 @@ pub(super) async fn was_made(
     }
     match app.journal.by_fact(&fact(subscription, number)).await? {
         Some(entry) if !entry.is_nothing() => Ok(()),
-        _ => Err(too_little(app, subscription, amount).await?),
+        _ => {
+            can_pay(app, subscription, amount).await?;
+            // There is enough by now, and was not then.
+            let told = "there was too little in your wallet; there is enough now, so try again";
+            Err(Refusal::because(Code::BalanceInsufficient, told))
+        }
     }
 }
 
-/// Whether a wallet has so much free. A look ahead: what decides is the journal.
+/// Whether a wallet has so much free, and its budget as much left. A look ahead: what decides is the journal.
 ///
 /// # Errors
 /// Where it has not.
 pub(super) async fn can_pay(app: &App, subscription: &Subscription, amount: Money) -> Result<(), Refusal> {
-    let free = statement::standing(&app.journal, subscription.account, amount.currency).await?.free();
-    if free.micro >= amount.micro { Ok(()) } else { Err(too_little(app, subscription, amount).await?) }
-}
-
-async fn too_little(app: &App, subscription: &Subscription, amount: Money) -> Result<Refusal, StoreError> {
-    let free = statement::standing(&app.journal, subscription.account, amount.currency).await?.free();
-    let missing = Money::new(amount.micro.saturating_sub(free.micro), amount.currency);
-    let detail =
-        format!("{amount} is to be paid and {free} is free in your wallet; top up {missing} or more");
-    Ok(Refusal::because(Code::BalanceInsufficient, detail))
+    let (account, currency) = (subscription.account, amount.currency);
+    let standing = statement::standing(&app.journal, account, currency).await?;
+    let free = standing.free();
+    if free.micro < amount.micro {
+        let missing = Money::new(amount.micro.saturating_sub(free.micro), currency);
+        let told =
+            format!("{amount} is to be paid and {free} is free in your wallet; top up {missing} or more");
+        return Err(Refusal::because(Code::BalanceInsufficient, told));
+    }
+    let budget = budget::find(&app.store, account, currency).await?.map(|found| found.value);
+    let Some(budget) = budget.filter(|budget| budget.ceiling().is_some()) else { return Ok(()) };
+    let left = budget.left(standing.spending.at(app.clock.now()));
+    if left < amount.micro {
+        let left = Money::new(left.max(0), currency);
+        let told = format!(
+            "{amount} is to be paid and {left} is left of the budget that you set for this month; raise it first"
+        );
+        return Err(Refusal::because(Code::BudgetReached, told));
+    }
+    Ok(())
 }
 
 /// The subscription as it is now.

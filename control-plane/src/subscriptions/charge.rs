@@ -105,6 +105,7 @@ impl Charge {
             facts: vec![fact(subscription, self.number)],
             kind: EntryKind::PeriodFee,
             step,
+            usage: None,
             reason: format!("{what} {}", subscription.id),
         }
     }

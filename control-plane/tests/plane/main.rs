@@ -24,6 +24,7 @@ mod pages;
 mod password_tries;
 mod payments;
 mod plugins;
+mod prices;
 mod push;
 mod rebuild;
 mod rebuild_bounds;

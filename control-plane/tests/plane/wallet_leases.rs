@@ -305,6 +305,7 @@ async fn a_hold_that_comes_after_its_gateway_was_forgotten_ends_all_the_same() {
         facts: vec![lease.hold_fact()],
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account, micro: 1_000_000 }),
+        usage: None,
         reason: "held".into(),
     };
     shop.plane.app.journal.append(&hold).await.unwrap();

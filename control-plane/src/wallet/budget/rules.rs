@@ -5,7 +5,7 @@ use apiclay_config::money::{MICRO_PER_UNIT, Money};
 
 use super::documents::{Budget, Told};
 use crate::ledger::{Ceiling, Spending};
-use crate::plans::rules::PRICE_MAX_UNITS;
+use crate::plans::bounds::PRICE_MAX_UNITS;
 use crate::refusal::Refusal;
 
 /// Parts of a budget at which its owner is told, in percent.

@@ -9,7 +9,7 @@ use super::documents::{Budget, Told};
 use super::letters;
 use super::rules::check;
 use crate::ledger::Spending;
-use crate::plans::rules::PRICE_MAX_UNITS;
+use crate::plans::bounds::PRICE_MAX_UNITS;
 
 /// The first moment of September 2026.
 const MONTH: Timestamp = Timestamp(1_788_220_800_000);

@@ -11,9 +11,11 @@ use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
 use super::grant::change;
+use super::reckon::charged;
 use super::rules::{calls_in, closing, closing_fact, late};
 use crate::app::App;
-use crate::ledger::{Journal, JournalEntry, LedgerError, Proposal};
+use crate::ledger::Journal;
+use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
 use crate::usage::documents::{FoldCursor, epoch_id};
@@ -60,7 +62,7 @@ pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
 
 /// How far lives are folded, as one turn has read it: later is more, so that an old answer only waits.
 #[derive(Default)]
-struct Folded(Mutex<HashMap<(String, String), u64>>);
+pub(super) struct Folded(Mutex<HashMap<(String, String), u64>>);
 
 /// What charging needs.
 #[derive(Clone, Copy)]
@@ -75,7 +77,7 @@ pub struct Books<'a> {
 
 impl Books<'_> {
     /// Whether the wallet was charged.
-    async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<bool, Refusal> {
+    pub(super) async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<bool, Refusal> {
         if lease.over_since.is_some() {
             self.charge_late(lease).await?;
             return Ok(false);
@@ -149,12 +151,11 @@ impl Books<'_> {
     async fn end_hold(&self, lease: &WalletLease) -> Result<bool, Refusal> {
         let Some(entry) = self.journal.by_fact(&lease.hold_fact()).await? else { return Ok(false) };
         let Some(hold) = entry.made_hold() else { return Err(Refusal::Internal("reading a hold")) };
-        // Ended by one who died before it was noted: with what was on record then.
-        let ended = match self.journal.by_fact(&closing_fact(&hold)).await? {
-            Some(ended) => ended,
-            None => append(self.journal, &closing(lease, hold)?).await?,
-        };
-        let calls = calls_in(&ended, lease.price);
+        // It may have been ended by one who died before it was noted: with what was on record then.
+        let make = |pricing: &Pricing, before| closing(lease, hold, pricing, before).map(Some);
+        let ended = charged((self.store, self.journal), lease, &closing_fact(&hold), make).await?;
+        let Some(ended) = ended else { return Err(Refusal::Internal("ending a hold")) };
+        let calls = calls_in(&ended);
         change(self.store, self.now, &lease.id(), |known, now| known.end(Some(ended.id), calls, now)).await?;
         Ok(true)
     }
@@ -164,16 +165,13 @@ impl Books<'_> {
     async fn charge_late(&self, lease: WalletLease) -> Result<(), Refusal> {
         // Under what was paid before it: later calls may come in several batches.
         let fact = format!("late:{}:{}", lease.id(), lease.charged_calls);
-        let paid = match self.journal.by_fact(&fact).await? {
-            Some(paid) => Some(paid),
-            None => match late(&lease, fact)? {
-                Some(proposal) => Some(append(self.journal, &proposal).await?),
-                None => None,
-            },
-        };
-        let calls = paid.map_or(0, |paid| calls_in(&paid, lease.price));
-        let charged = lease.charged_calls.saturating_add(calls);
-        change(self.store, self.now, &lease.id(), |known, now| known.end(None, charged, now)).await
+        let paid = charged((self.store, self.journal), &lease, &fact, |pricing, before| {
+            // Of a lease that nobody was granted no call is known to be owed.
+            if lease.price.is_zero() { Ok(None) } else { late(&lease, &fact, pricing, before) }
+        });
+        let calls = paid.await?.map_or(0, |paid| calls_in(&paid));
+        let calls = lease.charged_calls.saturating_add(calls);
+        change(self.store, self.now, &lease.id(), |known, now| known.end(None, calls, now)).await
     }
 
     /// Ends the holds of a gateway that will not come back: what is on record of its leases is charged, the rest is free.
@@ -256,17 +254,6 @@ impl Books<'_> {
             if cursor.is_none() {
                 return Ok(leases);
             }
-        }
-    }
-}
-
-async fn append(journal: &Journal, proposal: &Proposal) -> Result<JournalEntry, Refusal> {
-    match journal.append(proposal).await {
-        Ok(appended) => Ok(appended.entry),
-        Err(LedgerError::Store(error)) => Err(error.into()),
-        Err(error) => {
-            tracing::error!("calls cannot be charged: {}", in_a_line(&error));
-            Err(Refusal::Internal("charging calls"))
         }
     }
 }

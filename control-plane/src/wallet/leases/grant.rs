@@ -7,14 +7,17 @@ use apiclay_config::process::in_a_line;
 use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
 
 use super::documents::{Closed, WalletLease};
+use super::reckon::units_charged;
 use super::rules::hold;
 use crate::app::App;
 use crate::http::Code;
 use crate::ledger::{Ceiling, JournalEntry, LedgerError, Refused};
 use crate::plans;
+use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Store, StoreError};
 use crate::subscriptions::documents::Subscription;
+use crate::vendors::commission::rate_of;
 use crate::wallet::{budget, statement};
 
 /// A lease takes at most this part of what is free, so that the last calls reach every gateway that has some.
@@ -52,13 +55,15 @@ async fn grant(
     asked: &LeaseAsked,
 ) -> Result<LeaseGranted, Refusal> {
     let nothing = LeaseGranted { units: 0, remaining: 0 };
-    let Some(lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
+    let Some(mut lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
     let id = lease.id();
     match app.store.get::<WalletLease>(&id).await? {
         Some(known) if known.value.closed.is_some() || known.value.over_since.is_some() => {
             return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
         }
-        Some(_) => {
+        // Its price and its month are those of the first time.
+        Some(known) => {
+            lease = known.value;
             if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
                 return granted(app, &lease, &entry).await;
             }
@@ -66,7 +71,11 @@ async fn grant(
         // Before the lease is made: whoever has nothing asks often.
         None if room(app, &lease).await?.calls == 0 => return Ok(nothing),
         None => match app.store.insert(&lease).await {
-            Ok(()) | Err(StoreError::Duplicate { .. }) => {}
+            Ok(()) => {}
+            Err(StoreError::Duplicate { .. }) => {
+                let known = app.store.get::<WalletLease>(&id).await?;
+                lease = known.ok_or(Refusal::Internal("reading a lease"))?.value;
+            }
             Err(error) => return Err(error.into()),
         },
     }
@@ -110,9 +119,15 @@ async fn blank(
         return Ok(None);
     }
     let revision = plans::access::revision(&app.store, subscription.plan, asked.plan_revision).await?;
-    let Some(price) = revision.value.terms.usage_price.map(|usage| usage.amount) else { return Ok(None) };
+    let terms = revision.value.terms;
+    let pricing = terms.usage_price.as_ref().filter(|_| terms.is_per_call()).and_then(Pricing::of);
+    let Some(pricing) = pricing else { return Ok(None) };
     let name = (gateway, epoch, asked.serial);
-    Ok((price.micro > 0).then(|| WalletLease::new(name, subscription, price, app.clock.now())))
+    let mut lease = WalletLease::new(name, subscription, Money::new(0, pricing.currency), app.clock.now());
+    let before = units_charged(&app.journal, subscription.id, &lease.period).await?;
+    lease.price.micro = pricing.price_max_from(before);
+    lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
+    Ok(Some(lease))
 }
 
 /// What calls a lease can be for.
