@@ -191,6 +191,7 @@ async fn register(store: &Store) -> Result<(), StoreError> {
     ledger::register(store).await?;
     payments::register(store).await?;
     wallet::leases::register(store).await?;
+    wallet::budget::register(store).await?;
     admin::register(store).await?;
     store.register::<ChangeEntry>().await
 }

@@ -39,13 +39,16 @@ fn api() -> OpenApiRouter<App> {
         .nest("/subscriptions", subscriptions::routes::subscriptions())
         .nest("/wallet", wallet::routes::wallet().merge(payments::routes_topups::of_wallet()))
         .nest("/webhooks", payments::routes_webhook::webhooks())
-        .nest(
-            "/admin",
-            admin::routes::admin()
-                .merge(payments::routes_admin::admin())
-                .merge(payments::routes_refunds::admin()),
-        )
+        .nest("/admin", admin())
         .nest("/dev", outbound::routes::dev().merge(payments::routes_dev::dev()))
+}
+
+/// What the operator does.
+fn admin() -> OpenApiRouter<App> {
+    admin::routes::admin()
+        .merge(payments::routes_admin::admin())
+        .merge(payments::routes_refunds::admin())
+        .merge(vendors::balance::of_admins())
 }
 
 /// What gateways call, with a credential of their own: what stands below [`INTERNAL`]. No part of the API's description.

@@ -32,6 +32,7 @@ impl Buyer<'_> {
         .await?;
         self.sees(".rows", "Top-up").await?;
         self.picture("wallet").await?;
+        self.sets_a_budget().await?;
         self.goes_to("/l/demo/echo").await?;
         self.sees(".plans", "₹0.10").await?;
         self.picture("listing-subscribed").await?;
@@ -42,5 +43,25 @@ impl Buyer<'_> {
         self.picture("subscription-by-the-call").await?;
         self.presses("nav a[href='/subscriptions']").await?;
         self.sees("h1", "Subscriptions").await
+    }
+
+    /// A wrong amount stands beside its field; a budget that is set has a meter, and can be taken away.
+    async fn sets_a_budget(&mut self) -> Result<()> {
+        self.fills("#budget", "0").await?;
+        self.presses("[name=hard_stop]").await?;
+        self.presses("form[action='/wallet/budget'] button").await?;
+        self.sees("#budget-fault", "More than 0").await?;
+        self.picture("budget-wrong").await?;
+        self.fills("#budget", "₹2,500").await?;
+        // The box is as it was sent.
+        self.sees("label.check:has(:checked)", "Stop there").await?;
+        self.presses("form[action='/wallet/budget'] button").await?;
+        self.sees("[role=status]", "Your budget is set").await?;
+        self.sees(".budget", "₹0 of ₹2500 spent this month").await?;
+        self.sees("label.check:has(:checked)", "Stop there").await?;
+        self.picture("budget").await?;
+        self.presses("form[action='/wallet/budget/remove'] button").await?;
+        self.sees("[role=status]", "Your budget is removed").await?;
+        self.sees("main", "None is set").await
     }
 }

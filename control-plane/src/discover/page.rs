@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use crate::catalog::definition::Operation;
 use crate::catalog::documents::Listing;
-use crate::plans::routes::PlanView;
+use crate::plans::view::PlanView;
 
 /// A listing in a list.
 #[derive(Debug, Serialize, ToSchema)]

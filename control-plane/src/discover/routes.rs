@@ -131,7 +131,7 @@ pub(crate) async fn page_of(app: &App, vendor: &str, listing: &str) -> Result<Pa
     let on_sale = plans.iter().filter(|(plan, _)| plan.value.retired_at.is_none());
     Ok(Page {
         routes: with_words(app, &listing).await?,
-        plans: on_sale.map(|(plan, terms)| plans::routes::present(&plan.value, &terms.terms)).collect(),
+        plans: on_sale.map(|(plan, terms)| plans::view::present(&plan.value, &terms.terms)).collect(),
         card: Card::from(&listing),
     })
 }

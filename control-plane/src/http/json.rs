@@ -3,7 +3,7 @@
 
 use axum::Json as AxumJson;
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRequest, OptionalFromRequest, Request};
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -30,6 +30,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
             return Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json"));
         }
         read(&body(request, state).await?).map(Self)
+    }
+}
+
+/// A body that may be left out, or be null.
+impl<S: Send + Sync, T: DeserializeOwned> OptionalFromRequest<S> for Json<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, state: &S) -> Result<Option<Self>, Problem> {
+        let is_json = is_json(request.headers());
+        let bytes = body(request, state).await?;
+        match bytes.is_empty() {
+            true => Ok(None),
+            false if is_json => Ok(read::<Option<T>>(&bytes)?.map(Self)),
+            false => Err(Problem::new(Code::MediaTypeUnsupported, "send Content-Type: application/json")),
+        }
     }
 }
 

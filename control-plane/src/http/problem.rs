@@ -109,6 +109,10 @@ codes! {
     RefundTooLarge 409 "refund_too_large" "More than is left of the top-up";
     WalletShort 409 "wallet_short" "The wallet does not have so much that is free";
     SignatureInvalid 401 "signature_invalid" "The signature is not the payment provider's";
+    BalanceInsufficient 402 "balance_insufficient" "The wallet has too little for this";
+    BudgetReached 402 "budget_reached" "The budget that you set does not allow this";
+    PaymentDue 409 "payment_due" "A month is to be paid first";
+    AmountChanged 409 "amount_changed" "What is to be paid is not what was shown";
     AlreadySubscribed 409 "already_subscribed" "There is a live subscription to this plan";
     SubscriptionInactive 409 "subscription_inactive" "The subscription has ended";
     // Gateways

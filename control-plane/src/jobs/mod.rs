@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
+use crate::subscriptions::billing::bill_due;
 use crate::usage::retention;
 use crate::wallet::leases::charge::charge_closed;
 
@@ -29,6 +30,8 @@ const ENDED_INTERVAL_MS: u64 = 600_000;
 const PAYMENTS_INTERVAL_MS: u64 = 2_000;
 /// How often leases on wallets are looked for whose calls are all on record.
 const CHARGES_INTERVAL_MS: u64 = 500;
+/// How often subscriptions are looked for whose next month begins, or whose charge nobody finished.
+const BILLING_INTERVAL_MS: u64 = 1_000;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -69,6 +72,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "charge calls", CHARGES_INTERVAL_MS, |app: App| async move {
         charge_closed(&app).await
+    });
+    every(&mut jobs, app, "bill subscriptions", BILLING_INTERVAL_MS, |app: App| async move {
+        bill_due(&app).await
     });
     // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
     // them pass more than its share.

@@ -18,8 +18,8 @@ pub enum Holder {
     Vendor(VendorId),
     /// What the payment provider has taken in for us.
     Provider,
-    /// What the operator keeps of each sale.
-    Commission,
+    /// What the operator keeps of a vendor's sales.
+    Commission(VendorId),
     /// What the operator bears himself.
     WriteOff,
 }
@@ -54,7 +54,7 @@ impl fmt::Display for LedgerAccount {
             Holder::Wallet(account) => write!(f, "wallet:{account}:{currency}"),
             Holder::Vendor(vendor) => write!(f, "vendor:{vendor}:{currency}"),
             Holder::Provider => write!(f, "provider:{currency}"),
-            Holder::Commission => write!(f, "commission:{currency}"),
+            Holder::Commission(vendor) => write!(f, "commission:{vendor}:{currency}"),
             Holder::WriteOff => write!(f, "write_off:{currency}"),
         }
     }
@@ -75,8 +75,8 @@ impl FromStr for LedgerAccount {
         let holder = match holder.split_once(':') {
             Some(("wallet", id)) => Holder::Wallet(id.parse().map_err(|_| unknown())?),
             Some(("vendor", id)) => Holder::Vendor(id.parse().map_err(|_| unknown())?),
+            Some(("commission", id)) => Holder::Commission(id.parse().map_err(|_| unknown())?),
             None if holder == "provider" => Holder::Provider,
-            None if holder == "commission" => Holder::Commission,
             None if holder == "write_off" => Holder::WriteOff,
             _ => return Err(unknown()),
         };
@@ -106,7 +106,7 @@ mod tests {
             Holder::Wallet(AccountId::from_u128(7)),
             Holder::Vendor(VendorId::from_u128(9)),
             Holder::Provider,
-            Holder::Commission,
+            Holder::Commission(VendorId::from_u128(9)),
             Holder::WriteOff,
         ];
         for holder in holders {

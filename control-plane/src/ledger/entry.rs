@@ -3,10 +3,11 @@
 //! which makes entries, and `journal`, which inserts them.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::JournalId;
+use apiclay_config::ids::{JournalId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 
 use super::account::LedgerAccount;
+use super::spending::Spending;
 use crate::store::{Document, Index};
 
 /// What an entry is about, as statements and audits group them.
@@ -81,20 +82,51 @@ pub struct Closing {
     pub outcome: Outcome,
 }
 
+/// Units of a subscription's period that an entry charges for. Their number so far stands in a row of its own, so that what
+/// an entry costs and what it was reckoned from are one write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Usage {
+    /// Whose calls.
+    pub subscription: SubscriptionId,
+    /// In which period: its first moment.
+    pub period_begins_at: Timestamp,
+    /// How many; never 0.
+    pub units: u64,
+    /// How many of the period were charged for before it.
+    pub before: u64,
+}
+
+impl Usage {
+    /// The row of a period's units: what stands in it is their number.
+    #[must_use]
+    pub fn row_of(subscription: SubscriptionId, period_begins_at: Timestamp) -> String {
+        format!("usage:{subscription}:{}", period_begins_at.0)
+    }
+
+    /// Its row.
+    #[must_use]
+    pub fn row(&self) -> String {
+        Self::row_of(self.subscription, self.period_begins_at)
+    }
+}
+
 /// An entry's place in one row, and the row's sums after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slot {
-    /// The row: an account with a floor, or a stripe.
+    /// The row: an account with a floor, a period's units, or a stripe.
     pub account: String,
     /// 1 for the row's first entry, without gaps.
     pub seq: i64,
     /// [`JournalEntry::hash`] of the entry before; empty for the first.
     pub prev: String,
-    /// What stands on the account after it, in micro-units.
+    /// What stands on the account after it, in micro-units; in a period's row, how many units were charged for.
     pub posted: i64,
     /// How much of that is held, in micro-units.
     pub pending: i64,
+    /// What was spent from it in the row's month.
+    pub spending: Spending,
 }
 
 /// One entry of the journal.
@@ -117,6 +149,9 @@ pub struct JournalEntry {
     /// Which hold it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closes: Option<Closing>,
+    /// Which units it charges for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
     /// Its places.
     pub slots: Vec<Slot>,
     /// For people.
@@ -131,6 +166,12 @@ impl JournalEntry {
     pub fn hash(&self) -> String {
         // Structs of strings and whole numbers always have a JSON form; an empty one would fail the next verification.
         blake3::hash(&serde_json::to_vec(self).unwrap_or_default()).to_hex().to_string()
+    }
+
+    /// Whether it says of its facts that nothing comes of them.
+    #[must_use]
+    pub fn is_nothing(&self) -> bool {
+        self.lines.is_empty() && self.hold.is_none() && self.closes.is_none()
     }
 
     /// The hold it made.

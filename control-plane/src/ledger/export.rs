@@ -57,7 +57,7 @@ fn hledger_account(line: &Line) -> String {
         Holder::Wallet(account) => format!("liabilities:wallets:{account}"),
         Holder::Vendor(vendor) => format!("liabilities:vendors:{vendor}"),
         Holder::Provider => "assets:provider".to_owned(),
-        Holder::Commission => "revenues:commission".to_owned(),
+        Holder::Commission(vendor) => format!("revenues:commission:{vendor}"),
         Holder::WriteOff => "expenses:write-off".to_owned(),
     }
 }

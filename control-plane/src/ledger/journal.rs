@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 
 use super::entry::JournalEntry;
 use super::rules::{Head, Proposal, Refused, write};
+use super::spending::Ceiling;
 use crate::store::{Query, Store, StoreError};
 
 /// Tries of one append while others write to the same rows.
@@ -77,6 +78,18 @@ impl Journal {
     /// # Errors
     /// See [`LedgerError`]; on [`LedgerError::Store`] and [`LedgerError::Contended`] the same proposal may be appended again.
     pub async fn append(&self, proposal: &Proposal) -> Result<Appended, LedgerError> {
+        self.append_within(proposal, None).await
+    }
+
+    /// The same, unless the entry would pass a ceiling. What stands already is never refused.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub async fn append_within(
+        &self,
+        proposal: &Proposal,
+        ceiling: Option<&Ceiling>,
+    ) -> Result<Appended, LedgerError> {
         let rows = proposal.rows();
         let _turn = self.turn(&rows).await;
         let mut unanswered = None;
@@ -85,7 +98,17 @@ impl Journal {
                 return Ok(Appended { entry, fresh: false });
             }
             let heads = self.heads(&rows).await?;
-            let entry = write(proposal, &heads, JournalId::generate(), self.clock.now())?;
+            let made = write(proposal, &heads, JournalId::generate(), self.clock.now());
+            let made = made
+                .and_then(|entry| ceiling.map_or(Ok(()), |ceiling| ceiling.check(&entry)).map(|()| entry));
+            let entry = match made {
+                Ok(entry) => entry,
+                // The heads are younger than the look for the facts: it may be refused for what it has done itself, by another's hand.
+                Err(refused) => match self.standing_for(proposal).await? {
+                    Some(entry) => return Ok(Appended { entry, fresh: false }),
+                    None => return Err(refused.into()),
+                },
+            };
             match self.store.insert(&entry).await {
                 Ok(()) => return Ok(Appended { entry, fresh: true }),
                 Err(StoreError::Duplicate { .. }) => {}
@@ -125,6 +148,7 @@ impl Journal {
             hash: entry.hash(),
             posted: slot.posted,
             pending: slot.pending,
+            spending: slot.spending,
         }))
     }
 

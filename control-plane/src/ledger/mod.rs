@@ -1,7 +1,7 @@
 //! The journal of all money: balanced entries, inserted once, never changed, verifiable as a chain (LEDGER.md's protocol).
 //!
-//! `account` says whose money, `entry` what is stored, `rules` how an entry is made (pure), `journal` appends, `balance`
-//! sums, `verify` replays everything, `export` writes it for auditors. Whoever moves money appends a [`Proposal`] under the
+//! `account` says whose money, `entry` what is stored, `rules` how an entry is made (pure), `spending` what a
+//! wallet spends in a month (pure), `journal` appends, `balance` sums, `verify` replays everything, `export` writes it for auditors. Whoever moves money appends a [`Proposal`] under the
 //! business fact it stands for, and may append it again as often as he likes.
 
 pub mod account;
@@ -10,6 +10,7 @@ pub mod entry;
 pub mod export;
 pub mod journal;
 pub mod rules;
+pub mod spending;
 pub mod verify;
 
 #[cfg(test)]
@@ -17,6 +18,7 @@ mod tests;
 
 pub use account::{Holder, LedgerAccount};
 pub use balance::register;
-pub use entry::{Amount, EntryKind, Hold, JournalEntry, Outcome};
+pub use entry::{Amount, EntryKind, Hold, JournalEntry, Outcome, Usage};
 pub use journal::{Appended, Journal, LedgerError};
 pub use rules::{Proposal, Refused, Step};
+pub use spending::{Ceiling, Spending};

@@ -9,7 +9,8 @@ use apiclay_config::money::Currency;
 use serde::Serialize;
 
 use super::account::LedgerAccount;
-use super::entry::{Amount, Closing, EntryKind, Hold, JournalEntry, Line, Outcome, Slot};
+use super::entry::{Amount, Closing, EntryKind, Hold, JournalEntry, Line, Outcome, Slot, Usage};
+use super::spending::Spending;
 
 /// Movements in one entry.
 pub const LINES_MAX: usize = 64;
@@ -29,6 +30,8 @@ pub struct Proposal {
     pub kind: EntryKind,
     /// What it does.
     pub step: Step,
+    /// Which units it charges for.
+    pub usage: Option<Usage>,
     /// For people; no part of what makes two proposals the same.
     pub reason: String,
 }
@@ -41,7 +44,7 @@ pub enum Step {
     Move(Vec<Amount>),
     /// Keeps money on an account from being spent otherwise.
     Hold(Amount),
-    /// Ends a hold; where it is posted, money moves, at most as much as was held.
+    /// Ends a hold; where it is posted, at most what was held moves, or some comes back for units that became cheaper.
     Close {
         /// Which.
         hold: Hold,
@@ -66,6 +69,8 @@ pub struct Head {
     pub posted: i64,
     /// How much of that is held.
     pub pending: i64,
+    /// What was spent from it in the row's month.
+    pub spending: Spending,
 }
 
 /// Why no entry is made.
@@ -81,6 +86,26 @@ pub enum Refused {
         /// What would leave or be held.
         wanted_micro: i64,
     },
+    /// What the buyer allows himself.
+    #[error(
+        "{account} would have spent and held {committed_micro} micro-units this month, and {most_micro} are allowed"
+    )]
+    Ceiling {
+        /// Where.
+        account: LedgerAccount,
+        /// What is allowed.
+        most_micro: i64,
+        /// What it would be.
+        committed_micro: i64,
+    },
+    /// The charge was reckoned from another number of units of the period than there are by now: reckon it anew.
+    #[error("{row} counts {counted} units by now: reckon the charge anew")]
+    Counted {
+        /// The period's row.
+        row: String,
+        /// How many there are.
+        counted: i64,
+    },
     /// A mistake in our code or a hostile amount: nothing of it is written.
     #[error("the entry is not sound: {0}")]
     Unsound(&'static str),
@@ -91,17 +116,21 @@ impl Proposal {
     #[must_use]
     pub fn request_hash(&self) -> String {
         // Always has a JSON form; see JournalEntry::hash.
-        let bytes = serde_json::to_vec(&(self.kind, &self.step)).unwrap_or_default();
-        blake3::hash(&bytes).to_hex().to_string()
+        let bytes = match &self.usage {
+            None => serde_json::to_vec(&(self.kind, &self.step)),
+            Some(usage) => serde_json::to_vec(&(self.kind, &self.step, usage)),
+        };
+        blake3::hash(&bytes.unwrap_or_default()).to_hex().to_string()
     }
 
-    /// The rows it takes a place in: each account with a floor that it touches, or else one stripe. Without repeats.
+    /// The rows it takes a place in: accounts with a floor, the period it charges units of; or else a stripe. No repeats.
     #[must_use]
     pub fn rows(&self) -> Vec<String> {
         let mut rows: Vec<String> = self
             .touched()
             .filter(|amount| amount.account.has_floor())
             .map(|amount| amount.account.to_string())
+            .chain(self.usage.map(|usage| usage.row()))
             .collect();
         rows.sort_unstable();
         rows.dedup();
@@ -154,7 +183,7 @@ pub fn write(
     let mut slots = Vec::new();
     for row in proposal.rows() {
         let head = heads.get(&row).ok_or(Refused::Unsound("a row without a head"))?;
-        slots.push(next(proposal, row, head)?);
+        slots.push(next(proposal, row, head, at)?);
     }
     let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
     let (hold, closes) = match &proposal.step {
@@ -170,6 +199,7 @@ pub fn write(
         lines: proposal.lines().iter().map(line).collect(),
         hold,
         closes,
+        usage: proposal.usage,
         slots,
         reason: proposal.reason.clone(),
         at,
@@ -177,15 +207,16 @@ pub fn write(
 }
 
 /// The place after `head`, with the sums that stand there then.
-fn next(proposal: &Proposal, row: String, head: &Head) -> Result<Slot, Refused> {
+fn next(proposal: &Proposal, row: String, head: &Head, at: Timestamp) -> Result<Slot, Refused> {
     let too_large = Refused::Unsound("a sum beyond 64 bits");
-    let (mut posted, mut pending) = (head.posted, head.pending);
+    let Head { mut posted, mut pending, mut spending, .. } = *head;
     if let Ok(account) = row.parse::<LedgerAccount>() {
         let moved = proposal.lines().iter().find(|line| line.account == account).map_or(0, |line| line.micro);
         let held = proposal.held_more(&account).ok_or_else(|| too_large.clone())?;
         posted = posted.checked_add(moved).ok_or_else(|| too_large.clone())?;
         pending = pending.checked_add(held).ok_or_else(|| too_large.clone())?;
-        if pending < 0 {
+        spending = spending.after(proposal.kind, moved, held, at).ok_or_else(|| too_large.clone())?;
+        if pending < 0 || spending.held < 0 {
             return Err(Refused::Unsound("more is freed than was held"));
         }
         let free = posted.checked_sub(pending).ok_or_else(|| too_large.clone())?;
@@ -198,8 +229,14 @@ fn next(proposal: &Proposal, row: String, head: &Head) -> Result<Slot, Refused> 
             });
         }
     }
+    if let Some(usage) = proposal.usage.filter(|usage| usage.row() == row) {
+        if u64::try_from(head.posted) != Ok(usage.before) {
+            return Err(Refused::Counted { row, counted: head.posted });
+        }
+        posted = posted.checked_add_unsigned(usage.units).ok_or_else(|| too_large.clone())?;
+    }
     let seq = head.seq.checked_add(1).ok_or(too_large)?;
-    Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending })
+    Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending, spending })
 }
 
 /// What every entry must be, whatever stands on the accounts.
@@ -223,8 +260,11 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
     if !is_balanced(lines) {
         return Err(Refused::Unsound("lines that do not sum to zero in each currency"));
     }
+    check_usage(proposal)?;
     match &proposal.step {
-        Step::Move(_) if lines.is_empty() => Err(Refused::Unsound("nothing moves")),
+        Step::Move(_) if lines.is_empty() && proposal.usage.is_none() => {
+            Err(Refused::Unsound("nothing moves"))
+        }
         Step::Move(_) | Step::Nothing => Ok(()),
         Step::Hold(amount) => check_hold(amount),
         Step::Close { hold, outcome, .. } => {
@@ -236,7 +276,10 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
                 lines.iter().any(|line| line.account.has_floor() && line.account != hold.amount.account);
             match outcome {
                 Outcome::Posted if others => Err(Refused::Unsound("a hold that charges another account")),
-                Outcome::Posted if (0..=hold.amount.micro).contains(&charged) => Ok(()),
+                Outcome::Posted if charged < 0 && proposal.usage.is_none() => {
+                    Err(Refused::Unsound("a hold that gives money, and no units that became cheaper"))
+                }
+                Outcome::Posted if charged <= hold.amount.micro => Ok(()),
                 Outcome::Posted => Err(Refused::Unsound("more is charged than was held")),
                 Outcome::Voided | Outcome::Expired if lines.is_empty() => Ok(()),
                 Outcome::Voided | Outcome::Expired => {
@@ -244,6 +287,17 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
                 }
             }
         }
+    }
+}
+
+/// Units are charged for where money moves for calls, whether or not they cost anything.
+fn check_usage(proposal: &Proposal) -> Result<(), Refused> {
+    let moves = matches!(&proposal.step, Step::Move(_) | Step::Close { outcome: Outcome::Posted, .. });
+    match &proposal.usage {
+        Some(usage) if usage.units == 0 || !moves || proposal.kind != EntryKind::Calls => {
+            Err(Refused::Unsound("units that are charged for by an entry that charges no calls"))
+        }
+        _ => Ok(()),
     }
 }
 

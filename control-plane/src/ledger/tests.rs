@@ -5,12 +5,13 @@ mod cases;
 mod exports;
 mod faults;
 mod histories;
+mod spendings;
 
-use apiclay_config::clock::Clock;
-use apiclay_config::ids::{AccountId, VendorId};
+use apiclay_config::clock::{Clock, Timestamp};
+use apiclay_config::ids::{AccountId, SubscriptionId, VendorId};
 use apiclay_config::money::Currency;
 
-use super::{Amount, EntryKind, Holder, Journal, LedgerAccount, Proposal, Step, register};
+use super::{Amount, EntryKind, Holder, Journal, LedgerAccount, Proposal, Step, Usage, register};
 use crate::store::Store;
 use crate::store::conformance::mongod::Mongod;
 
@@ -31,7 +32,18 @@ pub fn amount(account: LedgerAccount, micro: i64) -> Amount {
 }
 
 pub fn proposal(fact: &str, kind: EntryKind, step: Step) -> Proposal {
-    Proposal { facts: vec![fact.to_owned()], kind, step, reason: "a test, \"quoted\"; twice".to_owned() }
+    Proposal {
+        facts: vec![fact.to_owned()],
+        kind,
+        step,
+        usage: None,
+        reason: "a test, \"quoted\"; twice".to_owned(),
+    }
+}
+
+/// So many units of subscription 1's first period.
+pub fn usage(before: u64, units: u64) -> Usage {
+    Usage { subscription: SubscriptionId::from_u128(1), period_begins_at: Timestamp(0), units, before }
 }
 
 pub fn top_up(fact: &str, account: LedgerAccount, micro: i64) -> Proposal {
@@ -66,8 +78,12 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         cases::a_hold_is_charged_once_and_its_rest_is_free,
         cases::a_fact_is_held_or_nothing_comes_of_it,
         cases::a_post_never_takes_more_than_was_held,
+        cases::units_of_a_period_are_counted_with_what_they_cost,
+        cases::a_post_gives_back_only_for_units_that_became_cheaper,
         cases::balances_are_the_sums_of_lines_also_behind_a_checkpoint,
         faults::every_planted_fault_is_found_and_named,
+        spendings::many_at_once_do_not_pass_a_ceiling_until_the_month_turns,
+        faults::units_that_were_tampered_with_are_found_and_named,
         exports::hledger_balances_to_the_same_figures,
     );
 }

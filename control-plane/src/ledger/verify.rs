@@ -8,8 +8,9 @@ use apiclay_config::ids::JournalId;
 
 use super::account::LedgerAccount;
 use super::balance::Checkpoint;
-use super::entry::{Amount, Hold, JournalEntry};
+use super::entry::{Amount, EntryKind, Hold, JournalEntry, Slot};
 use super::rules::{Head, Proposal, Step, write};
+use super::spending::Spending;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
 
 /// Faults that are told; a journal with more is beyond telling.
@@ -44,9 +45,9 @@ struct Replay {
     rows: BTreeSet<String>,
     /// BLAKE3 of every fact, its first half: 16 bytes a fact.
     facts: HashSet<[u8; 16]>,
-    holds: HashMap<JournalId, Amount>,
+    holds: HashMap<JournalId, (EntryKind, Amount)>,
     /// Holds that are closed, by whom; also of those whose making comes later in the order of ids.
-    closings: HashMap<JournalId, (JournalId, Amount)>,
+    closings: HashMap<JournalId, (JournalId, (EntryKind, Amount))>,
 }
 
 /// Reads every entry twice: once by id, once along each row.
@@ -80,7 +81,7 @@ pub async fn verify(store: &Store) -> Result<Report, StoreError> {
         if let Some(made) = store.get::<JournalEntry>(&hold.to_string()).await?
             && let Some(amount) = made.value.hold
         {
-            replay.holds.insert(hold, amount);
+            replay.holds.insert(hold, (made.value.kind, amount));
         }
     }
     Ok(replay.end())
@@ -128,7 +129,14 @@ impl Replay {
         self.report.entries += 1;
         let proposal = proposed(entry);
         // On heads without end: what rules say of it alone, whatever stood on the accounts.
-        let heads = proposal.rows().into_iter().map(|row| (row, boundless())).collect();
+        let heads = proposal
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let head = boundless(&proposal, &row);
+                (row, head)
+            })
+            .collect();
         match write(&proposal, &heads, entry.id, entry.at) {
             Err(refused) => self.fault(entry, refused.to_string()),
             Ok(again) => self.compare(entry, &again),
@@ -145,10 +153,10 @@ impl Replay {
         }
         self.rows.extend(entry.slots.iter().map(|slot| slot.account.clone()));
         if let Some(amount) = entry.hold {
-            self.holds.insert(entry.id, amount);
+            self.holds.insert(entry.id, (entry.kind, amount));
         }
         if let Some(closing) = &entry.closes {
-            let closed = (entry.id, closing.hold.amount);
+            let closed = (entry.id, (entry.kind, closing.hold.amount));
             if let Some((earlier, _)) = self.closings.insert(closing.hold.entry, closed) {
                 self.fault(
                     entry,
@@ -202,18 +210,28 @@ impl Replay {
         if slot.prev != head.hash {
             self.fault(entry, format!("the entry before it in {row} is not the one it was written after"));
         }
-        let heads =
-            proposed(entry).rows().iter().map(|other| (other.clone(), others(row, other, head))).collect();
-        match write(&proposed(entry), &heads, entry.id, entry.at) {
+        let proposal = proposed(entry);
+        // The head of this row; for the entry's other rows one that allows anything.
+        let head_of = |other: &String| if other == row { head.clone() } else { boundless(&proposal, other) };
+        let heads = proposal
+            .rows()
+            .into_iter()
+            .map(|other| {
+                let head = head_of(&other);
+                (other, head)
+            })
+            .collect();
+        match write(&proposal, &heads, entry.id, entry.at) {
             Ok(again) => {
                 let sums = again.slots.iter().find(|other| other.account == row);
-                if sums.is_none_or(|sums| (sums.posted, sums.pending) != (slot.posted, slot.pending)) {
+                if sums.is_none_or(|sums| sums_of(sums) != sums_of(slot)) {
                     self.fault(entry, format!("the sums of {row} after it are not what its entries come to"));
                 }
             }
             Err(refused) => self.fault(entry, refused.to_string()),
         }
-        *head = Head { seq: slot.seq, hash: entry.hash(), posted: slot.posted, pending: slot.pending };
+        let (posted, pending, spending) = sums_of(slot);
+        *head = Head { seq: slot.seq, hash: entry.hash(), posted, pending, spending };
     }
 
     /// Holds that were ended and not met.
@@ -222,9 +240,12 @@ impl Replay {
     }
 
     fn end(mut self) -> Report {
-        for (hold, (by, amount)) in std::mem::take(&mut self.closings) {
+        for (hold, (by, closed)) in std::mem::take(&mut self.closings) {
             match self.holds.remove(&hold) {
-                Some(held) if held == amount => {}
+                Some(held) if held == closed => {}
+                Some((_, amount)) if amount == closed.1 => {
+                    self.fault_of(by, format!("it ends the hold {hold} as another kind than was held"));
+                }
                 Some(_) => {
                     self.fault_of(by, format!("it ends the hold {hold} with another amount than was held"));
                 }
@@ -232,7 +253,7 @@ impl Replay {
             }
         }
         let mut open: Vec<Hold> =
-            self.holds.into_iter().map(|(entry, amount)| Hold { entry, amount }).collect();
+            self.holds.into_iter().map(|(entry, (_, amount))| Hold { entry, amount }).collect();
         open.sort_unstable_by_key(|hold| hold.entry);
         self.report.open_holds = open;
         self.report.faults.sort_unstable();
@@ -258,18 +279,31 @@ fn proposed(entry: &JournalEntry) -> Proposal {
     let step = match (&entry.hold, &entry.closes) {
         (Some(amount), _) => Step::Hold(*amount),
         (None, Some(closing)) => Step::Close { hold: closing.hold, outcome: closing.outcome, lines: lines() },
-        (None, None) if entry.lines.is_empty() => Step::Nothing,
+        (None, None) if entry.lines.is_empty() && entry.usage.is_none() => Step::Nothing,
         (None, None) => Step::Move(lines()),
     };
-    Proposal { facts: entry.idem.clone(), kind: entry.kind, step, reason: entry.reason.clone() }
+    Proposal {
+        facts: entry.idem.clone(),
+        kind: entry.kind,
+        step,
+        usage: entry.usage,
+        reason: entry.reason.clone(),
+    }
 }
 
-/// The head of the row that is followed; one that allows anything for the entry's other rows.
-fn others(row: &str, other: &str, head: &Head) -> Head {
-    if other == row { head.clone() } else { boundless() }
+/// A head after which the proposal may follow, whatever it moves.
+fn boundless(proposal: &Proposal, row: &str) -> Head {
+    let counted = proposal.usage.filter(|usage| usage.row() == row);
+    match counted.map(|usage| i64::try_from(usage.before)) {
+        Some(Ok(before)) => Head { posted: before, ..Head::default() },
+        _ => {
+            let spending = Spending { held: i64::MAX / 4, ..Spending::default() };
+            Head { posted: i64::MAX / 2, pending: i64::MAX / 4, spending, ..Head::default() }
+        }
+    }
 }
 
-/// A head after which anything may follow.
-fn boundless() -> Head {
-    Head { posted: i64::MAX / 2, pending: i64::MAX / 4, ..Head::default() }
+/// What stands on an account after an entry.
+const fn sums_of(slot: &Slot) -> (i64, i64, Spending) {
+    (slot.posted, slot.pending, slot.spending)
 }

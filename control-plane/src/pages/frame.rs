@@ -60,12 +60,19 @@ fn notice(done: &str) -> Option<&'static str> {
         "subscribed" => "You are subscribed. Create a key to begin calling.",
         "already_subscribed" => "You have this plan already; this is your subscription.",
         "cancelled" => "The subscription has ended. Its keys no longer work.",
+        "cancels_at_end" => "It ends with its month, and nothing more is charged.",
+        "plan_changed" => "The plan is changed.",
+        "plan_changes" => "The plan changes with the next month.",
+        "resumed" => "It goes on.",
+        "too_little" => "Your wallet, or the budget you set for it, has too little left for this.",
         "key_revoked" => "The key is revoked. It no longer works.",
         "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
         "password_changed" => "Your password is changed. Every other browser is signed out.",
         "password_reset" => {
             "Your password is changed, and everybody is signed out. Sign in with the new one."
         }
+        "budget_set" => "Your budget is set.",
+        "budget_removed" => "Your budget is removed.",
         "session_ended" => "That browser is signed out.",
         _ => return None,
     })

@@ -15,9 +15,9 @@ use crate::app::App;
 use crate::discover::page::{Card, Page};
 use crate::discover::routes::{page_of, server_at};
 use crate::http::{Path, Problem, Query};
-use crate::plans::routes::PlanView;
-use crate::plans::rules::check_buyable;
-use crate::plans::terms::Terms;
+use crate::plans::rules::{Payment, payment};
+use crate::plans::terms::{Terms, UsagePrice};
+use crate::plans::view::PlanView;
 use crate::store;
 use crate::subscriptions::documents::Subscription;
 
@@ -39,8 +39,10 @@ pub(super) struct PlanShown {
     /// The visitor's subscription to it.
     pub mine: Option<SubscriptionId>,
     pub buyable: bool,
-    /// From the wallet, call by call.
-    pub by_the_call: bool,
+    /// How it is paid, where it is paid from the wallet.
+    pub paid: Option<&'static str>,
+    /// What subscribing costs at once.
+    pub due_now: Option<String>,
 }
 
 #[derive(Template)]
@@ -64,7 +66,10 @@ pub(super) async fn show(
 ) -> Answer {
     let Page { card, routes, mut plans } = page_of(&app, &vendor, &listing).await?;
     // What costs nothing first, then what is paid by the call, then by the month; each from the cheapest.
-    plans.sort_by_key(|plan| (plan.price.micro, plan.usage_price.map_or(0, |usage| usage.amount.micro)));
+    plans.sort_by_key(|plan| {
+        let least = plan.usage_price.iter().flat_map(UsagePrice::amounts).map(|amount| amount.micro).min();
+        (plan.price.micro, least.unwrap_or(0))
+    });
     let server = server_at(&app, &card.vendor, &card.slug);
     let chosen = match asked.route {
         Some(id) => Some(routes.iter().find(|route| route.id == id).ok_or_else(Problem::not_found)?),
@@ -102,7 +107,7 @@ async fn live_subscription(
 fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) -> PlanShown {
     let terms = Terms {
         price: plan.price,
-        usage_price: plan.usage_price,
+        usage_price: plan.usage_price.clone(),
         limits: Vec::new(),
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
@@ -115,29 +120,40 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
     if promises.is_empty() {
         promises.push("No limit on calls".to_owned());
     }
-    let buyable = check_buyable(&terms, takes_payments);
+    let payment = payment(&terms, takes_payments).ok();
     if let Some(trial) = plan.trial {
         let calls = if trial.calls == 1 { "call" } else { "calls" };
-        // What cannot be paid for is over with its trial (decision 0003).
-        let then = if matches!(buyable, Ok(true)) { "" } else { "; more cannot be bought yet" };
-        promises.push(format!("{} {calls} to try it, free{then}", words::count(trial.calls)));
+        promises.push(format!("{} {calls} to try it, free", words::count(trial.calls)));
     }
     let by_the_call = terms.is_paid_by_the_call();
-    let (price, per) = match plan.usage_price.filter(|_| by_the_call) {
-        Some(usage) => (words::money(&usage.amount), "a call"),
+    let usage = plan.usage_price.as_ref();
+    promises.extend(usage.map(words::tiers).unwrap_or_default());
+    let (price, per) = match usage.filter(|_| by_the_call) {
+        Some(usage) => (words::call_price(usage), "a call"),
         None if !terms.is_priced() => ("Free".to_owned(), ""),
         None => (words::money(&plan.price), "a month"),
     };
-    let usage_price = plan.usage_price.filter(|_| !by_the_call);
+    let usage_price = usage.filter(|_| !by_the_call);
     PlanShown {
         id: plan.id.to_string(),
         name: plan.name.clone(),
         price,
         per,
-        usage_price: usage_price.map(|usage| format!("{} a call", words::money(&usage.amount))),
+        usage_price: usage_price.map(|usage| format!("{} a call", words::call_price(usage))),
         promises,
         mine,
-        buyable: buyable.is_ok(),
-        by_the_call: matches!(buyable, Ok(true)),
+        buyable: payment.is_some(),
+        paid: payment.and_then(|payment| paid_how(payment, takes_payments)),
+        due_now: (payment == Some(Payment::ByTheMonth)).then(|| words::money(&plan.price)),
+    }
+}
+
+fn paid_how(payment: Payment, takes_payments: bool) -> Option<&'static str> {
+    match payment {
+        Payment::Nothing => None,
+        Payment::ByTheCall => Some("from your wallet, as you call"),
+        Payment::ByTheMonth => Some("from your wallet, a month ahead"),
+        Payment::Trial if takes_payments => Some("after the trial, from your wallet, once you say so"),
+        Payment::Trial => Some("more than the trial cannot be bought here"),
     }
 }

@@ -6,6 +6,7 @@
 
 mod account;
 mod assets;
+mod budget;
 mod chart;
 mod demo;
 mod error;
@@ -17,6 +18,8 @@ mod invitation;
 mod keys;
 mod listing;
 mod password;
+mod paying;
+mod plan_change;
 mod route;
 mod setup;
 mod sign_in;
@@ -68,11 +71,16 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions", get(subscriptions::show).post(subscriptions::subscribe))
         .route("/subscriptions/{subscription}", get(subscription::show))
         .route("/subscriptions/{subscription}/cancel", post(subscriptions::cancel))
+        .route("/subscriptions/{subscription}/plans", get(plan_change::show))
+        .route("/subscriptions/{subscription}/change", post(plan_change::change))
+        .route("/subscriptions/{subscription}/resume", post(plan_change::resume))
         .route("/subscriptions/{subscription}/keys", get(keys::back).post(keys::make))
         .route("/subscriptions/{subscription}/keys/{key}/rotate", post(keys::rotate))
         .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
         .route("/wallet", get(wallet::show))
         .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
+        .route("/wallet/budget", get(async || Redirect::to("/wallet")).post(wallet::set_budget))
+        .route("/wallet/budget/remove", get(async || Redirect::to("/wallet")).post(wallet::remove_budget))
         .route("/wallet/topups/{order}", get(top_up::show))
         .route("/demo", get(demo::show))
         .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))

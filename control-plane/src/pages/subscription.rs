@@ -11,6 +11,7 @@ use super::Answer;
 use super::chart::{Bar, Width, bars};
 use super::faults::Faults;
 use super::frame::{Frame, render};
+use super::paying::{self, Badge, Paying, Resume};
 use super::subscriptions::bought;
 use super::visitor::{SignedIn, Visitor};
 use super::words;
@@ -18,11 +19,11 @@ use crate::app::App;
 use crate::discover::routes::server_at;
 use crate::http::{Path, Problem, Query};
 use crate::plans;
+use crate::plans::documents::Plan;
 use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
 use crate::usage::routes::{Range, of as usage_of};
-use crate::wallet::statement;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,13 +57,6 @@ pub(super) struct NewKey {
     pub key: String,
 }
 
-/// What calls cost, and what there is to pay them with.
-struct Paid {
-    price: String,
-    free: String,
-    is_empty: bool,
-}
-
 #[derive(Template)]
 #[template(path = "subscription.html")]
 pub(super) struct SubscriptionPage {
@@ -73,10 +67,15 @@ pub(super) struct SubscriptionPage {
     on_sale: bool,
     server: String,
     plan: String,
+    badge: Badge,
     live: bool,
     since: String,
     ended: Option<String>,
-    paid: Option<Paid>,
+    paying: Option<Paying>,
+    outlook: Option<String>,
+    resume: Option<Resume>,
+    /// What is agreed to by whoever ends it; none where that was done.
+    ending: Option<String>,
     rates: Vec<String>,
     meters: Vec<Meter>,
     keys: Vec<KeyShown>,
@@ -118,7 +117,11 @@ impl SubscriptionPage {
         let terms = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision);
         let terms = terms.await?.value.terms;
         let (rates, meters) = limits(app, &subscription, &terms, now).await?;
-        let paid = paid(app, &subscription, &terms).await?;
+        let next_plan = match subscription.next_edition {
+            Some(next) => app.store.get::<Plan>(&next.plan.to_string()).await?,
+            None => None,
+        };
+        let next_plan = next_plan.map(|plan| plan.value.name);
         let keys = access::live_credentials(&app.store, id).await?;
         let from = width.begin(now);
         let range = Range { from: Some(from), to: None, by: Some(width.step()) };
@@ -136,7 +139,11 @@ impl SubscriptionPage {
             live: subscription.is_live(),
             since: words::day(subscription.created_at),
             ended: subscription.cancelled_at.map(words::moment),
-            paid,
+            badge: paying::badge(&subscription),
+            paying: paying::paying(app, &subscription, &terms).await?,
+            outlook: paying::outlook(&subscription, next_plan.as_deref()),
+            resume: paying::resume(app, &subscription, &terms),
+            ending: (!subscription.cancels_at_end).then(|| paying::ending(&subscription, now)),
             rates,
             meters,
             keys: keys.iter().map(|found| present(&found.value, now)).collect(),
@@ -162,18 +169,6 @@ fn present(credential: &Credential, now: Timestamp) -> KeyShown {
         ends: credential.expires_at.map(words::moment),
         expired: credential.expires_at.is_some_and(|at| at <= now),
     }
-}
-
-/// What its calls cost, where they are paid from the wallet.
-async fn paid(app: &App, subscription: &Subscription, terms: &Terms) -> Result<Option<Paid>, Problem> {
-    let Some(usage) = terms.usage_price.filter(|_| subscription.pays) else { return Ok(None) };
-    let standing = statement::standing(&app.journal, subscription.account, usage.amount.currency).await?;
-    let free = standing.free();
-    Ok(Some(Paid {
-        price: words::money(&usage.amount),
-        is_empty: free.micro < usage.amount.micro,
-        free: words::money(&free),
-    }))
 }
 
 /// The limits of the edition that was bought: rates as text, quotas with what is used of them on record.

@@ -9,15 +9,17 @@ use serde::Deserialize;
 use super::Answer;
 use super::form::PostedBy;
 use super::frame::{Frame, render};
+use super::paying::{self, Badge};
 use super::visitor::SignedIn;
 use super::words;
 use crate::app::App;
 use crate::catalog::documents::Listing;
 use crate::http::{Code, Paging, Path, Problem, Query};
 use crate::plans::documents::Plan;
+use crate::refusal::Refusal;
 use crate::store;
 use crate::subscriptions::documents::Subscription;
-use crate::subscriptions::{access, routes};
+use crate::subscriptions::{access, buying};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +47,7 @@ struct SubscriptionShown {
     listing: String,
     vendor: String,
     plan: String,
-    live: bool,
+    badge: Badge,
     since: String,
 }
 
@@ -75,7 +77,7 @@ pub(super) async fn show(
             listing: listing.name,
             vendor: listing.vendor_slug,
             plan: plan.name,
-            live: subscription.is_live(),
+            badge: paying::badge(&subscription),
             since: words::day(subscription.created_at),
         });
     }
@@ -97,18 +99,21 @@ pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) 
     let to = |id: SubscriptionId, done: &str| {
         Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
     };
-    match routes::subscribe(&app, &visitor.caller, SubscriptionId::generate(), given.plan).await {
+    match buying::subscribe(&app, visitor.account.id, SubscriptionId::generate(), given.plan).await {
         Ok(made) => to(made.value.id, "subscribed"),
-        Err(problem) if problem.code() == Code::AlreadySubscribed => {
+        Err(Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. }) => {
+            Ok(Redirect::to("/wallet?done=too_little").into_response())
+        }
+        Err(refusal @ Refusal::Because { code: Code::AlreadySubscribed, .. }) => {
             let key = Subscription::live_key_of(visitor.account.id, given.plan);
             let found =
                 app.store.query::<Subscription>(&store::Query::by("live").equals(key).limit(1)).await?;
             match found.items.first() {
                 Some(mine) => to(mine.value.id, "already_subscribed"),
-                None => Err(problem),
+                None => Err(refusal.into()),
             }
         }
-        Err(problem) => Err(problem),
+        Err(refusal) => Err(refusal.into()),
     }
 }
 
@@ -123,6 +128,7 @@ pub(super) async fn cancel(
     if given.sure != "yes" {
         return Ok(Redirect::to(&format!("/subscriptions/{id}#end")).into_response());
     }
-    routes::end(&app, found).await?;
-    Ok(Redirect::to(&format!("/subscriptions/{id}?done=cancelled")).into_response())
+    let ended = buying::cancel(&app, found, None).await?;
+    let done = if ended.value.is_live() { "cancels_at_end" } else { "cancelled" };
+    Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
 }

@@ -1,4 +1,4 @@
-//! `/wallet`: what the visitor has, how it came there, and more of it. The figures are the journal's, the order is
+//! `/wallet`: what the visitor has, how it came there, more of it, and a budget. The figures are the journal's, the order is
 //! `payments`'.
 
 use apiclay_config::ids::OrderId;
@@ -9,8 +9,9 @@ use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
 use super::Answer;
+use super::budget::{self, BudgetShown};
 use super::faults::Faults;
-use super::form::PostedBy;
+use super::form::{Nothing, PostedBy};
 use super::frame::{Frame, render, render_again};
 use super::visitor::{SignedIn, Visitor};
 use super::words;
@@ -20,6 +21,7 @@ use crate::ledger::EntryKind;
 use crate::payments::documents::{Order, TopUpStatus};
 use crate::payments::routes_topups as topups;
 use crate::store;
+use crate::wallet::budget as budgets;
 use crate::wallet::statement::{self, Movement};
 
 /// Top-ups that are shown while they wait.
@@ -66,6 +68,7 @@ struct WalletPage {
     movements: Vec<MovementShown>,
     next_cursor: Option<String>,
     waiting: Vec<WaitingShown>,
+    budget: BudgetShown,
     faults: Faults,
 }
 
@@ -76,18 +79,26 @@ pub(super) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let frame = Frame::new(&app, Some(&visitor), "wallet").after(asked.done.as_deref());
-    let page = page(&app, &visitor, frame, asked.cursor, String::new(), Faults::default()).await?;
-    render(&app, &page)
+    let given = Given { cursor: asked.cursor, ..Given::default() };
+    render(&app, &page(&app, &visitor, frame, given).await?)
 }
 
-async fn page(
-    app: &App,
-    visitor: &Visitor,
-    frame: Frame,
+/// What a visitor has asked for or filled in, and what is wrong with it.
+#[derive(Default)]
+struct Given {
+    /// Where the movements begin.
     cursor: Option<String>,
+    /// To be topped up.
     amount: String,
+    /// The budget's form, where it was sent.
+    budget: Option<budget::Wanted>,
+    /// Of either form.
     faults: Faults,
-) -> Result<WalletPage, Problem> {
+}
+
+/// The page, with forms as they were given.
+async fn page(app: &App, visitor: &Visitor, frame: Frame, given: Given) -> Result<WalletPage, Problem> {
+    let Given { cursor, amount, budget: wanted, faults } = given;
     let (account, currency) = (visitor.account.id, Currency::INR);
     let standing = statement::standing(&app.journal, account, currency).await?;
     let paging = Paging { limit: None, cursor };
@@ -103,6 +114,7 @@ async fn page(
         movements: movements.map(shown).collect(),
         next_cursor: found.next_cursor,
         waiting: waiting(app, visitor).await?,
+        budget: budget::shown(app, account, &standing, wanted).await?,
         faults,
     })
 }
@@ -153,9 +165,40 @@ pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> A
             let faults =
                 Faults::of(problem, &[(Code::LimitReached, "amount")])?.renamed("amount/amount", "amount");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
-            render_again(&app, &page(&app, &visitor, frame, None, given.amount, faults).await?)
+            let again = Given { amount: given.amount, faults, ..Given::default() };
+            render_again(&app, &page(&app, &visitor, frame, again).await?)
         }
     }
+}
+
+/// Sets a budget.
+pub(super) async fn set_budget(State(app): State<App>, posted: PostedBy<budget::Wanted>) -> Answer {
+    let PostedBy { visitor, given } = posted;
+    let set = match amount_of(given.budget.trim()) {
+        Ok(amount) => {
+            let (now, hard_stop) = (app.clock.now(), given.hard_stop.is_some());
+            let set =
+                budgets::set(&app.store, &app.journal, now, visitor.account.id, amount, hard_stop).await;
+            set.map_err(Problem::from)
+        }
+        Err(problem) => Err(problem),
+    };
+    match set {
+        Ok(_) => Ok(Redirect::to("/wallet?done=budget_set").into_response()),
+        Err(problem) => {
+            let faults =
+                Faults::of(problem, &[])?.renamed("amount/amount", "budget").renamed("amount", "budget");
+            let frame = Frame::new(&app, Some(&visitor), "wallet");
+            let again = Given { budget: Some(given), faults, ..Given::default() };
+            render_again(&app, &page(&app, &visitor, frame, again).await?)
+        }
+    }
+}
+
+/// Takes it away.
+pub(super) async fn remove_budget(State(app): State<App>, posted: PostedBy<Nothing>) -> Answer {
+    budgets::remove(&app.store, posted.visitor.account.id, Currency::INR).await?;
+    Ok(Redirect::to("/wallet?done=budget_removed").into_response())
 }
 
 /// Rupees as people write them: `500`, `1,000.50`, `₹500`.

@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
 
-use crate::plans::terms::{LimitInput, WindowInput};
+use crate::plans::terms::{LimitInput, TierMode, UsagePrice, WindowInput};
 
 /// `₹12.50`, `₹499`, `12.50 USD`.
 pub(super) fn money(amount: &Money) -> String {
@@ -39,6 +39,36 @@ pub(super) fn limit(limit: &LimitInput) -> String {
     format!("{} {calls}{kind} {}", count(limit.max), window(limit.window))
 }
 
+/// The least that a call costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.
+pub(super) fn call_price(usage: &UsagePrice) -> String {
+    let least = usage.amounts().min_by_key(|amount| amount.micro).map(money).unwrap_or_default();
+    if usage.tiers.is_some() { format!("from {least}") } else { least }
+}
+
+/// What calls cost by how many there are: a line for what is included, and one a tier.
+pub(super) fn tiers(usage: &UsagePrice) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(included) = usage.included {
+        let calls = if included == 1 { "call" } else { "calls" };
+        lines.push(format!("{} {calls} a month included", count(included)));
+    }
+    let volume = usage.mode == Some(TierMode::Volume);
+    let more = if usage.included.is_some() { "more calls" } else { "calls" };
+    let mut from = 1_u64;
+    for tier in usage.tiers.iter().flatten() {
+        let price = money(&tier.amount);
+        let price = if volume { format!("all at {price}") } else { format!("{price} each") };
+        match tier.up_to {
+            Some(up_to) => {
+                lines.push(format!("{} to {} {more} a month: {price}", count(from), count(up_to)));
+                from = up_to.saturating_add(1);
+            }
+            None => lines.push(format!("{} {more} a month or more: {price}", count(from))),
+        }
+    }
+    lines
+}
+
 /// `a day`.
 pub(super) fn window(window: WindowInput) -> &'static str {
     match window {
@@ -69,6 +99,36 @@ pub(super) fn written(at: Timestamp, format: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plans::terms::{Tier, Unit};
+
+    #[test]
+    fn tiers_are_read_line_by_line() {
+        let tier = |up_to, micro| Tier { up_to, amount: Money::new(micro, Currency::INR) };
+        let tiers_of = |mode, included| UsagePrice {
+            unit: Unit::Call,
+            amount: None,
+            tiers: Some(vec![tier(Some(1_000), 250_000), tier(None, 200_000)]),
+            mode: Some(mode),
+            included,
+        };
+        let graduated = tiers_of(TierMode::Graduated, None);
+        assert_eq!(call_price(&graduated), "from ₹0.20");
+        assert_eq!(
+            tiers(&graduated),
+            ["1 to 1,000 calls a month: ₹0.25 each", "1,001 calls a month or more: ₹0.20 each"]
+        );
+        let volume = tiers_of(TierMode::Volume, Some(50));
+        assert_eq!(
+            tiers(&volume),
+            [
+                "50 calls a month included",
+                "1 to 1,000 more calls a month: all at ₹0.25",
+                "1,001 more calls a month or more: all at ₹0.20"
+            ]
+        );
+        let flat = UsagePrice::flat(Money::new(250_000, Currency::INR));
+        assert_eq!((call_price(&flat), tiers(&flat)), ("₹0.25".to_owned(), Vec::new()));
+    }
 
     #[test]
     fn numbers_are_read_easily() {

@@ -26,6 +26,7 @@ pub(super) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
             Amount { account: LedgerAccount::wallet(order.account, currency), micro },
             Amount { account: provider, micro: micro.saturating_neg() },
         ]),
+        usage: None,
         reason: format!("Top-up {}", order.id),
     }
 }

@@ -1,11 +1,10 @@
 //! `/listings/{listing}/plans` and `/plans/{plan}`. Every change of terms is a new revision: what was sold stays.
 
-use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId};
 use apiclay_config::money::Money;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +12,8 @@ use utoipa_axum::routes;
 use super::access;
 use super::documents::{Plan, PlanRevision};
 use super::rules::{self, PLANS_PER_LISTING_MAX, REVISIONS_MAX};
-use super::terms::{LimitInput, MoneyShape, Terms, Trial, Unit, UsagePrice};
+use super::terms::{LimitInput, MoneyShape, Terms, Trial, UsagePrice};
+use super::view::{PlanView, present};
 use crate::app::App;
 use crate::catalog;
 use crate::http::problem::ProblemBody;
@@ -33,6 +33,7 @@ pub fn plans() -> OpenApiRouter<App> {
         .routes(routes!(show, change))
         .routes(routes!(retire))
         .merge(super::routes_plugins::plugins())
+        .merge(super::routes_preview::previews())
 }
 
 /// A new plan.
@@ -75,49 +76,6 @@ fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     field: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(field).map(Some)
-}
-
-/// A plan and its terms.
-#[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct PlanView {
-    #[schema(value_type = String)]
-    pub id: PlanId,
-    #[schema(value_type = String)]
-    pub listing_id: ListingId,
-    pub slug: String,
-    pub name: String,
-    pub revision: u32,
-    #[schema(value_type = MoneyShape)]
-    pub price: Money,
-    pub limits: Vec<LimitInput>,
-    pub trial: Option<Trial>,
-    pub usage_price: Option<UsagePrice>,
-    pub concurrency_max: Option<u32>,
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub retired_at: Option<Timestamp>,
-}
-
-/// A plan as it is shown, whoever sees it.
-pub(crate) fn present(plan: &Plan, terms: &Terms) -> PlanView {
-    let limit = |limit: &apiclay_config::snapshot::Limit| LimitInput {
-        unit: Unit::Call,
-        window: limit.window.into(),
-        max: limit.max,
-        hard: limit.hard,
-    };
-    PlanView {
-        id: plan.id,
-        listing_id: plan.listing,
-        slug: plan.slug.clone(),
-        name: plan.name.clone(),
-        revision: plan.revision,
-        price: terms.price,
-        limits: terms.limits.iter().map(limit).collect(),
-        trial: terms.trial,
-        usage_price: terms.usage_price,
-        concurrency_max: terms.concurrency_max,
-        retired_at: plan.retired_at,
-    }
 }
 
 fn check_words(slug: Option<&str>, name: Option<&str>) -> Result<(), Refusal> {
@@ -268,7 +226,7 @@ async fn change(
     let before = access::revision(&app.store, id, plan.revision).await?.value.terms;
     let terms = Terms {
         price: input.price.unwrap_or(before.price),
-        usage_price: input.usage_price.unwrap_or(before.usage_price),
+        usage_price: input.usage_price.unwrap_or_else(|| before.usage_price.clone()),
         limits: input
             .limits
             .map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),

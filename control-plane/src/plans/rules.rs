@@ -1,7 +1,7 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
-use apiclay_config::money::{MICRO_PER_UNIT, Money};
-
+use super::bounds::{CALLS_MAX, check_price};
+use super::rules_usage;
 use super::terms::Terms;
 use crate::http::Code;
 use crate::refusal::{Invalid, Refusal};
@@ -10,11 +10,6 @@ use crate::refusal::{Invalid, Refusal};
 pub const PLANS_PER_LISTING_MAX: usize = 50;
 /// Revisions one plan may have: each is kept, since somebody may hold it.
 pub const REVISIONS_MAX: u32 = 500;
-/// Largest amount of a price, in units of its currency.
-pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
-/// Largest number of calls in a limit or a trial.
-pub const CALLS_MAX: u64 = u32::MAX as u64;
-
 /// Checks the terms of a revision.
 ///
 /// # Errors
@@ -23,14 +18,7 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     let mut faults = Vec::new();
     check_price(&mut faults, "/price", &terms.price);
     if let Some(usage) = &terms.usage_price {
-        check_price(&mut faults, "/usage_price/amount", &usage.amount);
-        if usage.amount.currency != terms.price.currency {
-            faults.push(Invalid::new(
-                "/usage_price/amount/currency",
-                "currency_differs",
-                "one currency a plan",
-            ));
-        }
+        rules_usage::check(&mut faults, usage, terms.price.currency);
     }
     for (place, limit) in terms.limits.iter().enumerate() {
         if !(1..=CALLS_MAX).contains(&limit.max) {
@@ -55,42 +43,53 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     Refusal::unless_empty(faults)
 }
 
-fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
-    let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);
-    if !(0..=max_micro).contains(&price.micro) {
-        faults.push(Invalid::new(
-            format!("{pointer}/amount"),
-            "out_of_range",
-            format!("0 to {PRICE_MAX_UNITS}"),
-        ));
+/// How what is bought is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payment {
+    /// Nothing is owed.
+    Nothing,
+    /// Nothing is owed until the trial is over.
+    Trial,
+    /// From the wallet, call by call.
+    ByTheCall,
+    /// From the wallet, a month ahead; where calls cost something too, these call by call.
+    ByTheMonth,
+}
+
+impl Payment {
+    /// Whether calls are open that cost something.
+    #[must_use]
+    pub const fn pays(self) -> bool {
+        matches!(self, Self::ByTheCall | Self::ByTheMonth)
     }
 }
 
-/// Whether what is bought under these terms is paid from the wallet, call by call. Where nobody takes payments, and for what
-/// costs something a month, it is not: then only what is free can be bought, or has a trial.
+/// How what is bought under these terms is paid for. A trial comes before a month, and no month is charged for after it that
+/// nobody asked for.
 ///
 /// # Errors
-/// Where they cannot be bought.
-pub fn check_buyable(terms: &Terms, takes_payments: bool) -> Result<bool, Refusal> {
-    if takes_payments && terms.is_paid_by_the_call() {
-        return Ok(true);
-    }
-    if terms.is_priced() && terms.trial.is_none() {
-        return Err(Refusal::because(
+/// Where it costs something, has no trial, and nobody takes payments.
+pub fn payment(terms: &Terms, takes_payments: bool) -> Result<Payment, Refusal> {
+    match terms {
+        terms if !terms.is_priced() => Ok(Payment::Nothing),
+        terms if takes_payments && terms.is_paid_by_the_call() => Ok(Payment::ByTheCall),
+        Terms { trial: Some(_), .. } => Ok(Payment::Trial),
+        _ if takes_payments => Ok(Payment::ByTheMonth),
+        _ => Err(Refusal::because(
             Code::PaymentUnavailable,
-            "this cannot be paid for yet; choose a plan that is free, is paid by the call, or has a trial",
-        ));
+            "nobody takes payments here; choose a plan that is free or has a trial",
+        )),
     }
-    Ok(false)
 }
 
 #[cfg(test)]
 mod tests {
-    use apiclay_config::money::Currency;
+    use apiclay_config::money::{Currency, MICRO_PER_UNIT, Money};
     use apiclay_config::snapshot::{Limit, Window};
 
     use super::*;
-    use crate::plans::terms::{Trial, Unit, UsagePrice};
+    use crate::plans::bounds::PRICE_MAX_UNITS;
+    use crate::plans::terms::{Trial, UsagePrice};
 
     fn terms(micro: i64) -> Terms {
         Terms {
@@ -125,17 +124,22 @@ mod tests {
     }
 
     #[test]
-    fn what_costs_something_is_sold_by_the_call_or_with_a_trial() {
-        let bought = |terms: &Terms, takes_payments| check_buyable(terms, takes_payments).ok();
+    fn what_costs_something_is_tried_first_or_paid_from_the_wallet() {
+        let bought = |terms: &Terms, takes_payments| payment(terms, takes_payments).ok();
         let trial = Some(Trial { calls: 1 });
-        let usage_price = Some(UsagePrice { unit: Unit::Call, amount: Money::new(1, Currency::INR) });
-        for takes_payments in [false, true] {
-            assert_eq!(bought(&terms(0), takes_payments), Some(false));
-            assert_eq!(bought(&terms(1), takes_payments), None, "nobody charges for months yet");
-            assert_eq!(bought(&Terms { trial, ..terms(1) }, takes_payments), Some(false));
-            assert_eq!(bought(&Terms { usage_price, ..terms(1) }, takes_payments), None);
+        let usage_price = Some(UsagePrice::flat(Money::new(1, Currency::INR)));
+        let by_the_call = Terms { usage_price: usage_price.clone(), ..terms(0) };
+        let cases = [
+            (terms(0), Some(Payment::Nothing), Some(Payment::Nothing)),
+            (Terms { trial, ..terms(0) }, Some(Payment::Nothing), Some(Payment::Nothing)),
+            (terms(1), None, Some(Payment::ByTheMonth)),
+            (Terms { usage_price, ..terms(1) }, None, Some(Payment::ByTheMonth)),
+            (Terms { trial, ..terms(1) }, Some(Payment::Trial), Some(Payment::Trial)),
+            (Terms { trial, ..by_the_call.clone() }, Some(Payment::Trial), Some(Payment::ByTheCall)),
+            (by_the_call, None, Some(Payment::ByTheCall)),
+        ];
+        for (terms, without, with) in cases {
+            assert_eq!((bought(&terms, false), bought(&terms, true)), (without, with), "{terms:?}");
         }
-        let by_the_call = Terms { usage_price, ..terms(0) };
-        assert_eq!((bought(&by_the_call, false), bought(&by_the_call, true)), (None, Some(true)));
     }
 }

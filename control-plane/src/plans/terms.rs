@@ -42,7 +42,7 @@ impl Terms {
     /// Whether each call after the trial costs something.
     #[must_use]
     pub fn is_per_call(&self) -> bool {
-        self.usage_price.is_some_and(|usage| !usage.amount.is_zero())
+        self.usage_price.as_ref().is_some_and(|usage| usage.amounts().any(|amount| !amount.is_zero()))
     }
 }
 
@@ -66,15 +66,60 @@ pub struct MoneyShape {
     currency: String,
 }
 
-/// What each unit costs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+/// What units cost: one amount for each, or tiers. Next: `rules_usage` checks it, `pricing` reckons with it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UsagePrice {
     /// What is counted.
     pub unit: Unit,
-    /// What one costs.
+    /// What each one costs; in its place there may be tiers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<MoneyShape>)]
+    pub amount: Option<Money>,
+    /// What they cost by how many there are in a month; the last one has no end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiers: Option<Vec<Tier>>,
+    /// How tiers apply; given with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<TierMode>,
+    /// So many units of each month cost nothing. Tiers count from the first unit after them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub included: Option<u64>,
+}
+
+impl UsagePrice {
+    /// Each call at the same price.
+    #[must_use]
+    pub const fn flat(amount: Money) -> Self {
+        Self { unit: Unit::Call, amount: Some(amount), tiers: None, mode: None, included: None }
+    }
+
+    /// Every amount that it names.
+    pub fn amounts(&self) -> impl Iterator<Item = &Money> {
+        self.amount.iter().chain(self.tiers.iter().flatten().map(|tier| &tier.amount))
+    }
+}
+
+/// A price up to a number of units.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tier {
+    /// The last unit of the month that is in it; the last tier has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub up_to: Option<u64>,
+    /// What one unit costs.
     #[schema(value_type = MoneyShape)]
     pub amount: Money,
+}
+
+/// How tiers apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TierMode {
+    /// Each unit costs what its own tier says.
+    Graduated,
+    /// All units of the month cost what the tier says that their number reaches.
+    Volume,
 }
 
 /// A limit as it is given.

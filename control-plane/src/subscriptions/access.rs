@@ -1,6 +1,6 @@
 //! The one way to a subscription and its keys: by the account whose they are.
 
-use apiclay_config::ids::{AccountId, CredentialId, ListingId, SubscriptionId};
+use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, SubscriptionId};
 
 use super::documents::{Credential, Subscription};
 use super::rules::{CREDENTIALS_MAX, SUBSCRIPTIONS_PER_ACCOUNT_MAX};
@@ -29,6 +29,20 @@ pub async fn has_live(store: &Store, account: AccountId, listing: ListingId) -> 
     let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
     let found = store.query::<Subscription>(&live).await?.items;
     Ok(found.iter().any(|found| found.value.listing == listing))
+}
+
+/// Whether the account has a live subscription to a plan, or one that becomes that with its next period.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn has_live_to(store: &Store, account: AccountId, plan: PlanId) -> Result<bool, StoreError> {
+    let (from, below) = Subscription::live_keys_of(account);
+    let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
+    let found = store.query::<Subscription>(&live).await?.items;
+    let is_of = |found: &Versioned<Subscription>| {
+        found.value.plan == plan || found.value.next_edition.is_some_and(|next| next.plan == plan)
+    };
+    Ok(found.iter().any(is_of))
 }
 
 /// A live key of this account and subscription.

@@ -7,11 +7,13 @@ use apiclay_config::key::Digest;
 use apiclay_config::snapshot;
 use serde::{Deserialize, Serialize};
 
+use super::charge::{Charge, Edition, Paid};
+use super::life::SubscriptionState;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
 
 /// An account's right to call a listing under a plan's revision.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Subscription {
     /// Its id.
     pub id: SubscriptionId,
@@ -28,6 +30,33 @@ pub struct Subscription {
     /// Whether its calls are paid from the account's wallet; where not, only what costs nothing is open, or a trial.
     #[serde(default)]
     pub pays: bool,
+    /// From when its months are counted, where that is not its begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchored_at: Option<Timestamp>,
+    /// The period that is paid for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Paid>,
+    /// Charges that were ever in hand.
+    #[serde(default)]
+    pub charges: u32,
+    /// The charge in hand: made or declined before anything else is done with the subscription.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charging: Option<Charge>,
+    /// Its renewal could not be paid, since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_due_since: Option<Timestamp>,
+    /// It was given up for that, since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unpaid_since: Option<Timestamp>,
+    /// It ends with the period that is paid for.
+    #[serde(default)]
+    pub cancels_at_end: bool,
+    /// What it becomes with its next period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_edition: Option<Edition>,
+    /// When a job looks at it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wakes_at: Option<Timestamp>,
     /// Account and plan while it lives: an account has one live subscription to a plan.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub live_key: Option<String>,
@@ -42,6 +71,38 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// One that begins now: to an account, of a listing, sold by a vendor.
+    #[must_use]
+    pub fn new(
+        id: SubscriptionId,
+        (account, listing, vendor): (AccountId, ListingId, VendorId),
+        edition: Edition,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            account,
+            listing,
+            vendor,
+            plan: edition.plan,
+            plan_revision: edition.revision,
+            pays: false,
+            anchored_at: None,
+            paid: None,
+            charges: 0,
+            charging: None,
+            past_due_since: None,
+            unpaid_since: None,
+            cancels_at_end: false,
+            next_edition: None,
+            wakes_at: None,
+            live_key: Some(Self::live_key_of(account, edition.plan)),
+            created_at: now,
+            cancelled_at: None,
+            unpublished: None,
+        }
+    }
+
     /// What [`Subscription::live_key`] holds.
     #[must_use]
     pub fn live_key_of(account: AccountId, plan: PlanId) -> String {
@@ -55,7 +116,7 @@ impl Subscription {
         (format!("{account}:"), format!("{account};"))
     }
 
-    /// Whether it opens anything.
+    /// Whether it has not ended; it may still open nothing, for it is not paid.
     #[must_use]
     pub fn is_live(&self) -> bool {
         self.cancelled_at.is_none()
@@ -70,8 +131,8 @@ impl Subscription {
             listing: self.listing,
             plan: self.plan,
             plan_revision: self.plan_revision,
-            inactive: !self.is_live(),
-            ends_at: None,
+            inactive: !matches!(self.state(), SubscriptionState::Active | SubscriptionState::PastDue),
+            ends_at: self.ends_at(),
             pays: self.pays,
         }
     }
@@ -81,6 +142,7 @@ impl Document for Subscription {
     const COLLECTION: &'static str = "subscriptions";
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
+        Index { name: "wakes_at", fields: &["wakes_at"], unique: false, multi: false },
         Index { name: "live", fields: &["live_key"], unique: true, multi: false },
         Index { name: "unpublished", fields: &["unpublished"], unique: false, multi: false },
     ];

@@ -2,10 +2,17 @@
 //! within a second.
 
 pub mod access;
+pub mod billing;
+pub(crate) mod buying;
+pub mod charge;
 pub(crate) mod credential_routes;
 pub mod documents;
+mod letters;
+pub mod life;
 pub mod period;
+pub(crate) mod quote;
 pub mod routes;
+mod routes_change;
 pub mod rules;
 
 use crate::store::{Store, StoreError};

@@ -1,4 +1,4 @@
-//! `/subscriptions`: buy, look, cancel. Keys are in `credential_routes`, usage in `usage::routes`.
+//! `/subscriptions`: buy, look, cancel, resume. Changes of plan are in `routes_change`, keys are in `credential_routes`, usage in `usage::routes`.
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
@@ -9,15 +9,15 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::access;
 use super::documents::Subscription;
-use super::rules::SUBSCRIPTIONS_PER_ACCOUNT_MAX;
+use super::life::SubscriptionState;
+use super::period::Period;
+use super::quote::When;
+use super::{access, buying};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
-use crate::http::{Caller, Code, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};
-use crate::refusal::Refusal;
-use crate::store::{self, StoreError, Versioned};
-use crate::{catalog, plans};
+use crate::http::{Caller, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};
+use crate::store::{self, Versioned};
 
 /// Below `/subscriptions`.
 pub fn subscriptions() -> OpenApiRouter<App> {
@@ -25,6 +25,8 @@ pub fn subscriptions() -> OpenApiRouter<App> {
         .routes(routes!(create, list))
         .routes(routes!(show))
         .routes(routes!(cancel))
+        .routes(routes!(resume))
+        .merge(super::routes_change::changes())
         .merge(super::credential_routes::credentials())
         .merge(crate::usage::routes::of_subscriptions())
 }
@@ -37,19 +39,9 @@ struct SubscriptionInput {
     plan_id: PlanId,
 }
 
-/// Where a subscription is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-enum SubscriptionState {
-    /// It opens.
-    Active,
-    /// It has ended.
-    Cancelled,
-}
-
 /// A subscription, to its owner.
 #[derive(Debug, Serialize, ToSchema)]
-struct SubscriptionView {
+pub(super) struct SubscriptionView {
     #[schema(value_type = String)]
     id: SubscriptionId,
     state: SubscriptionState,
@@ -58,19 +50,33 @@ struct SubscriptionView {
     #[schema(value_type = String)]
     plan_id: PlanId,
     plan_revision: u32,
+    /// The month that is paid for.
+    current_period: Option<Period>,
+    /// It ends with that month.
+    cancels_at_end: bool,
+    /// The plan that the next month is of, where that is another.
+    #[schema(value_type = Option<String>)]
+    next_plan_id: Option<PlanId>,
+    /// Until when calls go on although the month that has begun is not paid.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    grace_ends_at: Option<Timestamp>,
     #[schema(value_type = String, format = DateTime)]
     created_at: Timestamp,
     #[schema(value_type = Option<String>, format = DateTime)]
     cancelled_at: Option<Timestamp>,
 }
 
-fn present(subscription: &Subscription) -> SubscriptionView {
+pub(super) fn present(subscription: &Subscription) -> SubscriptionView {
     SubscriptionView {
         id: subscription.id,
-        state: if subscription.is_live() { SubscriptionState::Active } else { SubscriptionState::Cancelled },
+        state: subscription.state(),
         listing_id: subscription.listing,
         plan_id: subscription.plan,
         plan_revision: subscription.plan_revision,
+        current_period: subscription.paid.map(|paid| paid.period),
+        cancels_at_end: subscription.cancels_at_end,
+        next_plan_id: subscription.next_edition.map(|edition| edition.plan),
+        grace_ends_at: subscription.grace_ends_at(),
         created_at: subscription.created_at,
         cancelled_at: subscription.cancelled_at,
     }
@@ -78,62 +84,17 @@ fn present(subscription: &Subscription) -> SubscriptionView {
 
 /// Subscribes to a plan.
 #[utoipa::path(post, path = "", tag = "buying", request_body = SubscriptionInput, responses(
-    (status = 201, body = SubscriptionView), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
-    (status = 422, body = ProblemBody)))]
+    (status = 201, body = SubscriptionView), (status = 402, body = ProblemBody), (status = 404, body = ProblemBody),
+    (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create(
     State(app): State<App>,
     caller: Caller,
     new_id: NewId,
     Json(input): Json<SubscriptionInput>,
 ) -> Result<(StatusCode, Tagged<Json<SubscriptionView>>), Problem> {
-    let Versioned { value, version } = subscribe(&app, &caller, new_id.id(), input.plan_id).await?;
+    let Versioned { value, version } =
+        buying::subscribe(&app, caller.account, new_id.id(), input.plan_id).await?;
     Ok((StatusCode::CREATED, Tagged(version, Json(present(&value)))))
-}
-
-/// Buys a plan for the caller.
-///
-/// # Errors
-/// Where the plan is not on sale or cannot be paid, or the caller has it already.
-pub(crate) async fn subscribe(
-    app: &App,
-    caller: &Caller,
-    id: SubscriptionId,
-    plan: PlanId,
-) -> Result<Versioned<Subscription>, Problem> {
-    let plan = plans::access::on_sale(&app.store, plan).await?;
-    let listing = catalog::access::on_sale(&app.store, plan.listing).await.map_err(|refusal| {
-        if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
-    })?;
-    let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
-    let pays = plans::rules::check_buyable(&revision.value.terms, app.payments.is_some())?;
-    let (from, below) = Subscription::live_keys_of(caller.account);
-    let mine = store::Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
-    if app.store.query::<Subscription>(&mine).await?.items.len() >= SUBSCRIPTIONS_PER_ACCOUNT_MAX {
-        let detail = format!("at most {SUBSCRIPTIONS_PER_ACCOUNT_MAX} live subscriptions an account");
-        return Err(Problem::new(Code::LimitReached, detail));
-    }
-    // No gateway hears of the subscription before what it names.
-    app.push.publish(listing).await?;
-    app.push.publish(revision).await?;
-    let subscription = Subscription {
-        id,
-        account: caller.account,
-        listing: plan.listing,
-        vendor: plan.vendor,
-        plan: plan.id,
-        plan_revision: plan.revision,
-        pays,
-        live_key: Some(Subscription::live_key_of(caller.account, plan.id)),
-        created_at: app.clock.now(),
-        cancelled_at: None,
-        unpublished: None,
-    };
-    match app.push.insert_once(subscription).await {
-        Err(StoreError::Duplicate { index: "live", .. }) => {
-            Err(Problem::new(Code::AlreadySubscribed, "you have a live subscription to this plan already"))
-        }
-        written => Ok(written?),
-    }
 }
 
 /// The caller's subscriptions, the newest first.
@@ -161,10 +122,38 @@ async fn show(
     Ok(Tagged(found.version, Json(present(&found.value))))
 }
 
-/// Ends a subscription at once; its keys open nothing from then on.
+/// How a subscription is ended.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Cancellation {
+    /// With the month that is paid for where there is one, and at once where there is none, unless this says when.
+    when: Option<When>,
+}
+
+/// Ends a subscription; its keys open nothing from then on. What is paid for is not given back.
 #[utoipa::path(post, path = "/{subscription}/cancel", tag = "buying", params(("subscription" = String, Path)),
-    responses((status = 200, body = SubscriptionView), (status = 404, body = ProblemBody)))]
+    request_body = Option<Cancellation>, responses((status = 200, body = SubscriptionView),
+    (status = 400, body = ProblemBody), (status = 404, body = ProblemBody)))]
 async fn cancel(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+    if_match: IfMatch,
+    body: Option<Json<Cancellation>>,
+) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
+    let found = access::own(&app.store, id, caller.account).await?;
+    if_match.check(found.version)?;
+    let when = body.and_then(|Json(given)| given.when);
+    let ended = buying::cancel(&app, found, when).await?;
+    Ok(Tagged(ended.version, Json(present(&ended.value))))
+}
+
+/// Goes on with a subscription: takes back that it ends with its month, pays a month that is due, or begins to pay after a
+/// trial or where it had stopped for lack of money.
+#[utoipa::path(post, path = "/{subscription}/resume", tag = "buying", params(("subscription" = String, Path)),
+    responses((status = 200, body = SubscriptionView), (status = 402, body = ProblemBody),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+async fn resume(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<SubscriptionId>,
@@ -172,22 +161,6 @@ async fn cancel(
 ) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
     let found = access::own(&app.store, id, caller.account).await?;
     if_match.check(found.version)?;
-    let ended = end(&app, found).await?;
-    Ok(Tagged(ended.version, Json(present(&ended.value))))
-}
-
-/// Ends a subscription, unless it has ended.
-///
-/// # Errors
-/// Where somebody else wrote in between, or the store does not answer.
-pub(crate) async fn end(
-    app: &App,
-    mut found: Versioned<Subscription>,
-) -> Result<Versioned<Subscription>, Problem> {
-    if found.value.is_live() {
-        found.value.cancelled_at = Some(app.clock.now());
-        found.value.live_key = None;
-        found = app.push.replace(found.value, found.version).await?;
-    }
-    Ok(found)
+    let resumed = buying::resume(&app, found).await?;
+    Ok(Tagged(resumed.version, Json(present(&resumed.value))))
 }

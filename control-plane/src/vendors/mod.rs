@@ -1,6 +1,8 @@
 //! Vendors: companies that sell, and who may act for them. Listings, plans and payouts ask `access` who may do what.
 
 pub mod access;
+pub(crate) mod balance;
+pub mod commission;
 pub mod documents;
 pub(crate) mod invitations;
 mod letters;
@@ -13,5 +15,6 @@ use crate::store::{Store, StoreError};
 
 /// Makes its collections.
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
-    store.register::<documents::Vendor>().await
+    store.register::<documents::Vendor>().await?;
+    store.register::<commission::CommissionRate>().await
 }

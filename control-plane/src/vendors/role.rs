@@ -25,6 +25,8 @@ pub enum Act {
     Build,
     /// Change the vendor itself and its members.
     Govern,
+    /// See what it earned.
+    Earnings,
 }
 
 impl Role {
@@ -35,6 +37,7 @@ impl Role {
             Act::Look => true,
             Act::Build => matches!(self, Self::Owner | Self::Developer),
             Act::Govern => matches!(self, Self::Owner),
+            Act::Earnings => matches!(self, Self::Owner | Self::Finance),
         }
     }
 
@@ -58,6 +61,7 @@ impl Act {
             Self::Look => "a member of the vendor",
             Self::Build => "an owner or developer of the vendor",
             Self::Govern => "an owner of the vendor",
+            Self::Earnings => "an owner of the vendor, or one who looks after its finances",
         }
     }
 }
@@ -73,5 +77,6 @@ mod tests {
         assert_eq!(allowed(Act::Look), [true; 4]);
         assert_eq!(allowed(Act::Build), [true, true, false, false]);
         assert_eq!(allowed(Act::Govern), [true, false, false, false]);
+        assert_eq!(allowed(Act::Earnings), [true, false, true, false]);
     }
 }

@@ -26,6 +26,7 @@ pub fn vendors() -> OpenApiRouter<App> {
         .routes(routes!(create, list))
         .routes(routes!(show, change))
         .merge(super::routes_members::members())
+        .merge(super::balance::of_vendors())
 }
 
 /// A new vendor.

@@ -1,4 +1,4 @@
-//! `/wallet`: what the caller has, and how it came there. Top-ups are `payments`'.
+//! `/wallet`: what the caller has, and how it came there. Top-ups are `payments`', budgets `budget`'s.
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::JournalId;
@@ -9,6 +9,8 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::budget;
+use super::budget::routes::BudgetView;
 use super::statement::{self, Movement};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
@@ -18,7 +20,8 @@ use crate::plans::terms::MoneyShape;
 
 /// Below `/wallet`.
 pub fn wallet() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(show)).routes(routes!(entries))
+    let own = OpenApiRouter::default().routes(routes!(show)).routes(routes!(entries));
+    own.merge(budget::routes::of_wallet())
 }
 
 /// Which wallet: an account has one a currency.
@@ -57,6 +60,8 @@ struct WalletView {
     /// What can be spent: balance less held.
     #[schema(value_type = MoneyShape)]
     free: Money,
+    /// What may be spent of it in a month, where that is set.
+    budget: Option<BudgetView>,
 }
 
 /// One movement of a wallet.
@@ -91,7 +96,14 @@ async fn show(
 ) -> Result<Json<WalletView>, Problem> {
     let currency = which.currency.unwrap_or(Currency::INR);
     let standing = statement::standing(&app.journal, caller.account, currency).await?;
-    Ok(Json(WalletView { balance: standing.balance, held: standing.held, free: standing.free() }))
+    let budget = budget::find(&app.store, caller.account, currency).await?;
+    let spending = standing.spending.at(app.clock.now());
+    Ok(Json(WalletView {
+        balance: standing.balance,
+        held: standing.held,
+        free: standing.free(),
+        budget: budget.map(|found| budget::routes::present(&found.value, spending)),
+    }))
 }
 
 /// The movements of the caller's wallet, the newest first.

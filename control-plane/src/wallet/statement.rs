@@ -6,7 +6,7 @@ use apiclay_config::money::{Currency, Money};
 
 use crate::http::Paging;
 use crate::ledger::entry::{EntryKind, JournalEntry};
-use crate::ledger::{Journal, LedgerAccount};
+use crate::ledger::{Journal, LedgerAccount, Spending};
 use crate::store::{Page, Query, Store, StoreError};
 
 /// What stands in a wallet.
@@ -16,6 +16,8 @@ pub struct Standing {
     pub balance: Money,
     /// The part that gateways hold for calls, or that is on its way back.
     pub held: Money,
+    /// What was spent from it, as its last entry says: to be read as of a moment ([`Spending::at`]).
+    pub spending: Spending,
 }
 
 impl Standing {
@@ -54,7 +56,8 @@ pub async fn standing(
     currency: Currency,
 ) -> Result<Standing, StoreError> {
     let head = journal.head(&LedgerAccount::wallet(account, currency).to_string()).await?;
-    Ok(Standing { balance: Money::new(head.posted, currency), held: Money::new(head.pending, currency) })
+    let money = |micro| Money::new(micro, currency);
+    Ok(Standing { balance: money(head.posted), held: money(head.pending), spending: head.spending })
 }
 
 /// A wallet's movements, the newest first.

@@ -88,7 +88,7 @@ async fn keys_are_shown_once_rotated_with_grace_and_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_sold_stays_and_what_nobody_can_pay_is_not_sold() {
+async fn what_is_sold_stays_and_what_a_buyer_cannot_pay_he_does_not_get() {
     let plane = demo().await;
     let (vendor, buyer, boss) =
         (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
@@ -106,7 +106,7 @@ async fn what_is_sold_stays_and_what_nobody_can_pay_is_not_sold() {
     assert_eq!(kept["plan_revision"], 1);
     let poor = who(&plane, "poor").await;
     let buying = plane.call(&poor, Method::POST, "/subscriptions", json!({"plan_id": sold.plan})).await;
-    assert_eq!(code_of(buying).await, (422, "payment_unavailable".to_owned()));
+    assert_eq!(code_of(buying).await, (402, "balance_insufficient".to_owned()));
     for (field, value) in [
         ("price", json!("0")),
         ("owner_id", json!("x")),

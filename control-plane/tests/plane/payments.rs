@@ -304,11 +304,13 @@ async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_i
     let paid = plane.simulator().pay(&provider_order).unwrap();
     assert!(plane.simulator().all_delivered(5_000).await);
     let spent = Amount { account: wallet.parse().unwrap(), micro: -340_000_000 };
-    let earned = Amount { account: "commission:INR".parse().unwrap(), micro: 340_000_000 };
+    let earned =
+        Amount { account: "vendor:ven_00000000000000000000000001:INR".parse().unwrap(), micro: 340_000_000 };
     let fee = Proposal {
         facts: vec!["test:spent".into()],
         kind: EntryKind::PeriodFee,
         step: Step::Move(vec![spent, earned]),
+        usage: None,
         reason: "spent".into(),
     };
     plane.app.journal.append(&fee).await.unwrap();

@@ -15,6 +15,7 @@ use apiclay_control_plane::plans::documents::{Plan, PlanRevision};
 use apiclay_control_plane::plans::terms::Terms;
 use apiclay_control_plane::push::{self, ChangeEntry, Push};
 use apiclay_control_plane::store::{Document as _, Query, Store};
+use apiclay_control_plane::subscriptions::charge::Edition;
 use apiclay_control_plane::subscriptions::documents::{Credential, Subscription};
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
@@ -101,19 +102,8 @@ fn revision(listing: ListingId) -> PlanRevision {
 
 fn subscription(plan: &PlanRevision) -> Subscription {
     let account = AccountId::generate();
-    Subscription {
-        id: SubscriptionId::generate(),
-        account,
-        listing: plan.listing,
-        vendor: VendorId::from_u128(1),
-        plan: plan.plan,
-        plan_revision: 1,
-        pays: false,
-        live_key: Some(Subscription::live_key_of(account, plan.plan)),
-        created_at: NOW,
-        cancelled_at: None,
-        unpublished: None,
-    }
+    let sold = (account, plan.listing, VendorId::from_u128(1));
+    Subscription::new(SubscriptionId::generate(), sold, Edition { plan: plan.plan, revision: 1 }, NOW)
 }
 
 fn credential(subscription: &Subscription, slot: u32) -> Credential {

@@ -133,11 +133,13 @@ async fn money_that_was_spent_is_not_given_back() {
     let (order, _) = topped_up(&plane, &buyer, "100").await;
     let wallet_of = format!("wallet:{}:INR", buyer.account);
     let spent = Amount { account: wallet_of.parse().unwrap(), micro: -30_000_000 };
-    let earned = Amount { account: "commission:INR".parse().unwrap(), micro: 30_000_000 };
+    let earned =
+        Amount { account: "vendor:ven_00000000000000000000000001:INR".parse().unwrap(), micro: 30_000_000 };
     let fee = Proposal {
         facts: vec!["test:spent".into()],
         kind: EntryKind::PeriodFee,
         step: Step::Move(vec![spent, earned]),
+        usage: None,
         reason: "spent".into(),
     };
     plane.app.journal.append(&fee).await.unwrap();

@@ -17,19 +17,19 @@ use serde_json::{Value, json};
 use crate::support::market::{Gateway, Who, admin, code_of, gateway, who};
 use crate::support::{NOW, Plane, demo};
 
-const EPOCH: &str = "00112233445566ff";
+pub const EPOCH: &str = "00112233445566ff";
 const LATER_EPOCH: &str = "8899aabbccddeeff";
 
 /// A market with a plan at a quarter of a rupee a call, a buyer with so much in his wallet, and a gateway.
-struct Shop {
-    plane: Plane,
-    buyer: Who,
-    subscription: String,
+pub struct Shop {
+    pub plane: Plane,
+    pub buyer: Who,
+    pub subscription: String,
     vendor: String,
-    gateway: Gateway,
+    pub gateway: Gateway,
 }
 
-async fn shop(rupees: &str) -> Shop {
+pub async fn shop(rupees: &str) -> Shop {
     let plane = demo().await;
     let (vendor, buyer, boss) =
         (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
@@ -83,20 +83,20 @@ impl Shop {
     }
 
     /// Units of a lease that is granted.
-    async fn lease(&self, serial: u32, want: u32) -> u64 {
+    pub async fn lease(&self, serial: u32, want: u32) -> u64 {
         let (status, granted) = self.ask(Some((serial, want)), json!([])).await;
         assert_eq!(status, 200, "{granted}");
         granted["units"].as_u64().unwrap()
     }
 
-    async fn close(&self, serial: u32, spent: u32, seq: u64) {
+    pub async fn close(&self, serial: u32, spent: u32, seq: u64) {
         let last = (spent > 0).then(|| json!({"epoch": EPOCH, "seq": seq}));
         let close = json!([{"epoch": EPOCH, "serial": serial, "spent": spent, "last_batch": last}]);
         assert_eq!(self.ask(None, close).await.0, 200);
     }
 
     /// A batch of calls that were paid from a lease, of which so many are billed.
-    async fn batch(&self, (epoch, seq): (&str, u64), serial: u32, calls: u128, billed: u128) {
+    pub async fn batch(&self, (epoch, seq): (&str, u64), serial: u32, calls: u128, billed: u128) {
         let from = GatewayEpoch { gateway: "gw-1".into(), epoch: epoch.to_owned() };
         let subscription: SubscriptionId = self.subscription.parse().unwrap();
         let mut leases = [0; LEASED_WINDOWS];
@@ -139,7 +139,7 @@ impl Shop {
     }
 
     /// Balance and what is held of it.
-    async fn wallet(&self) -> (String, String) {
+    pub async fn wallet(&self) -> (String, String) {
         let wallet = self.plane.done(&self.buyer, Method::GET, "/wallet", json!(null), 200).await;
         let text = |name: &str| wallet[name]["amount"].as_str().unwrap().to_owned();
         (text("balance"), text("held"))
@@ -305,6 +305,7 @@ async fn a_hold_that_comes_after_its_gateway_was_forgotten_ends_all_the_same() {
         facts: vec![lease.hold_fact()],
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account, micro: 1_000_000 }),
+        usage: None,
         reason: "held".into(),
     };
     shop.plane.app.journal.append(&hold).await.unwrap();

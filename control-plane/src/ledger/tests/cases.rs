@@ -150,3 +150,63 @@ pub async fn balances_are_the_sums_of_lines_also_behind_a_checkpoint(store: &Sto
     assert_eq!(report.balances[&vendor(1)], i128::from(sum + 5));
     assert_eq!(report.faults, []);
 }
+
+/// A fee for calls of one period of subscription 1, reckoned from so many.
+fn calls(fact: &str, micro: i64, (before, units): (u64, u64)) -> Proposal {
+    Proposal { kind: EntryKind::Calls, usage: Some(usage(before, units)), ..fee(fact, wallet(1), micro) }
+}
+
+pub async fn units_of_a_period_are_counted_with_what_they_cost(store: &Store) {
+    let planes = [Arc::new(journal(store)), Arc::new(journal(store))];
+    planes[0].append(&top_up("topup:pay", wallet(1), 1_000)).await.unwrap();
+    planes[0].append(&calls("calls:a", 5, (0, 3))).await.unwrap();
+    assert!(!planes[1].append(&calls("calls:a", 5, (0, 3))).await.unwrap().fresh, "the same again");
+    for before in [0, 2, 4, u64::MAX] {
+        let refused = planes[1].append(&calls("calls:b", 5, (before, 3))).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused(Refused::Counted { counted: 3, .. })), "{refused:?}");
+    }
+    // Many at once, each reckoned from what it read: one of them is written.
+    let many = (0..20).map(|n| {
+        let plane = Arc::clone(&planes[n % 2]);
+        tokio::spawn(async move { plane.append(&calls(&format!("calls:{n}"), 5, (3, 4))).await.is_ok() })
+    });
+    let written =
+        futures_util::future::join_all(many).await.into_iter().filter(|made| *made.as_ref().unwrap());
+    assert_eq!(written.count(), 1);
+    assert_eq!(planes[0].head(&usage(0, 1).row()).await.unwrap().posted, 7);
+    // Another period counts by itself; units that cost nothing count too.
+    let mut other = calls("calls:next", 5, (0, 1));
+    other.usage.as_mut().unwrap().period_begins_at.0 += 1;
+    planes[0].append(&other).await.unwrap();
+    let free = Proposal { step: Step::Move(vec![]), ..calls("calls:free", 0, (7, 2)) };
+    planes[0].append(&free).await.unwrap();
+    let none = calls("calls:none", 5, (9, 0));
+    let of_a_month = Proposal { kind: EntryKind::PeriodFee, ..calls("calls:fee", 5, (9, 1)) };
+    let held = Proposal { step: Step::Hold(amount(wallet(1), 5)), ..calls("calls:held", 5, (9, 1)) };
+    for unsound in [none, of_a_month, held] {
+        let refused = planes[0].append(&unsound).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused(Refused::Unsound(_))), "{refused:?}");
+    }
+    assert_eq!(planes[0].head(&wallet(1).to_string()).await.unwrap().posted, 985);
+    assert_eq!(verify(store).await.unwrap().faults, []);
+}
+
+pub async fn a_post_gives_back_only_for_units_that_became_cheaper(store: &Store) {
+    let journal = journal(store);
+    journal.append(&top_up("topup:pay", wallet(1), 1_000)).await.unwrap();
+    let hold = proposal("hold:lease_1", EntryKind::Calls, Step::Hold(amount(wallet(1), 100)));
+    let hold = journal.append(&hold).await.unwrap().entry.made_hold().unwrap();
+    let post = |micro: i64, usage| {
+        let lines = vec![amount(wallet(1), -micro), amount(vendor(1), micro)];
+        let step = Step::Close { hold, outcome: Outcome::Posted, lines };
+        Proposal { usage, ..proposal("close:1", EntryKind::Calls, step) }
+    };
+    for unsound in [post(-40, None), post(101, Some(usage(0, 1)))] {
+        let refused = journal.append(&unsound).await.unwrap_err();
+        assert!(matches!(refused, LedgerError::Refused(Refused::Unsound(_))), "{refused:?}");
+    }
+    journal.append(&post(-40, Some(usage(0, 1)))).await.unwrap();
+    let head = journal.head(&wallet(1).to_string()).await.unwrap();
+    assert_eq!((head.posted, head.pending), (1_040, 0));
+    assert_eq!(verify(store).await.unwrap().faults, []);
+}

@@ -15,7 +15,7 @@ pub async fn hledger_balances_to_the_same_figures(store: &Store) {
     let lines = vec![
         amount(wallet(2), -7_000_001),
         amount(vendor(1), 6_300_001),
-        amount(of(Holder::Commission), 700_000),
+        amount(of(Holder::Commission(VendorId::from_u128(1))), 700_000),
     ];
     journal.append(&proposal("fee:1", EntryKind::PeriodFee, Step::Move(lines))).await.unwrap();
     journal.append(&proposal("hold:1", EntryKind::Calls, Step::Hold(amount(wallet(2), 5)))).await.unwrap();
@@ -53,7 +53,7 @@ pub async fn hledger_balances_to_the_same_figures(store: &Store) {
             match account.holder {
                 Holder::Wallet(_) | Holder::Vendor(_) => parts.last() == Some(&last),
                 Holder::Provider => *name == "assets:provider",
-                Holder::Commission => *name == "revenues:commission",
+                Holder::Commission(vendor) => **name == format!("revenues:commission:{vendor}"),
                 Holder::WriteOff => *name == "expenses:write-off",
             }
         });

@@ -85,6 +85,7 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     let faults = after(store, fee_1, |entry| {
         rehash(entry);
         entry.slots[0].posted -= 1;
+        entry.slots[0].spending.spent += 1;
     })
     .await;
     assert_first(&faults, held, "is not the one it was written after");
@@ -93,6 +94,13 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     assert_first(&faults, held, "is not the one it was written after");
     assert_first(&after(store, fee_3, |entry| entry.slots[0].posted += 1).await, fee_3, "sums of");
     assert_first(&after(store, fee_3, |entry| entry.slots[0].seq += 1).await, fee_3, "follows number");
+    // Spent less than it was, held for no purchase, in a month that had not begun.
+    let spent = after(store, fee_3, |entry| entry.slots[0].spending.spent -= 1).await;
+    assert_first(&spent, fee_3, "sums of");
+    let freed = after(store, held, |entry| entry.slots[0].spending.held = 0).await;
+    assert_first(&freed, held, "sums of");
+    let month = after(store, fee_1, |entry| entry.slots[0].spending.month.0 += 1).await;
+    assert_first(&month, fee_1, "sums of");
     let elsewhere = wallet(2).to_string();
     let faults = after(store, fee_3, |entry| entry.slots[0].account.clone_from(&elsewhere)).await;
     assert!(faults.iter().all(|fault| fault.entry == fee_3.id), "{faults:?}");
@@ -105,6 +113,19 @@ pub async fn every_planted_fault_is_found_and_named(store: &Store) {
     assert!(
         faults.iter().any(|fault| fault.entry == closing.id && fault.what.contains("nobody made")),
         "{faults:?}"
+    );
+
+    // Its end is booked as something that is not spent.
+    let otherwise = after(store, closing, |entry| {
+        entry.kind = EntryKind::Correction;
+        let lines = entry.lines.iter().map(|line| amount(line.account, line.micro)).collect();
+        let close = Step::Close { hold, outcome: Outcome::Posted, lines };
+        entry.request_hash = proposal("", EntryKind::Correction, close).request_hash();
+    })
+    .await;
+    assert!(
+        otherwise.iter().any(|fault| fault.entry == closing.id && fault.what.contains("as another kind")),
+        "{otherwise:?}"
     );
 
     missing_and_made_up(store, &entries, hold).await;
@@ -165,4 +186,53 @@ async fn a_wrong_checkpoint(store: &Store) {
     store.replace(&nowhere, version).await.unwrap();
     let faults = found(store).await;
     assert!(matches!(faults.as_slice(), [fault] if fault.what.contains("not there")), "{faults:?}");
+}
+
+pub async fn units_that_were_tampered_with_are_found_and_named(store: &Store) {
+    let journal = journal(store);
+    journal.append(&top_up("topup:1", wallet(1), 1_000)).await.unwrap();
+    let mut entries = Vec::new();
+    for (before, units) in [(0, 3), (3, 4), (7, 1)] {
+        let calls = Proposal {
+            kind: EntryKind::Calls,
+            usage: Some(usage(before, units)),
+            ..fee(&format!("calls:{before}"), wallet(1), 10)
+        };
+        entries.push(journal.append(&calls).await.unwrap().entry);
+    }
+    let [_, second, third] = entries.as_slice() else { panic!("{entries:?}") };
+    assert_eq!(found(store).await, []);
+    let named = |faults: &[Fault], entry: &JournalEntry, what: &str| {
+        assert!(
+            faults.iter().any(|fault| fault.entry == entry.id && fault.what.contains(what)),
+            "{faults:#?}"
+        );
+    };
+    // The last entry of its rows: no chain tells.
+    let faults = after(store, third, |entry| entry.usage.as_mut().unwrap().units += 1).await;
+    named(&faults, third, "asked for");
+    named(&faults, third, "sums of");
+    named(&after(store, third, |entry| entry.usage = None).await, third, "belongs into");
+    // One who works out the hash of the request anew, and then the sums.
+    let rehash = |entry: &mut JournalEntry| {
+        let lines = entry.lines.iter().map(|line| amount(line.account, line.micro)).collect();
+        let step = Step::Move(lines);
+        entry.request_hash =
+            Proposal { usage: entry.usage, ..proposal("", EntryKind::Calls, step) }.request_hash();
+    };
+    let faults = after(store, third, |entry| {
+        entry.usage.as_mut().unwrap().before -= 1;
+        rehash(entry);
+    })
+    .await;
+    named(&faults, third, "counts 7 units by now");
+    let faults = after(store, second, |entry| {
+        entry.usage.as_mut().unwrap().units += 1;
+        rehash(entry);
+        let row = usage(0, 1).row();
+        entry.slots.iter_mut().find(|slot| slot.account == row).unwrap().posted += 1;
+    })
+    .await;
+    named(&faults, third, "counts 8 units by now");
+    named(&faults, third, "is not the one it was written after");
 }

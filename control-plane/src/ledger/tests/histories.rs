@@ -39,6 +39,7 @@ impl Kept {
             hash: entry.hash(),
             posted: slot.posted,
             pending: slot.pending,
+            spending: slot.spending,
         })
     }
 
@@ -60,6 +61,8 @@ impl Kept {
 #[derive(Default)]
 struct Model {
     posted: BTreeMap<LedgerAccount, i64>,
+    /// What left each account for purchases.
+    spent: BTreeMap<LedgerAccount, i64>,
     open: BTreeMap<JournalId, (LedgerAccount, i64)>,
 }
 
@@ -84,6 +87,9 @@ impl Model {
         };
         for line in lines {
             *self.posted.entry(line.account).or_default() += line.micro;
+            if matches!(proposal.kind, EntryKind::PeriodFee | EntryKind::Calls) {
+                *self.spent.entry(line.account).or_default() -= line.micro;
+            }
         }
     }
 }
@@ -180,6 +186,8 @@ fn check(seed: u64, kept: &Kept, model: &Model) {
             (posted, model.free(account)),
             "seed {seed} {account}"
         );
+        let spent = model.spent.get(&account).copied().unwrap_or(0);
+        assert_eq!((head.spending.spent, head.spending.held), (spent, head.pending), "seed {seed} {account}");
         assert!(model.free(account) >= 0, "seed {seed} {account}");
     }
 }

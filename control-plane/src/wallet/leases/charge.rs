@@ -11,13 +11,16 @@ use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
 use super::grant::change;
+use super::reckon::charged;
 use super::rules::{calls_in, closing, closing_fact, late};
 use crate::app::App;
-use crate::ledger::{Journal, JournalEntry, LedgerError, Proposal};
+use crate::ledger::Journal;
+use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
 use crate::usage::documents::{FoldCursor, epoch_id};
 use crate::usage::ingest::have_up_to;
+use crate::wallet::budget::notices;
 
 /// Leases looked at in one turn.
 const TURN_MAX: usize = 500;
@@ -40,7 +43,12 @@ pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
         stream::iter(page.items)
             .for_each_concurrent(AT_ONCE_MAX, async |lease| {
                 let id = lease.value.id();
-                if let Err(error) = books.charge(lease.value, &folded).await {
+                let (account, currency) = (lease.value.account, lease.value.price.currency);
+                let charged = match books.charge(lease.value, &folded).await {
+                    Ok(true) => notices::after_charge(app, account, currency).await,
+                    other => other.map(drop),
+                };
+                if let Err(error) = charged {
                     tracing::error!(lease = id, "a lease is charged later: {}", in_a_line(&error));
                 }
             })
@@ -54,7 +62,7 @@ pub async fn charge_closed(app: &App) -> Result<(), Refusal> {
 
 /// How far lives are folded, as one turn has read it: later is more, so that an old answer only waits.
 #[derive(Default)]
-struct Folded(Mutex<HashMap<(String, String), u64>>);
+pub(super) struct Folded(Mutex<HashMap<(String, String), u64>>);
 
 /// What charging needs.
 #[derive(Clone, Copy)]
@@ -68,19 +76,21 @@ pub struct Books<'a> {
 }
 
 impl Books<'_> {
-    async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<(), Refusal> {
+    /// Whether the wallet was charged.
+    pub(super) async fn charge(&self, lease: WalletLease, folded: &Folded) -> Result<bool, Refusal> {
         if lease.over_since.is_some() {
-            return self.charge_late(lease).await;
+            self.charge_late(lease).await?;
+            return Ok(false);
         }
-        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(()) };
+        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(false) };
         if self.end_hold(&lease).await? {
-            return Ok(());
+            return Ok(true);
         }
         let waited_ms = self.now.0.saturating_sub(lease.closing_since.unwrap_or_default().0);
-        if waited_ms < UNDER_WAY_MAX_MS {
-            return Ok(());
+        if waited_ms >= UNDER_WAY_MAX_MS {
+            change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await?;
         }
-        change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await
+        Ok(false)
     }
 
     /// The lease as it is once every call of it is counted: all batches are folded that one may stand in, and there are as
@@ -141,12 +151,11 @@ impl Books<'_> {
     async fn end_hold(&self, lease: &WalletLease) -> Result<bool, Refusal> {
         let Some(entry) = self.journal.by_fact(&lease.hold_fact()).await? else { return Ok(false) };
         let Some(hold) = entry.made_hold() else { return Err(Refusal::Internal("reading a hold")) };
-        // Ended by one who died before it was noted: with what was on record then.
-        let ended = match self.journal.by_fact(&closing_fact(&hold)).await? {
-            Some(ended) => ended,
-            None => append(self.journal, &closing(lease, hold)?).await?,
-        };
-        let calls = calls_in(&ended, lease.price);
+        // It may have been ended by one who died before it was noted: with what was on record then.
+        let make = |pricing: &Pricing, before| closing(lease, hold, pricing, before).map(Some);
+        let ended = charged((self.store, self.journal), lease, &closing_fact(&hold), make).await?;
+        let Some(ended) = ended else { return Err(Refusal::Internal("ending a hold")) };
+        let calls = calls_in(&ended);
         change(self.store, self.now, &lease.id(), |known, now| known.end(Some(ended.id), calls, now)).await?;
         Ok(true)
     }
@@ -156,16 +165,13 @@ impl Books<'_> {
     async fn charge_late(&self, lease: WalletLease) -> Result<(), Refusal> {
         // Under what was paid before it: later calls may come in several batches.
         let fact = format!("late:{}:{}", lease.id(), lease.charged_calls);
-        let paid = match self.journal.by_fact(&fact).await? {
-            Some(paid) => Some(paid),
-            None => match late(&lease, fact)? {
-                Some(proposal) => Some(append(self.journal, &proposal).await?),
-                None => None,
-            },
-        };
-        let calls = paid.map_or(0, |paid| calls_in(&paid, lease.price));
-        let charged = lease.charged_calls.saturating_add(calls);
-        change(self.store, self.now, &lease.id(), |known, now| known.end(None, charged, now)).await
+        let paid = charged((self.store, self.journal), &lease, &fact, |pricing, before| {
+            // Of a lease that nobody was granted no call is known to be owed.
+            if lease.price.is_zero() { Ok(None) } else { late(&lease, &fact, pricing, before) }
+        });
+        let calls = paid.await?.map_or(0, |paid| calls_in(&paid));
+        let calls = lease.charged_calls.saturating_add(calls);
+        change(self.store, self.now, &lease.id(), |known, now| known.end(None, calls, now)).await
     }
 
     /// Ends the holds of a gateway that will not come back: what is on record of its leases is charged, the rest is free.
@@ -248,17 +254,6 @@ impl Books<'_> {
             if cursor.is_none() {
                 return Ok(leases);
             }
-        }
-    }
-}
-
-async fn append(journal: &Journal, proposal: &Proposal) -> Result<JournalEntry, Refusal> {
-    match journal.append(proposal).await {
-        Ok(appended) => Ok(appended.entry),
-        Err(LedgerError::Store(error)) => Err(error.into()),
-        Err(error) => {
-            tracing::error!("calls cannot be charged: {}", in_a_line(&error));
-            Err(Refusal::Internal("charging calls"))
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::store::{Document, Index};
 use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::period::Period;
 
 /// A lease, under the name that its gateway chose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,10 +31,15 @@ pub struct WalletLease {
     pub plan: PlanId,
     /// In which edition.
     pub plan_revision: u32,
-    /// What a call costs.
+    /// What a call is held at: the most that one can cost, as many as are charged for before it.
     pub price: Money,
+    /// What the operator keeps of it, in basis points.
+    #[serde(default)]
+    pub commission_basis_points: u32,
     /// When it was asked for.
     pub asked_at: Timestamp,
+    /// The month that its calls count in, as it was then.
+    pub period: Period,
     /// Calls that kept their unit, as far as batches are folded.
     #[serde(default)]
     pub kept: u64,
@@ -91,7 +97,9 @@ impl WalletLease {
             plan: subscription.plan,
             plan_revision: subscription.plan_revision,
             price,
+            commission_basis_points: 0,
             asked_at: now,
+            period: Period::containing(subscription.anchor(), now),
             kept: 0,
             billable: 0,
             folded: BTreeMap::new(),

@@ -3,18 +3,22 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
+use apiclay_config::process::in_a_line;
 use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
 
 use super::documents::{Closed, WalletLease};
+use super::reckon::units_charged;
 use super::rules::hold;
 use crate::app::App;
 use crate::http::Code;
-use crate::ledger::{JournalEntry, LedgerError, Refused};
+use crate::ledger::{Ceiling, JournalEntry, LedgerError, Refused};
 use crate::plans;
+use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Store, StoreError};
 use crate::subscriptions::documents::Subscription;
-use crate::wallet::statement;
+use crate::vendors::commission::rate_of;
+use crate::wallet::{budget, statement};
 
 /// A lease takes at most this part of what is free, so that the last calls reach every gateway that has some.
 const FREE_PART: u64 = 4;
@@ -51,29 +55,35 @@ async fn grant(
     asked: &LeaseAsked,
 ) -> Result<LeaseGranted, Refusal> {
     let nothing = LeaseGranted { units: 0, remaining: 0 };
-    let Some(lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
+    let Some(mut lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
     let id = lease.id();
     match app.store.get::<WalletLease>(&id).await? {
         Some(known) if known.value.closed.is_some() || known.value.over_since.is_some() => {
             return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
         }
-        Some(_) => {
+        // Its price and its month are those of the first time.
+        Some(known) => {
+            lease = known.value;
             if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
                 return granted(app, &lease, &entry).await;
             }
         }
         // Before the lease is made: whoever has nothing asks often.
-        None if free_calls(app, &lease).await? == 0 => return Ok(nothing),
+        None if room(app, &lease).await?.calls == 0 => return Ok(nothing),
         None => match app.store.insert(&lease).await {
-            Ok(()) | Err(StoreError::Duplicate { .. }) => {}
+            Ok(()) => {}
+            Err(StoreError::Duplicate { .. }) => {
+                let known = app.store.get::<WalletLease>(&id).await?;
+                lease = known.ok_or(Refusal::Internal("reading a lease"))?.value;
+            }
             Err(error) => return Err(error.into()),
         },
     }
     for _ in 0..TRIES_MAX {
-        let free = free_calls(app, &lease).await?;
-        let units = free.div_ceil(FREE_PART).min(u64::from(asked.want));
+        let room = room(app, &lease).await?;
+        let units = room.calls.div_ceil(FREE_PART).min(u64::from(asked.want));
         let Some(proposal) = hold(&lease, units) else { break };
-        match app.journal.append(&proposal).await {
+        match app.journal.append_within(&proposal, room.ceiling.as_ref()).await {
             Ok(appended) => return stands(app, &lease, &appended.entry).await,
             // The same request at the same time, and another sum was free then: what stands is what was granted.
             Err(LedgerError::OtherContent { .. }) => {
@@ -82,7 +92,7 @@ async fn grant(
                 }
             }
             // Spent by another lease in between.
-            Err(LedgerError::Refused(Refused::Floor { .. })) => {}
+            Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => {}
             Err(error) => return Err(failed(error)),
         }
     }
@@ -109,16 +119,43 @@ async fn blank(
         return Ok(None);
     }
     let revision = plans::access::revision(&app.store, subscription.plan, asked.plan_revision).await?;
-    let Some(price) = revision.value.terms.usage_price.map(|usage| usage.amount) else { return Ok(None) };
+    let terms = revision.value.terms;
+    let pricing = terms.usage_price.as_ref().filter(|_| terms.is_per_call()).and_then(Pricing::of);
+    let Some(pricing) = pricing else { return Ok(None) };
     let name = (gateway, epoch, asked.serial);
-    Ok((price.micro > 0).then(|| WalletLease::new(name, subscription, price, app.clock.now())))
+    let mut lease = WalletLease::new(name, subscription, Money::new(0, pricing.currency), app.clock.now());
+    let before = units_charged(&app.journal, subscription.id, &lease.period).await?;
+    lease.price.micro = pricing.price_max_from(before);
+    lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
+    Ok(Some(lease))
 }
 
-/// Calls that what is free in the wallet pays for.
-async fn free_calls(app: &App, lease: &WalletLease) -> Result<u64, Refusal> {
+/// What calls a lease can be for.
+struct Room {
+    /// How many are paid for by what is free in the wallet and left of its budget.
+    calls: u64,
+    /// What the hold may not pass.
+    ceiling: Option<Ceiling>,
+}
+
+/// Reads it; and where the budget alone is what refuses, or its owner has something to be told, he is.
+async fn room(app: &App, lease: &WalletLease) -> Result<Room, Refusal> {
     let Money { micro, currency } = lease.price;
-    let free = statement::standing(&app.journal, lease.account, currency).await?.free();
-    Ok(free.micro.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0))
+    let calls = |free: i64| free.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
+    let standing = statement::standing(&app.journal, lease.account, currency).await?;
+    let paid = calls(standing.free().micro);
+    let Some(budget) = budget::find(&app.store, lease.account, currency).await? else {
+        return Ok(Room { calls: paid, ceiling: None });
+    };
+    let (budget, spending) = (budget.value, standing.spending.at(app.clock.now()));
+    let ceiling = budget.ceiling();
+    let within = ceiling.map_or(paid, |_| calls(budget.left(spending)));
+    let refused_micro = (within == 0 && paid > 0).then_some(micro);
+    if let Err(error) = budget::notices::look(app, &budget, spending, refused_micro).await {
+        // Told at the next look: calls do not wait for a letter.
+        tracing::error!(account = %lease.account, "a budget's notice comes later: {}", in_a_line(&error));
+    }
+    Ok(Room { calls: paid.min(within), ceiling })
 }
 
 /// What a hold grants, unless the lease was ended while the hold was being written: then nobody may spend from it, and
@@ -134,7 +171,7 @@ async fn stands(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<
 async fn granted(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
     let held = entry.hold.map_or(0, |amount| amount.micro);
     let units = held.checked_div(lease.price.micro).and_then(|units| u32::try_from(units).ok()).unwrap_or(0);
-    Ok(LeaseGranted { units, remaining: free_calls(app, lease).await? })
+    Ok(LeaseGranted { units, remaining: room(app, lease).await?.calls })
 }
 
 /// Notes that a lease is over. One that nobody knows is noted as well: its request may still come.

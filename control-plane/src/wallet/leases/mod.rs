@@ -1,12 +1,15 @@
 //! Calls that a wallet pays for, before they are made: a gateway asks for a lease, which is a hold in the journal at the
-//! price of the plan's revision (`grant`); the calls it was for are counted as their batches are folded (`used`); once all
-//! of a closed lease's calls are on record, one entry charges them and frees the rest (`charge`). COUNTING.md, "Holds".
+//! most that its calls can cost (`grant`); the calls it was for are counted as their batches are folded (`used`); once all
+//! of a closed lease's calls are on record, one entry charges them (`reckon`) and frees the rest (`charge`). COUNTING.md, "Holds".
 
 pub mod charge;
 pub mod documents;
 pub mod grant;
+pub(crate) mod reckon;
 pub mod routes;
 mod rules;
+#[cfg(test)]
+mod tests;
 pub mod used;
 
 use crate::store::{Store, StoreError};

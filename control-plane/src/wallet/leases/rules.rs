@@ -1,11 +1,15 @@
-//! What is entered in the journal for a lease: its hold, the end of it, and what comes late. Pure; `grant` and `charge` append
+//! What is entered in the journal for a lease: its hold, the end of it, and what comes late. Pure; `grant` and `reckon` append
 //! what is made here.
 
 use apiclay_config::money::Money;
 
 use super::documents::WalletLease;
-use crate::ledger::{Amount, EntryKind, Hold, Holder, JournalEntry, LedgerAccount, Outcome, Proposal, Step};
+use crate::ledger::{
+    Amount, EntryKind, Hold, Holder, JournalEntry, LedgerAccount, Outcome, Proposal, Step, Usage,
+};
+use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
+use crate::vendors::commission::Sale;
 
 /// The hold for so many calls; none for none.
 pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
@@ -16,6 +20,7 @@ pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
         facts: vec![lease.hold_fact()],
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account, micro }),
+        usage: None,
         reason: format!("Held for calls of {}", lease.subscription),
     })
 }
@@ -24,60 +29,72 @@ pub(super) fn closing_fact(hold: &Hold) -> String {
     format!("close:{}", hold.entry)
 }
 
-/// The entry that ends a lease's hold: what its billed calls cost, as far as was held. More than that comes late.
-pub(super) fn closing(lease: &WalletLease, hold: Hold) -> Result<Proposal, Refusal> {
-    let Money { micro: price, currency } = lease.price;
-    let held = hold.amount.micro.checked_div(price).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
+/// The entry that ends a lease's hold: what its billed calls cost after those that the period counts `before`, as far as was
+/// held. More than that comes late.
+pub(super) fn closing(
+    lease: &WalletLease,
+    hold: Hold,
+    pricing: &Pricing,
+    before: u64,
+) -> Result<Proposal, Refusal> {
+    let held = hold.amount.micro.checked_div(lease.price.micro);
+    let held = held.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
     let calls = lease.billable.min(held);
-    let micro = cost(calls, price)?;
-    let vendor = LedgerAccount { holder: Holder::Vendor(lease.vendor), currency };
-    let (outcome, lines) = if micro == 0 {
+    let (outcome, lines) = if calls == 0 {
         (Outcome::Voided, Vec::new())
     } else {
-        let charged = Amount { account: hold.amount.account, micro: micro.saturating_neg() };
-        (Outcome::Posted, vec![charged, Amount { account: vendor, micro }])
+        (Outcome::Posted, earned(lease, hold.amount.account, cost(pricing, before, calls)?))
     };
     Ok(Proposal {
         facts: vec![closing_fact(&hold)],
         kind: EntryKind::Calls,
         step: Step::Close { hold, outcome, lines },
+        usage: counted(lease, calls, before),
         reason: format!("{} of {}", told(calls), lease.subscription),
     })
 }
 
 /// The entry by which the operator pays for calls that came after their hold had ended; none for none.
-pub(super) fn late(lease: &WalletLease, fact: String) -> Result<Option<Proposal>, Refusal> {
+pub(super) fn late(
+    lease: &WalletLease,
+    fact: &str,
+    pricing: &Pricing,
+    before: u64,
+) -> Result<Option<Proposal>, Refusal> {
     let calls = lease.billable.saturating_sub(lease.charged_calls);
-    let Money { micro: price, currency } = lease.price;
-    let micro = cost(calls, price)?;
-    if micro == 0 {
+    if calls == 0 {
         return Ok(None);
     }
-    let on = |holder| LedgerAccount { holder, currency };
-    let lines = vec![
-        Amount { account: on(Holder::WriteOff), micro: micro.saturating_neg() },
-        Amount { account: on(Holder::Vendor(lease.vendor)), micro },
-    ];
+    let operator = LedgerAccount { holder: Holder::WriteOff, currency: lease.price.currency };
     Ok(Some(Proposal {
-        facts: vec![fact],
+        facts: vec![fact.to_owned()],
         kind: EntryKind::Calls,
-        step: Step::Move(lines),
+        step: Step::Move(earned(lease, operator, cost(pricing, before, calls)?)),
+        usage: counted(lease, calls, before),
         reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),
     }))
+}
+
+/// What moves to the vendor and the operator, or where it is below zero back from them.
+fn earned(lease: &WalletLease, from: LedgerAccount, micro: i64) -> Vec<Amount> {
+    let paid = Money::new(micro, from.currency);
+    Sale::new(paid, lease.commission_basis_points).lines(from, lease.vendor)
+}
+
+fn counted(lease: &WalletLease, units: u64, before: u64) -> Option<Usage> {
+    let period_begins_at = lease.period.begins_at;
+    (units > 0).then_some(Usage { subscription: lease.subscription, period_begins_at, units, before })
 }
 
 fn told(calls: u64) -> String {
     if calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") }
 }
 
-fn cost(calls: u64, price: i64) -> Result<i64, Refusal> {
-    let micro = i64::try_from(calls).ok().and_then(|calls| calls.checked_mul(price));
-    micro.ok_or(Refusal::Internal("a charge beyond 64 bits"))
+fn cost(pricing: &Pricing, before: u64, calls: u64) -> Result<i64, Refusal> {
+    pricing.charge(before, calls).ok_or(Refusal::Internal("a charge beyond 64 bits"))
 }
 
-/// Calls that an entry pays a vendor for.
-pub(super) fn calls_in(entry: &JournalEntry, price: Money) -> u64 {
-    let earned = entry.lines.iter().find(|line| matches!(line.account.holder, Holder::Vendor(_)));
-    let calls = earned.and_then(|line| line.micro.checked_div(price.micro));
-    calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
+/// Calls that an entry charges for.
+pub(super) fn calls_in(entry: &JournalEntry) -> u64 {
+    entry.usage.map_or(0, |usage| usage.units)
 }

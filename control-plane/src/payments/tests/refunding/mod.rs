@@ -4,7 +4,7 @@
 mod answers;
 mod steps;
 
-use apiclay_config::ids::{AccountId, OrderId, RefundId};
+use apiclay_config::ids::{AccountId, OrderId, RefundId, VendorId};
 
 use super::*;
 use crate::ledger::verify::verify;
@@ -114,15 +114,17 @@ impl<'a> Shop<'a> {
     }
 
     async fn spends(&self, whole: i64, fact: &str) {
-        let commission = LedgerAccount { holder: Holder::Commission, currency: Currency::INR };
+        let holder = Holder::Vendor(VendorId::from_u128(1));
+        let vendor = LedgerAccount { holder, currency: Currency::INR };
         let lines = vec![
             Amount { account: self.wallet(), micro: -whole * 1_000_000 },
-            Amount { account: commission, micro: whole * 1_000_000 },
+            Amount { account: vendor, micro: whole * 1_000_000 },
         ];
         let spent = Proposal {
             facts: vec![fact.to_owned()],
             kind: EntryKind::PeriodFee,
             step: Step::Move(lines),
+            usage: None,
             reason: "spent".to_owned(),
         };
         self.journals[0].append(&spent).await.unwrap();

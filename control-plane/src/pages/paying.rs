@@ -1,0 +1,144 @@
+//! How a subscription stands, in words: its state, what it costs, until when it is paid for, and what can be done about it.
+//! Next: the pages of one and of all subscriptions.
+
+use apiclay_config::clock::Timestamp;
+
+use super::words;
+use crate::app::App;
+use crate::http::Problem;
+use crate::plans::pricing::Pricing;
+use crate::plans::terms::Terms;
+use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::life::SubscriptionState;
+use crate::subscriptions::period::Period;
+use crate::wallet::leases::reckon::units_charged;
+use crate::wallet::statement;
+
+/// A state, for a badge.
+pub(super) struct Badge {
+    pub word: &'static str,
+    pub class: &'static str,
+}
+
+/// What it costs, and what there is to pay it with.
+pub(super) struct Paying {
+    pub price: String,
+    pub free: String,
+    /// The next call or month cannot be paid.
+    pub too_little: bool,
+}
+
+/// The button that goes on with it, and what that means.
+pub(super) struct Resume {
+    pub label: String,
+    pub told: String,
+}
+
+pub(super) fn badge(subscription: &Subscription) -> Badge {
+    let (word, class) = match subscription.state() {
+        SubscriptionState::Active if subscription.cancels_at_end => ("Ends with its month", "warn"),
+        SubscriptionState::Active => ("Active", "good"),
+        SubscriptionState::PastDue => ("Payment due", "warn"),
+        SubscriptionState::Unpaid => ("Stopped", "bad"),
+        SubscriptionState::Incomplete => ("Being paid", ""),
+        SubscriptionState::Cancelled => ("Ended", ""),
+    };
+    Badge { word, class }
+}
+
+/// `₹499 a month, and ₹0.10 a call`; none for what is free.
+pub(super) fn price(terms: &Terms) -> Option<String> {
+    let month = (!terms.price.is_zero()).then(|| format!("{} a month", words::money(&terms.price)));
+    let call = terms.usage_price.as_ref().filter(|_| terms.is_per_call());
+    let call = call.map(|usage| format!("{} a call", words::call_price(usage)));
+    match (month, call) {
+        (Some(month), Some(call)) => Some(format!("{month}, and {call}")),
+        (month, call) => month.or(call),
+    }
+}
+
+pub(super) async fn paying(
+    app: &App,
+    subscription: &Subscription,
+    terms: &Terms,
+) -> Result<Option<Paying>, Problem> {
+    let Some(price) = price(terms).filter(|_| app.payments.is_some() && subscription.is_live()) else {
+        return Ok(None);
+    };
+    let free = statement::standing(&app.journal, subscription.account, terms.price.currency).await?.free();
+    let next = match subscription.state() {
+        SubscriptionState::PastDue | SubscriptionState::Unpaid => terms.price.micro,
+        _ => next_call_micro(app, subscription, terms).await?,
+    };
+    Ok(Some(Paying { price, too_little: free.micro < next, free: words::money(&free) }))
+}
+
+/// What a further call costs at most; nothing where calls are not paid for.
+async fn next_call_micro(app: &App, subscription: &Subscription, terms: &Terms) -> Result<i64, Problem> {
+    let Some(usage) = terms.usage_price.as_ref().filter(|_| subscription.pays) else { return Ok(0) };
+    let Some(pricing) = Pricing::of(usage) else { return Ok(0) };
+    let period = Period::containing(subscription.anchor(), app.clock.now());
+    Ok(pricing.price_max_from(units_charged(&app.journal, subscription.id, &period).await?))
+}
+
+/// What stands between now and the next month, in a sentence.
+pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> Option<String> {
+    let month_ends = subscription.paid.map(|paid| words::moment(paid.period.ends_at));
+    match (subscription.state(), month_ends) {
+        (SubscriptionState::Active, Some(end)) if subscription.cancels_at_end => {
+            Some(format!("Paid until {end}; it ends then, and nothing more is charged."))
+        }
+        (SubscriptionState::Active, Some(end)) => Some(match next_plan {
+            Some(plan) => format!("Paid until {end}; it changes to {plan} then."),
+            None => format!("Paid until {end}; the next month is charged then."),
+        }),
+        (SubscriptionState::PastDue, _) => {
+            let end = subscription.grace_ends_at().map(words::moment).unwrap_or_default();
+            Some(format!(
+                "Your wallet had too little for this month. Calls go on until {end}; add money before then, and it is paid by itself."
+            ))
+        }
+        (SubscriptionState::Unpaid, _) => Some(
+            "A month was not paid, so calls are refused. Nothing more is charged until you resume it."
+                .to_owned(),
+        ),
+        _ => None,
+    }
+}
+
+/// What going on with it would mean, where that changes anything.
+pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> Option<Resume> {
+    let price = words::money(&terms.price);
+    match subscription.state() {
+        SubscriptionState::Active if subscription.cancels_at_end => Some(Resume {
+            label: "Keep it".to_owned(),
+            told: "It goes on, and the next month is charged when this one ends.".to_owned(),
+        }),
+        SubscriptionState::PastDue => Some(Resume {
+            label: format!("Pay {price} now"),
+            told: "Pays the month that has begun from your wallet.".to_owned(),
+        }),
+        SubscriptionState::Active | SubscriptionState::Unpaid
+            if !subscription.pays && !terms.price.is_zero() && app.payments.is_some() =>
+        {
+            Some(Resume {
+                label: format!("Pay {price} and go on"),
+                told: format!(
+                    "A first month begins now. Each month after it costs {price}, from your wallet, until you end it."
+                ),
+            })
+        }
+        _ => None,
+    }
+}
+
+/// What ending it means, to be agreed to.
+pub(super) fn ending(subscription: &Subscription, now: Timestamp) -> String {
+    match subscription.paid.filter(|paid| paid.period.ends_at > now) {
+        Some(paid) => format!(
+            "I understand that its keys stop working on {}, and that nothing is given back for the month.",
+            words::moment(paid.period.ends_at)
+        ),
+        None => "I understand that its keys stop working at once.".to_owned(),
+    }
+}

@@ -1,0 +1,176 @@
+//! `/subscriptions/{id}/plans`: the listing's other plans, and what each would cost this subscription now or with its next
+//! month. The figures are `subscriptions::quote`'s, and a form carries what its reader saw, so that he pays that or nothing.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::money::Money;
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse, Redirect};
+use serde::Deserialize;
+
+use super::Answer;
+use super::form::{Nothing, PostedBy};
+use super::frame::{Frame, render};
+use super::paying;
+use super::subscriptions::bought;
+use super::visitor::SignedIn;
+use super::words;
+use crate::app::App;
+use crate::http::{Code, Path, Problem};
+use crate::plans;
+use crate::refusal::Refusal;
+use crate::store::Versioned;
+use crate::subscriptions::access;
+use crate::subscriptions::buying::{self, Possible, Wanted};
+use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::quote::When;
+
+/// A plan to change to.
+struct Offer {
+    plan: PlanId,
+    name: String,
+    price: String,
+    /// What it comes to now, in a sentence; none where it can only be had later, or not at all.
+    now: Option<String>,
+    due_now: String,
+    /// When it can be had with the next month.
+    later: Option<String>,
+    /// Why it cannot be had.
+    refused: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "plan_change.html")]
+struct PlanChangePage {
+    frame: Frame,
+    id: SubscriptionId,
+    listing: String,
+    plan: String,
+    previewed_at: Timestamp,
+    offers: Vec<Offer>,
+}
+
+/// What a form says of the plan to have.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Chosen {
+    plan: PlanId,
+    when: When,
+    previewed_at: Timestamp,
+    /// Micro-units, as shown.
+    due_now: String,
+}
+
+/// The page.
+pub(super) async fn show(
+    State(app): State<App>,
+    SignedIn(visitor): SignedIn,
+    Path(id): Path<SubscriptionId>,
+) -> Answer {
+    let found = access::own(&app.store, id, visitor.account.id).await?;
+    let (listing, plan) = bought(&app, &found.value).await?;
+    let previewed_at = app.clock.now();
+    let mut offers = Vec::new();
+    for (other, revision) in plans::access::of_listing(&app.store, listing.id).await? {
+        let other = other.value;
+        // The present plan is an offer only to whoever has decided on another.
+        let is_mine = other.id == plan.id && found.value.next_edition.is_none();
+        if other.retired_at.is_some() || is_mine {
+            continue;
+        }
+        let mut offer = offer(&app, &found, other.id, previewed_at).await?;
+        offer.price = paying::price(&revision.terms).unwrap_or_else(|| "Free".to_owned());
+        offer.name = other.name;
+        offers.push(offer);
+    }
+    let frame = Frame::new(&app, Some(&visitor), "subscriptions");
+    render(&app, &PlanChangePage { frame, id, listing: listing.name, plan: plan.name, previewed_at, offers })
+}
+
+async fn offer(
+    app: &App,
+    found: &Versioned<Subscription>,
+    plan: PlanId,
+    previewed_at: Timestamp,
+) -> Result<Offer, Problem> {
+    let mut offer = Offer {
+        plan,
+        name: String::new(),
+        price: String::new(),
+        now: None,
+        due_now: String::new(),
+        later: found.value.paid.map(|paid| words::day(paid.period.ends_at)),
+        refused: None,
+    };
+    let wanted = Wanted { plan, when: When::Now, previewed_at: Some(previewed_at) };
+    match buying::preview(app, found.clone(), &wanted).await {
+        Ok(Possible { quote, .. }) => {
+            offer.due_now = quote.due_now.micro.to_string();
+            offer.now = (plan != found.value.plan).then(|| told(&quote.due_now, found.value.paid.is_some()));
+        }
+        Err(refusal @ Refusal::Because { .. }) => {
+            (offer.refused, offer.later) = (Some(refusal.to_string()), None);
+        }
+        Err(refusal) => return Err(refusal.into()),
+    }
+    Ok(offer)
+}
+
+fn told(due: &Money, has_month: bool) -> String {
+    let rest = if has_month { " for the rest of this month" } else { " for the first month" };
+    match due.micro {
+        0 => "Costs nothing now.".to_owned(),
+        1.. => format!("{}{rest}.", words::money(due)),
+        _ => {
+            let back = Money::new(due.micro.saturating_neg(), due.currency);
+            format!("{} goes back into your wallet.", words::money(&back))
+        }
+    }
+}
+
+/// Changes the plan.
+pub(super) async fn change(
+    State(app): State<App>,
+    Path(id): Path<SubscriptionId>,
+    posted: PostedBy<Chosen>,
+) -> Answer {
+    let PostedBy { visitor, given } = posted;
+    let found = access::own(&app.store, id, visitor.account.id).await?;
+    let Chosen { plan, when, previewed_at, due_now } = given;
+    let wanted = Wanted { plan, when, previewed_at: Some(previewed_at) };
+    let micro: i64 = due_now.parse().map_err(|_| Problem::field("/due_now", "invalid", "as it was shown"))?;
+    let shown = buying::preview(&app, found.clone(), &wanted).await?;
+    let agreed = (when == When::Now).then(|| Money::new(micro, shown.quote.due_now.currency));
+    let done = match buying::change(&app, found, &wanted, agreed).await {
+        Ok(_) if when == When::Now => "plan_changed",
+        Ok(_) => "plan_changes",
+        Err(refusal) => return after(id, refusal),
+    };
+    Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
+}
+
+/// Goes on with a subscription.
+pub(super) async fn resume(
+    State(app): State<App>,
+    Path(id): Path<SubscriptionId>,
+    posted: PostedBy<Nothing>,
+) -> Answer {
+    let found = access::own(&app.store, id, posted.visitor.account.id).await?;
+    match buying::resume(&app, found).await {
+        Ok(_) => Ok(Redirect::to(&format!("/subscriptions/{id}?done=resumed")).into_response()),
+        Err(refusal) => after(id, refusal),
+    }
+}
+
+/// Whoever has too little is led to where he adds some; whoever saw an old figure, to the new one.
+fn after(id: SubscriptionId, refusal: Refusal) -> Answer {
+    let to = match &refusal {
+        Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. } => {
+            "/wallet?done=too_little".to_owned()
+        }
+        Refusal::Because { code: Code::AmountChanged, .. } => format!("/subscriptions/{id}/plans"),
+        _ => return Err(refusal.into()),
+    };
+    Ok(Redirect::to(&to).into_response())
+}

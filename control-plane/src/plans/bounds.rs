@@ -1,0 +1,21 @@
+//! How large the numbers in a plan's terms may be. Pure; `rules` and `rules_usage` check by it.
+
+use apiclay_config::money::{MICRO_PER_UNIT, Money};
+
+use crate::refusal::Invalid;
+
+/// Largest amount of a price, in units of its currency.
+pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
+/// Largest number of calls in a limit or a trial.
+pub const CALLS_MAX: u64 = u32::MAX as u64;
+
+pub(super) fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
+    let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);
+    if !(0..=max_micro).contains(&price.micro) {
+        faults.push(Invalid::new(
+            format!("{pointer}/amount"),
+            "out_of_range",
+            format!("0 to {PRICE_MAX_UNITS}"),
+        ));
+    }
+}

@@ -1,0 +1,303 @@
+//! Drives subscriptions against the journal: a charge in hand is made or declined there, once, whoever gets to it first, and
+//! the subscription says what came of it. Safe on every control plane at once. Called by whoever does something with a
+//! subscription, before and after, and by a job for those that wait.
+
+use apiclay_config::money::Money;
+use apiclay_config::process::in_a_line;
+use futures_util::{StreamExt as _, stream};
+
+use super::charge::{Becomes, Charge, Edition, Purpose, fact};
+use super::documents::Subscription;
+use super::letters;
+use super::life::Due;
+use crate::accounts::documents::Account;
+use crate::app::App;
+use crate::http::Code;
+use crate::ledger::{LedgerError, Refused};
+use crate::plans;
+use crate::plans::terms::Terms;
+use crate::refusal::Refusal;
+use crate::store::{Query, StoreError, Versioned};
+use crate::vendors::commission::{Sale, rate_of};
+use crate::wallet::{budget, statement};
+
+/// Subscriptions looked at in one page of a turn.
+const TURN_MAX: usize = 500;
+/// Subscriptions brought up to date at the same time.
+const AT_ONCE_MAX: usize = 8;
+/// Steps of one subscription in one go: months that passed unseen, and writes of others in between.
+const STEPS_MAX: u32 = 64;
+
+/// What came of a charge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    Made,
+    /// The money is not there; it may be later.
+    Refused,
+    Declined,
+}
+
+/// One turn of the job: every subscription whose time has come. One that fails keeps no other waiting.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn bill_due(app: &App) -> Result<(), Refusal> {
+    let mut cursor = None;
+    loop {
+        let now = app.clock.now();
+        let due = Query::by("wakes_at").below(now.plus_ms(1).to_string()).limit(TURN_MAX).cursor(cursor);
+        let page = app.store.query::<Subscription>(&due).await?;
+        stream::iter(page.items)
+            .for_each_concurrent(AT_ONCE_MAX, async |found| {
+                let id = found.value.id;
+                if let Err(error) = up_to_date(app, found).await {
+                    tracing::error!(subscription = %id, "a subscription is billed later: {}", in_a_line(&error));
+                }
+            })
+            .await;
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// The subscription once everything is done with it that is due by now.
+///
+/// # Errors
+/// Where the store or the journal do not answer; done again, it goes on where it was.
+pub async fn up_to_date(
+    app: &App,
+    mut found: Versioned<Subscription>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    for _ in 0..STEPS_MAX {
+        let now = app.clock.now();
+        let mut next = found.value.clone();
+        let mut last = false;
+        match found.value.due(now) {
+            Due::Nothing => return Ok(found),
+            Due::End => next.end(now),
+            Due::Renew(edition) => {
+                let terms = terms_of(app, edition).await?;
+                let becomes = next.renewed(edition, terms.price, terms.is_priced());
+                let sale = sale(app, &next, terms.price).await?;
+                next.charge(Purpose::Renewal, sale, becomes, now);
+            }
+            Due::Finish(charge) | Due::GiveUp(charge) => {
+                match settle(app, &found.value, &charge, true).await? {
+                    Came::Made => next.made(now),
+                    Came::Refused | Came::Declined => next.declined(now),
+                }
+            }
+            Due::Try(charge) => match settle(app, &found.value, &charge, false).await? {
+                Came::Made => next.made(now),
+                Came::Declined => next.declined(now),
+                Came::Refused => {
+                    next.refused(now);
+                    last = true;
+                }
+            },
+        }
+        found = match write(app, &found, next).await {
+            Ok(written) => {
+                tell(app, &found.value, &written.value).await?;
+                if last {
+                    return Ok(written);
+                }
+                written
+            }
+            // Somebody else did it.
+            Err(StoreError::VersionMismatch) => again(app, &found.value).await?,
+            Err(error) => return Err(error.into()),
+        };
+    }
+    Err(Refusal::Changed)
+}
+
+/// Writes what became of a subscription, and tells gateways where it concerns them.
+pub(super) async fn write(
+    app: &App,
+    before: &Versioned<Subscription>,
+    mut next: Subscription,
+) -> Result<Versioned<Subscription>, StoreError> {
+    if next.served() == before.value.served() {
+        let version = app.store.replace(&next, before.version).await?;
+        return Ok(Versioned { value: next, version });
+    }
+    if next.edition() != before.value.edition() {
+        // No gateway hears of a subscription before what it names.
+        let revision = plans::access::revision(&app.store, next.plan, next.plan_revision).await;
+        if let Ok(revision) = revision {
+            app.push.publish(revision).await?;
+        }
+    }
+    match app.push.replace(next.clone(), before.version).await {
+        // The plan was bought once more, beside this change: both stand, and both are the buyer's to end.
+        Err(StoreError::Duplicate { index: "live", .. }) => {
+            next.live_key = next.live_key.map(|key| format!("{key}:{}", next.id));
+            app.push.replace(next, before.version).await
+        }
+        written => written,
+    }
+}
+
+/// Makes a charge in the journal, or finds what came of it. Where it cannot be made and nobody shall try again, that is
+/// settled there as well, so that no slow writer makes it afterwards.
+async fn settle(
+    app: &App,
+    subscription: &Subscription,
+    charge: &Charge,
+    now_or_never: bool,
+) -> Result<Came, Refusal> {
+    let (account, currency) = (subscription.account, charge.sale.amount.currency);
+    let ceiling = budget::ceiling(&app.store, account, currency).await?;
+    match app.journal.append_within(&charge.made(subscription), ceiling.as_ref()).await {
+        Ok(_) => {
+            if let Err(error) = budget::notices::after_charge(app, account, currency).await {
+                tracing::error!(%account, "a budget's notice comes later: {}", in_a_line(&error));
+            }
+            return Ok(Came::Made);
+        }
+        // Another content under a charge's fact is that it was declined.
+        Err(LedgerError::OtherContent { .. }) => return Ok(Came::Declined),
+        Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => {}
+        Err(error) => return Err(failed(error)),
+    }
+    if !now_or_never {
+        return Ok(Came::Refused);
+    }
+    match app.journal.append(&charge.declined(subscription)).await {
+        Ok(_) => Ok(Came::Declined),
+        Err(LedgerError::OtherContent { .. }) => Ok(Came::Made),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+/// Charges a subscription and says what it is then.
+///
+/// # Errors
+/// Where the wallet does not have the money, or somebody else wrote in between.
+pub(super) async fn charge(
+    app: &App,
+    found: Versioned<Subscription>,
+    purpose: Purpose,
+    amount: Money,
+    becomes: Becomes,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let mut next = found.value.clone();
+    let sale = sale(app, &next, amount).await?;
+    next.charge(purpose, sale, becomes, app.clock.now());
+    let number = next.charges;
+    let written = write(app, &found, next).await?;
+    let after = up_to_date(app, written).await?;
+    was_made(app, &after.value, number, amount).await?;
+    Ok(after)
+}
+
+/// What is paid to a subscription's vendor, shared out by the rate of now.
+pub(super) async fn sale(app: &App, subscription: &Subscription, amount: Money) -> Result<Sale, StoreError> {
+    Ok(Sale::new(amount, rate_of(&app.store, subscription.vendor).await?))
+}
+
+/// The subscription without a charge in hand: what is due is paid now, or never.
+pub(super) async fn give_up(
+    app: &App,
+    found: Versioned<Subscription>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let Some(charge) = found.value.charging.clone() else { return Ok(found) };
+    let mut next = found.value.clone();
+    match settle(app, &found.value, &charge, true).await? {
+        Came::Made => next.made(app.clock.now()),
+        Came::Refused | Came::Declined => next.declined(app.clock.now()),
+    }
+    Ok(write(app, &found, next).await?)
+}
+
+/// Whether the charge of this number was made.
+///
+/// # Errors
+/// Where it was declined: what is missing.
+pub(super) async fn was_made(
+    app: &App,
+    subscription: &Subscription,
+    number: u32,
+    amount: Money,
+) -> Result<(), Refusal> {
+    if amount.is_zero() {
+        return Ok(());
+    }
+    match app.journal.by_fact(&fact(subscription, number)).await? {
+        Some(entry) if !entry.is_nothing() => Ok(()),
+        _ => {
+            can_pay(app, subscription, amount).await?;
+            // There is enough by now, and was not then.
+            let told = "there was too little in your wallet; there is enough now, so try again";
+            Err(Refusal::because(Code::BalanceInsufficient, told))
+        }
+    }
+}
+
+/// Whether a wallet has so much free, and its budget as much left. A look ahead: what decides is the journal.
+///
+/// # Errors
+/// Where it has not.
+pub(super) async fn can_pay(app: &App, subscription: &Subscription, amount: Money) -> Result<(), Refusal> {
+    let (account, currency) = (subscription.account, amount.currency);
+    let standing = statement::standing(&app.journal, account, currency).await?;
+    let free = standing.free();
+    if free.micro < amount.micro {
+        let missing = Money::new(amount.micro.saturating_sub(free.micro), currency);
+        let told =
+            format!("{amount} is to be paid and {free} is free in your wallet; top up {missing} or more");
+        return Err(Refusal::because(Code::BalanceInsufficient, told));
+    }
+    let budget = budget::find(&app.store, account, currency).await?.map(|found| found.value);
+    let Some(budget) = budget.filter(|budget| budget.ceiling().is_some()) else { return Ok(()) };
+    let left = budget.left(standing.spending.at(app.clock.now()));
+    if left < amount.micro {
+        let left = Money::new(left.max(0), currency);
+        let told = format!(
+            "{amount} is to be paid and {left} is left of the budget that you set for this month; raise it first"
+        );
+        return Err(Refusal::because(Code::BudgetReached, told));
+    }
+    Ok(())
+}
+
+/// The subscription as it is now.
+pub(super) async fn again(
+    app: &App,
+    subscription: &Subscription,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let found = app.store.get::<Subscription>(&subscription.id.to_string()).await?;
+    found.ok_or(Refusal::NotFound("subscription"))
+}
+
+/// The terms of an edition.
+pub(super) async fn terms_of(app: &App, edition: Edition) -> Result<Terms, Refusal> {
+    Ok(plans::access::revision(&app.store, edition.plan, edition.revision).await?.value.terms)
+}
+
+/// Tells the buyer by mail that a renewal was not paid, or was given up. Whoever wrote that tells it: should he die before,
+/// the page says it still.
+async fn tell(app: &App, before: &Subscription, after: &Subscription) -> Result<(), Refusal> {
+    if before.state() == after.state() {
+        return Ok(());
+    }
+    let Some(letter) = letters::of(&app.app_url, after) else { return Ok(()) };
+    if let Some(account) = app.store.get::<Account>(&after.account.to_string()).await? {
+        app.mail.send(&account.value.email, letter, app.clock.now());
+    }
+    Ok(())
+}
+
+fn failed(error: LedgerError) -> Refusal {
+    match error {
+        LedgerError::Store(error) => error.into(),
+        LedgerError::Contended => Refusal::Changed,
+        other => {
+            tracing::error!("a subscription was not charged: {}", in_a_line(&other));
+            Refusal::Internal("charging a subscription")
+        }
+    }
+}

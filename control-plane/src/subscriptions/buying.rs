@@ -1,0 +1,251 @@
+//! What a buyer does with a subscription: begins, ends, resumes, changes it. Each brings it up to date first, so that no
+//! charge in hand is forgotten. Next: `billing`, which charges; called by the API's routes and by the pages.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
+use apiclay_config::money::Money;
+
+use super::access;
+use super::billing::{can_pay, charge, give_up, sale, terms_of, up_to_date, was_made, write};
+use super::charge::{Edition, Purpose};
+use super::documents::Subscription;
+use super::life::SubscriptionState;
+use super::quote::{self, Quote, When};
+use super::rules::SUBSCRIPTIONS_PER_ACCOUNT_MAX;
+use crate::app::App;
+use crate::http::Code;
+use crate::plans::rules::{Payment, payment};
+use crate::refusal::Refusal;
+use crate::store::{FIRST_VERSION, Query, StoreError, Versioned};
+use crate::{catalog, plans};
+
+/// Buys a plan.
+///
+/// # Errors
+/// Where the plan is not on sale or cannot be paid, or the buyer has it already.
+pub(crate) async fn subscribe(
+    app: &App,
+    account: AccountId,
+    id: SubscriptionId,
+    plan: PlanId,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let plan = plans::access::on_sale(&app.store, plan).await?;
+    let listing = catalog::access::on_sale(&app.store, plan.listing).await.map_err(|refusal| {
+        if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
+    })?;
+    let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
+    let price = revision.value.terms.price;
+    let payment = payment(&revision.value.terms, app.payments.is_some())?;
+    // No gateway hears of the subscription before what it names.
+    app.push.publish(listing).await?;
+    app.push.publish(revision).await?;
+    let edition = Edition { plan: plan.id, revision: plan.revision };
+    let now = app.clock.now();
+    let mut new = Subscription::new(id, (account, plan.listing, plan.vendor), edition, now);
+    if payment == Payment::ByTheMonth {
+        let sale = sale(app, &new, price).await?;
+        new.charge(Purpose::Start, sale, Subscription::begun(edition, price, now), now);
+    } else {
+        new.pays = payment.pays();
+    }
+    let begun = begin(app, new, price).await?;
+    if begun.value.charges == 0 {
+        return Ok(begun);
+    }
+    let after = up_to_date(app, begun).await?;
+    was_made(app, &after.value, 1, price).await?;
+    Ok(after)
+}
+
+/// Writes a subscription that begins, or finds the one that an earlier try of the same request wrote.
+async fn begin(app: &App, new: Subscription, price: Money) -> Result<Versioned<Subscription>, Refusal> {
+    if let Some(known) = app.store.get::<Subscription>(&new.id.to_string()).await? {
+        return Ok(if known.value.charges == 0 { app.push.publish(known).await? } else { known });
+    }
+    let (from, below) = Subscription::live_keys_of(new.account);
+    let mine = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
+    if app.store.query::<Subscription>(&mine).await?.items.len() >= SUBSCRIPTIONS_PER_ACCOUNT_MAX {
+        let detail = format!("at most {SUBSCRIPTIONS_PER_ACCOUNT_MAX} live subscriptions an account");
+        return Err(Refusal::because(Code::LimitReached, detail));
+    }
+    if access::has_live_to(&app.store, new.account, new.plan).await? {
+        return Err(has_it());
+    }
+    let written = if new.charging.is_some() {
+        can_pay(app, &new, price).await?;
+        // No gateway has a use for it before it is paid.
+        app.store.insert(&new).await.map(|()| Versioned { value: new, version: FIRST_VERSION })
+    } else {
+        app.push.insert(new).await
+    };
+    match written {
+        Err(StoreError::Duplicate { index: "live", .. }) => Err(has_it()),
+        written => Ok(written?),
+    }
+}
+
+/// Ends a subscription: with the period that is paid for, or at once where nothing is or its owner wants it so. What is paid
+/// for is not given back.
+///
+/// # Errors
+/// Where somebody else wrote in between, or the store does not answer.
+pub(crate) async fn cancel(
+    app: &App,
+    found: Versioned<Subscription>,
+    when: Option<When>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    // No charge is made for what has ended: whether the month that is due is paid is settled first.
+    let found = give_up(app, up_to_date(app, found).await?).await?;
+    let mut next = found.value.clone();
+    if !next.is_live() {
+        return Ok(found);
+    }
+    match when.unwrap_or(if next.paid.is_some() { When::PeriodEnd } else { When::Now }) {
+        When::PeriodEnd if next.paid.is_some() => (next.cancels_at_end, next.next_edition) = (true, None),
+        When::PeriodEnd | When::Now => next.end(app.clock.now()),
+    }
+    Ok(write(app, &found, next).await?)
+}
+
+/// Goes on with a subscription: takes a cancellation back, pays a month that is due, or begins to pay after a trial or where
+/// it had stopped.
+///
+/// # Errors
+/// Where it has ended, or the wallet does not have the money.
+pub(crate) async fn resume(
+    app: &App,
+    found: Versioned<Subscription>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let found = up_to_date(app, found).await?;
+    let (state, edition) = (found.value.state(), found.value.edition());
+    match state {
+        SubscriptionState::Cancelled | SubscriptionState::Incomplete => Err(ended()),
+        SubscriptionState::PastDue => {
+            let amount = found.value.charging.as_ref().map(|charge| charge.sale.amount);
+            match amount {
+                Some(amount) => can_pay(app, &found.value, amount).await.map(|()| found),
+                None => Ok(found),
+            }
+        }
+        _ if found.value.cancels_at_end => {
+            let mut next = found.value.clone();
+            next.cancels_at_end = false;
+            Ok(write(app, &found, next).await?)
+        }
+        _ => {
+            let terms = terms_of(app, edition).await?;
+            if found.value.pays || terms.price.is_zero() || app.payments.is_none() {
+                return Ok(found);
+            }
+            can_pay(app, &found.value, terms.price).await?;
+            let becomes = Subscription::begun(edition, terms.price, app.clock.now());
+            charge(app, found, Purpose::Resume, terms.price, becomes).await
+        }
+    }
+}
+
+/// What a buyer wants another plan for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The plan.
+    pub plan: PlanId,
+    /// When.
+    pub when: When,
+    /// By which moment its preview was reckoned.
+    pub previewed_at: Option<Timestamp>,
+}
+
+/// A change that can be made, and the subscription it is of.
+pub(crate) struct Possible {
+    pub found: Versioned<Subscription>,
+    pub quote: Quote,
+    /// What each month costs after it.
+    pub next_price: Money,
+}
+
+/// What a change of plan comes to.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(crate) async fn preview(
+    app: &App,
+    found: Versioned<Subscription>,
+    wanted: &Wanted,
+) -> Result<Possible, Refusal> {
+    let found = up_to_date(app, found).await?;
+    match found.value.state() {
+        SubscriptionState::Active | SubscriptionState::Unpaid => {}
+        SubscriptionState::PastDue => {
+            let told = "the month that has begun is to be paid first: top up, or end the subscription";
+            return Err(Refusal::because(Code::PaymentDue, told));
+        }
+        SubscriptionState::Cancelled | SubscriptionState::Incomplete => return Err(ended()),
+    }
+    let plan = plans::access::on_sale(&app.store, wanted.plan).await?;
+    if plan.listing != found.value.listing {
+        let told = "this plan is of another listing; begin a subscription to it";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
+    let edition = Edition { plan: plan.id, revision: plan.revision };
+    if edition.plan != found.value.plan
+        && access::has_live_to(&app.store, found.value.account, plan.id).await?
+    {
+        return Err(has_it());
+    }
+    let terms = terms_of(app, edition).await?;
+    if terms.is_priced() && app.payments.is_none() {
+        return Err(Refusal::because(Code::PaymentUnavailable, "nobody takes payments here"));
+    }
+    let now = app.clock.now();
+    let at = quote::moment(&found.value, wanted.previewed_at, now)?;
+    let mut quote = quote::now(&found.value, edition, &terms, terms.is_priced(), at)?;
+    if let (When::PeriodEnd, Some(paid)) = (wanted.when, found.value.paid) {
+        let nothing = Money::new(0, terms.price.currency);
+        let becomes = found.value.renewed(edition, terms.price, terms.is_priced());
+        quote = Quote {
+            effective_at: paid.period.ends_at,
+            credit: nothing,
+            price: nothing,
+            due_now: nothing,
+            becomes,
+        };
+    }
+    Ok(Possible { found, quote, next_price: terms.price })
+}
+
+/// Changes the plan.
+///
+/// # Errors
+/// Where it cannot be made, costs something else than its buyer agreed to, or cannot be paid.
+pub(crate) async fn change(
+    app: &App,
+    found: Versioned<Subscription>,
+    wanted: &Wanted,
+    agreed: Option<Money>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let Possible { found, quote, .. } = preview(app, found, wanted).await?;
+    if let Some(agreed) = agreed
+        && agreed != quote.due_now
+    {
+        let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
+        return Err(Refusal::because(Code::AmountChanged, told));
+    }
+    if wanted.when == When::PeriodEnd && found.value.paid.is_some() {
+        let mut next = found.value.clone();
+        let edition = quote.becomes.edition;
+        next.next_edition = (edition != next.edition()).then_some(edition);
+        next.cancels_at_end = false;
+        return Ok(write(app, &found, next).await?);
+    }
+    can_pay(app, &found.value, quote.due_now).await?;
+    charge(app, found, Purpose::Change, quote.due_now, quote.becomes).await
+}
+
+fn has_it() -> Refusal {
+    let told = "you have a live subscription to this plan already, or one that changes to it";
+    Refusal::because(Code::AlreadySubscribed, told)
+}
+
+fn ended() -> Refusal {
+    Refusal::because(Code::SubscriptionInactive, "this subscription has ended; begin another")
+}

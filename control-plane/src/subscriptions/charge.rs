@@ -1,0 +1,112 @@
+//! A charge that a subscription has in hand, as stored in it: what is taken from the wallet, and what the subscription is once
+//! it was. It stands in the document before it is in the journal, so that whoever comes next finishes it. Next: `life` says
+//! when there is one and what comes of it, `billing` carries it to the journal.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::PlanId;
+use apiclay_config::money::Money;
+use serde::{Deserialize, Serialize};
+
+use super::documents::Subscription;
+use super::period::Period;
+use crate::ledger::{EntryKind, LedgerAccount, Proposal, Step};
+use crate::vendors::commission::Sale;
+
+/// An edition of a plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edition {
+    /// Of which plan.
+    pub plan: PlanId,
+    /// Its revision.
+    pub revision: u32,
+}
+
+/// A period that is paid for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paid {
+    /// From when to when.
+    pub period: Period,
+    /// What the plan costs for the whole of it: what is left of it is worth its part of this.
+    pub price: Money,
+}
+
+/// What a charge is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// The first period: without it the subscription never begins.
+    Start,
+    /// The period after the last one.
+    Renewal,
+    /// Another plan, now.
+    Change,
+    /// A first period after a trial, or after one that was not paid.
+    Resume,
+}
+
+/// What the subscription has once a charge is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Becomes {
+    /// Under which terms.
+    pub edition: Edition,
+    /// Whether its calls are paid for, by the period or from the wallet.
+    pub pays: bool,
+    /// The period that is paid for then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paid: Option<Paid>,
+}
+
+/// A charge in hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Counted within the subscription: with it the journal's fact.
+    pub number: u32,
+    /// What it is for.
+    pub purpose: Purpose,
+    /// What is paid, or given back where it is negative.
+    #[serde(flatten)]
+    pub sale: Sale,
+    /// What follows.
+    pub becomes: Becomes,
+    /// When it was decided on.
+    pub at: Timestamp,
+}
+
+/// The fact that a subscription's charge of this number stands for.
+#[must_use]
+pub fn fact(subscription: &Subscription, number: u32) -> String {
+    format!("period:{}:{number}", subscription.id)
+}
+
+impl Charge {
+    /// The entry that makes it.
+    #[must_use]
+    pub fn made(&self, subscription: &Subscription) -> Proposal {
+        let wallet = LedgerAccount::wallet(subscription.account, self.sale.amount.currency);
+        let what = match self.purpose {
+            Purpose::Start | Purpose::Resume => "First month of",
+            Purpose::Renewal => "Next month of",
+            Purpose::Change => "Change of plan of",
+        };
+        self.proposal(subscription, Step::Move(self.sale.lines(wallet, subscription.vendor)), what)
+    }
+
+    /// The entry after which it can never be made.
+    #[must_use]
+    pub fn declined(&self, subscription: &Subscription) -> Proposal {
+        self.proposal(subscription, Step::Nothing, "Not enough money for a charge of")
+    }
+
+    fn proposal(&self, subscription: &Subscription, step: Step, what: &str) -> Proposal {
+        Proposal {
+            facts: vec![fact(subscription, self.number)],
+            kind: EntryKind::PeriodFee,
+            step,
+            usage: None,
+            reason: format!("{what} {}", subscription.id),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the letters of subscriptions say: that a renewal was not paid, and that it was given up.
+
+use url::Url;
+
+use super::documents::Subscription;
+use super::life::SubscriptionState;
+use crate::outbound::mail::Letter;
+
+/// The letter that a subscription's present state asks for.
+#[must_use]
+pub(super) fn of(app_url: &Url, subscription: &Subscription) -> Option<Letter> {
+    let base = app_url.as_str().trim_end_matches('/');
+    let page = format!("{base}/subscriptions/{}", subscription.id);
+    match subscription.state() {
+        SubscriptionState::PastDue => {
+            let end = subscription.grace_ends_at().map(|at| at.to_string()).unwrap_or_default();
+            Some(Letter {
+                subject: "Your wallet has too little for the next month",
+                text: format!(
+                    "The next month of {id} could not be paid from your wallet. Its calls go on until {end}. Top up before \
+                     then, and it is paid by itself:\n\n{base}/wallet\n\nThe subscription: {page}\n",
+                    id = subscription.id
+                ),
+            })
+        }
+        SubscriptionState::Unpaid => Some(Letter {
+            subject: "Your subscription has stopped",
+            text: format!(
+                "The next month of {id} was not paid, and its calls are refused from now on. Nothing more is charged. Top up \
+                 and resume it whenever you like; a new month begins then:\n\n{page}\n",
+                id = subscription.id
+            ),
+        }),
+        _ => None,
+    }
+}

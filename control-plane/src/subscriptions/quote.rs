@@ -1,0 +1,175 @@
+//! What a change of plan costs, to the micro-unit, before anybody says yes to it. Pure. Next: `routes_change` shows it, and
+//! `buying` charges exactly this.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::money::Money;
+use serde::{Deserialize, Serialize};
+
+use super::charge::{Becomes, Edition, Paid};
+use super::documents::Subscription;
+use crate::http::Code;
+use crate::plans::terms::Terms;
+use crate::refusal::Refusal;
+
+/// For how long the moment stands by which a preview was reckoned, in milliseconds: ten minutes.
+pub const QUOTE_STANDS_MS: i64 = 600_000;
+
+/// When a change of plan takes place.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum When {
+    /// At once: what is left of the period is charged for, and given back, by its part.
+    #[default]
+    Now,
+    /// With the next period.
+    PeriodEnd,
+}
+
+/// What a change comes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quote {
+    /// When it takes place.
+    pub effective_at: Timestamp,
+    /// What is left of the old plan's period.
+    pub credit: Money,
+    /// What the new plan costs for as long.
+    pub price: Money,
+    /// What is charged now; goes back into the wallet where negative.
+    pub due_now: Money,
+    /// What the subscription is then.
+    pub becomes: Becomes,
+}
+
+/// What it costs to have another plan from `at` on.
+///
+/// Within a paid period the new plan takes its place until its end, and both are reckoned by the part that is left, in whole
+/// micro-units and never to the buyer's loss. Where nothing is paid for, a first period begins.
+///
+/// # Errors
+/// Where prices are of two currencies, or too large to reckon with.
+pub fn now(
+    subscription: &Subscription,
+    edition: Edition,
+    terms: &Terms,
+    pays: bool,
+    at: Timestamp,
+) -> Result<Quote, Refusal> {
+    let zero = Money::new(0, terms.price.currency);
+    let whole = |paid: Option<Paid>| paid.map(|paid| Becomes { edition, pays, paid: Some(paid) });
+    let free = Becomes { edition, pays, paid: None };
+    let Some(old) = subscription.paid else {
+        let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms.price, at));
+        let (price, becomes) = (terms.price, begun.unwrap_or(free));
+        return Ok(Quote { effective_at: at, credit: zero, price, due_now: price, becomes });
+    };
+    if old.price.currency != terms.price.currency {
+        let told = "the two plans are priced in two currencies; end this subscription and begin another";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
+    let (left, length) = (i128::from(old.period.left_ms(at)), i128::from(old.period.length_ms()));
+    let part = |micro: i128| {
+        let floor = micro.checked_mul(left).map(|product| product.div_euclid(length));
+        floor.and_then(|micro| i64::try_from(micro).ok()).ok_or(Refusal::Internal("reckoning a part"))
+    };
+    let micro = |money: Money| i128::from(money.micro);
+    let price = part(micro(terms.price))?;
+    let due = part(micro(terms.price) - micro(old.price))?;
+    let credit = price.checked_sub(due).ok_or(Refusal::Internal("reckoning a part"))?;
+    let money = |micro| Money::new(micro, terms.price.currency);
+    let paid = (!terms.price.is_zero()).then_some(Paid { period: old.period, price: terms.price });
+    Ok(Quote {
+        effective_at: at,
+        credit: money(credit),
+        price: money(price),
+        due_now: money(due),
+        becomes: whole(paid).unwrap_or(free),
+    })
+}
+
+/// The moment by which a change is reckoned: the one that its preview showed, while that stands.
+///
+/// # Errors
+/// Where it is of another period, too long ago, or to come.
+pub fn moment(
+    subscription: &Subscription,
+    previewed_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Timestamp, Refusal> {
+    let Some(at) = previewed_at else { return Ok(now) };
+    let stands = at <= now && now.0.saturating_sub(at.0) <= QUOTE_STANDS_MS;
+    let within = subscription.paid.is_none_or(|paid| paid.period.begins_at <= at);
+    if stands && within {
+        return Ok(at);
+    }
+    Err(Refusal::because(Code::AmountChanged, "this preview no longer stands; ask for another"))
+}
+
+#[cfg(test)]
+mod tests {
+    use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId, VendorId};
+    use apiclay_config::money::Currency;
+
+    use super::*;
+    use crate::subscriptions::period::Period;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn paying(micro: i64) -> Subscription {
+        let mut subscription = Subscription::new(
+            SubscriptionId::from_u128(1),
+            (AccountId::from_u128(1), ListingId::from_u128(1), VendorId::from_u128(1)),
+            Edition { plan: PlanId::from_u128(1), revision: 1 },
+            Timestamp(0),
+        );
+        let period = Period { begins_at: Timestamp(0), ends_at: Timestamp(30 * DAY_MS) };
+        subscription.paid = Some(Paid { period, price: Money::new(micro, Currency::INR) });
+        subscription
+    }
+
+    fn to(micro: i64) -> (Edition, Terms) {
+        let price = Money::new(micro, Currency::INR);
+        let terms = Terms {
+            price,
+            usage_price: None,
+            limits: Vec::new(),
+            trial: None,
+            concurrency_max: None,
+            bindings: Vec::new(),
+        };
+        (Edition { plan: PlanId::from_u128(2), revision: 1 }, terms)
+    }
+
+    fn due(from: i64, to_micro: i64, at_ms: i64) -> (i64, i64, i64) {
+        let (edition, terms) = to(to_micro);
+        let quote = now(&paying(from), edition, &terms, true, Timestamp(at_ms)).unwrap();
+        (quote.price.micro, quote.credit.micro, quote.due_now.micro)
+    }
+
+    #[test]
+    fn what_is_left_of_a_period_is_reckoned_by_its_part() {
+        assert_eq!(due(300, 900, 10 * DAY_MS), (600, 200, 400));
+        assert_eq!(due(900, 300, 10 * DAY_MS), (200, 600, -400));
+        assert_eq!(due(300, 0, 15 * DAY_MS), (0, 150, -150), "a free plan gives the rest back");
+        assert_eq!(due(300, 900, 0), (900, 300, 600));
+        assert_eq!(due(300, 900, 30 * DAY_MS), (0, 0, 0));
+        // A third of a micro-unit is never the buyer's loss.
+        assert_eq!(due(1, 2, 20 * DAY_MS).2, 0);
+        assert_eq!(due(2, 1, 20 * DAY_MS).2, -1);
+    }
+
+    #[test]
+    fn there_and_back_at_one_moment_costs_at_most_nothing() {
+        for (from, to, at) in [(1, 7, 1), (999_999, 1_000_001, 12 * DAY_MS + 1), (i64::MAX / 2, 3, DAY_MS)] {
+            let sum = due(from, to, at).2 + due(to, from, at).2;
+            assert!((-1..=0).contains(&sum), "{from} {to} {at}: {sum}");
+        }
+    }
+
+    #[test]
+    fn a_preview_stands_for_ten_minutes_and_within_its_period() {
+        let subscription = paying(1);
+        let at = |at_ms, now_ms| moment(&subscription, Some(Timestamp(at_ms)), Timestamp(now_ms)).is_ok();
+        assert!(at(5, 5) && at(5, 5 + QUOTE_STANDS_MS));
+        assert!(!at(5, 6 + QUOTE_STANDS_MS) && !at(6, 5) && !at(-1, 5));
+    }
+}

@@ -1,0 +1,126 @@
+//! `/subscriptions/{subscription}/change` and its preview: what another plan costs, to the micro-unit, and having it.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::money::Money;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access;
+use super::buying::{self, Possible, Wanted};
+use super::period::Period;
+use super::quote::When;
+use super::routes::{SubscriptionView, present};
+use crate::app::App;
+use crate::http::problem::ProblemBody;
+use crate::http::{Caller, IfMatch, Json, Path, Problem, Query, Tagged};
+use crate::plans::terms::MoneyShape;
+
+/// Below `/subscriptions`.
+pub(super) fn changes() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(preview)).routes(routes!(change))
+}
+
+/// Which change is looked at.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Asked {
+    /// The plan to have.
+    #[param(value_type = String)]
+    plan_id: PlanId,
+    /// Now, where it is left out.
+    when: Option<When>,
+}
+
+/// What a change of plan comes to.
+#[derive(Debug, Serialize, ToSchema)]
+struct ChangePreview {
+    when: When,
+    /// When the new plan begins.
+    #[schema(value_type = String, format = DateTime)]
+    effective_at: Timestamp,
+    /// What is left of the present plan's month.
+    #[schema(value_type = MoneyShape)]
+    credit: Money,
+    /// What the new plan costs for as long.
+    #[schema(value_type = MoneyShape)]
+    price: Money,
+    /// Price less credit: what is charged on the change. Goes back into the wallet where it is negative.
+    #[schema(value_type = MoneyShape)]
+    due_now: Money,
+    /// What each month costs after that.
+    #[schema(value_type = MoneyShape)]
+    next_price: Money,
+    /// The month that is paid for after the change.
+    period: Option<Period>,
+    /// Sent with the change within ten minutes, it costs exactly this.
+    #[schema(value_type = String, format = DateTime)]
+    previewed_at: Timestamp,
+}
+
+/// A change of plan.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[schema(value_type = String)]
+    plan_id: PlanId,
+    /// Now, where it is left out.
+    #[serde(default)]
+    when: When,
+    /// From the preview: the moment by which it was reckoned.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    previewed_at: Option<Timestamp>,
+    /// From the preview: where another amount is due, nothing is done.
+    #[schema(value_type = Option<MoneyShape>)]
+    due_now: Option<Money>,
+}
+
+/// What another plan would cost.
+#[utoipa::path(get, path = "/{subscription}/change-preview", tag = "buying",
+    params(("subscription" = String, Path), Asked), responses((status = 200, body = ChangePreview),
+    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
+async fn preview(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<ChangePreview>, Problem> {
+    let found = access::own(&app.store, id, caller.account).await?;
+    let previewed_at = app.clock.now();
+    let when = asked.when.unwrap_or_default();
+    let wanted = Wanted { plan: asked.plan_id, when, previewed_at: Some(previewed_at) };
+    let Possible { quote, next_price, .. } = buying::preview(&app, found, &wanted).await?;
+    Ok(Json(ChangePreview {
+        when,
+        effective_at: quote.effective_at,
+        credit: quote.credit,
+        price: quote.price,
+        due_now: quote.due_now,
+        next_price,
+        period: quote.becomes.paid.map(|paid| paid.period),
+        previewed_at,
+    }))
+}
+
+/// Changes the plan, now or with the next month.
+#[utoipa::path(post, path = "/{subscription}/change", tag = "buying", params(("subscription" = String, Path)),
+    request_body = Change, responses((status = 200, body = SubscriptionView), (status = 400, body = ProblemBody),
+    (status = 402, body = ProblemBody), (status = 404, body = ProblemBody), (status = 409, body = ProblemBody),
+    (status = 422, body = ProblemBody)))]
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<SubscriptionId>,
+    if_match: IfMatch,
+    Json(input): Json<Change>,
+) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
+    let found = access::own(&app.store, id, caller.account).await?;
+    if_match.check(found.version)?;
+    let Change { plan_id: plan, when, previewed_at, due_now } = input;
+    let changed = buying::change(&app, found, &Wanted { plan, when, previewed_at }, due_now).await?;
+    Ok(Tagged(changed.version, Json(present(&changed.value))))
+}
