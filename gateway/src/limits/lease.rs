@@ -9,7 +9,7 @@ const FREE: u32 = CLOSED - 1;
 
 /// A lease at the gateway as one word that is compared and swapped: its serial, so that a word of another lease in the same
 /// place is never taken for it; its free units; and how far it is on its way back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaseWord(pub u64);
 
 impl LeaseWord {
