@@ -13,8 +13,9 @@ use rand::{Rng as _, SeedableRng as _};
 
 use super::embedded::EmbeddedCounters;
 use super::{Close, Counters, CountersError, Grant, GrantRequest, LeaseId};
-use crate::limits::lease::{Ask, CounterState, Decision};
+use crate::limits::counter::{Ask, CounterState, Decision};
 
+mod differential;
 mod gateways;
 mod patient;
 mod rebuilder;

@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 use tokio::sync::oneshot;
 
 use super::{COUNT_MAX, Close, Counters, CountersError, Grant, GrantRequest, LeaseId};
-use crate::limits::lease::{Ask, Decision, decide};
+use crate::limits::counter::{Ask, Decision, after_close, decide};
 use crate::limits::windows::Window;
 
 /// Its name in the folder.
@@ -192,12 +192,7 @@ fn grant(
     let window = Window::at(request.window, now);
     let (key, lease) = (&request.key, &request.lease);
     let max = request.max.min(COUNT_MAX);
-    let granted: i64 = transaction
-        .prepare_cached("SELECT granted FROM counters WHERE key = ?1 AND window = ?2")?
-        .query_row(params![key, window.id], |row| row.get(0))
-        .optional()?
-        .unwrap_or(0);
-    let granted = u64::try_from(granted).unwrap_or(0);
+    let granted = granted(transaction, key, window.id)?;
     let open: Option<u32> = transaction
         .prepare_cached("SELECT units FROM leases WHERE key = ?1 AND window = ?2 AND lease = ?3")?
         .query_row(params![key, window.id, lease.to_string()], |row| row.get(0))
@@ -262,14 +257,22 @@ fn close_one(transaction: &Transaction<'_>, key: &str, close: &Close) -> rusqlit
         .prepare_cached("DELETE FROM leases WHERE key = ?1 AND window = ?2 AND lease = ?3 RETURNING units")?
         .query_row(params![key, close.window, close.lease.to_string()], |row| row.get(0))
         .optional()?;
-    if let Some(units) = units {
-        transaction
-            .prepare_cached(
-                "UPDATE counters SET granted = MAX(granted - ?3, 0) WHERE key = ?1 AND window = ?2",
-            )?
-            .execute(params![key, close.window, close.unspent.min(units)])?;
-    }
+    let Some(units) = units else { return Ok(()) };
+    let granted = granted(transaction, key, close.window)?;
+    let granted = i64::try_from(after_close(granted, units, close.unspent)).unwrap_or(i64::MAX);
+    transaction
+        .prepare_cached("UPDATE counters SET granted = ?3 WHERE key = ?1 AND window = ?2")?
+        .execute(params![key, close.window, granted])?;
     Ok(())
+}
+
+/// Units out of a counter; none of one that is not there.
+fn granted(transaction: &Transaction<'_>, key: &str, window: i64) -> rusqlite::Result<u64> {
+    let granted: Option<i64> = transaction
+        .prepare_cached("SELECT granted FROM counters WHERE key = ?1 AND window = ?2")?
+        .query_row(params![key, window], |row| row.get(0))
+        .optional()?;
+    Ok(granted.and_then(|granted| u64::try_from(granted).ok()).unwrap_or(0))
 }
 
 fn forget(transaction: &Transaction<'_>, gateway: &str) -> rusqlite::Result<u64> {

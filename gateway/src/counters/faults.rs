@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use parking_lot::Mutex;
 
 use super::{Close, Counters, CountersError, Grant, GrantRequest};
-use crate::limits::lease::{Ask, CounterState, Decision};
+use crate::limits::counter::{Ask, CounterState, Decision};
 use crate::limits::windows::Window;
 
 /// The only generation: a model loses nothing.

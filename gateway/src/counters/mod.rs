@@ -1,7 +1,7 @@
 //! Counter stores: who says how many units of a limit a gateway may spend. A gateway asks for leases ([`Counters::grant`])
 //! and says what it did not spend ([`Counters::close`]); the store's clock chooses the window. [`redis`] serves any number
-//! of gateways, [`embedded`] one. Both follow the state machine in `limits/lease.rs`. Leases on wallets are holds in the ledger,
-//! so the control plane is their store ([`wallet`]). Next: `limits/`, which spends leases.
+//! of gateways, [`embedded`] one. Both follow the state machines in `limits/counter.rs` and `limits/store.rs`. Leases on wallets
+//! are holds in the ledger, so the control plane is their store ([`wallet`]). Next: `limits/`, which spends leases.
 
 use std::error::Error;
 use std::fmt;

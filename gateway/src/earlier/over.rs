@@ -1,6 +1,7 @@
-//! Says once in each life that nothing more comes of the lives before. The lease table may have lost leases that the control plane
+//! Says in each life that nothing more comes of the lives before. The lease table may have lost leases that the control plane
 //! holds money for: a power cut, a restored folder, a damaged slot, a new disk under the same name. Nobody here can close those;
-//! the control plane can, once it has every batch that may name them. Next: its `POST /internal/v1/leases/earlier-over`.
+//! the control plane can, once it has every batch that may name them. It is said once more later: what a life asked for just before
+//! it ended may have been under way until after the first time, and would be held until the next start. Next: its `POST /internal/v1/leases/earlier-over`.
 
 use std::io;
 use std::sync::Arc;
@@ -22,11 +23,13 @@ pub(crate) struct SayOptions {
     pub(super) again_ms: u64,
     /// At most.
     pub(super) again_max_ms: u64,
+    /// From when it was heard to when it is said once more.
+    pub(super) once_more_ms: u64,
 }
 
 impl Default for SayOptions {
     fn default() -> Self {
-        Self { look_every_ms: 1_000, again_ms: 1_000, again_max_ms: 60_000 }
+        Self { look_every_ms: 1_000, again_ms: 1_000, again_max_ms: 60_000, once_more_ms: 60_000 }
     }
 }
 
@@ -57,13 +60,21 @@ pub(crate) async fn say<D: WalletDesk>(
         }
         tokio::time::sleep(Duration::from_millis(options.look_every_ms)).await;
     }
+    if hear(&desk, &over, options).await {
+        tokio::time::sleep(Duration::from_millis(options.once_more_ms)).await;
+        hear(&desk, &over, options).await;
+    }
+}
+
+/// Says it until it is heard; `false` where it is not understood.
+async fn hear<D: WalletDesk>(desk: &D, over: &EarlierOver, options: SayOptions) -> bool {
     let mut pause_ms = options.again_ms;
     loop {
-        match desk.earlier_over(&over).await {
-            Ok(()) => return,
+        match desk.earlier_over(over).await {
+            Ok(()) => return true,
             Err(DeskError::Unknown) => {
                 tracing::info!("the control plane is of a version that ends no leases of earlier lives");
-                return;
+                return false;
             }
             Err(away @ DeskError::Away(_)) => tracing::debug!(error = %away, "said again later"),
             Err(refused) => {
@@ -78,16 +89,17 @@ pub(crate) async fn say<D: WalletDesk>(
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub(super) struct Look {
-    /// This life's last batch when the last of the earlier leases was closed: all that earlier lives left unbatched, and what was
+    /// This life's last batch when the last of the earlier leases was said to be over: all that earlier lives left unbatched, and what was
     /// put on record for them here, stands in batches up to this.
     made: Option<u64>,
     aside_said: bool,
 }
 
 impl Look {
-    /// Whether every lease of earlier lives is closed, and every batch that may name one is acknowledged.
+    /// Whether every lease of earlier lives is closed, or its close refused for good, and every batch that may name one is
+    /// acknowledged.
     pub(super) fn is_over(&mut self, book: &LeaseBook, batcher: &Batcher) -> io::Result<bool> {
-        if !book.earlier_wallets_are_closed() {
+        if !book.earlier_wallets_are_said() {
             return Ok(false);
         }
         let made = *self.made.get_or_insert_with(|| batcher.made_seq());

@@ -1,6 +1,7 @@
 //! All limits of one gateway: a [`Tally`] a counter, the lease table on disk, and which lease belongs to which counter, so
 //! that batches can say units by counter and window. Next: `maintain.rs` keeps leases coming and going.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -113,6 +114,8 @@ pub struct LeaseBook {
     pub(super) tallies: DashMap<String, Arc<Tally>>,
     /// Leases of earlier epochs that are not done with.
     pub(super) earlier: Mutex<Vec<InHand>>,
+    /// Those of them, by serial, on wallets whose close was refused for good.
+    pub(super) earlier_refused: Mutex<BTreeSet<u32>>,
 }
 
 impl LeaseBook {
@@ -148,7 +151,8 @@ impl LeaseBook {
             low_in,
             low_out: Mutex::new(low_out),
         });
-        let book = Arc::new(Self { core, tallies: DashMap::new(), earlier: Mutex::new(Vec::new()) });
+        let (tallies, earlier, earlier_refused) = (DashMap::new(), Mutex::default(), Mutex::default());
+        let book = Arc::new(Self { core, tallies, earlier, earlier_refused });
         let leases = book.find_earlier();
         Ok((book, EarlierLeases { leases, damaged }))
     }

@@ -10,6 +10,7 @@ use apiclay_config::usage::{GatewayEpoch, LeasedWindow};
 
 mod asking;
 pub mod book;
+pub mod counter;
 mod desk;
 mod earlier;
 mod figures;
@@ -17,6 +18,7 @@ pub mod lease;
 mod maintain;
 mod report;
 mod slot;
+pub mod store;
 pub mod table;
 mod tally;
 mod wallet;

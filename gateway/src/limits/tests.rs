@@ -12,6 +12,7 @@ use super::*;
 use crate::counters::faults::ModelCounters;
 
 mod histories;
+mod model;
 mod reports;
 mod wallets;
 

@@ -163,6 +163,9 @@ impl LeaseBook {
                     Err(away) if away.is_away() => return Err(away),
                     Err(refused) => {
                         self.core.say_refused(&some[0].0, &refused);
+                        if matches!(refused, CountersError::WalletsRefused(_)) {
+                            self.earlier_refused.lock().extend(closes.iter().map(|close| close.lease.serial));
+                        }
                         continue;
                     }
                 }
@@ -178,10 +181,13 @@ impl LeaseBook {
         Ok(())
     }
 
-    /// Whether no lease of an earlier life on a wallet is left here: each was said to be over, and that was heard.
+    /// Whether every lease of an earlier life on a wallet was said to be over, with all of its records in batches, and that was
+    /// heard, or refused for good: a control plane that does not take the close of a lease it may know (its subscription is
+    /// not there) can end it on what is on record.
     #[must_use]
-    pub fn earlier_wallets_are_closed(&self) -> bool {
-        self.earlier_wallets().is_empty()
+    pub fn earlier_wallets_are_said(&self) -> bool {
+        let refused = self.earlier_refused.lock();
+        self.earlier_wallets().iter().all(|lease| refused.contains(&lease.serial))
     }
 
     fn earlier_wallets(&self) -> Vec<InHand> {

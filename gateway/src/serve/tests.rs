@@ -19,7 +19,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 
 use super::*;
-use crate::limits::lease::grant_units;
+use crate::limits::counter::grant_units;
 use crate::metering::SpoolError;
 use crate::sync::tests::market;
 

@@ -60,14 +60,21 @@ impl RedisServer {
     }
 
     fn begin(&self) {
+        let run_id = self.run_id();
         let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
         let mut connection = client.get_connection().unwrap();
-        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).unwrap();
-        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim();
         for marker in markers() {
             let mark = format!("1 {run_id}");
             redis::cmd("SET").arg(marker).arg(mark).arg("NX").exec(&mut connection).unwrap();
         }
+    }
+
+    /// What it calls this process of its.
+    pub(super) fn run_id(&self) -> String {
+        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port)).unwrap();
+        let mut connection = client.get_connection().unwrap();
+        let info: String = redis::cmd("INFO").arg("server").query(&mut connection).unwrap();
+        info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap().trim().to_owned()
     }
 
     /// Says something to it, past everything of ours.

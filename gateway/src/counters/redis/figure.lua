@@ -4,8 +4,10 @@
 local run = string.match(redis.call('INFO', 'server'), 'run_id:(%x+)')
 local generation, bound = string.match(redis.call('GET', KEYS[1]) or '', '^(%d+) (%x+)$')
 local marked = tonumber(generation or '0')
+local refusal = { 'generation', string.format('%.0f', marked), run }
+if run ~= ARGV[2] then return refusal end
 if marked == tonumber(ARGV[1]) and bound == run then return { 'stands' } end
-if run ~= ARGV[2] or marked >= tonumber(ARGV[1]) then return { 'generation', string.format('%.0f', marked), run } end
+if marked >= tonumber(ARGV[1]) then return refusal end
 if tonumber(redis.call('HGET', KEYS[2], 'generation') or '0') >= tonumber(ARGV[1]) then return { 'stands' } end
 redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[2], 'generation', ARGV[1], 'granted', ARGV[3])

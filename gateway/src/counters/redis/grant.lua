@@ -1,4 +1,4 @@
--- Grants a lease, as limits/lease.rs decides.
+-- Grants a lease, as limits/counter.rs decides.
 -- KEYS: marker, counter, then the counter of each close. ARGV: known generation, known run id, the window's first and last
 -- moment + 1 (both empty for a trial), until when the counter is kept (empty: for ever), max, hard, lease, gateway, epoch,
 -- serial, want, open units cap, then lease and unspent units of each close.

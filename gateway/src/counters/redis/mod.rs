@@ -202,6 +202,8 @@ impl Counters for RedisCounters {
     }
 
     async fn forget(&self, gateway: &str) -> Result<u64, CountersError> {
+        // A server that was emptied has no counter that could say it.
+        self.standing().await?;
         let mut units = 0;
         let mut cursor = 0_u64;
         loop {

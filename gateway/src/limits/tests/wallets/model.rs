@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::counters::{Close, Counters, CountersError, Grant, GrantRequest, LeaseId, Spent};
-use crate::limits::lease::grant_units;
+use crate::limits::counter::grant_units;
 
 /// A call's record in a batch.
 #[derive(Debug, Clone, Copy)]

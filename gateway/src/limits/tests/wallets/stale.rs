@@ -21,7 +21,7 @@ async fn closed_from(till: &Till, stale: &TempDir, lease: u32, batch: BatchMark,
     let said = till.ledger.said();
     assert_eq!(said.len(), 1, "{said:?}");
     assert_eq!((said[0].0.serial, said[0].1.units, said[0].1.last_batch), (lease, calls, Some(batch)));
-    assert!(book.earlier_wallets_are_closed());
+    assert!(book.earlier_wallets_are_said());
     assert_eq!((till.ledger.held(), till.ledger.charged()), (0, u64::from(calls)));
 }
 

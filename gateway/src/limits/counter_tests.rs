@@ -1,21 +1,10 @@
-//! The state machines alone: words, and a counter with several gateways over seeded histories.
+//! The state machine alone: a counter with several gateways.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use super::*;
 
 fn lease(gateway: &str, serial: u32) -> LeaseId {
     LeaseId { gateway: gateway.into(), epoch: 1, serial }
-}
-
-#[test]
-fn a_frozen_word_gives_and_takes_nothing() {
-    let word = LeaseWord::open(7, 2);
-    let frozen = word.take().unwrap().freeze().unwrap();
-    assert_eq!((frozen.serial(), frozen.free()), (7, 1));
-    assert_eq!((frozen.take(), frozen.give_back(1), frozen.freeze()), (None, None, None));
-    let closed = frozen.closed(1);
-    assert_eq!(closed.take().map(LeaseWord::free), Some(0));
-    assert_eq!(closed.freeze(), None);
 }
 
 #[test]
