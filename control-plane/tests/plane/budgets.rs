@@ -6,8 +6,8 @@ use apiclay_control_plane::wallet::leases::charge::charge_closed;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::Plane;
 use crate::support::market::{code_of, who};
+use crate::support::{Person, Plane};
 use crate::wallet_leases::{EPOCH, Shop, shop};
 
 const DAY_MS: i64 = 86_400_000;
@@ -23,6 +23,15 @@ async fn set(shop: &Shop, amount: &str, hard_stop: bool) -> Value {
 
 async fn shown(shop: &Shop) -> Value {
     shop.plane.done(&shop.buyer, Method::GET, "/wallet", json!(null), 200).await["budget"].clone()
+}
+
+/// The wallet's page as the buyer sees it.
+async fn page(shop: &Shop) -> String {
+    let (email, username) = ("bela@example.com".to_owned(), "bela".to_owned());
+    let buyer = Person { email, username, id: shop.buyer.account.clone() };
+    let (cookie, _) = shop.plane.session(&buyer).await;
+    let page = shop.plane.base.replace("/backend/v1", "/wallet");
+    shop.plane.http.get(page).header("cookie", cookie).send().await.unwrap().text().await.unwrap()
 }
 
 /// Subjects of letters about the budget that went out, over all control planes.
@@ -88,6 +97,7 @@ async fn each_part_of_a_budget_is_told_once_over_two_control_planes_and_anew_nex
     assert_eq!(told(), [] as [&str; 0]);
     calls(&shop, &second, 2, 1).await;
     assert_eq!(told(), ["You have spent half of your budget"]);
+    assert!(page(&shop).await.contains("You have spent ₹1 of your budget of ₹2."));
     calls(&shop, &second, 3, 3).await;
     calls(&shop, &second, 4, 1).await;
     assert_eq!(told().len(), 3, "{:?}", told());
@@ -95,6 +105,7 @@ async fn each_part_of_a_budget_is_told_once_over_two_control_planes_and_anew_nex
     assert_eq!(told().len(), 3, "nothing stops it: {:?}", told());
     let budget = shown(&shop).await;
     assert_eq!((&budget["spent"], &budget["stops"]), (&inr("3.00"), &json!(false)));
+    assert!(page(&shop).await.contains("Your budget of ₹2 is spent. Nothing is stopped."));
 
     // With more allowed, what is reached of that is seen when it is set; what is reached later is told.
     set(&shop, "4", false).await;
@@ -130,6 +141,11 @@ async fn a_budget_ends_at_the_call_that_does_not_fit_until_the_month_turns() {
     let budget = shown(&shop).await;
     assert_eq!((&budget["stops"], &budget["left"]), (&json!(true), &inr("0.10")));
     // The wallet is not what stops.
+    let page = page(&shop).await;
+    assert!(
+        page.contains("Your budget stops your calls: ₹0.10 of ₹0.60 is left until 1 Oct 2026."),
+        "{page}"
+    );
     assert_eq!(shop.wallet().await, ("9.50".into(), "0.00".into()));
     shop.plane.pass_ms(10 * DAY_MS);
     assert_eq!(shop.lease(6, 5).await, 1);
