@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
-use apiclay_config::money::Money;
+use apiclay_config::money::{Currency, Money};
 use apiclay_config::settings::Settings;
 use apiclay_control_plane::ledger::export::{CSV_HEAD, csv, hledger};
 use apiclay_control_plane::ledger::verify::{each, verify as replay};
@@ -27,17 +27,21 @@ pub async fn verify(settings: &Settings) -> anyhow::Result<()> {
     let mut floors = std::collections::BTreeMap::new();
     for (account, micro) in &report.balances {
         if account.has_floor() {
-            let (wallets, sum) = floors.entry(account.currency).or_insert((0_u64, 0_i128));
-            *wallets += 1;
+            let (accounts, sum) = floors.entry(account.currency).or_insert((0_u64, 0_i128));
+            *accounts += 1;
             *sum += micro;
         } else {
             println!("{account}: {}", told(*account, *micro));
         }
     }
-    for (currency, (wallets, sum)) in floors {
+    for (currency, (accounts, sum)) in floors {
+        if currency == Currency::CALLS {
+            println!("{accounts} months with included calls: {sum} left");
+            continue;
+        }
         let micro = i64::try_from(sum)
             .map_or_else(|_| sum.to_string(), |micro| Money::new(micro, currency).to_string());
-        println!("{wallets} wallets: {micro}");
+        println!("{accounts} wallets: {micro}");
     }
     let Some(first) = report.faults.first() else {
         println!("nothing is wrong");
@@ -91,8 +95,5 @@ async fn books(settings: &Settings) -> anyhow::Result<Store> {
 }
 
 fn told(account: LedgerAccount, micro: i128) -> String {
-    i64::try_from(micro).map_or_else(
-        |_| format!("{micro} micro-units"),
-        |micro| Money::new(micro, account.currency).to_string(),
-    )
+    i64::try_from(micro).map_or_else(|_| format!("{micro} micro-units"), |micro| account.told(micro))
 }

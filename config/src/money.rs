@@ -18,6 +18,8 @@ pub struct Currency([u8; 3]);
 impl Currency {
     /// Indian rupee.
     pub const INR: Self = Self(*b"INR");
+    /// ISO 4217's code where no currency is involved. The books count calls in it, whole; nothing is priced in it.
+    pub const CALLS: Self = Self(*b"XXX");
 
     /// The code's text.
     #[must_use]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use apiclay_tests::{Marketplace, Mongod, Persist, Redis, http_client, wait_until};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::load::Load;
 use crate::shop::Shop;
@@ -20,10 +20,16 @@ const REFUSALS: u32 = 4;
 const REFUSED_PAUSE: Duration = Duration::from_millis(1_500);
 
 async fn shop(market: &Marketplace) -> Result<Shop> {
-    let money = |amount: &str| json!({ "amount": amount, "currency": "INR" });
-    let plan = json!({ "slug": "calls", "name": "Calls", "price": money("0"),
-        "usage_price": { "unit": "call", "amount": money("0.25") } });
+    shop_at(market, &json!({ "unit": "call", "amount": money("0.25") })).await
+}
+
+async fn shop_at(market: &Marketplace, usage_price: &Value) -> Result<Shop> {
+    let plan = json!({ "slug": "calls", "name": "Calls", "price": money("0"), "usage_price": usage_price });
     Shop::open_with(market, &plan).await
+}
+
+fn money(amount: &str) -> Value {
+    json!({ "amount": amount, "currency": "INR" })
 }
 
 impl Shop {
@@ -129,6 +135,25 @@ async fn all_of_a_wallet_can_be_called_away_over_mongodb_and_redis() -> Result<(
     let redis = Redis::start(Persist::EverySecond).await?;
     let market = Marketplace::separate(&mongod, &redis).await?;
     all_of_a_wallet_can_be_called_away_and_no_more(&market).await
+}
+
+/// An empty wallet's twelve included calls; then a rupee is four at a twentieth and eight at a tenth.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn included_calls_come_first_and_tiers_count_from_there() -> Result<()> {
+    let market = Marketplace::embedded(&[]).await?;
+    let tiers = json!([{ "up_to": 4, "amount": money("0.05") }, { "amount": money("0.10") }]);
+    let price = json!({ "unit": "call", "mode": "graduated", "included": 12, "tiers": tiers });
+    let shop = shop_at(&market, &price).await?;
+    let served = shop.spend().await?;
+    ensure!(served == 12, "{served} calls were served where 12 are included");
+    shop.top_up(1).await?;
+    let served = shop.spend().await?;
+    shop.until_wallet(0, SHOWN_WITHIN).await?;
+    ensure!(served == 12, "{served} calls were served for what pays for 12");
+    let told = verified(&market).await?;
+    ensure!(told.contains("included_used:XXX: 12 XXX"), "{told}");
+    println!("{told}");
+    Ok(())
 }
 
 /// The gateway is killed under load, twice, then the control plane: what is charged is what is on record as billed, a call

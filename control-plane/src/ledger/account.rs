@@ -4,16 +4,28 @@
 use std::fmt;
 use std::str::FromStr;
 
-use apiclay_config::ids::{AccountId, VendorId};
-use apiclay_config::money::Currency;
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::{AccountId, SubscriptionId, VendorId};
+use apiclay_config::money::{Currency, Money};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Whose money it is. People and companies stand here by their ids, which say nothing once the person is erased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Holder {
-    /// A buyer's prepaid money. The only holder with a floor: never below zero, holds included.
+    /// A buyer's prepaid money. Has a floor: never below zero, holds included.
     Wallet(AccountId),
+    /// Calls of a subscription's month that cost nothing and were not used yet; in [`Currency::CALLS`]. Has a floor too.
+    Included {
+        /// Whose.
+        subscription: SubscriptionId,
+        /// The first moment of the month.
+        begins_at: Timestamp,
+    },
+    /// Where such calls come from.
+    IncludedGranted,
+    /// Where they go when they were made.
+    IncludedUsed,
     /// What a vendor has earned and was not paid yet.
     Vendor(VendorId),
     /// What the payment provider has taken in for us.
@@ -40,10 +52,26 @@ impl LedgerAccount {
         Self { holder: Holder::Wallet(account), currency }
     }
 
+    /// Calls that a subscription's month includes.
+    #[must_use]
+    pub const fn included(subscription: SubscriptionId, begins_at: Timestamp) -> Self {
+        Self { holder: Holder::Included { subscription, begins_at }, currency: Currency::CALLS }
+    }
+
+    /// An amount on it in decimals: of its currency, or so many calls.
+    #[must_use]
+    pub fn told(&self, micro: i64) -> String {
+        if self.currency == Currency::CALLS {
+            format!("{micro} {}", self.currency.as_str())
+        } else {
+            Money::new(micro, self.currency).to_string()
+        }
+    }
+
     /// Whether it may never fall below zero. Entries on such an account stand in one row, a number each.
     #[must_use]
     pub const fn has_floor(&self) -> bool {
-        matches!(self.holder, Holder::Wallet(_))
+        matches!(self.holder, Holder::Wallet(_) | Holder::Included { .. })
     }
 }
 
@@ -53,6 +81,11 @@ impl fmt::Display for LedgerAccount {
         match self.holder {
             Holder::Wallet(account) => write!(f, "wallet:{account}:{currency}"),
             Holder::Vendor(vendor) => write!(f, "vendor:{vendor}:{currency}"),
+            Holder::Included { subscription, begins_at } => {
+                write!(f, "included:{subscription}:{}:{currency}", begins_at.0)
+            }
+            Holder::IncludedGranted => write!(f, "included_granted:{currency}"),
+            Holder::IncludedUsed => write!(f, "included_used:{currency}"),
             Holder::Provider => write!(f, "provider:{currency}"),
             Holder::Commission(vendor) => write!(f, "commission:{vendor}:{currency}"),
             Holder::WriteOff => write!(f, "write_off:{currency}"),
@@ -76,6 +109,15 @@ impl FromStr for LedgerAccount {
             Some(("wallet", id)) => Holder::Wallet(id.parse().map_err(|_| unknown())?),
             Some(("vendor", id)) => Holder::Vendor(id.parse().map_err(|_| unknown())?),
             Some(("commission", id)) => Holder::Commission(id.parse().map_err(|_| unknown())?),
+            Some(("included", month)) => {
+                let (subscription, begins_ms) = month.split_once(':').ok_or_else(unknown)?;
+                Holder::Included {
+                    subscription: subscription.parse().map_err(|_| unknown())?,
+                    begins_at: Timestamp(begins_ms.parse().map_err(|_| unknown())?),
+                }
+            }
+            None if holder == "included_granted" => Holder::IncludedGranted,
+            None if holder == "included_used" => Holder::IncludedUsed,
             None if holder == "provider" => Holder::Provider,
             None if holder == "write_off" => Holder::WriteOff,
             _ => return Err(unknown()),
@@ -105,6 +147,9 @@ mod tests {
         let holders = [
             Holder::Wallet(AccountId::from_u128(7)),
             Holder::Vendor(VendorId::from_u128(9)),
+            Holder::Included { subscription: SubscriptionId::from_u128(8), begins_at: Timestamp(-5) },
+            Holder::IncludedGranted,
+            Holder::IncludedUsed,
             Holder::Provider,
             Holder::Commission(VendorId::from_u128(9)),
             Holder::WriteOff,
@@ -112,12 +157,19 @@ mod tests {
         for holder in holders {
             let account = LedgerAccount { holder, currency: Currency::INR };
             assert_eq!(account.to_string().parse(), Ok(account));
-            assert_eq!(account.has_floor(), matches!(holder, Holder::Wallet(_)));
+            let floor = matches!(holder, Holder::Wallet(_) | Holder::Included { .. });
+            assert_eq!(account.has_floor(), floor);
         }
         let vendor = LedgerAccount { holder: holders[1], currency: Currency::INR }.to_string();
-        for text in
-            ["", "wallet:INR", "provider:inr", "wallet::INR", "tax:INR", &vendor.replace("ven", "acc")]
-        {
+        for text in [
+            "",
+            "included:1:XXX",
+            "wallet:INR",
+            "provider:inr",
+            "wallet::INR",
+            "tax:INR",
+            &vendor.replace("ven", "acc"),
+        ] {
             assert!(text.parse::<LedgerAccount>().is_err(), "{text}");
         }
     }

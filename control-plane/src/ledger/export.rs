@@ -1,9 +1,8 @@
-//! The journal for auditors: CSV, a line a movement, and a journal that hledger reads and sums to the same figures. Holds,
-//! and what says that nothing came of a fact, move nothing and stand in neither. Next: `apiclay ledger export`.
+//! The journal for auditors: CSV, a line a movement, and a journal that hledger reads and sums to the same figures; calls
+//! that are included are a commodity of their own. Holds, and what says that nothing came of a fact, move nothing and stand
+//! in neither. Next: `apiclay ledger export`.
 
 use std::io::{self, Write};
-
-use apiclay_config::money::Money;
 
 use super::account::Holder;
 use super::entry::{JournalEntry, Line};
@@ -17,7 +16,7 @@ pub const CSV_HEAD: &str = "entry,at,kind,account,amount,currency,reason";
 /// Where `out` fails.
 pub fn csv(out: &mut impl Write, entry: &JournalEntry) -> io::Result<()> {
     for line in &entry.lines {
-        let amount = money(line.micro, line);
+        let amount = line.account.told(line.micro);
         let (decimal, currency) = amount.split_once(' ').unwrap_or((&amount, ""));
         let reason = entry.reason.replace('"', "\"\"").replace(['\r', '\n'], " ");
         let account = line.account;
@@ -47,7 +46,7 @@ pub fn hledger(out: &mut impl Write, entry: &JournalEntry) -> io::Result<()> {
     let reason = entry.reason.replace(['\r', '\n', ';', '|'], " ");
     writeln!(out, "{day} ({}) {}: {reason}", entry.id, kind(entry))?;
     for line in &entry.lines {
-        writeln!(out, "    {}  {}", hledger_account(line), money(line.micro.saturating_neg(), line))?;
+        writeln!(out, "    {}  {}", hledger_account(line), line.account.told(line.micro.saturating_neg()))?;
     }
     writeln!(out)
 }
@@ -56,14 +55,15 @@ fn hledger_account(line: &Line) -> String {
     match line.account.holder {
         Holder::Wallet(account) => format!("liabilities:wallets:{account}"),
         Holder::Vendor(vendor) => format!("liabilities:vendors:{vendor}"),
+        Holder::Included { subscription, begins_at } => {
+            format!("liabilities:included:{subscription}:{}", begins_at.0)
+        }
+        Holder::IncludedGranted => "equity:included-granted".to_owned(),
+        Holder::IncludedUsed => "equity:included-used".to_owned(),
         Holder::Provider => "assets:provider".to_owned(),
         Holder::Commission(vendor) => format!("revenues:commission:{vendor}"),
         Holder::WriteOff => "expenses:write-off".to_owned(),
     }
-}
-
-fn money(micro: i64, line: &Line) -> String {
-    Money::new(micro, line.account.currency).to_string()
 }
 
 fn kind(entry: &JournalEntry) -> String {

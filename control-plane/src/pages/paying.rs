@@ -11,6 +11,7 @@ use crate::plans::terms::Terms;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::life::SubscriptionState;
 use crate::subscriptions::period::Period;
+use crate::wallet::leases::included;
 use crate::wallet::leases::reckon::units_charged;
 use crate::wallet::statement;
 
@@ -24,6 +25,8 @@ pub(super) struct Badge {
 pub(super) struct Paying {
     pub price: String,
     pub free: String,
+    /// Calls of this month that cost nothing and are left.
+    pub included_left: Option<u64>,
     /// The next call or month cannot be paid.
     pub too_little: bool,
 }
@@ -66,19 +69,34 @@ pub(super) async fn paying(
         return Ok(None);
     };
     let free = statement::standing(&app.journal, subscription.account, terms.price.currency).await?.free();
+    let calls = calls(app, subscription, terms).await?;
     let next = match subscription.state() {
         SubscriptionState::PastDue | SubscriptionState::Unpaid => terms.price.micro,
-        _ => next_call_micro(app, subscription, terms).await?,
+        _ if calls.included_left == Some(0) || calls.included_left.is_none() => calls.next_micro,
+        _ => 0,
     };
-    Ok(Some(Paying { price, too_little: free.micro < next, free: words::money(&free) }))
+    let included_left = calls.included_left;
+    Ok(Some(Paying { price, included_left, too_little: free.micro < next, free: words::money(&free) }))
 }
 
-/// What a further call costs at most; nothing where calls are not paid for.
-async fn next_call_micro(app: &App, subscription: &Subscription, terms: &Terms) -> Result<i64, Problem> {
-    let Some(usage) = terms.usage_price.as_ref().filter(|_| subscription.pays) else { return Ok(0) };
-    let Some(pricing) = Pricing::of(usage) else { return Ok(0) };
+/// What further calls cost.
+#[derive(Default)]
+struct Calls {
+    included_left: Option<u64>,
+    /// One more after those, at most.
+    next_micro: i64,
+}
+
+async fn calls(app: &App, subscription: &Subscription, terms: &Terms) -> Result<Calls, Problem> {
+    let usage = terms.usage_price.as_ref().filter(|_| subscription.pays);
+    let Some((usage, pricing)) = usage.and_then(|usage| Pricing::of(usage).map(|pricing| (usage, pricing)))
+    else {
+        return Ok(Calls::default());
+    };
     let period = Period::containing(subscription.anchor(), app.clock.now());
-    Ok(pricing.price_max_from(units_charged(&app.journal, subscription.id, &period).await?))
+    let before = units_charged(&app.journal, subscription.id, &period).await?;
+    let left = included::left(&app.journal, subscription.id, &period, pricing.included).await?;
+    Ok(Calls { included_left: usage.included.map(|_| left), next_micro: pricing.price_max_from(before) })
 }
 
 /// What stands between now and the next month, in a sentence.

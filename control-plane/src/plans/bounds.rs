@@ -1,6 +1,6 @@
 //! How large the numbers in a plan's terms may be. Pure; `rules` and `rules_usage` check by it.
 
-use apiclay_config::money::{MICRO_PER_UNIT, Money};
+use apiclay_config::money::{Currency, MICRO_PER_UNIT, Money};
 
 use crate::refusal::Invalid;
 
@@ -17,5 +17,8 @@ pub(super) fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Mone
             "out_of_range",
             format!("0 to {PRICE_MAX_UNITS}"),
         ));
+    }
+    if price.currency == Currency::CALLS {
+        faults.push(Invalid::new(format!("{pointer}/currency"), "no_currency", "XXX is no currency"));
     }
 }

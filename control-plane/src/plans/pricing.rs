@@ -191,6 +191,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn charges_in_any_split_sum_to_the_whole_and_holds_cover_them(
             usage in accepted(),

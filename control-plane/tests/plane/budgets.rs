@@ -6,9 +6,9 @@ use apiclay_control_plane::wallet::leases::charge::charge_closed;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::leases::{EPOCH, Shop, shop};
 use crate::support::market::{code_of, who};
 use crate::support::{Person, Plane};
-use crate::wallet_leases::{EPOCH, Shop, shop};
 
 const DAY_MS: i64 = 86_400_000;
 

@@ -40,3 +40,4 @@ mod tenants;
 mod test_calls;
 mod tls;
 mod wallet_leases;
+mod wallet_tiers;

@@ -112,8 +112,13 @@ async fn every_admin_route_is_403_for_everybody_else() {
     for (method, path) in routes {
         let to = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
         for who in [&buyer, &vendor] {
-            let names =
-                [("listing", &*sold.listing), ("gateway", "gw-1"), ("epoch", "00"), ("event", "none")];
+            let names = [
+                ("listing", &*sold.listing),
+                ("gateway", "gw-1"),
+                ("epoch", "00"),
+                ("event", "none"),
+                ("refund", "rfd_00000000000000000000000000"),
+            ];
             let path = filled(&path, &names);
             assert_eq!(
                 plane.call(who, to.clone(), &path, body(&method, &path)).await.status(),

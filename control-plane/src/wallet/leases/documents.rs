@@ -40,6 +40,9 @@ pub struct WalletLease {
     pub asked_at: Timestamp,
     /// The month that its calls count in, as it was then.
     pub period: Period,
+    /// Calls of that month that cost nothing, as the plan says.
+    #[serde(default)]
+    pub included: u64,
     /// Calls that kept their unit, as far as batches are folded.
     #[serde(default)]
     pub kept: u64,
@@ -100,6 +103,7 @@ impl WalletLease {
             commission_basis_points: 0,
             asked_at: now,
             period: Period::containing(subscription.anchor(), now),
+            included: 0,
             kept: 0,
             billable: 0,
             folded: BTreeMap::new(),
@@ -122,6 +126,12 @@ impl WalletLease {
     #[must_use]
     pub fn hold_fact(&self) -> String {
         format!("hold:{}", self.id())
+    }
+
+    /// Whether it was closed, or has ended: nobody may spend from it.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.closed.is_some() || self.over_since.is_some()
     }
 
     /// Its gateway has done with it.

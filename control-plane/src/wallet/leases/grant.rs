@@ -7,11 +7,12 @@ use apiclay_config::process::in_a_line;
 use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
 
 use super::documents::{Closed, WalletLease};
+use super::included;
 use super::reckon::units_charged;
-use super::rules::hold;
+use super::rules::{calls_held, hold, hold_included};
 use crate::app::App;
 use crate::http::Code;
-use crate::ledger::{Ceiling, JournalEntry, LedgerError, Refused};
+use crate::ledger::{Ceiling, JournalEntry, LedgerError, Proposal, Refused};
 use crate::plans;
 use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
@@ -58,31 +59,27 @@ async fn grant(
     let Some(mut lease) = blank(app, gateway, epoch, subscription, asked).await? else { return Ok(nothing) };
     let id = lease.id();
     match app.store.get::<WalletLease>(&id).await? {
-        Some(known) if known.value.closed.is_some() || known.value.over_since.is_some() => {
-            return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
-        }
         // Its price and its month are those of the first time.
         Some(known) => {
-            lease = known.value;
+            lease = open(Some(known.value))?;
             if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
                 return granted(app, &lease, &entry).await;
             }
         }
         // Before the lease is made: whoever has nothing asks often.
-        None if room(app, &lease).await?.calls == 0 => return Ok(nothing),
+        None if room(app, &lease).await?.calls() == 0 => return Ok(nothing),
         None => match app.store.insert(&lease).await {
             Ok(()) => {}
             Err(StoreError::Duplicate { .. }) => {
                 let known = app.store.get::<WalletLease>(&id).await?;
-                lease = known.ok_or(Refusal::Internal("reading a lease"))?.value;
+                lease = open(known.map(|known| known.value))?;
             }
             Err(error) => return Err(error.into()),
         },
     }
     for _ in 0..TRIES_MAX {
         let room = room(app, &lease).await?;
-        let units = room.calls.div_ceil(FREE_PART).min(u64::from(asked.want));
-        let Some(proposal) = hold(&lease, units) else { break };
+        let Some(proposal) = room.hold(&lease, asked.want) else { break };
         match app.journal.append_within(&proposal, room.ceiling.as_ref()).await {
             Ok(appended) => return stands(app, &lease, &appended.entry).await,
             // The same request at the same time, and another sum was free then: what stands is what was granted.
@@ -127,51 +124,71 @@ async fn blank(
     let before = units_charged(&app.journal, subscription.id, &lease.period).await?;
     lease.price.micro = pricing.price_max_from(before);
     lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
+    lease.included = pricing.included;
     Ok(Some(lease))
 }
 
 /// What calls a lease can be for.
 struct Room {
+    /// Of those that the month includes.
+    included: u64,
     /// How many are paid for by what is free in the wallet and left of its budget.
-    calls: u64,
-    /// What the hold may not pass.
+    paid: u64,
+    /// What a hold in the wallet may not pass.
     ceiling: Option<Ceiling>,
+}
+
+impl Room {
+    const fn calls(&self) -> u64 {
+        self.included.saturating_add(self.paid)
+    }
+
+    /// The next hold: of included calls while there are any, else in the wallet; none for none.
+    fn hold(&self, lease: &WalletLease, want: u32) -> Option<Proposal> {
+        let part = |free: u64| free.div_ceil(FREE_PART).min(u64::from(want));
+        hold_included(lease, part(self.included)).or_else(|| hold(lease, part(self.paid)))
+    }
 }
 
 /// Reads it; and where the budget alone is what refuses, or its owner has something to be told, he is.
 async fn room(app: &App, lease: &WalletLease) -> Result<Room, Refusal> {
     let Money { micro, currency } = lease.price;
     let calls = |free: i64| free.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
+    let included = included::of_lease(&app.journal, lease).await.map_err(failed)?;
     let standing = statement::standing(&app.journal, lease.account, currency).await?;
     let paid = calls(standing.free().micro);
     let Some(budget) = budget::find(&app.store, lease.account, currency).await? else {
-        return Ok(Room { calls: paid, ceiling: None });
+        return Ok(Room { included, paid, ceiling: None });
     };
     let (budget, spending) = (budget.value, standing.spending.at(app.clock.now()));
     let ceiling = budget.ceiling();
     let within = ceiling.map_or(paid, |_| calls(budget.left(spending)));
-    let refused_micro = (within == 0 && paid > 0).then_some(micro);
+    let refused_micro = (included == 0 && within == 0 && paid > 0).then_some(micro);
     if let Err(error) = budget::notices::look(app, &budget, spending, refused_micro).await {
         // Told at the next look: calls do not wait for a letter.
         tracing::error!(account = %lease.account, "a budget's notice comes later: {}", in_a_line(&error));
     }
-    Ok(Room { calls: paid.min(within), ceiling })
+    Ok(Room { included, paid: paid.min(within), ceiling })
+}
+
+/// The lease, unless it is over.
+fn open(known: Option<WalletLease>) -> Result<WalletLease, Refusal> {
+    let over = || Refusal::because(Code::LeaseOver, "this lease is over; ask under another number");
+    known.filter(|lease| !lease.is_over()).ok_or_else(over)
 }
 
 /// What a hold grants, unless the lease was ended while the hold was being written: then nobody may spend from it, and
 /// whoever ended it, or the job that charges, ends the hold too.
 async fn stands(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
     let known = app.store.get::<WalletLease>(&lease.id()).await?;
-    if known.is_none_or(|known| known.value.closed.is_some() || known.value.over_since.is_some()) {
-        return Err(Refusal::because(Code::LeaseOver, "this lease is over; ask under another number"));
-    }
+    open(known.map(|known| known.value))?;
     granted(app, lease, entry).await
 }
 
 async fn granted(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
-    let held = entry.hold.map_or(0, |amount| amount.micro);
-    let units = held.checked_div(lease.price.micro).and_then(|units| u32::try_from(units).ok()).unwrap_or(0);
-    Ok(LeaseGranted { units, remaining: room(app, lease).await?.calls })
+    let units = entry.hold.map_or(0, |held| calls_held(lease, &held));
+    let remaining = room(app, lease).await?.calls();
+    Ok(LeaseGranted { units: u32::try_from(units).unwrap_or(0), remaining })
 }
 
 /// Notes that a lease is over. One that nobody knows is noted as well: its request may still come.

@@ -5,6 +5,7 @@
 pub mod charge;
 pub mod documents;
 pub mod grant;
+pub(crate) mod included;
 pub(crate) mod reckon;
 pub mod routes;
 mod rules;

@@ -1,7 +1,7 @@
 //! What is entered in the journal for a lease: its hold, the end of it, and what comes late. Pure; `grant` and `reckon` append
 //! what is made here.
 
-use apiclay_config::money::Money;
+use apiclay_config::money::{Currency, Money};
 
 use super::documents::WalletLease;
 use crate::ledger::{
@@ -25,6 +25,50 @@ pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
     })
 }
 
+/// What the calls that the lease's month includes stand on.
+pub(super) fn included_account(lease: &WalletLease) -> LedgerAccount {
+    LedgerAccount::included(lease.subscription, lease.period.begins_at)
+}
+
+/// The entry that puts the calls there that the lease's month includes.
+pub(super) fn include(lease: &WalletLease) -> Proposal {
+    // At most `CALLS_MAX`.
+    let calls = i64::try_from(lease.included).unwrap_or(i64::MAX);
+    let granted = LedgerAccount { holder: Holder::IncludedGranted, currency: Currency::CALLS };
+    Proposal {
+        facts: vec![format!("included:{}:{}", lease.subscription, lease.period.begins_at.0)],
+        kind: EntryKind::Calls,
+        step: Step::Move(vec![
+            Amount { account: included_account(lease), micro: calls },
+            Amount { account: granted, micro: calls.saturating_neg() },
+        ]),
+        usage: None,
+        reason: format!("{} included in a month of {}", told(lease.included), lease.subscription),
+    }
+}
+
+/// The hold of so many calls that the month includes; none for none.
+pub(super) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal> {
+    let micro = i64::try_from(units).ok().filter(|units| *units > 0)?;
+    Some(Proposal {
+        facts: vec![lease.hold_fact()],
+        kind: EntryKind::Calls,
+        step: Step::Hold(Amount { account: included_account(lease), micro }),
+        usage: None,
+        reason: format!("Held for included calls of {}", lease.subscription),
+    })
+}
+
+/// Calls that a hold of a lease is for.
+pub(super) fn calls_held(lease: &WalletLease, held: &Amount) -> u64 {
+    let calls = if is_included(held) { Some(held.micro) } else { held.micro.checked_div(lease.price.micro) };
+    calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
+}
+
+fn is_included(held: &Amount) -> bool {
+    matches!(held.account.holder, Holder::Included { .. })
+}
+
 pub(super) fn closing_fact(hold: &Hold) -> String {
     format!("close:{}", hold.entry)
 }
@@ -37,11 +81,12 @@ pub(super) fn closing(
     pricing: &Pricing,
     before: u64,
 ) -> Result<Proposal, Refusal> {
-    let held = hold.amount.micro.checked_div(lease.price.micro);
-    let held = held.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
-    let calls = lease.billable.min(held);
+    let calls = lease.billable.min(calls_held(lease, &hold.amount));
+    let of_month = is_included(&hold.amount);
     let (outcome, lines) = if calls == 0 {
         (Outcome::Voided, Vec::new())
+    } else if of_month {
+        (Outcome::Posted, used(&hold, calls)?)
     } else {
         (Outcome::Posted, earned(lease, hold.amount.account, cost(pricing, before, calls)?))
     };
@@ -49,8 +94,14 @@ pub(super) fn closing(
         facts: vec![closing_fact(&hold)],
         kind: EntryKind::Calls,
         step: Step::Close { hold, outcome, lines },
-        usage: counted(lease, calls, before),
-        reason: format!("{} of {}", told(calls), lease.subscription),
+        // Tiers count from the first call after those that are included.
+        usage: counted(lease, calls, before).filter(|_| !of_month),
+        reason: format!(
+            "{} of {}{}",
+            told(calls),
+            lease.subscription,
+            if of_month { ", included" } else { "" }
+        ),
     })
 }
 
@@ -81,6 +132,14 @@ fn earned(lease: &WalletLease, from: LedgerAccount, micro: i64) -> Vec<Amount> {
     Sale::new(paid, lease.commission_basis_points).lines(from, lease.vendor)
 }
 
+/// What moves where calls that are included were made.
+fn used(hold: &Hold, calls: u64) -> Result<Vec<Amount>, Refusal> {
+    let micro = i64::try_from(calls).map_err(|_| Refusal::Internal("counting so many calls"))?;
+    let used = LedgerAccount { holder: Holder::IncludedUsed, currency: Currency::CALLS };
+    let from = Amount { account: hold.amount.account, micro: micro.saturating_neg() };
+    Ok(vec![from, Amount { account: used, micro }])
+}
+
 fn counted(lease: &WalletLease, units: u64, before: u64) -> Option<Usage> {
     let period_begins_at = lease.period.begins_at;
     (units > 0).then_some(Usage { subscription: lease.subscription, period_begins_at, units, before })
@@ -94,7 +153,9 @@ fn cost(pricing: &Pricing, before: u64, calls: u64) -> Result<i64, Refusal> {
     pricing.charge(before, calls).ok_or(Refusal::Internal("a charge beyond 64 bits"))
 }
 
-/// Calls that an entry charges for.
+/// Calls that an entry charges for, or that were included and are used by it.
 pub(super) fn calls_in(entry: &JournalEntry) -> u64 {
-    entry.usage.map_or(0, |usage| usage.units)
+    let used = entry.lines.iter().find(|line| line.account.holder == Holder::IncludedUsed);
+    let used = used.and_then(|line| u64::try_from(line.micro).ok());
+    entry.usage.map(|usage| usage.units).or(used).unwrap_or(0)
 }

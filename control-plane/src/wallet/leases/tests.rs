@@ -10,10 +10,13 @@ use apiclay_config::money::{Currency, Money};
 
 use super::charge::{Books, Folded};
 use super::documents::{Closed, WalletLease};
+use super::included;
 use super::reckon::units_charged;
-use super::rules::{closing, hold};
+use super::rules::{closing, hold, hold_included};
 use crate::ledger::verify::verify;
-use crate::ledger::{Amount, EntryKind, Holder, Journal, LedgerAccount, Proposal, Step};
+use crate::ledger::{
+    Amount, EntryKind, Holder, Journal, LedgerAccount, LedgerError, Proposal, Refused, Step,
+};
 use crate::plans::documents::PlanRevision;
 use crate::plans::pricing::Pricing;
 use crate::plans::terms::{Terms, Tier, TierMode, Unit, UsagePrice};
@@ -24,6 +27,8 @@ use crate::subscriptions::documents::Subscription;
 
 const NOW: Timestamp = Timestamp(1_790_000_000_000);
 const MONEY: i64 = 1_000_000;
+const GATEWAY: &str = "gw-1";
+const EPOCH: &str = "00112233445566ff";
 
 /// A buyer with money, a plan's price, and two control planes.
 struct Shop {
@@ -89,8 +94,8 @@ impl Shop {
 
     /// A lease with a hold for so many calls, which were made and are on record.
     async fn lease(&self, serial: u32, calls: u64) -> WalletLease {
-        let name = ("gw-1", "00112233445566ff", serial);
-        let mut lease = WalletLease::new(name, &self.subscription, Money::new(0, Currency::INR), NOW);
+        let mut lease =
+            WalletLease::new((GATEWAY, EPOCH, serial), &self.subscription, Money::new(0, Currency::INR), NOW);
         let before = units_charged(&self.planes[0], self.subscription.id, &lease.period).await.unwrap();
         lease.price.micro = self.pricing.price_max_from(before);
         (lease.kept, lease.billable) = (calls, calls);
@@ -100,7 +105,7 @@ impl Shop {
     }
 
     async fn known(&self, serial: u32) -> Versioned<WalletLease> {
-        let id = WalletLease::id_of("gw-1", "00112233445566ff", serial);
+        let id = WalletLease::id_of(GATEWAY, EPOCH, serial);
         self.store.get::<WalletLease>(&id).await.unwrap().unwrap()
     }
 
@@ -169,18 +174,12 @@ async fn a_price_of_all_units_gives_back_at_a_boundary(store: &Store) {
         shop.close(serial).await;
     }
     shop.charge(0, 1).await;
-    assert_eq!(units_of(&shop).await, 10);
     // The eleventh makes the first ten cheaper: 3,300 instead of 5,000.
     shop.charge(1, 2).await;
     let head = shop.planes[0].head(&shop.wallet().to_string()).await.unwrap();
     assert_eq!(MONEY - head.posted, 3_300);
     shop.charge(0, 3).await;
     assert_eq!(shop.stands().await, (3_600, 0, 12));
-}
-
-async fn units_of(shop: &Shop) -> u64 {
-    let row = crate::ledger::Usage::row_of(shop.subscription.id, NOW);
-    u64::try_from(shop.planes[0].head(&row).await.unwrap().posted).unwrap()
 }
 
 /// Eight calls are charged, six come after their hold had ended: two of those at the lower price, and all of them count.
@@ -221,6 +220,40 @@ async fn what_was_charged_and_not_noted_is_charged_once(store: &Store) {
     assert_eq!(shop.stands().await, (900 + 100 + 500, 500, 12));
 }
 
+/// Two control planes put them there at once, and whoever did died before anything was held; then the end of a hold is written
+/// and not noted.
+async fn included_calls_are_there_once_and_used_once(store: &Store) {
+    let shop = Shop::open(store, TierMode::Graduated, 100, 500).await;
+    let mut lease =
+        WalletLease::new((GATEWAY, EPOCH, 1), &shop.subscription, Money::new(500, Currency::INR), NOW);
+    (lease.included, lease.kept, lease.billable) = (20, 6, 6);
+    store.insert(&lease).await.unwrap();
+    let both = (0..20).map(|n| {
+        let (plane, lease) = (Arc::clone(&shop.planes[n % 2]), lease.clone());
+        tokio::spawn(async move { included::of_lease(&plane, &lease).await.unwrap() })
+    });
+    for left in futures_util::future::join_all(both).await {
+        assert_eq!(left.unwrap(), 20);
+    }
+    let held = shop.planes[0].append(&hold_included(&lease, 6).unwrap()).await.unwrap().entry;
+    assert_eq!(included::of_lease(&shop.planes[1], &lease).await.unwrap(), 14);
+    let too_many = WalletLease { serial: 2, ..lease.clone() };
+    let refused = shop.planes[1].append(&hold_included(&too_many, 15).unwrap()).await.unwrap_err();
+    assert!(matches!(refused, LedgerError::Refused(Refused::Floor { free_micro: 14, .. })), "{refused:?}");
+    let end = closing(&lease, held.made_hold().unwrap(), &shop.pricing, 0).unwrap();
+    shop.planes[0].append(&end).await.unwrap();
+    // Another edition says another number: that of the first holds until the month ends.
+    let other = WalletLease { included: 50, ..lease.clone() };
+    assert_eq!(included::of_lease(&shop.planes[1], &other).await.unwrap(), 14);
+    shop.close(1).await;
+    for plane in [0, 1] {
+        shop.charge(plane, 1).await;
+    }
+    assert_eq!(shop.known(1).await.value.charged_calls, 6);
+    assert_eq!(included::of_lease(&shop.planes[1], &lease).await.unwrap(), 14);
+    assert_eq!(shop.stands().await, (0, 0, 0));
+}
+
 macro_rules! run_cases {
     ($open:expr; $($case:ident),+ $(,)?) => {{
         $(
@@ -240,6 +273,7 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         a_price_of_all_units_gives_back_at_a_boundary,
         late_calls_count_and_the_operator_bears_what_they_add,
         what_was_charged_and_not_noted_is_charged_once,
+        included_calls_are_there_once_and_used_once,
     );
 }
 

@@ -1,6 +1,7 @@
 //! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
 //! clock that stands still until it is set. Mail is read where the demo shows it.
 
+pub mod leases;
 pub mod market;
 
 use std::sync::Arc;
