@@ -3,7 +3,7 @@
 //! which makes entries, and `journal`, which inserts them.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{JournalId, SubscriptionId};
+use apiclay_config::ids::{JournalId, PlanId, SubscriptionId};
 use serde::{Deserialize, Serialize};
 
 use super::account::LedgerAccount;
@@ -89,6 +89,10 @@ pub struct Closing {
 pub struct Usage {
     /// Whose calls.
     pub subscription: SubscriptionId,
+    /// Under which plan: units of one are never reckoned by another's prices.
+    pub plan: PlanId,
+    /// In which edition of it.
+    pub plan_revision: u32,
     /// In which period: its first moment.
     pub period_begins_at: Timestamp,
     /// How many; never 0.
@@ -100,14 +104,18 @@ pub struct Usage {
 impl Usage {
     /// The row of a period's units: what stands in it is their number.
     #[must_use]
-    pub fn row_of(subscription: SubscriptionId, period_begins_at: Timestamp) -> String {
-        format!("usage:{subscription}:{}", period_begins_at.0)
+    pub fn row_of(
+        subscription: SubscriptionId,
+        (plan, revision): (PlanId, u32),
+        period_begins_at: Timestamp,
+    ) -> String {
+        format!("usage:{subscription}:{plan}:{revision}:{}", period_begins_at.0)
     }
 
     /// Its row.
     #[must_use]
     pub fn row(&self) -> String {
-        Self::row_of(self.subscription, self.period_begins_at)
+        Self::row_of(self.subscription, (self.plan, self.plan_revision), self.period_begins_at)
     }
 }
 

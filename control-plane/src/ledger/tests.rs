@@ -8,7 +8,7 @@ mod histories;
 mod spendings;
 
 use apiclay_config::clock::{Clock, Timestamp};
-use apiclay_config::ids::{AccountId, SubscriptionId, VendorId};
+use apiclay_config::ids::{AccountId, PlanId, SubscriptionId, VendorId};
 use apiclay_config::money::Currency;
 
 use super::{Amount, EntryKind, Holder, Journal, LedgerAccount, Proposal, Step, Usage, register};
@@ -43,7 +43,8 @@ pub fn proposal(fact: &str, kind: EntryKind, step: Step) -> Proposal {
 
 /// So many units of subscription 1's first period.
 pub fn usage(before: u64, units: u64) -> Usage {
-    Usage { subscription: SubscriptionId::from_u128(1), period_begins_at: Timestamp(0), units, before }
+    let (subscription, plan) = (SubscriptionId::from_u128(1), PlanId::from_u128(1));
+    Usage { subscription, plan, plan_revision: 1, period_begins_at: Timestamp(0), units, before }
 }
 
 pub fn top_up(fact: &str, account: LedgerAccount, micro: i64) -> Proposal {

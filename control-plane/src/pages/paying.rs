@@ -2,6 +2,7 @@
 //! Next: the pages of one and of all subscriptions.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::money::Money;
 
 use super::words;
 use crate::app::App;
@@ -71,12 +72,17 @@ pub(super) async fn paying(
     let free = statement::standing(&app.journal, subscription.account, terms.price.currency).await?.free();
     let calls = calls(app, subscription, terms).await?;
     let next = match subscription.state() {
-        SubscriptionState::PastDue | SubscriptionState::Unpaid => terms.price.micro,
+        SubscriptionState::PastDue | SubscriptionState::Unpaid => due(subscription, terms).micro,
         _ if calls.included_left == Some(0) || calls.included_left.is_none() => calls.next_micro,
         _ => 0,
     };
     let included_left = calls.included_left;
     Ok(Some(Paying { price, included_left, too_little: free.micro < next, free: words::money(&free) }))
+}
+
+/// What the month costs that is to be paid, or was last.
+fn due(subscription: &Subscription, terms: &Terms) -> Money {
+    subscription.charging.as_ref().map_or(terms.price, |charge| charge.sale.amount)
 }
 
 /// What further calls cost.
@@ -94,14 +100,16 @@ async fn calls(app: &App, subscription: &Subscription, terms: &Terms) -> Result<
         return Ok(Calls::default());
     };
     let period = Period::containing(subscription.anchor(), app.clock.now());
-    let before = units_charged(&app.journal, subscription.id, &period).await?;
-    let left = included::left(&app.journal, subscription.id, &period, pricing.included).await?;
+    let edition = (subscription.plan, subscription.plan_revision);
+    let before = units_charged(&app.journal, subscription.id, edition, &period).await?;
+    let included = subscription.included(pricing.included);
+    let left = included::left(&app.journal, subscription.id, &period, included).await?;
     Ok(Calls { included_left: usage.included.map(|_| left), next_micro: pricing.price_max_from(before) })
 }
 
 /// What stands between now and the next month, in a sentence.
 pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> Option<String> {
-    let month_ends = subscription.paid.map(|paid| words::moment(paid.period.ends_at));
+    let month_ends = subscription.month().map(|paid| words::moment(paid.period.ends_at));
     match (subscription.state(), month_ends) {
         (SubscriptionState::Active, Some(end)) if subscription.cancels_at_end => {
             Some(format!("Paid until {end}; it ends then, and nothing more is charged."))
@@ -117,7 +125,7 @@ pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> O
             ))
         }
         (SubscriptionState::Unpaid, _) => Some(
-            "A month was not paid, so calls are refused. Nothing more is charged until you resume it."
+            "No next month was paid for, so calls are refused. Nothing more is charged until you resume it."
                 .to_owned(),
         ),
         _ => None,
@@ -126,7 +134,7 @@ pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> O
 
 /// What going on with it would mean, where that changes anything.
 pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> Option<Resume> {
-    let price = words::money(&terms.price);
+    let price = words::money(&due(subscription, terms));
     match subscription.state() {
         SubscriptionState::Active if subscription.cancels_at_end => Some(Resume {
             label: "Keep it".to_owned(),
@@ -152,7 +160,7 @@ pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> O
 
 /// What ending it means, to be agreed to.
 pub(super) fn ending(subscription: &Subscription, now: Timestamp) -> String {
-    match subscription.paid.filter(|paid| paid.period.ends_at > now) {
+    match subscription.month().filter(|paid| paid.period.ends_at > now) {
         Some(paid) => format!(
             "I understand that its keys stop working on {}, and that nothing is given back for the month.",
             words::moment(paid.period.ends_at)

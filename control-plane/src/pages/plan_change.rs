@@ -100,7 +100,7 @@ async fn offer(
         price: String::new(),
         now: None,
         due_now: String::new(),
-        later: found.value.paid.map(|paid| words::day(paid.period.ends_at)),
+        later: found.value.month().map(|paid| words::day(paid.period.ends_at)),
         refused: None,
     };
     let wanted = Wanted { plan, when: When::Now, previewed_at: Some(previewed_at) };
@@ -141,7 +141,8 @@ pub(super) async fn change(
     let wanted = Wanted { plan, when, previewed_at: Some(previewed_at) };
     let micro: i64 = due_now.parse().map_err(|_| Problem::field("/due_now", "invalid", "as it was shown"))?;
     let shown = buying::preview(&app, found.clone(), &wanted).await?;
-    let agreed = (when == When::Now).then(|| Money::new(micro, shown.quote.due_now.currency));
+    let micro = if when == When::Now { micro } else { 0 };
+    let agreed = Some(Money::new(micro, shown.quote.due_now.currency));
     let done = match buying::change(&app, found, &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
         Ok(_) => "plan_changes",

@@ -39,6 +39,12 @@ impl Terms {
         self.price.is_zero() && self.is_per_call()
     }
 
+    /// Calls that each month includes.
+    #[must_use]
+    pub fn included(&self) -> u64 {
+        self.usage_price.as_ref().and_then(|usage| usage.included).unwrap_or(0)
+    }
+
     /// Whether each call after the trial costs something.
     #[must_use]
     pub fn is_per_call(&self) -> bool {

@@ -2,6 +2,7 @@
 //! the subscription says what came of it. Safe on every control plane at once. Called by whoever does something with a
 //! subscription, before and after, and by a job for those that wait.
 
+use apiclay_config::clock::Timestamp;
 use apiclay_config::money::Money;
 use apiclay_config::process::in_a_line;
 use futures_util::{StreamExt as _, stream};
@@ -12,6 +13,7 @@ use super::letters;
 use super::life::Due;
 use crate::accounts::documents::Account;
 use crate::app::App;
+use crate::catalog;
 use crate::http::Code;
 use crate::ledger::{LedgerError, Refused};
 use crate::plans;
@@ -42,9 +44,8 @@ enum Came {
 /// # Errors
 /// Where the store does not answer.
 pub async fn bill_due(app: &App) -> Result<(), Refusal> {
-    let mut cursor = None;
+    let (now, mut cursor) = (app.clock.now(), None);
     loop {
-        let now = app.clock.now();
         let due = Query::by("wakes_at").below(now.plus_ms(1).to_string()).limit(TURN_MAX).cursor(cursor);
         let page = app.store.query::<Subscription>(&due).await?;
         stream::iter(page.items)
@@ -79,24 +80,28 @@ pub async fn up_to_date(
             Due::End => next.end(now),
             Due::Renew(edition) => {
                 let terms = terms_of(app, edition).await?;
-                let becomes = next.renewed(edition, terms.price, terms.is_priced());
+                let becomes = next.renewed(edition, &terms);
                 let sale = sale(app, &next, terms.price).await?;
                 next.charge(Purpose::Renewal, sale, becomes, now);
             }
-            Due::Finish(charge) | Due::GiveUp(charge) => {
-                match settle(app, &found.value, &charge, true).await? {
-                    Came::Made => next.made(now),
-                    Came::Refused | Came::Declined => next.declined(now),
-                }
+            Due::Finish(charge) => {
+                let came = match make(app, &found.value, &charge).await? {
+                    Came::Refused => decline(app, &found.value, &charge).await?,
+                    came => came,
+                };
+                settled(&mut next, came, now);
             }
-            Due::Try(charge) => match settle(app, &found.value, &charge, false).await? {
-                Came::Made => next.made(now),
-                Came::Declined => next.declined(now),
-                Came::Refused => {
-                    next.refused(now);
-                    last = true;
-                }
-            },
+            Due::GiveUp(charge) => settled(&mut next, decline(app, &found.value, &charge).await?, now),
+            // What cannot be called is not charged for: until it can be, or the grace is over.
+            Due::Try(_) if !is_callable(app, &next).await? => {
+                next.refused(now);
+                last = true;
+            }
+            Due::Try(charge) => {
+                let came = make(app, &found.value, &charge).await?;
+                last = came == Came::Refused;
+                settled(&mut next, came, now);
+            }
         }
         found = match write(app, &found, next).await {
             Ok(written) => {
@@ -120,10 +125,7 @@ pub(super) async fn write(
     before: &Versioned<Subscription>,
     mut next: Subscription,
 ) -> Result<Versioned<Subscription>, StoreError> {
-    if next.served() == before.value.served() {
-        let version = app.store.replace(&next, before.version).await?;
-        return Ok(Versioned { value: next, version });
-    }
+    let concerns_gateways = next.served() != before.value.served();
     if next.edition() != before.value.edition() {
         // No gateway hears of a subscription before what it names.
         let revision = plans::access::revision(&app.store, next.plan, next.plan_revision).await;
@@ -131,45 +133,59 @@ pub(super) async fn write(
             app.push.publish(revision).await?;
         }
     }
-    match app.push.replace(next.clone(), before.version).await {
+    let put = async |next: Subscription| match concerns_gateways {
+        true => app.push.replace(next, before.version).await,
+        false => {
+            let version = app.store.replace(&next, before.version).await?;
+            Ok(Versioned { value: next, version })
+        }
+    };
+    match put(next.clone()).await {
         // The plan was bought once more, beside this change: both stand, and both are the buyer's to end.
         Err(StoreError::Duplicate { index: "live", .. }) => {
             next.live_key = next.live_key.map(|key| format!("{key}:{}", next.id));
-            app.push.replace(next, before.version).await
+            put(next).await
         }
         written => written,
     }
 }
 
-/// Makes a charge in the journal, or finds what came of it. Where it cannot be made and nobody shall try again, that is
-/// settled there as well, so that no slow writer makes it afterwards.
-async fn settle(
-    app: &App,
-    subscription: &Subscription,
-    charge: &Charge,
-    now_or_never: bool,
-) -> Result<Came, Refusal> {
+/// Makes a charge in the journal, or finds what came of it.
+async fn make(app: &App, subscription: &Subscription, charge: &Charge) -> Result<Came, Refusal> {
     let (account, currency) = (subscription.account, charge.sale.amount.currency);
-    let ceiling = budget::ceiling(&app.store, account, currency).await?;
+    // What goes back to a buyer passes no budget of his.
+    let ceiling = match charge.sale.amount.micro {
+        1.. => budget::ceiling(&app.store, account, currency).await?,
+        _ => None,
+    };
     match app.journal.append_within(&charge.made(subscription), ceiling.as_ref()).await {
         Ok(_) => {
             if let Err(error) = budget::notices::after_charge(app, account, currency).await {
                 tracing::error!(%account, "a budget's notice comes later: {}", in_a_line(&error));
             }
-            return Ok(Came::Made);
+            Ok(Came::Made)
         }
         // Another content under a charge's fact is that it was declined.
-        Err(LedgerError::OtherContent { .. }) => return Ok(Came::Declined),
-        Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => {}
-        Err(error) => return Err(failed(error)),
+        Err(LedgerError::OtherContent { .. }) => Ok(Came::Declined),
+        Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => Ok(Came::Refused),
+        Err(error) => Err(failed(error)),
     }
-    if !now_or_never {
-        return Ok(Came::Refused);
-    }
+}
+
+/// Settles in the journal that a charge will not be made, so that no slow writer makes it afterwards; unless it was.
+async fn decline(app: &App, subscription: &Subscription, charge: &Charge) -> Result<Came, Refusal> {
     match app.journal.append(&charge.declined(subscription)).await {
         Ok(_) => Ok(Came::Declined),
         Err(LedgerError::OtherContent { .. }) => Ok(Came::Made),
         Err(error) => Err(failed(error)),
+    }
+}
+
+fn settled(next: &mut Subscription, came: Came, now: Timestamp) {
+    match came {
+        Came::Made => next.made(now),
+        Came::Declined => next.declined(now),
+        Came::Refused => next.refused(now),
     }
 }
 
@@ -194,22 +210,25 @@ pub(super) async fn charge(
     Ok(after)
 }
 
+/// Whether calls of a subscription are served, as far as its listing goes.
+pub(super) async fn is_callable(app: &App, subscription: &Subscription) -> Result<bool, Refusal> {
+    Ok(catalog::access::any(&app.store, subscription.listing).await?.value.is_callable())
+}
+
 /// What is paid to a subscription's vendor, shared out by the rate of now.
 pub(super) async fn sale(app: &App, subscription: &Subscription, amount: Money) -> Result<Sale, StoreError> {
     Ok(Sale::new(amount, rate_of(&app.store, subscription.vendor).await?))
 }
 
-/// The subscription without a charge in hand: what is due is paid now, or never.
+/// The subscription without a renewal in hand: where it was not paid by now, it never is.
 pub(super) async fn give_up(
     app: &App,
     found: Versioned<Subscription>,
 ) -> Result<Versioned<Subscription>, Refusal> {
-    let Some(charge) = found.value.charging.clone() else { return Ok(found) };
+    let renewal = found.value.charging.clone().filter(|charge| charge.purpose == Purpose::Renewal);
+    let Some(charge) = renewal else { return Ok(found) };
     let mut next = found.value.clone();
-    match settle(app, &found.value, &charge, true).await? {
-        Came::Made => next.made(app.clock.now()),
-        Came::Refused | Came::Declined => next.declined(app.clock.now()),
-    }
+    settled(&mut next, decline(app, &found.value, &charge).await?, app.clock.now());
     Ok(write(app, &found, next).await?)
 }
 

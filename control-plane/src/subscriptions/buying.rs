@@ -6,7 +6,7 @@ use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
 use apiclay_config::money::Money;
 
 use super::access;
-use super::billing::{can_pay, charge, give_up, sale, terms_of, up_to_date, was_made, write};
+use super::billing::{can_pay, charge, give_up, is_callable, sale, terms_of, up_to_date, was_made, write};
 use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
 use super::life::SubscriptionState;
@@ -34,8 +34,9 @@ pub(crate) async fn subscribe(
         if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
     })?;
     let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
-    let price = revision.value.terms.price;
-    let payment = payment(&revision.value.terms, app.payments.is_some())?;
+    let revision_terms = revision.value.terms.clone();
+    let price = revision_terms.price;
+    let payment = payment(&revision_terms, app.payments.is_some())?;
     // No gateway hears of the subscription before what it names.
     app.push.publish(listing).await?;
     app.push.publish(revision).await?;
@@ -44,7 +45,7 @@ pub(crate) async fn subscribe(
     let mut new = Subscription::new(id, (account, plan.listing, plan.vendor), edition, now);
     if payment == Payment::ByTheMonth {
         let sale = sale(app, &new, price).await?;
-        new.charge(Purpose::Start, sale, Subscription::begun(edition, price, now), now);
+        new.charge(Purpose::Start, sale, Subscription::begun(edition, &revision_terms, now), now);
     } else {
         new.pays = payment.pays();
     }
@@ -95,13 +96,13 @@ pub(crate) async fn cancel(
     when: Option<When>,
 ) -> Result<Versioned<Subscription>, Refusal> {
     // No charge is made for what has ended: whether the month that is due is paid is settled first.
-    let found = give_up(app, up_to_date(app, found).await?).await?;
+    let found = up_to_date(app, give_up(app, found).await?).await?;
     let mut next = found.value.clone();
     if !next.is_live() {
         return Ok(found);
     }
-    match when.unwrap_or(if next.paid.is_some() { When::PeriodEnd } else { When::Now }) {
-        When::PeriodEnd if next.paid.is_some() => (next.cancels_at_end, next.next_edition) = (true, None),
+    match when.unwrap_or(if next.month().is_some() { When::PeriodEnd } else { When::Now }) {
+        When::PeriodEnd if next.month().is_some() => (next.cancels_at_end, next.next_edition) = (true, None),
         When::PeriodEnd | When::Now => next.end(app.clock.now()),
     }
     Ok(write(app, &found, next).await?)
@@ -137,8 +138,12 @@ pub(crate) async fn resume(
             if found.value.pays || terms.price.is_zero() || app.payments.is_none() {
                 return Ok(found);
             }
+            if !is_callable(app, &found.value).await? {
+                let told = "its listing cannot be called at the moment, so nothing is charged for it";
+                return Err(Refusal::because(Code::StateConflict, told));
+            }
             can_pay(app, &found.value, terms.price).await?;
-            let becomes = Subscription::begun(edition, terms.price, app.clock.now());
+            let becomes = Subscription::begun(edition, &terms, app.clock.now());
             charge(app, found, Purpose::Resume, terms.price, becomes).await
         }
     }
@@ -186,6 +191,7 @@ pub(crate) async fn preview(
         let told = "this plan is of another listing; begin a subscription to it";
         return Err(Refusal::because(Code::StateConflict, told));
     }
+    catalog::access::on_sale(&app.store, plan.listing).await?;
     let edition = Edition { plan: plan.id, revision: plan.revision };
     if edition.plan != found.value.plan
         && access::has_live_to(&app.store, found.value.account, plan.id).await?
@@ -197,11 +203,15 @@ pub(crate) async fn preview(
         return Err(Refusal::because(Code::PaymentUnavailable, "nobody takes payments here"));
     }
     let now = app.clock.now();
-    let at = quote::moment(&found.value, wanted.previewed_at, now)?;
-    let mut quote = quote::now(&found.value, edition, &terms, terms.is_priced(), at)?;
-    if let (When::PeriodEnd, Some(paid)) = (wanted.when, found.value.paid) {
+    let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
+    let mut quote = quote::now(&found.value, edition, &terms, moment)?;
+    if wanted.when == When::PeriodEnd {
+        let Some(paid) = found.value.month() else {
+            let told = "no month is paid for whose end could be waited for; change now";
+            return Err(Refusal::because(Code::StateConflict, told));
+        };
         let nothing = Money::new(0, terms.price.currency);
-        let becomes = found.value.renewed(edition, terms.price, terms.is_priced());
+        let becomes = found.value.renewed(edition, &terms);
         quote = Quote {
             effective_at: paid.period.ends_at,
             credit: nothing,
@@ -230,7 +240,7 @@ pub(crate) async fn change(
         let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
         return Err(Refusal::because(Code::AmountChanged, told));
     }
-    if wanted.when == When::PeriodEnd && found.value.paid.is_some() {
+    if wanted.when == When::PeriodEnd {
         let mut next = found.value.clone();
         let edition = quote.becomes.edition;
         next.next_edition = (edition != next.edition()).then_some(edition);

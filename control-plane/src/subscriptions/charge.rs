@@ -30,6 +30,8 @@ pub struct Paid {
     pub period: Period,
     /// What the plan costs for the whole of it: what is left of it is worth its part of this.
     pub price: Money,
+    /// Calls that were bought with it: a change within the month brings no more.
+    pub included: u64,
 }
 
 /// What a charge is for.

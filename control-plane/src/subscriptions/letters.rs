@@ -26,8 +26,8 @@ pub(super) fn of(app_url: &Url, subscription: &Subscription) -> Option<Letter> {
         SubscriptionState::Unpaid => Some(Letter {
             subject: "Your subscription has stopped",
             text: format!(
-                "The next month of {id} was not paid, and its calls are refused from now on. Nothing more is charged. Top up \
-                 and resume it whenever you like; a new month begins then:\n\n{page}\n",
+                "No next month of {id} was paid for, and its calls are refused from now on. Nothing more is charged. Resume it \
+                 whenever you like; a new month begins then:\n\n{page}\n",
                 id = subscription.id
             ),
         }),

@@ -5,12 +5,12 @@
 //! resumed), cancelled. Money moves by a charge in hand alone, which is made or declined in the journal, once.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::money::Money;
 use serde::Serialize;
 
 use super::charge::{Becomes, Charge, Edition, Paid, Purpose};
 use super::documents::Subscription;
 use super::period::Period;
+use crate::plans::terms::Terms;
 use crate::vendors::commission::Sale;
 
 /// How long calls go on after a renewal could not be paid, in milliseconds: three days.
@@ -79,6 +79,23 @@ impl Subscription {
         self.anchored_at.unwrap_or(self.created_at)
     }
 
+    /// The month that is paid for. A plan without a price may take its place until its end; then nothing is paid for it.
+    #[must_use]
+    pub fn month(&self) -> Option<Paid> {
+        self.paid.filter(|paid| !paid.price.is_zero())
+    }
+
+    /// Calls that its plan includes in a month, as far as they are paid for: none in a grace, and after a change within
+    /// a month no more than were bought with it.
+    #[must_use]
+    pub fn included(&self, by_plan: u64) -> u64 {
+        match self.paid {
+            _ if self.past_due_since.is_some() => 0,
+            Some(paid) => paid.included.min(by_plan),
+            None => by_plan,
+        }
+    }
+
     /// Until when its calls go on although its renewal was not paid.
     #[must_use]
     pub fn grace_ends_at(&self) -> Option<Timestamp> {
@@ -88,7 +105,7 @@ impl Subscription {
     /// When a gateway stops serving it, whoever tells it or not.
     #[must_use]
     pub fn ends_at(&self) -> Option<Timestamp> {
-        match self.paid {
+        match self.month() {
             Some(paid) if self.cancels_at_end => Some(paid.period.ends_at),
             _ => self.grace_ends_at(),
         }
@@ -128,31 +145,35 @@ impl Subscription {
 
     /// What its next period makes of it, under an edition that costs this a month.
     #[must_use]
-    pub fn renewed(&self, edition: Edition, price: Money, pays: bool) -> Becomes {
+    pub fn renewed(&self, edition: Edition, terms: &Terms) -> Becomes {
+        let price = terms.price;
         let ended = self.paid.map_or(self.anchor(), |paid| paid.period.ends_at);
         let period = Period::containing(self.anchor(), ended);
-        Becomes { edition, pays, paid: (!price.is_zero()).then_some(Paid { period, price }) }
+        let paid = Paid { period, price, included: terms.included() };
+        Becomes { edition, pays: terms.is_priced(), paid: (!price.is_zero()).then_some(paid) }
     }
 
     /// What a first period that begins now makes of it.
     #[must_use]
-    pub fn begun(edition: Edition, price: Money, now: Timestamp) -> Becomes {
-        Becomes { edition, pays: true, paid: Some(Paid { period: Period::containing(now, now), price }) }
+    pub fn begun(edition: Edition, terms: &Terms, now: Timestamp) -> Becomes {
+        let period = Period::containing(now, now);
+        let paid = Paid { period, price: terms.price, included: terms.included() };
+        Becomes { edition, pays: true, paid: Some(paid) }
     }
 
     /// The charge in hand was made.
     pub fn made(&mut self, now: Timestamp) {
         let Some(charge) = self.charging.take() else { return };
         let Becomes { edition, pays, paid } = charge.becomes;
-        (self.plan, self.plan_revision, self.pays, self.paid) = (edition.plan, edition.revision, pays, paid);
-        self.live_key = self.live_key.as_ref().map(|_| Self::live_key_of(self.account, edition.plan));
+        (self.pays, self.paid) = (pays, paid);
+        self.take(edition);
         if let Some(paid) = paid
             && Period::containing(self.anchor(), paid.period.begins_at) != paid.period
         {
             self.anchored_at = Some(paid.period.begins_at);
         }
         (self.past_due_since, self.unpaid_since, self.next_edition) = (None, None, None);
-        if charge.purpose != Purpose::Renewal {
+        if matches!(charge.purpose, Purpose::Start | Purpose::Resume) {
             self.cancels_at_end = false;
         }
         self.wakes_at = self.next_look(now);
@@ -168,12 +189,27 @@ impl Subscription {
     pub fn declined(&mut self, now: Timestamp) {
         match self.charging.take().map(|charge| charge.purpose) {
             Some(Purpose::Start) => self.end(now),
-            Some(Purpose::Renewal) => {
-                (self.pays, self.paid, self.past_due_since) = (false, None, None);
-                self.unpaid_since = Some(now);
-            }
+            Some(Purpose::Renewal) => self.lapse(now),
             Some(Purpose::Change | Purpose::Resume) | None => {}
         }
+        self.wakes_at = self.next_look(now);
+    }
+
+    /// It has this edition from now on. Its key stays where the plan does: it may have been given another than the usual.
+    fn take(&mut self, edition: Edition) {
+        if edition.plan != self.plan {
+            self.live_key = self.live_key.as_ref().map(|_| Self::live_key_of(self.account, edition.plan));
+        }
+        (self.plan, self.plan_revision) = (edition.plan, edition.revision);
+    }
+
+    /// It stops until it is resumed, and owes nothing. Its next month would have been of the plan that was chosen for it.
+    pub fn lapse(&mut self, now: Timestamp) {
+        if let Some(next) = self.next_edition.take() {
+            self.take(next);
+        }
+        (self.pays, self.paid, self.past_due_since) = (false, None, None);
+        self.unpaid_since = Some(now);
         self.wakes_at = self.next_look(now);
     }
 

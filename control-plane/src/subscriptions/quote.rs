@@ -25,6 +25,15 @@ pub enum When {
     PeriodEnd,
 }
 
+/// The moment by which a change is reckoned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    /// When.
+    pub at: Timestamp,
+    /// For how long it may be come back to, in milliseconds: nothing where it is now and for this once.
+    pub stands_ms: i64,
+}
+
 /// What a change comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
@@ -51,22 +60,24 @@ pub fn now(
     subscription: &Subscription,
     edition: Edition,
     terms: &Terms,
-    pays: bool,
-    at: Timestamp,
+    moment: Moment,
 ) -> Result<Quote, Refusal> {
+    let (at, pays) = (moment.at, terms.is_priced());
     let zero = Money::new(0, terms.price.currency);
-    let whole = |paid: Option<Paid>| paid.map(|paid| Becomes { edition, pays, paid: Some(paid) });
-    let free = Becomes { edition, pays, paid: None };
     let Some(old) = subscription.paid else {
-        let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms.price, at));
-        let (price, becomes) = (terms.price, begun.unwrap_or(free));
+        let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms, at));
+        let (price, becomes) = (terms.price, begun.unwrap_or(Becomes { edition, pays, paid: None }));
         return Ok(Quote { effective_at: at, credit: zero, price, due_now: price, becomes });
     };
     if old.price.currency != terms.price.currency {
         let told = "the two plans are priced in two currencies; end this subscription and begin another";
         return Err(Refusal::because(Code::StateConflict, told));
     }
-    let (left, length) = (i128::from(old.period.left_ms(at)), i128::from(old.period.length_ms()));
+    // What goes back is reckoned by the last moment at which the preview stands: else one who goes up by now and down by an
+    // older preview would be paid for having been up.
+    let reckoned_at = if terms.price.micro < old.price.micro { at.plus_ms(moment.stands_ms) } else { at };
+    let left = i128::from(old.period.left_ms(reckoned_at));
+    let length = i128::from(old.period.length_ms());
     let part = |micro: i128| {
         let floor = micro.checked_mul(left).map(|product| product.div_euclid(length));
         floor.and_then(|micro| i64::try_from(micro).ok()).ok_or(Refusal::Internal("reckoning a part"))
@@ -76,13 +87,15 @@ pub fn now(
     let due = part(micro(terms.price) - micro(old.price))?;
     let credit = price.checked_sub(due).ok_or(Refusal::Internal("reckoning a part"))?;
     let money = |micro| Money::new(micro, terms.price.currency);
-    let paid = (!terms.price.is_zero()).then_some(Paid { period: old.period, price: terms.price });
+    // The month stays also where the new plan has no price: who comes back to a plan that has one finds what he has used of it.
+    let included = old.included.min(terms.included());
+    let paid = Some(Paid { period: old.period, price: terms.price, included });
     Ok(Quote {
         effective_at: at,
         credit: money(credit),
         price: money(price),
         due_now: money(due),
-        becomes: whole(paid).unwrap_or(free),
+        becomes: Becomes { edition, pays, paid },
     })
 }
 
@@ -94,12 +107,12 @@ pub fn moment(
     subscription: &Subscription,
     previewed_at: Option<Timestamp>,
     now: Timestamp,
-) -> Result<Timestamp, Refusal> {
-    let Some(at) = previewed_at else { return Ok(now) };
+) -> Result<Moment, Refusal> {
+    let Some(at) = previewed_at else { return Ok(Moment { at: now, stands_ms: 0 }) };
     let stands = at <= now && now.0.saturating_sub(at.0) <= QUOTE_STANDS_MS;
     let within = subscription.paid.is_none_or(|paid| paid.period.begins_at <= at);
     if stands && within {
-        return Ok(at);
+        return Ok(Moment { at, stands_ms: QUOTE_STANDS_MS });
     }
     Err(Refusal::because(Code::AmountChanged, "this preview no longer stands; ask for another"))
 }
@@ -122,7 +135,7 @@ mod tests {
             Timestamp(0),
         );
         let period = Period { begins_at: Timestamp(0), ends_at: Timestamp(30 * DAY_MS) };
-        subscription.paid = Some(Paid { period, price: Money::new(micro, Currency::INR) });
+        subscription.paid = Some(Paid { period, price: Money::new(micro, Currency::INR), included: 0 });
         subscription
     }
 
@@ -141,8 +154,26 @@ mod tests {
 
     fn due(from: i64, to_micro: i64, at_ms: i64) -> (i64, i64, i64) {
         let (edition, terms) = to(to_micro);
-        let quote = now(&paying(from), edition, &terms, true, Timestamp(at_ms)).unwrap();
+        let moment = Moment { at: Timestamp(at_ms), stands_ms: 0 };
+        let quote = now(&paying(from), edition, &terms, moment).unwrap();
         (quote.price.micro, quote.credit.micro, quote.due_now.micro)
+    }
+
+    #[test]
+    fn up_by_now_and_down_by_any_preview_that_stands_is_never_paid_for() {
+        let (large, cheap) = (to(900_000_000), to(300_000_000));
+        for begun_ms in [QUOTE_STANDS_MS, DAY_MS, 29 * DAY_MS] {
+            let up = |moment| now(&paying(300_000_000), large.0, &large.1, moment).unwrap().due_now.micro;
+            let down = |moment| now(&paying(900_000_000), cheap.0, &cheap.1, moment).unwrap().due_now.micro;
+            let now_at = Moment { at: Timestamp(begun_ms), stands_ms: 0 };
+            for back_ms in [0, 1, QUOTE_STANDS_MS / 2, QUOTE_STANDS_MS] {
+                let stands = Moment { at: Timestamp(begun_ms - back_ms), stands_ms: QUOTE_STANDS_MS };
+                // But for the micro-unit that is rounded in the buyer's favour.
+                assert!(up(now_at) + down(stands) >= -1, "{begun_ms} {back_ms}");
+                // And an upgrade by an old preview pays for at least what is left now.
+                assert!(up(stands) + down(now_at) >= -1, "{begun_ms} {back_ms}");
+            }
+        }
     }
 
     #[test]

@@ -73,7 +73,7 @@ pub(super) fn present(subscription: &Subscription) -> SubscriptionView {
         listing_id: subscription.listing,
         plan_id: subscription.plan,
         plan_revision: subscription.plan_revision,
-        current_period: subscription.paid.map(|paid| paid.period),
+        current_period: subscription.month().map(|paid| paid.period),
         cancels_at_end: subscription.cancels_at_end,
         next_plan_id: subscription.next_edition.map(|edition| edition.plan),
         grace_ends_at: subscription.grace_ends_at(),

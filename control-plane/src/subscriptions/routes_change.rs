@@ -101,7 +101,7 @@ async fn preview(
         price: quote.price,
         due_now: quote.due_now,
         next_price,
-        period: quote.becomes.paid.map(|paid| paid.period),
+        period: quote.becomes.paid.filter(|paid| !paid.price.is_zero()).map(|paid| paid.period),
         previewed_at,
     }))
 }

@@ -224,8 +224,11 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
     // A writer who was asleep with the old charge comes too late.
     let mut late = stopped.clone();
     let period = Period::containing(NOW, NOW);
-    let becomes =
-        Becomes { edition: late.edition(), pays: true, paid: Some(Paid { period, price: price(300) }) };
+    let becomes = Becomes {
+        edition: late.edition(),
+        pays: true,
+        paid: Some(Paid { period, price: price(300), included: 0 }),
+    };
     late.charges -= 1;
     late.charge(Purpose::Renewal, Sale::new(price(300), 0), becomes, NOW);
     let charge = late.charging.clone().unwrap();
@@ -294,16 +297,32 @@ async fn a_change_costs_what_its_preview_showed_to_the_micro_unit() {
     let back = shop.preview(&id, &shop.free, "now").await;
     assert!(back["due_now"]["amount"].as_str().unwrap().starts_with('-'), "{back}");
     let before = shop.balance().await;
-    shop.post(&id, "change", json!({"plan_id": shop.free, "due_now": back["due_now"]}), 200).await;
+    let asked =
+        json!({"plan_id": shop.free, "due_now": back["due_now"], "previewed_at": back["previewed_at"]});
+    shop.post(&id, "change", asked, 200).await;
     assert_ne!(shop.balance().await, before);
     let free = shop.stored(&id).await.value;
-    assert_eq!((free.paid, free.pays, free.wakes_at), (None, false, None));
+    assert_eq!((free.month(), free.pays), (None, false));
     shop.plane.pass_ms(601_000);
     let stale = shop.post(&id, "change", changed, 409).await;
     assert_eq!(stale["code"], "amount_changed");
     // From nothing to what is paid by the call, and from there to a month of its own.
     shop.post(&id, "change", json!({"plan_id": shop.by_the_call}), 200).await;
     assert!(shop.stored(&id).await.value.pays);
+    // Within the same month: to leave and to come back begins no other, whose calls would be had anew for nothing.
+    let month = shop.post(&id, "change", json!({"plan_id": shop.small}), 200).await;
+    assert_eq!(
+        month["current_period"],
+        json!({"begins_at": NOW.to_string(), "ends_at": period.ends_at.to_string()})
+    );
+    shop.post(&id, "change", json!({"plan_id": shop.free}), 200).await;
+    shop.days_later(31).await;
+    let over = shop.stored(&id).await.value;
+    assert_eq!(
+        (over.paid, over.pays, over.wakes_at),
+        (None, false, None),
+        "nothing is charged for what is free"
+    );
     let month = shop.post(&id, "change", json!({"plan_id": shop.small}), 200).await;
     assert_eq!(month["current_period"]["begins_at"], shop.plane.app.clock.now().to_string());
     shop.sound().await;
@@ -313,6 +332,10 @@ async fn a_change_costs_what_its_preview_showed_to_the_micro_unit() {
 async fn a_change_at_the_months_end_takes_nothing_away_before() {
     let shop = shop("1300").await;
     let id = id_of(&shop.subscribe(&shop.large, 201).await);
+    let path = format!("/subscriptions/{}/change", id_of(&shop.subscribe(&shop.free, 201).await));
+    let nothing = json!({"plan_id": shop.by_the_call, "when": "period_end"});
+    let refused = shop.plane.call(&shop.buyer, Method::POST, &path, nothing).await;
+    assert_eq!(code_of(refused).await, (409, "state_conflict".to_owned()), "no month has an end to wait for");
     let shown = shop.preview(&id, &shop.small, "period_end").await;
     assert_eq!((&shown["due_now"], &shown["next_price"]), (&rupees("0.00"), &rupees("300.00")));
     let asked = json!({"plan_id": shop.small, "when": "period_end"});
@@ -341,7 +364,7 @@ async fn a_charge_whose_writer_died_is_finished_once_made_or_not() {
         let mut found = shop.stored(&id).await;
         let before = found.version;
         let edition = found.value.edition();
-        let becomes = Subscription::begun(edition, price(300), app.clock.now());
+        let becomes = Becomes { edition, pays: true, paid: found.value.paid };
         found.value.charge(Purpose::Resume, Sale::new(price(200), 0), becomes, app.clock.now());
         app.store.replace(&found.value, before).await.unwrap();
         if dies_after_the_journal {
@@ -427,6 +450,73 @@ async fn a_trial_ends_in_a_month_only_where_its_buyer_says_so() {
     assert_eq!(shop.balance().await, "600.00");
     assert_eq!(shop.post(&id, "resume", json!({}), 200).await["state"], "active");
     assert_eq!(shop.balance().await, "600.00", "said twice, paid once");
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_what_is_past_due_pays_nothing_more() {
+    let shop = shop("300").await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    shop.days_later(31).await;
+    shop.top_up("1000").await;
+    assert_eq!(shop.post(&id, "cancel", json!({}), 200).await["state"], "cancelled");
+    shop.days_later(1).await;
+    assert_eq!(shop.balance().await, "1000.00");
+    // What was chosen for the next month is what is resumed where that month was not paid.
+    let id = id_of(&shop.subscribe(&shop.large, 201).await);
+    shop.post(&id, "change", json!({"plan_id": shop.small, "when": "period_end"}), 200).await;
+    shop.days_later(31).await;
+    shop.days_later(3).await;
+    shop.top_up("300").await;
+    let resumed = shop.post(&id, "resume", json!({}), 200).await;
+    assert_eq!((&resumed["plan_id"], &resumed["state"]), (&json!(shop.small), &json!("active")));
+    assert_eq!(shop.balance().await, "100.00");
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_twin_of_the_same_plan_is_renewed_like_any_other() {
+    let shop = shop("2000").await;
+    let id = id_of(&shop.subscribe(&shop.large, 201).await);
+    // Bought beside a change to it, between the change's two writes.
+    let mut found = shop.stored(&id).await;
+    let edition = shop.stored(&id_of(&shop.subscribe(&shop.small, 201).await)).await.value.edition();
+    found.value.charge(
+        Purpose::Change,
+        Sale::new(price(-100), 0),
+        Becomes { edition, pays: true, paid: found.value.paid },
+        NOW,
+    );
+    shop.plane.app.store.replace(&found.value, found.version).await.unwrap();
+    shop.days_later(1).await;
+    let twin = shop.stored(&id).await.value;
+    assert_eq!((twin.plan.to_string(), twin.charging), (shop.small.clone(), None));
+    shop.days_later(31).await;
+    let renewed = shop.stored(&id).await.value;
+    assert_eq!((renewed.charging, renewed.past_due_since), (None, None));
+    shop.post(&id, "cancel", json!({}), 200).await;
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_called_is_not_charged_for() {
+    let shop = shop("1000").await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    let decide = async |what: &str| {
+        let path = format!("/admin/listings/{}/{what}", shop.listing);
+        shop.plane.done(&shop.boss, Method::POST, &path, json!({"reason": "it is broken"}), 200).await
+    };
+    decide("suspend").await;
+    shop.days_later(31).await;
+    assert!(shop.stored(&id).await.value.past_due_since.is_some());
+    shop.days_later(3).await;
+    assert_eq!(shop.balance().await, "700.00");
+    let stopped = shop.stored(&id).await.value;
+    assert!(stopped.unpaid_since.is_some() && stopped.served().inactive);
+    assert_eq!(shop.post(&id, "resume", json!({}), 409).await["code"], "state_conflict");
+    decide("restore").await;
+    assert_eq!(shop.post(&id, "resume", json!({}), 200).await["state"], "active");
+    assert_eq!(shop.balance().await, "400.00");
     shop.sound().await;
 }
 

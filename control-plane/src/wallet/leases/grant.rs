@@ -121,10 +121,11 @@ async fn blank(
     let Some(pricing) = pricing else { return Ok(None) };
     let name = (gateway, epoch, asked.serial);
     let mut lease = WalletLease::new(name, subscription, Money::new(0, pricing.currency), app.clock.now());
-    let before = units_charged(&app.journal, subscription.id, &lease.period).await?;
+    let edition = (lease.plan, lease.plan_revision);
+    let before = units_charged(&app.journal, subscription.id, edition, &lease.period).await?;
     lease.price.micro = pricing.price_max_from(before);
     lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
-    lease.included = pricing.included;
+    lease.included = subscription.included(pricing.included);
     Ok(Some(lease))
 }
 

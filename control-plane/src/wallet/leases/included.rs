@@ -4,7 +4,7 @@
 use apiclay_config::ids::SubscriptionId;
 
 use super::documents::WalletLease;
-use super::rules::include;
+use super::rules::{granted_fact, include};
 use crate::ledger::{Journal, LedgerAccount, LedgerError};
 use crate::store::StoreError;
 use crate::subscriptions::period::Period;
@@ -22,10 +22,17 @@ pub(crate) async fn left(
     if included == 0 {
         return Ok(0);
     }
-    let head = journal.head(&LedgerAccount::included(subscription, period.begins_at).to_string()).await?;
-    let free = u64::try_from(head.posted.saturating_sub(head.pending)).unwrap_or(0);
-    // Nobody has asked yet.
-    Ok(if head.seq == 0 { included } else { free })
+    let account = LedgerAccount::included(subscription, period.begins_at);
+    let Some(entry) = journal.by_fact(&granted_fact(subscription, period.begins_at)).await? else {
+        // Nobody has asked yet.
+        return Ok(included);
+    };
+    let granted = entry.lines.iter().find(|line| line.account == account).map_or(0, |line| line.micro);
+    let head = journal.head(&account.to_string()).await?;
+    let free = head.posted.saturating_sub(head.pending);
+    // Of another edition's larger number, no more than this one's.
+    let rest = i64::try_from(included).unwrap_or(i64::MAX).saturating_sub(granted.saturating_sub(free));
+    Ok(u64::try_from(free.min(rest)).unwrap_or(0))
 }
 
 /// The same for a lease's month, which has them from now on: the first to ask puts them there.

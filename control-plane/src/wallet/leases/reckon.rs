@@ -1,7 +1,7 @@
 //! Charges are reckoned from how many units of the period were charged for before. That number is read first and checked by the
 //! journal as the charge is written; where another was charged in between, it is reckoned anew. Next: the journal.
 
-use apiclay_config::ids::SubscriptionId;
+use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::process::in_a_line;
 
 use super::documents::WalletLease;
@@ -15,16 +15,17 @@ use crate::subscriptions::period::Period;
 /// Tries of one charge while others of the same period are written.
 const TRIES_MAX: u32 = 64;
 
-/// How many units of a period were charged for so far.
+/// How many units of a period were charged for so far, under one edition of a plan.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub(crate) async fn units_charged(
     journal: &Journal,
     subscription: SubscriptionId,
+    edition: (PlanId, u32),
     period: &Period,
 ) -> Result<u64, StoreError> {
-    let head = journal.head(&Usage::row_of(subscription, period.begins_at)).await?;
+    let head = journal.head(&Usage::row_of(subscription, edition, period.begins_at)).await?;
     // Units are only ever added.
     Ok(u64::try_from(head.posted).unwrap_or(0))
 }
@@ -47,7 +48,9 @@ pub(super) async fn charged(
     let pricing = revision.value.terms.usage_price.as_ref().and_then(Pricing::of);
     let pricing = pricing.ok_or(Refusal::Internal("reading what a lease's calls cost"))?;
     for _ in 0..TRIES_MAX {
-        let before = units_charged(journal, lease.subscription, &lease.period).await?;
+        let before =
+            units_charged(journal, lease.subscription, (lease.plan, lease.plan_revision), &lease.period)
+                .await?;
         let Some(proposal) = make(&pricing, before)? else { return Ok(None) };
         match journal.append(&proposal).await {
             Ok(appended) => return Ok(Some(appended.entry)),

@@ -1,6 +1,8 @@
 //! What is entered in the journal for a lease: its hold, the end of it, and what comes late. Pure; `grant` and `reckon` append
 //! what is made here.
 
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::SubscriptionId;
 use apiclay_config::money::{Currency, Money};
 
 use super::documents::WalletLease;
@@ -30,13 +32,18 @@ pub(super) fn included_account(lease: &WalletLease) -> LedgerAccount {
     LedgerAccount::included(lease.subscription, lease.period.begins_at)
 }
 
+/// The fact that a month has its included calls.
+pub(super) fn granted_fact(subscription: SubscriptionId, begins_at: Timestamp) -> String {
+    format!("included:{subscription}:{}", begins_at.0)
+}
+
 /// The entry that puts the calls there that the lease's month includes.
 pub(super) fn include(lease: &WalletLease) -> Proposal {
     // At most `CALLS_MAX`.
     let calls = i64::try_from(lease.included).unwrap_or(i64::MAX);
     let granted = LedgerAccount { holder: Holder::IncludedGranted, currency: Currency::CALLS };
     Proposal {
-        facts: vec![format!("included:{}:{}", lease.subscription, lease.period.begins_at.0)],
+        facts: vec![granted_fact(lease.subscription, lease.period.begins_at)],
         kind: EntryKind::Calls,
         step: Step::Move(vec![
             Amount { account: included_account(lease), micro: calls },
@@ -142,7 +149,14 @@ fn used(hold: &Hold, calls: u64) -> Result<Vec<Amount>, Refusal> {
 
 fn counted(lease: &WalletLease, units: u64, before: u64) -> Option<Usage> {
     let period_begins_at = lease.period.begins_at;
-    (units > 0).then_some(Usage { subscription: lease.subscription, period_begins_at, units, before })
+    (units > 0).then_some(Usage {
+        subscription: lease.subscription,
+        plan: lease.plan,
+        plan_revision: lease.plan_revision,
+        period_begins_at,
+        units,
+        before,
+    })
 }
 
 fn told(calls: u64) -> String {

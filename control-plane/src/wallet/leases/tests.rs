@@ -96,7 +96,14 @@ impl Shop {
     async fn lease(&self, serial: u32, calls: u64) -> WalletLease {
         let mut lease =
             WalletLease::new((GATEWAY, EPOCH, serial), &self.subscription, Money::new(0, Currency::INR), NOW);
-        let before = units_charged(&self.planes[0], self.subscription.id, &lease.period).await.unwrap();
+        let before = units_charged(
+            &self.planes[0],
+            self.subscription.id,
+            (lease.plan, lease.plan_revision),
+            &lease.period,
+        )
+        .await
+        .unwrap();
         lease.price.micro = self.pricing.price_max_from(before);
         (lease.kept, lease.billable) = (calls, calls);
         self.store.insert(&lease).await.unwrap();
@@ -143,7 +150,13 @@ impl Shop {
         assert_eq!((head.posted, head.pending), (of(self.wallet()), 0));
         let period =
             WalletLease::new(("", "", 1), &self.subscription, Money::new(0, Currency::INR), NOW).period;
-        let units = units_charged(&self.planes[0], self.subscription.id, &period).await.unwrap();
+        let units =
+            units_charged(&self.planes[0], self.subscription.id, (self.subscription.plan, 1), &period)
+                .await
+                .unwrap();
+        // Another edition's prices know nothing of them.
+        let other = (self.subscription.plan, 2);
+        assert_eq!(units_charged(&self.planes[0], self.subscription.id, other, &period).await.unwrap(), 0);
         let earned = of(on(Holder::Vendor(self.subscription.vendor)));
         assert_eq!(i128::from(earned), self.pricing.cost(units), "{units} units");
         (MONEY - head.posted, -of(on(Holder::WriteOff)), units)
