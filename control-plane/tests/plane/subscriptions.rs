@@ -430,7 +430,8 @@ async fn whoever_acts_at_once_money_and_months_agree() {
     assert!(shop.plane.app.journal.by_fact(&next).await.unwrap().is_none());
     let left = apiclay_config::money::Money::new(5_000_000_000 + spent, price(0).currency);
     assert_eq!(format!("{} INR", shop.balance().await), left.to_string());
-    assert!(spent < -300_000_000, "it was renewed or changed: {spent}");
+    // It may have ended early: whoever ends it while its renewal is in hand is not charged for that.
+    assert!(found.charges >= 2 && spent <= -300_000_000, "it was renewed or changed: {found:?}, {spent}");
     shop.sound().await;
 }
 
