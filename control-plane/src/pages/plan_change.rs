@@ -103,6 +103,10 @@ async fn offer(
         later: found.value.month().map(|paid| words::day(paid.period.ends_at)),
         refused: None,
     };
+    if found.value.next_edition.is_some_and(|next| next.plan == plan) {
+        offer.refused = offer.later.take().map(|day| format!("Yours from {day} on."));
+        return Ok(offer);
+    }
     let wanted = Wanted { plan, when: When::Now, previewed_at: Some(previewed_at) };
     match buying::preview(app, found.clone(), &wanted).await {
         Ok(Possible { quote, .. }) => {

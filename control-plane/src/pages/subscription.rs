@@ -179,7 +179,8 @@ async fn limits(
     now: Timestamp,
 ) -> Result<(Vec<String>, Vec<Meter>), Problem> {
     let (mut rates, mut meters) = (Vec::new(), Vec::new());
-    if let Some(trial) = terms.trial {
+    // A month that is paid for needs no trial.
+    if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
         let used = usage_of(app, subscription, Range { from: None, to: None, by: None }).await?.total.calls;
         meters.push(meter("Trial".to_owned(), used, trial.calls));
     }
