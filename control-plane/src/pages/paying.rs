@@ -121,7 +121,7 @@ pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> O
         (SubscriptionState::PastDue, _) => {
             let end = subscription.grace_ends_at().map(words::moment).unwrap_or_default();
             Some(format!(
-                "Your wallet had too little for this month. Calls go on until {end}; add money before then, and it is paid by itself."
+                "This month could not be paid: your wallet or its budget had too little left, or the listing cannot be called. It goes on until {end}, and is paid by itself once there is enough."
             ))
         }
         (SubscriptionState::Unpaid, _) => Some(

@@ -15,10 +15,11 @@ pub(super) fn of(app_url: &Url, subscription: &Subscription) -> Option<Letter> {
         SubscriptionState::PastDue => {
             let end = subscription.grace_ends_at().map(|at| at.to_string()).unwrap_or_default();
             Some(Letter {
-                subject: "Your wallet has too little for the next month",
+                subject: "Your next month is not paid yet",
                 text: format!(
-                    "The next month of {id} could not be paid from your wallet. Its calls go on until {end}. Top up before \
-                     then, and it is paid by itself:\n\n{base}/wallet\n\nThe subscription: {page}\n",
+                    "The next month of {id} could not be paid: your wallet, or the budget that you set for it, has too little \
+                     left, or its listing cannot be called at the moment. The subscription goes on until {end}. Once there is \
+                     enough it is paid by itself:\n\n{base}/wallet\n\nThe subscription: {page}\n",
                     id = subscription.id
                 ),
             })

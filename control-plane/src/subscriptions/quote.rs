@@ -52,7 +52,7 @@ pub struct Quote {
 /// What it costs to have another plan from `at` on.
 ///
 /// Within a paid period the new plan takes its place until its end, and both are reckoned by the part that is left, in whole
-/// micro-units and never to the buyer's loss. Where nothing is paid for, a first period begins.
+/// micro-units, rounded towards zero. Where nothing is paid for, a first period begins.
 ///
 /// # Errors
 /// Where prices are of two currencies, or too large to reckon with.
@@ -78,9 +78,10 @@ pub fn now(
     let reckoned_at = if terms.price.micro < old.price.micro { at.plus_ms(moment.stands_ms) } else { at };
     let left = i128::from(old.period.left_ms(reckoned_at));
     let length = i128::from(old.period.length_ms());
+    // Towards zero both ways: there and back is then never paid for, not by a micro-unit.
     let part = |micro: i128| {
-        let floor = micro.checked_mul(left).map(|product| product.div_euclid(length));
-        floor.and_then(|micro| i64::try_from(micro).ok()).ok_or(Refusal::Internal("reckoning a part"))
+        let part = micro.checked_mul(left).map(|product| product / length);
+        part.and_then(|micro| i64::try_from(micro).ok()).ok_or(Refusal::Internal("reckoning a part"))
     };
     let micro = |money: Money| i128::from(money.micro);
     let price = part(micro(terms.price))?;
@@ -168,10 +169,9 @@ mod tests {
             let now_at = Moment { at: Timestamp(begun_ms), stands_ms: 0 };
             for back_ms in [0, 1, QUOTE_STANDS_MS / 2, QUOTE_STANDS_MS] {
                 let stands = Moment { at: Timestamp(begun_ms - back_ms), stands_ms: QUOTE_STANDS_MS };
-                // But for the micro-unit that is rounded in the buyer's favour.
-                assert!(up(now_at) + down(stands) >= -1, "{begun_ms} {back_ms}");
+                assert!(up(now_at) + down(stands) >= 0, "{begun_ms} {back_ms}");
                 // And an upgrade by an old preview pays for at least what is left now.
-                assert!(up(stands) + down(now_at) >= -1, "{begun_ms} {back_ms}");
+                assert!(up(stands) + down(now_at) >= 0, "{begun_ms} {back_ms}");
             }
         }
     }
@@ -183,16 +183,16 @@ mod tests {
         assert_eq!(due(300, 0, 15 * DAY_MS), (0, 150, -150), "a free plan gives the rest back");
         assert_eq!(due(300, 900, 0), (900, 300, 600));
         assert_eq!(due(300, 900, 30 * DAY_MS), (0, 0, 0));
-        // A third of a micro-unit is never the buyer's loss.
+        // A third of a micro-unit is nobody's.
         assert_eq!(due(1, 2, 20 * DAY_MS).2, 0);
-        assert_eq!(due(2, 1, 20 * DAY_MS).2, -1);
+        assert_eq!(due(2, 1, 20 * DAY_MS).2, 0);
     }
 
     #[test]
-    fn there_and_back_at_one_moment_costs_at_most_nothing() {
+    fn there_and_back_at_one_moment_costs_nothing() {
         for (from, to, at) in [(1, 7, 1), (999_999, 1_000_001, 12 * DAY_MS + 1), (i64::MAX / 2, 3, DAY_MS)] {
             let sum = due(from, to, at).2 + due(to, from, at).2;
-            assert!((-1..=0).contains(&sum), "{from} {to} {at}: {sum}");
+            assert_eq!(sum, 0, "{from} {to} {at}");
         }
     }
 

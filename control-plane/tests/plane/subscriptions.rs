@@ -382,7 +382,7 @@ async fn a_charge_whose_writer_died_is_finished_once_made_or_not() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_acts_at_once_money_and_months_agree() {
-    let shop = shop("5000").await;
+    let shop = shop("10000").await;
     let second = shop.plane.second().await;
     let id = id_of(&shop.subscribe(&shop.small, 201).await);
     for round in 0..12 {
@@ -428,7 +428,7 @@ async fn whoever_acts_at_once_money_and_months_agree() {
     }
     let next = format!("period:{id}:{}", found.charges + 1);
     assert!(shop.plane.app.journal.by_fact(&next).await.unwrap().is_none());
-    let left = apiclay_config::money::Money::new(5_000_000_000 + spent, price(0).currency);
+    let left = apiclay_config::money::Money::new(10_000_000_000 + spent, price(0).currency);
     assert_eq!(format!("{} INR", shop.balance().await), left.to_string());
     // It may have ended early: whoever ends it while its renewal is in hand is not charged for that.
     assert!(found.charges >= 2 && spent <= -300_000_000, "it was renewed or changed: {found:?}, {spent}");
