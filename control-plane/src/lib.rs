@@ -22,6 +22,8 @@ pub mod refusal;
 pub mod router;
 pub mod run;
 pub mod serve;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod subscriptions;
 pub mod tls;

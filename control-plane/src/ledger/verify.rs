@@ -88,6 +88,20 @@ pub async fn verify(store: &Store) -> Result<Report, StoreError> {
     Ok(replay.end())
 }
 
+/// The same for entries at hand, in the order in which they were written.
+#[must_use]
+pub fn verify_all(entries: &[JournalEntry]) -> Report {
+    let mut replay = Replay::default();
+    let mut heads: HashMap<&str, Head> = HashMap::new();
+    for entry in entries {
+        replay.take(entry);
+        for slot in &entry.slots {
+            replay.follow(&slot.account, heads.entry(&slot.account).or_default(), entry);
+        }
+    }
+    replay.end()
+}
+
 async fn all_checkpoints(store: &Store) -> Result<Vec<Checkpoint>, StoreError> {
     let (mut all, mut cursor) = (Vec::new(), None);
     loop {

@@ -20,7 +20,7 @@ pub mod routes_dev;
 pub mod routes_refunds;
 pub mod routes_topups;
 pub mod routes_webhook;
-mod rules;
+pub(crate) mod rules;
 pub mod settle;
 pub mod simulator;
 pub mod taking;

@@ -16,7 +16,7 @@ const ASKED_EVERY_MAX_MS: i64 = 6 * 3_600_000;
 /// From the word of a browser until the provider is asked again.
 const CONFIRMING_ASKED_AFTER_MS: i64 = 5_000;
 
-pub(super) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
+pub(crate) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
     let Money { micro, currency } = payment.amount;
     let provider = LedgerAccount { holder: Holder::Provider, currency };
     Proposal {

@@ -7,7 +7,7 @@
 //! back at its desk; `rules` is pure. Next: `routes_refunds` and the reconciler, which go on with a refund.
 
 mod documents;
-pub(super) mod rules;
+pub(crate) mod rules;
 mod steps;
 mod told;
 

@@ -104,18 +104,18 @@ impl Refund {
 }
 
 /// Keeps the money in the wallet from being spent.
-pub(super) fn hold(refund: &Refund) -> Proposal {
+pub(crate) fn hold(refund: &Refund) -> Proposal {
     let amount = Amount { account: refund.wallet(), micro: refund.amount.micro };
     proposal(refund.fact(), Step::Hold(amount), "A top-up is being given back")
 }
 
 /// Says that the wallet is too short: nobody can hold it any more.
-pub(super) fn nothing(refund: &Refund) -> Proposal {
+pub(crate) fn nothing(refund: &Refund) -> Proposal {
     proposal(refund.fact(), Step::Nothing, "The wallet is too short for a refund")
 }
 
 /// Ends the hold: the money is with the provider, or free again.
-pub(super) fn close(hold: Hold, outcome: Outcome) -> Proposal {
+pub(crate) fn close(hold: Hold, outcome: Outcome) -> Proposal {
     let Amount { account, micro } = hold.amount;
     let provider = LedgerAccount { holder: Holder::Provider, currency: account.currency };
     let lines = match outcome {
@@ -128,12 +128,12 @@ pub(super) fn close(hold: Hold, outcome: Outcome) -> Proposal {
 }
 
 /// The fact of a refund that the provider made after its hold had been void.
-pub(super) fn late_fact(hold: JournalId) -> String {
+pub(crate) fn late_fact(hold: JournalId) -> String {
     format!("late:{hold}")
 }
 
 /// The wallet pays what is free in it; what the buyer has spent already, the operator bears.
-pub(super) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
+pub(crate) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
     let on = |holder| LedgerAccount { holder, currency: wallet.currency };
     let from_wallet = micro.min(free.max(0));
     let lines = [

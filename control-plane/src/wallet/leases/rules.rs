@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::vendors::commission::Sale;
 
 /// The hold for so many calls; none for none.
-pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
+pub(crate) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
     let Money { micro, currency } = lease.price;
     let micro = i64::try_from(units).ok().filter(|units| *units > 0)?.checked_mul(micro)?;
     let account = LedgerAccount::wallet(lease.account, currency);
@@ -29,17 +29,17 @@ pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
 }
 
 /// What the calls that the lease's month includes stand on.
-pub(super) fn included_account(lease: &WalletLease) -> LedgerAccount {
+pub(crate) fn included_account(lease: &WalletLease) -> LedgerAccount {
     LedgerAccount::included(lease.subscription, lease.period.begins_at)
 }
 
 /// The fact that a month has its included calls.
-pub(super) fn granted_fact(subscription: SubscriptionId, begins_at: Timestamp) -> String {
+pub(crate) fn granted_fact(subscription: SubscriptionId, begins_at: Timestamp) -> String {
     format!("included:{subscription}:{}", begins_at.0)
 }
 
 /// The entry that puts the calls there that the lease's month includes.
-pub(super) fn include(lease: &WalletLease) -> Proposal {
+pub(crate) fn include(lease: &WalletLease) -> Proposal {
     // At most `CALLS_MAX`.
     let calls = i64::try_from(lease.included).unwrap_or(i64::MAX);
     let granted = LedgerAccount { holder: Holder::IncludedGranted, currency: Currency::CALLS };
@@ -57,7 +57,7 @@ pub(super) fn include(lease: &WalletLease) -> Proposal {
 }
 
 /// The hold of so many calls that the month includes; none for none.
-pub(super) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal> {
+pub(crate) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal> {
     let micro = i64::try_from(units).ok().filter(|units| *units > 0)?;
     Some(Proposal {
         facts: vec![lease.hold_fact()],
@@ -70,7 +70,7 @@ pub(super) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal>
 }
 
 /// Calls that a hold of a lease is for.
-pub(super) fn calls_held(lease: &WalletLease, held: &Amount) -> u64 {
+pub(crate) fn calls_held(lease: &WalletLease, held: &Amount) -> u64 {
     let calls = if is_included(held) { Some(held.micro) } else { held.micro.checked_div(lease.price.micro) };
     calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
 }
@@ -79,13 +79,13 @@ fn is_included(held: &Amount) -> bool {
     matches!(held.account.holder, Holder::Included { .. })
 }
 
-pub(super) fn closing_fact(hold: &Hold) -> String {
+pub(crate) fn closing_fact(hold: &Hold) -> String {
     format!("close:{}", hold.entry)
 }
 
 /// The entry that ends a lease's hold: what its billed calls cost after those that the period counts `before`, as far as was
 /// held. More than that comes late.
-pub(super) fn closing(
+pub(crate) fn closing(
     lease: &WalletLease,
     hold: Hold,
     pricing: &Pricing,
@@ -117,7 +117,7 @@ pub(super) fn closing(
 }
 
 /// The entry by which the operator pays for calls that came after their hold had ended; none for none.
-pub(super) fn late(
+pub(crate) fn late(
     lease: &WalletLease,
     fact: &str,
     pricing: &Pricing,
@@ -174,7 +174,7 @@ fn cost(pricing: &Pricing, before: u64, calls: u64) -> Result<i64, Refusal> {
 }
 
 /// Calls that an entry charges for, or that were included and are used by it.
-pub(super) fn calls_in(entry: &JournalEntry) -> u64 {
+pub(crate) fn calls_in(entry: &JournalEntry) -> u64 {
     let used = entry.lines.iter().find(|line| line.account.holder == Holder::IncludedUsed);
     let used = used.and_then(|line| u64::try_from(line.micro).ok());
     entry.usage.map(|usage| usage.units).or(used).unwrap_or(0)

@@ -67,17 +67,8 @@ async fn note_one(
             );
             return Ok(());
         };
-        let folded = known.value.folded.get(&from.epoch).copied().unwrap_or(0);
-        let Some((last, _)) = batches.last_key_value().filter(|(last, _)| **last > folded) else {
+        if !known.value.count(&from.epoch, &batches) {
             return Ok(());
-        };
-        for (_, used) in batches.range(folded + 1..) {
-            known.value.kept = known.value.kept.saturating_add(used.kept);
-            known.value.billable = known.value.billable.saturating_add(used.billable);
-        }
-        known.value.folded.insert(from.epoch.clone(), *last);
-        if known.value.over_since.is_some() && known.value.billable > known.value.charged_calls {
-            known.value.closing_since.get_or_insert(known.value.asked_at);
         }
         match store.replace(&known.value, known.version).await {
             Ok(_) => return Ok(()),
@@ -86,6 +77,25 @@ async fn note_one(
         }
     }
     Err(StoreError::VersionMismatch)
+}
+
+impl WalletLease {
+    /// Counts the calls of a life's batches that are not in here yet; whether there were any.
+    pub(crate) fn count(&mut self, epoch: &str, batches: &BTreeMap<u64, Used>) -> bool {
+        let folded = self.folded.get(epoch).copied().unwrap_or(0);
+        let Some((last, _)) = batches.last_key_value().filter(|(last, _)| **last > folded) else {
+            return false;
+        };
+        for (_, used) in batches.range(folded + 1..) {
+            self.kept = self.kept.saturating_add(used.kept);
+            self.billable = self.billable.saturating_add(used.billable);
+        }
+        self.folded.insert(epoch.to_owned(), *last);
+        if self.over_since.is_some() && self.billable > self.charged_calls {
+            self.closing_since.get_or_insert(self.asked_at);
+        }
+        true
+    }
 }
 
 /// The lease of this number: of this life, or of an earlier one of the same gateway, whose last records a later life sends.
