@@ -126,8 +126,8 @@ pub struct StoredEvent {
     pub received_at: Timestamp,
     /// Its body, less what belongs to a card or a person.
     pub record: Value,
-    /// When it is acted on again; none once it is handled.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it is acted on again; none once it is handled. Earlier releases stored since when it waits.
+    #[serde(default, alias = "waits_since", skip_serializing_if = "Option::is_none")]
     pub try_at: Option<Timestamp>,
     /// What was done about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -147,6 +147,7 @@ impl Document for StoredEvent {
     const INDEXES: &'static [Index] = &[
         Index { name: "received_at", fields: &["received_at"], unique: false, multi: false },
         Index { name: "try_at", fields: &["try_at"], unique: false, multi: false },
+        Index { name: "waits_since", fields: &["waits_since"], unique: false, multi: false },
     ];
 
     fn id(&self) -> String {

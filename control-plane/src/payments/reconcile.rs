@@ -46,7 +46,9 @@ pub async fn reconcile_within(app: &App, longest: Duration) -> Result<(), Refusa
     each(app, "due_at", longest, go_on, go_on_later).await?;
     let act = |event: Versioned<StoredEvent>| async move { handle(app, provider, event).await.map(drop) };
     let act_later = |event: Versioned<StoredEvent>| async move { Ok(later(app, event).await?) };
-    each(app, "try_at", longest, act, act_later).await
+    each(app, "try_at", longest, act, act_later).await?;
+    // Those of earlier releases; acted on or put off, an event is stored in today's form.
+    each(app, "waits_since", longest, act, act_later).await
 }
 
 /// Does what is due by `index`, the longest due first; what fails, and what is under way when the time is up, is put

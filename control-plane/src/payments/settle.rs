@@ -29,6 +29,10 @@ impl Till<'_> {
                 Ok(Handled::Acted)
             }
             Happened::RefundProcessed(RefundEvent { refund, payment }) => {
+                // It may have overtaken the news of its own payment.
+                if let Some(payment) = payment {
+                    self.credit(payment).await?;
+                }
                 let refund = ProviderRefund { status: RefundStatus::Processed, ..refund.clone() };
                 self.told(&refund, payment.as_ref()).await
             }

@@ -35,6 +35,8 @@ pub(super) enum Fault {
     RenewedByTry,
     /// A charge that was declined is made by a slow writer.
     DeclinedAndMade,
+    /// A lease without a hold is over, and nothing keeps a slow writer from holding for it afterwards.
+    HoldAfterNone,
     /// A month is invoiced by the times of its entries, and is not ended in the row.
     MonthByTime,
     /// What a forgotten gateway tells of late is not charged.
@@ -61,6 +63,7 @@ impl Fault {
         Self::UnitsNotGivenBack,
         Self::RenewedByTry,
         Self::DeclinedAndMade,
+        Self::HoldAfterNone,
         Self::MonthByTime,
         Self::LateForgotten,
         Self::RefundByEvent,

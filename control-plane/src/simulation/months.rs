@@ -10,9 +10,10 @@ use crate::ledger::{EntryKind, JournalEntry, Proposal, Spending, Step};
 use crate::subscriptions::charge::{Charge, Purpose};
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::life::Due;
-use crate::vendors::commission::Sale;
 
 const STEPS_MAX: u32 = 40;
+/// What the operator keeps of a sale.
+pub(super) const RATE_BASIS_POINTS: u32 = 1_500;
 
 impl World {
     /// Takes the first month in hand, where the plan has a price.
@@ -21,8 +22,7 @@ impl World {
             return;
         }
         let becomes = Subscription::begun(self.subscription.edition(), &self.terms, self.now);
-        let sale = Sale::new(self.terms.price, 1_500);
-        self.subscription.charge(Purpose::Start, sale, becomes, self.now);
+        self.subscription.charge(Purpose::Start, (self.terms.price, RATE_BASIS_POINTS), becomes, self.now);
         self.bill();
     }
 
@@ -37,8 +37,8 @@ impl World {
                 Due::End => self.subscription.end(now),
                 Due::Renew(edition) => {
                     let becomes = self.subscription.renewed(edition, &self.terms);
-                    let sale = Sale::new(self.terms.price, 1_500);
-                    self.subscription.charge(Purpose::Renewal, sale, becomes, now);
+                    let price = (self.terms.price, RATE_BASIS_POINTS);
+                    self.subscription.charge(Purpose::Renewal, price, becomes, now);
                 }
                 Due::Finish(charge) => match self.make(&charge) {
                     None => self.decline(&charge),

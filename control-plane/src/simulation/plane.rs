@@ -11,6 +11,7 @@ use rand::Rng as _;
 use super::books::Unwritten;
 use super::faults::Fault;
 use super::gateway::life;
+use super::months::RATE_BASIS_POINTS;
 use super::world::World;
 use crate::ledger::{Holder, JournalEntry, LedgerAccount, Proposal, Usage};
 use crate::store::Document as _;
@@ -21,7 +22,6 @@ use crate::wallet::leases::used::{UsedByLease, gather};
 
 /// As in `wallet::leases`.
 const FREE_PART: u64 = 4;
-const UNDER_WAY_MAX_MS: i64 = 120_000;
 
 #[derive(Default)]
 pub(super) struct Plane {
@@ -115,7 +115,7 @@ impl World {
         let name = (&*self.gateways[n].id, epoch.as_str(), serial);
         let mut lease = WalletLease::new(name, &self.subscription, Money::new(0, Currency::INR), now);
         lease.price.micro = self.pricing.price_max_from(self.units_charged(&lease));
-        lease.commission_basis_points = 1_500;
+        lease.commission_basis_points = RATE_BASIS_POINTS;
         lease.included = self.subscription.included(self.pricing.included);
         let lease = self.plane.leases.entry(lease.id()).or_insert(lease).clone();
         if lease.is_over() {
@@ -135,6 +135,11 @@ impl World {
         let hold =
             rules::hold_included(&lease, part(included)).or_else(|| rules::hold(&lease, part(free as u64)));
         let Some(hold) = hold else { return Ok(0) };
+        if self.one_in(8) {
+            // It comes when it comes; and the gateway hears nothing.
+            self.provider.slow.push(hold);
+            return Ok(0);
+        }
         let granted = self.books.append(&hold, now).ok().and_then(|entry| entry.hold);
         Ok(granted.map_or(0, |held| rules::calls_held(&lease, &held)) as u32)
     }
@@ -188,9 +193,10 @@ impl World {
             if lease.over_since.is_some() {
                 self.charge_late(&lease);
             } else if self.is_on_record(&lease) && !self.end_hold(&lease) {
-                let waited_ms = self.now.0 - lease.closing_since.unwrap_or_default().0;
-                if waited_ms >= UNDER_WAY_MAX_MS {
-                    let now = self.now;
+                let now = self.now;
+                let said =
+                    self.has(Fault::HoldAfterNone) || self.books.append(&rules::no_hold(&lease), now).is_ok();
+                if said && !self.dies() {
                     self.plane.leases.get_mut(&id).unwrap().end(None, 0, now);
                 }
             }

@@ -197,7 +197,7 @@ impl World {
             }
         }
         self.rebuild();
-        for _ in 0..3 {
+        for _ in 0..4 {
             for n in 0..GATEWAYS {
                 self.close_leases_all(n);
                 self.send(n);
@@ -210,7 +210,7 @@ impl World {
                 self.fold_all(n);
             }
             self.charge_closed();
-            self.now = self.now.plus_ms(130_000);
+            self.end_slow_writers();
         }
         self.deliver_all_payments();
         self.bill();

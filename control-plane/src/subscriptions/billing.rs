@@ -20,7 +20,7 @@ use crate::plans;
 use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError, Versioned};
-use crate::vendors::commission::{Sale, rate_of};
+use crate::vendors::commission::rate_of;
 use crate::wallet::{budget, statement};
 
 /// Subscriptions looked at in one page of a turn.
@@ -81,8 +81,8 @@ pub async fn up_to_date(
             Due::Renew(edition) => {
                 let terms = terms_of(app, edition).await?;
                 let becomes = next.renewed(edition, &terms);
-                let sale = sale(app, &next, terms.price).await?;
-                next.charge(Purpose::Renewal, sale, becomes, now);
+                let rate = rate(app, &next, Purpose::Renewal).await?;
+                next.charge(Purpose::Renewal, (terms.price, rate), becomes, now);
             }
             Due::Finish(charge) => {
                 let came = match make(app, &found.value, &charge).await? {
@@ -201,8 +201,8 @@ pub(super) async fn charge(
     becomes: Becomes,
 ) -> Result<Versioned<Subscription>, Refusal> {
     let mut next = found.value.clone();
-    let sale = sale(app, &next, amount).await?;
-    next.charge(purpose, sale, becomes, app.clock.now());
+    let rate = rate(app, &next, purpose).await?;
+    next.charge(purpose, (amount, rate), becomes, app.clock.now());
     let number = next.charges;
     let written = write(app, &found, next).await?;
     let after = up_to_date(app, written).await?;
@@ -215,9 +215,18 @@ pub(super) async fn is_callable(app: &App, subscription: &Subscription) -> Resul
     Ok(catalog::access::any(&app.store, subscription.listing).await?.value.is_callable())
 }
 
-/// What is paid to a subscription's vendor, shared out by the rate of now.
-pub(super) async fn sale(app: &App, subscription: &Subscription, amount: Money) -> Result<Sale, StoreError> {
-    Ok(Sale::new(amount, rate_of(&app.store, subscription.vendor).await?))
+/// What the operator keeps of a charge, in basis points: within a month that is paid for, what he keeps of that month, so that
+/// what goes back comes from where it went; else what he has decided on.
+pub(super) async fn rate(
+    app: &App,
+    subscription: &Subscription,
+    purpose: Purpose,
+) -> Result<u32, StoreError> {
+    let of_month = subscription.paid.filter(|_| purpose == Purpose::Change);
+    match of_month.and_then(|paid| paid.commission_basis_points) {
+        Some(rate) => Ok(rate),
+        None => rate_of(&app.store, subscription.vendor).await,
+    }
 }
 
 /// The subscription without a renewal in hand: where it was not paid by now, it never is.

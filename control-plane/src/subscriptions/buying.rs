@@ -6,7 +6,7 @@ use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
 use apiclay_config::money::Money;
 
 use super::access;
-use super::billing::{can_pay, charge, give_up, is_callable, sale, terms_of, up_to_date, was_made, write};
+use super::billing::{can_pay, charge, give_up, is_callable, rate, terms_of, up_to_date, was_made, write};
 use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
 use super::life::SubscriptionState;
@@ -44,8 +44,9 @@ pub(crate) async fn subscribe(
     let now = app.clock.now();
     let mut new = Subscription::new(id, (account, plan.listing, plan.vendor), edition, now);
     if payment == Payment::ByTheMonth {
-        let sale = sale(app, &new, price).await?;
-        new.charge(Purpose::Start, sale, Subscription::begun(edition, &revision_terms, now), now);
+        let rate = rate(app, &new, Purpose::Start).await?;
+        let begun = Subscription::begun(edition, &revision_terms, now);
+        new.charge(Purpose::Start, (price, rate), begun, now);
     } else {
         new.pays = payment.pays();
     }

@@ -30,6 +30,9 @@ pub struct Paid {
     pub period: Period,
     /// What the plan costs for the whole of it: what is left of it is worth its part of this.
     pub price: Money,
+    /// What the operator keeps of it, in basis points, also of what goes back; today's where an earlier release did not keep it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commission_basis_points: Option<u32>,
     /// Calls that were bought with it: a change within the month brings no more.
     pub included: u64,
 }

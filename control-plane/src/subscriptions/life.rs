@@ -5,6 +5,7 @@
 //! resumed), cancelled. Money moves by a charge in hand alone, which is made or declined in the journal, once.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::money::Money;
 use serde::Serialize;
 
 use super::charge::{Becomes, Charge, Edition, Paid, Purpose};
@@ -133,8 +134,18 @@ impl Subscription {
         }
     }
 
-    /// Takes a charge in hand. Where nothing is to be paid, it is made at once.
-    pub fn charge(&mut self, purpose: Purpose, sale: Sale, becomes: Becomes, now: Timestamp) {
+    /// Takes a charge in hand, of which the operator keeps so much. Where nothing is to be paid, it is made at once.
+    pub fn charge(
+        &mut self,
+        purpose: Purpose,
+        (amount, basis_points): (Money, u32),
+        mut becomes: Becomes,
+        now: Timestamp,
+    ) {
+        if let Some(paid) = &mut becomes.paid {
+            paid.commission_basis_points = Some(basis_points);
+        }
+        let sale = Sale::new(amount, basis_points);
         self.charges = self.charges.saturating_add(1);
         self.charging = Some(Charge { number: self.charges, purpose, sale, becomes, at: now });
         if sale.amount.is_zero() {
@@ -149,7 +160,7 @@ impl Subscription {
         let price = terms.price;
         let ended = self.paid.map_or(self.anchor(), |paid| paid.period.ends_at);
         let period = Period::containing(self.anchor(), ended);
-        let paid = Paid { period, price, included: terms.included() };
+        let paid = Paid { period, price, commission_basis_points: None, included: terms.included() };
         Becomes { edition, pays: terms.is_priced(), paid: (!price.is_zero()).then_some(paid) }
     }
 
@@ -157,7 +168,8 @@ impl Subscription {
     #[must_use]
     pub fn begun(edition: Edition, terms: &Terms, now: Timestamp) -> Becomes {
         let period = Period::containing(now, now);
-        let paid = Paid { period, price: terms.price, included: terms.included() };
+        let (price, included) = (terms.price, terms.included());
+        let paid = Paid { period, price, commission_basis_points: None, included };
         Becomes { edition, pays: true, paid: Some(paid) }
     }
 

@@ -90,7 +90,7 @@ pub fn now(
     let money = |micro| Money::new(micro, terms.price.currency);
     // The month stays also where the new plan has no price: who comes back to a plan that has one finds what he has used of it.
     let included = old.included.min(terms.included());
-    let paid = Some(Paid { period: old.period, price: terms.price, included });
+    let paid = Some(Paid { price: terms.price, included, ..old });
     Ok(Quote {
         effective_at: at,
         credit: money(credit),
@@ -136,7 +136,8 @@ mod tests {
             Timestamp(0),
         );
         let period = Period { begins_at: Timestamp(0), ends_at: Timestamp(30 * DAY_MS) };
-        subscription.paid = Some(Paid { period, price: Money::new(micro, Currency::INR), included: 0 });
+        let price = Money::new(micro, Currency::INR);
+        subscription.paid = Some(Paid { period, price, commission_basis_points: None, included: 0 });
         subscription
     }
 

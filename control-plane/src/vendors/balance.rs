@@ -2,9 +2,10 @@
 //! All three are sums of the journal. `/admin/commission`: what the operator keeps.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{ListingId, VendorId};
+use apiclay_config::ids::{AccountId, ListingId, VendorId};
 use apiclay_config::money::{Currency, Money};
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +24,7 @@ use crate::ledger::balance::balance_of;
 use crate::ledger::{Holder, LedgerAccount};
 use crate::plans::terms::MoneyShape;
 use crate::refusal::Refusal;
+use crate::store::StoreError;
 
 /// Below `/vendors`.
 pub(super) fn of_vendors() -> OpenApiRouter<App> {
@@ -31,7 +33,7 @@ pub(super) fn of_vendors() -> OpenApiRouter<App> {
 
 /// Below `/admin`.
 pub(crate) fn of_admins() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(decide))
+    OpenApiRouter::default().routes(routes!(decide)).routes(routes!(undecide))
 }
 
 /// Which balance: a vendor has one a currency.
@@ -125,18 +127,52 @@ async fn decide(
     }
     let (at, by) = (app.clock.now(), admin.0.account);
     let rate = CommissionRate { vendor, basis_points, by, at };
-    let decision = Decision {
-        id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
-        by,
-        action: format!("commission.{basis_points}"),
-        subject: CommissionRate::id_of(vendor),
-        reason,
-        at,
-    };
-    app.store.insert(&decision).await?;
+    note(&app, by, format!("commission.{basis_points}"), vendor, reason).await?;
     match app.store.get::<CommissionRate>(&CommissionRate::id_of(vendor)).await? {
         Some(known) => app.store.replace(&rate, known.version).await.map(drop)?,
         None => app.store.insert(&rate).await?,
     }
     Ok(Json(CommissionView { vendor, basis_points, since: at }))
+}
+
+/// Why something is taken away.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Why {
+    /// For the record.
+    reason: String,
+}
+
+/// Takes a vendor's own rate away, where there is one: from now on everybody's holds for him.
+#[utoipa::path(delete, path = "/commission/{vendor}", tag = "admin", params(("vendor" = String, Path), Why), responses(
+    (status = 204), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
+    (status = 404, body = ProblemBody)))]
+async fn undecide(
+    State(app): State<App>,
+    admin: Admin,
+    Path(vendor): Path<VendorId>,
+    Query(why): Query<Why>,
+) -> Result<StatusCode, Problem> {
+    check_reason(&why.reason)?;
+    app.store.get::<Vendor>(&vendor.to_string()).await?.ok_or(Refusal::NotFound("vendor"))?;
+    let id = CommissionRate::id_of(Some(vendor));
+    if app.store.get::<CommissionRate>(&id).await?.is_some() {
+        note(&app, admin.0.account, "commission.none".to_owned(), Some(vendor), why.reason).await?;
+        app.store.delete::<CommissionRate>(&id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Puts it on record, before it is done.
+async fn note(
+    app: &App,
+    by: AccountId,
+    action: String,
+    vendor: Option<VendorId>,
+    reason: String,
+) -> Result<(), StoreError> {
+    let id = ListingId::generate().to_string().replacen("lst_", "dec_", 1);
+    let (subject, at) = (CommissionRate::id_of(vendor), app.clock.now());
+    app.store.insert(&Decision { id, by, action, subject, reason, at }).await
 }

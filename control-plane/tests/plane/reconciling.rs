@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use apiclay_control_plane::payments::documents::{Order, StoredEvent, TopUpStatus};
+use apiclay_config::clock::Timestamp;
+use apiclay_control_plane::payments::documents::{Handled, Order, StoredEvent, TopUpStatus};
 use apiclay_control_plane::payments::reconcile::{reconcile, reconcile_within};
 use apiclay_control_plane::payments::simulator::Api;
-use apiclay_control_plane::store::Query;
+use apiclay_control_plane::store::{Document, Index, Query};
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::support::market::{Who, who};
@@ -108,4 +110,49 @@ async fn a_provider_that_hangs_does_not_hold_a_turn_up() {
     plane.pass_ms(17 * MINUTE_MS);
     reconcile(&plane.app).await.unwrap();
     assert_eq!(paid().await, orders.len());
+}
+
+/// An event as an earlier release stored it.
+#[derive(Serialize, Deserialize)]
+struct WaitsSince {
+    body_digest: String,
+    provider: String,
+    received_at: Timestamp,
+    record: Value,
+    waits_since: Timestamp,
+}
+
+impl Document for WaitsSince {
+    const COLLECTION: &'static str = StoredEvent::COLLECTION;
+    const INDEXES: &'static [Index] = &[];
+
+    fn id(&self) -> String {
+        StoredEvent::id_of(&self.provider, &self.body_digest)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_waits_since_an_earlier_release_is_acted_on() {
+    let plane = demo().await;
+    let buyer = who(&plane, "bela").await;
+    plane.simulator().hold_webhooks();
+    let (order, provider_order) = begin(&plane, &buyer).await;
+    plane.simulator().pay(&provider_order).unwrap();
+    let told = plane.simulator().held();
+    let captured = told.iter().find(|told| told.event == "payment.captured").unwrap();
+    let event = WaitsSince {
+        body_digest: format!("{:064}", 1),
+        provider: "razorpay".into(),
+        received_at: NOW,
+        record: serde_json::from_slice(&captured.body).unwrap(),
+        waits_since: NOW,
+    };
+    plane.simulator().lose_webhooks();
+    plane.app.store.insert(&event).await.unwrap();
+    plane.pass_ms(MINUTE_MS);
+    reconcile(&plane.app).await.unwrap();
+    let known = plane.app.store.get::<Order>(&order).await.unwrap().unwrap().value;
+    assert_eq!(known.status, TopUpStatus::Paid);
+    let event = plane.app.store.get::<StoredEvent>(&event.id()).await.unwrap().unwrap().value;
+    assert_eq!((event.handled, event.try_at), (Some(Handled::Acted), None));
 }

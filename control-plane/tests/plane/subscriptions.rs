@@ -1,14 +1,15 @@
 //! A subscription's months: paid ahead from the wallet, renewed once whoever comes first, past due and given up, ended,
 //! resumed, changed at the price that was shown. The journal is verified after each story.
 
+use apiclay_config::money::Money;
+use apiclay_control_plane::admin::documents::Decision;
 use apiclay_control_plane::ledger::verify::verify;
-use apiclay_control_plane::store::Versioned;
+use apiclay_control_plane::store::{Query, Versioned};
 use apiclay_control_plane::subscriptions::billing::{bill_due, up_to_date};
 use apiclay_control_plane::subscriptions::charge::{Becomes, Paid, Purpose};
 use apiclay_control_plane::subscriptions::documents::Subscription;
 use apiclay_control_plane::subscriptions::life::GRACE_MS;
 use apiclay_control_plane::subscriptions::period::Period;
-use apiclay_control_plane::vendors::commission::Sale;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -227,10 +228,10 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
     let becomes = Becomes {
         edition: late.edition(),
         pays: true,
-        paid: Some(Paid { period, price: price(300), included: 0 }),
+        paid: Some(Paid { period, price: price(300), commission_basis_points: None, included: 0 }),
     };
     late.charges -= 1;
-    late.charge(Purpose::Renewal, Sale::new(price(300), 0), becomes, NOW);
+    late.charge(Purpose::Renewal, (price(300), 0), becomes, NOW);
     let charge = late.charging.clone().unwrap();
     assert!(shop.plane.app.journal.append(&charge.made(&late)).await.is_err());
     let resumed = shop.post(&id, "resume", json!({}), 200).await;
@@ -365,7 +366,7 @@ async fn a_charge_whose_writer_died_is_finished_once_made_or_not() {
         let before = found.version;
         let edition = found.value.edition();
         let becomes = Becomes { edition, pays: true, paid: found.value.paid };
-        found.value.charge(Purpose::Resume, Sale::new(price(200), 0), becomes, app.clock.now());
+        found.value.charge(Purpose::Resume, (price(200), 0), becomes, app.clock.now());
         app.store.replace(&found.value, before).await.unwrap();
         if dies_after_the_journal {
             let charge = found.value.charging.clone().unwrap();
@@ -484,7 +485,7 @@ async fn a_twin_of_the_same_plan_is_renewed_like_any_other() {
     let edition = shop.stored(&id_of(&shop.subscribe(&shop.small, 201).await)).await.value.edition();
     found.value.charge(
         Purpose::Change,
-        Sale::new(price(-100), 0),
+        (price(-100), 0),
         Becomes { edition, pays: true, paid: found.value.paid },
         NOW,
     );
@@ -539,7 +540,7 @@ async fn what_buyers_were_charged_less_the_commission_is_the_vendors() {
             "commission_basis_points": rate})
     };
     assert_eq!(earned, of("300.00", "45.00", "255.00", 1_500));
-    // Another rate, of this vendor: what was sold before stays as it was shared out, and what goes back goes by the new one.
+    // Another rate, of this vendor: what was sold before stays as it was shared out.
     let vendor = shop.plane.done(&shop.vendor, Method::GET, "/vendors/acme", json!(null), 200).await;
     set(json!({"vendor": vendor["id"], "basis_points": 0, "reason": "a friend"}), 200).await;
     shop.days_later(31).await;
@@ -558,4 +559,72 @@ async fn what_buyers_were_charged_less_the_commission_is_the_vendors() {
         .await;
     balance(&shop.buyer, 404).await;
     shop.sound().await;
+}
+
+/// Commission and what buyers were charged, in micro-units.
+async fn shared_out(shop: &Shop) -> (i64, i64) {
+    let told = shop.plane.done(&shop.vendor, Method::GET, "/vendors/acme/balance", json!(null), 200).await;
+    let micro = |name: &str| serde_json::from_value::<Money>(told[name].clone()).unwrap().micro;
+    (micro("commission"), micro("charged"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_is_shared_out_at_the_rate_it_was_charged_at() {
+    let shop = shop("5000").await;
+    let rate = async |basis_points: u32| {
+        let body = json!({"basis_points": basis_points, "reason": "as agreed"});
+        shop.plane.done(&shop.boss, Method::PUT, "/admin/commission", body, 200).await
+    };
+    rate(1_500).await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    for (days, to, other) in [(5, &shop.large, 0), (5, &shop.small, 10_000), (5, &shop.free, 3_000)] {
+        rate(other).await;
+        shop.plane.pass_ms(days * DAY_MS);
+        shop.post(&id, "change", json!({"plan_id": to}), 200).await;
+        let (commission, charged) = shared_out(&shop).await;
+        // Each change may round by a part of a micro-unit.
+        assert!((commission - charged * 15 / 100).abs() <= 4, "{commission} of {charged} at {other}");
+    }
+    // Of a month that begins after it, the operator keeps what he has decided on since.
+    let before = shared_out(&shop).await;
+    shop.days_later(31).await;
+    shop.post(&id, "change", json!({"plan_id": &shop.large}), 200).await;
+    let after = shared_out(&shop).await;
+    assert_eq!((after.0 - before.0, after.1 - before.1), (270_000_000, 900_000_000));
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vendor_without_a_rate_of_his_own_has_that_of_all() {
+    let shop = shop("0").await;
+    let vendor = shop.plane.done(&shop.vendor, Method::GET, "/vendors/acme", json!(null), 200).await;
+    let vendor = vendor["id"].as_str().unwrap();
+    for body in [
+        json!({"basis_points": 1_500, "reason": "of all"}),
+        json!({"vendor": vendor, "basis_points": 0, "reason": "a friend"}),
+    ] {
+        shop.plane.done(&shop.boss, Method::PUT, "/admin/commission", body, 200).await;
+    }
+    let remove = async |who: &Who, vendor: &str, reason: &str| {
+        let path = format!("/admin/commission/{vendor}?reason={reason}");
+        shop.plane.call(who, Method::DELETE, &path, json!(null)).await.status().as_u16()
+    };
+    let rate = async || {
+        let told = shop.plane.done(&shop.vendor, Method::GET, "/vendors/acme/balance", json!(null), 200);
+        told.await["commission_basis_points"].clone()
+    };
+    assert_eq!(remove(&shop.vendor, vendor, "mine").await, 403);
+    assert_eq!(remove(&shop.boss, vendor, "").await, 400);
+    assert_eq!(rate().await, json!(0));
+    for _ in 0..2 {
+        assert_eq!(remove(&shop.boss, vendor, "over").await, 204);
+        assert_eq!(rate().await, json!(1_500));
+    }
+    let decided = shop.plane.app.store.query::<Decision>(&Query::by("id")).await.unwrap().items;
+    let decided = decided.iter().filter(|one| one.value.action == "commission.none");
+    assert_eq!(decided.count(), 1, "the second changes nothing");
+    for none in ["ven_00000000000000000000000000", "all"] {
+        assert_eq!(remove(&shop.boss, none, "over").await, 404, "{none}");
+    }
+    assert_eq!(rate().await, json!(1_500), "that of all stays");
 }

@@ -2,9 +2,10 @@
 
 use apiclay_control_plane::ledger::verify::verify;
 use futures_util::future::join_all;
+use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::leases::{EPOCH, Shop, is, shop_at};
+use crate::support::leases::{EPOCH, Shop, is, shop_at, shop_by_the_month};
 use crate::support::{NOW, Plane};
 
 fn money(amount: &str) -> Value {
@@ -137,4 +138,26 @@ async fn what_is_told_late_of_an_included_lease_is_borne_by_the_operator() {
         (1, -250_000)
     );
     assert_eq!(shop.stored(1).await.value.charged_calls, 2);
+}
+
+/// The month is over, and the job that bills has not come by yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_month_that_is_due_includes_calls_once_it_is_paid() {
+    let price = json!({"unit": "call", "amount": money("0.25"), "included": 8});
+    let mut shop = shop_by_the_month("300", "300", price).await;
+    assert_eq!(shop.lease(1, 2).await, 2);
+    shop.close(1, 0, 0).await;
+    shop.settle().await;
+    // One that outlives the month.
+    let token = json!({"name": "months", "scopes": ["read", "write"]});
+    let token = shop.plane.done(&shop.buyer, Method::POST, "/me/tokens", token, 201).await;
+    shop.buyer.token = token["token"].as_str().unwrap().to_owned();
+    shop.plane.pass_ms(31 * 24 * 3_600_000);
+    assert_eq!(shop.lease(2, 2).await, 0, "the wallet is empty");
+    // A turn of the job pays it.
+    shop.top_up("300").await;
+    shop.plane.pass_ms(120_000);
+    apiclay_control_plane::subscriptions::billing::bill_due(&shop.plane.app).await.unwrap();
+    assert_eq!(shop.lease(3, 2).await, 2);
+    assert!(is(&shop.wallet().await, "0.00", "0.00"), "{:?}", shop.wallet().await);
 }

@@ -114,6 +114,11 @@ pub(crate) fn nothing(refund: &Refund) -> Proposal {
     proposal(refund.fact(), Step::Nothing, "The wallet is too short for a refund")
 }
 
+/// The fact that a hold has ended.
+pub(super) fn close_fact(hold: JournalId) -> String {
+    format!("close:{hold}")
+}
+
 /// Ends the hold: the money is with the provider, or free again.
 pub(crate) fn close(hold: Hold, outcome: Outcome) -> Proposal {
     let Amount { account, micro } = hold.amount;
@@ -124,7 +129,7 @@ pub(crate) fn close(hold: Hold, outcome: Outcome) -> Proposal {
         }
         Outcome::Voided | Outcome::Expired => Vec::new(),
     };
-    proposal(format!("close:{}", hold.entry), Step::Close { hold, outcome, lines }, "A top-up given back")
+    proposal(close_fact(hold.entry), Step::Close { hold, outcome, lines }, "A top-up given back")
 }
 
 /// The fact of a refund that the provider made after its hold had been void.

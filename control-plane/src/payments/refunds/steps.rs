@@ -102,6 +102,10 @@ impl Till<'_> {
         });
         let told = match known {
             Some(known) => known,
+            // Told no, somebody has freed the money and died before he noted it: with money that is free nobody asks again.
+            None if self.has_ended(&refund.value).await? => {
+                return Ok(self.failed(refund, "the provider has refused it").await?.0);
+            }
             None => {
                 let asked = NewRefund { our_id, payment_id: payment.clone(), amount: *amount };
                 match self.provider.refund(&asked).await {

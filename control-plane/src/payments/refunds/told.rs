@@ -4,12 +4,12 @@
 
 use apiclay_config::ids::RefundId;
 
-use super::rules::{close, given_back, late_fact};
+use super::rules::{close, close_fact, given_back, late_fact};
 use super::steps::TRIES_MAX;
 use super::{Refund, RefundState};
 use crate::ledger::{Hold, LedgerAccount, LedgerError, Outcome, Refused};
 use crate::payments::PaymentError;
-use crate::payments::documents::{Handled, TopUpStatus};
+use crate::payments::documents::Handled;
 use crate::payments::provider::{ProviderPayment, ProviderRefund, RefundStatus};
 use crate::payments::till::Till;
 use crate::store::{StoreError, Versioned};
@@ -135,6 +135,12 @@ impl Till<'_> {
         }
     }
 
+    /// Whether its hold has ended.
+    pub(super) async fn has_ended(&self, refund: &Refund) -> Result<bool, PaymentError> {
+        let hold = self.hold_of(refund).await?;
+        Ok(self.journal.by_fact(&close_fact(hold.entry)).await?.is_some())
+    }
+
     async fn hold_of(&self, refund: &Refund) -> Result<Hold, PaymentError> {
         let held = self.journal.by_fact(&refund.fact()).await?;
         held.and_then(|held| held.made_hold()).ok_or(PaymentError::NotHeldYet)
@@ -171,23 +177,18 @@ impl Till<'_> {
         if self.journal.by_fact(&fact).await?.is_some() {
             return Ok(Handled::Acted);
         }
-        let order = match payment {
-            Some(payment) => self.order_of(payment).await?,
-            None => None,
-        };
         let Some(topped_up) = self.journal.by_fact(&format!("topup:{}", told.payment_id)).await? else {
-            // It may have overtaken the news of its own payment: the provider tells of both when the order is asked about.
-            let Some(order) = order.filter(|order| order.value.status != TopUpStatus::Paid) else {
-                let what = format!("refund {} is of no top-up that is known here", told.id);
-                return Ok(Handled::Contradicts(what));
-            };
-            self.note(order, |order, now| order.ask_at = Some(now)).await?;
-            return Ok(Handled::Acted);
+            let what = format!("refund {} is of no top-up that is known here", told.id);
+            return Ok(Handled::Contradicts(what));
         };
         let wallet = topped_up.lines.iter().map(|line| line.account).find(LedgerAccount::has_floor);
         let Some(wallet) = wallet.filter(|wallet| wallet.currency == told.amount.currency) else {
             let what = format!("refund {} is of another currency than its top-up", told.id);
             return Ok(Handled::Contradicts(what));
+        };
+        let order = match payment {
+            Some(payment) => self.order_of(payment).await?,
+            None => None,
         };
         // Before the journal, so that no refund of ours takes it for left.
         if let Some(order) = order {

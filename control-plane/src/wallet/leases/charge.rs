@@ -10,11 +10,11 @@ use futures_util::{StreamExt as _, stream};
 use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
-use super::grant::change;
+use super::grant::{change, failed};
 use super::reckon::charged;
-use super::rules::{calls_in, closing, closing_fact, late};
+use super::rules::{calls_in, closing, closing_fact, late, no_hold};
 use crate::app::App;
-use crate::ledger::Journal;
+use crate::ledger::{Journal, LedgerError};
 use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
@@ -26,8 +26,6 @@ use crate::wallet::budget::notices;
 const TURN_MAX: usize = 500;
 /// Leases charged at the same time.
 const AT_ONCE_MAX: usize = 16;
-/// A closed lease without a hold may still get one: a grant that was under way may take so long.
-const UNDER_WAY_MAX_MS: i64 = 120_000;
 
 /// One turn. A lease that cannot be charged keeps no other waiting.
 ///
@@ -86,9 +84,11 @@ impl Books<'_> {
         if self.end_hold(&lease).await? {
             return Ok(true);
         }
-        let waited_ms = self.now.0.saturating_sub(lease.closing_since.unwrap_or_default().0);
-        if waited_ms >= UNDER_WAY_MAX_MS {
-            change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await?;
+        match self.journal.append(&no_hold(&lease)).await {
+            Ok(_) => change(self.store, self.now, &lease.id(), |lease, now| lease.end(None, 0, now)).await?,
+            // A grant that was under way has made it since: it ends at the next turn.
+            Err(LedgerError::OtherContent { .. }) => {}
+            Err(error) => return Err(failed(error)),
         }
         Ok(false)
     }
@@ -149,8 +149,8 @@ impl Books<'_> {
 
     /// Ends the hold of a lease with what is on record of it; whether there is a hold.
     async fn end_hold(&self, lease: &WalletLease) -> Result<bool, Refusal> {
-        let Some(entry) = self.journal.by_fact(&lease.hold_fact()).await? else { return Ok(false) };
-        let Some(hold) = entry.made_hold() else { return Err(Refusal::Internal("reading a hold")) };
+        let entry = self.journal.by_fact(&lease.hold_fact()).await?;
+        let Some(hold) = entry.and_then(|entry| entry.made_hold()) else { return Ok(false) };
         // It may have been ended by one who died before it was noted: with what was on record then.
         let make = |pricing: &Pricing, before| closing(lease, hold, pricing, before).map(Some);
         let ended = charged((self.store, self.journal), lease, &closing_fact(&hold), make).await?;
@@ -165,12 +165,14 @@ impl Books<'_> {
     async fn charge_late(&self, lease: WalletLease) -> Result<(), Refusal> {
         // Under what was paid before it: later calls may come in several batches.
         let fact = format!("late:{}:{}", lease.id(), lease.charged_calls);
-        let paid = charged((self.store, self.journal), &lease, &fact, |pricing, before| {
+        let calls = if lease.price.is_zero() {
             // Of a lease that nobody was granted no call is known to be owed.
-            if lease.price.is_zero() { Ok(None) } else { late(&lease, &fact, pricing, before) }
-        });
-        let calls = paid.await?.map_or(0, |paid| calls_in(&paid));
-        let calls = lease.charged_calls.saturating_add(calls);
+            lease.billable
+        } else {
+            let make = |pricing: &Pricing, before| late(&lease, &fact, pricing, before);
+            let paid = charged((self.store, self.journal), &lease, &fact, make).await?;
+            lease.charged_calls.saturating_add(paid.map_or(0, |paid| calls_in(&paid)))
+        };
         change(self.store, self.now, &lease.id(), |known, now| known.end(None, calls, now)).await
     }
 

@@ -61,7 +61,8 @@ pub struct WalletLease {
     /// The entry that ended its hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged: Option<JournalId>,
-    /// Billed calls that are paid for: by the wallet, or where they came after its hold had ended, by the operator.
+    /// Billed calls that are done with: paid by the wallet, or where they came after its hold had ended, by the operator; or
+    /// owed by nobody, for the lease was never granted.
     #[serde(default)]
     pub charged_calls: u64,
     /// Its gateway, while its hold may stand.

@@ -16,7 +16,8 @@ use crate::ledger::{Ceiling, JournalEntry, LedgerError, Proposal, Refused};
 use crate::plans;
 use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
-use crate::store::{Document as _, Store, StoreError};
+use crate::store::{Document as _, Store, StoreError, Versioned};
+use crate::subscriptions::billing::up_to_date;
 use crate::subscriptions::documents::Subscription;
 use crate::vendors::commission::rate_of;
 use crate::wallet::{budget, statement};
@@ -44,8 +45,18 @@ pub async fn answer(
     }
     match &request.grant {
         None => Ok(None),
-        Some(asked) => grant(app, gateway, &request.epoch, &subscription.value, asked).await.map(Some),
+        Some(asked) => {
+            let subscription = in_its_month(app, subscription).await?;
+            grant(app, gateway, &request.epoch, &subscription.value, asked).await.map(Some)
+        }
     }
+}
+
+/// The subscription, billed where its month is over and no job has come by yet: the next one includes calls once it is paid.
+async fn in_its_month(app: &App, found: Versioned<Subscription>) -> Result<Versioned<Subscription>, Refusal> {
+    let now = app.clock.now();
+    let is_over = found.value.paid.is_some_and(|paid| paid.period.ends_at <= now);
+    if is_over && found.value.past_due_since.is_none() { up_to_date(app, found).await } else { Ok(found) }
 }
 
 async fn grant(
@@ -246,7 +257,7 @@ pub(super) async fn change(
     Err(StoreError::VersionMismatch.into())
 }
 
-fn failed(error: LedgerError) -> Refusal {
+pub(super) fn failed(error: LedgerError) -> Refusal {
     match error {
         LedgerError::Store(error) => error.into(),
         other => {

@@ -28,6 +28,18 @@ pub(crate) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
     })
 }
 
+/// Says that the lease has no hold: nobody makes one any more, however slow he is.
+pub(crate) fn no_hold(lease: &WalletLease) -> Proposal {
+    Proposal {
+        facts: vec![lease.hold_fact()],
+        kind: EntryKind::Calls,
+        step: Step::Nothing,
+        usage: None,
+        fee: None,
+        reason: format!("Nothing is held for calls of {}", lease.subscription),
+    }
+}
+
 /// What the calls that the lease's month includes stand on.
 pub(crate) fn included_account(lease: &WalletLease) -> LedgerAccount {
     LedgerAccount::included(lease.subscription, lease.period.begins_at)
@@ -116,7 +128,8 @@ pub(crate) fn closing(
     })
 }
 
-/// The entry by which the operator pays for calls that came after their hold had ended; none for none.
+/// The entry by which the operator pays for calls that came after their hold had ended; none for none. What they take off the
+/// price of earlier calls is the buyer's, who has paid those.
 pub(crate) fn late(
     lease: &WalletLease,
     fact: &str,
@@ -127,11 +140,16 @@ pub(crate) fn late(
     if calls == 0 {
         return Ok(None);
     }
-    let operator = LedgerAccount { holder: Holder::WriteOff, currency: lease.price.currency };
+    let (micro, currency) = (cost(pricing, before, calls)?, lease.price.currency);
+    let bearer = if micro < 0 {
+        LedgerAccount::wallet(lease.account, currency)
+    } else {
+        LedgerAccount { holder: Holder::WriteOff, currency }
+    };
     Ok(Some(Proposal {
         facts: vec![fact.to_owned()],
         kind: EntryKind::Calls,
-        step: Step::Move(earned(lease, operator, cost(pricing, before, calls)?)),
+        step: Step::Move(earned(lease, bearer, micro)),
         usage: counted(lease, calls, before),
         fee: None,
         reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),

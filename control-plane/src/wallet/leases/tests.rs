@@ -112,6 +112,14 @@ impl Shop {
         lease
     }
 
+    /// A lease that was asked for at so much a call: nothing is held for it yet.
+    async fn asked(&self, serial: u32, micro: i64) -> WalletLease {
+        let price = Money::new(micro, Currency::INR);
+        let lease = WalletLease::new((GATEWAY, EPOCH, serial), &self.subscription, price, NOW);
+        self.store.insert(&lease).await.unwrap();
+        lease
+    }
+
     async fn known(&self, serial: u32) -> Versioned<WalletLease> {
         let id = WalletLease::id_of(GATEWAY, EPOCH, serial);
         self.store.get::<WalletLease>(&id).await.unwrap().unwrap()
@@ -213,6 +221,49 @@ async fn late_calls_count_and_the_operator_bears_what_they_add(store: &Store) {
     assert_eq!(shop.stands().await, (1_300, 2_200, 15));
 }
 
+/// The eleventh makes the first ten cheaper, which the buyer has paid.
+async fn a_late_call_that_lowers_the_price_of_all_gives_back_to_the_buyer(store: &Store) {
+    let shop = Shop::open(store, TierMode::Volume, 500, 300).await;
+    shop.lease(1, 10).await;
+    shop.close(1).await;
+    shop.charge(0, 1).await;
+    shop.told(1, 1).await;
+    for plane in [0, 1] {
+        shop.charge(plane, 1).await;
+    }
+    assert_eq!(shop.stands().await, (3_300, 0, 11));
+    assert_eq!(shop.known(1).await.value.charged_calls, 11);
+}
+
+/// Its gateway has closed it, and whoever was about to hold money for it sleeps for longer than anybody waits.
+async fn a_hold_that_comes_after_its_lease_is_over_is_not_made(store: &Store) {
+    let shop = Shop::open(store, TierMode::Graduated, 100, 500).await;
+    let lease = shop.asked(1, 100).await;
+    shop.close(1).await;
+    let books = Books { store, journal: &shop.planes[0], now: NOW.plus_ms(600_000) };
+    for _ in 0..2 {
+        books.charge(shop.known(1).await.value, &Folded::default()).await.unwrap();
+    }
+    let known = shop.known(1).await.value;
+    assert_eq!((known.over_since, known.closing_since), (Some(books.now), None));
+    let late = shop.planes[1].append(&hold(&lease, 3).unwrap()).await;
+    assert!(matches!(late, Err(LedgerError::OtherContent { .. })), "{late:?}");
+    assert_eq!(shop.stands().await, (0, 0, 0));
+}
+
+/// A store that was restored does not know what the lease was granted at: nothing is charged, and nothing is left to do.
+async fn calls_of_a_lease_that_nobody_was_granted_are_done_with(store: &Store) {
+    let shop = Shop::open(store, TierMode::Graduated, 100, 500).await;
+    shop.asked(1, 0).await;
+    shop.close(1).await;
+    let books = Books { store, journal: &shop.planes[0], now: NOW.plus_ms(600_000) };
+    books.charge(shop.known(1).await.value, &Folded::default()).await.unwrap();
+    shop.told(1, 3).await;
+    shop.charge(1, 1).await;
+    assert_eq!(shop.known(1).await.value.closing_since, None);
+    assert_eq!(shop.stands().await, (0, 0, 0));
+}
+
 /// Whoever ended the hold died before the lease said so; another lease is charged and more calls are told of meanwhile.
 async fn what_was_charged_and_not_noted_is_charged_once(store: &Store) {
     let shop = Shop::open(store, TierMode::Graduated, 100, 500).await;
@@ -288,6 +339,9 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         late_calls_count_and_the_operator_bears_what_they_add,
         what_was_charged_and_not_noted_is_charged_once,
         included_calls_are_there_once_and_used_once,
+        a_late_call_that_lowers_the_price_of_all_gives_back_to_the_buyer,
+        a_hold_that_comes_after_its_lease_is_over_is_not_made,
+        calls_of_a_lease_that_nobody_was_granted_are_done_with,
     );
 }
 

@@ -31,6 +31,11 @@ pub async fn shop(rupees: &str) -> Shop {
 
 /// The same at another price.
 pub async fn shop_at(rupees: &str, usage_price: Value) -> Shop {
+    shop_by_the_month(rupees, "0", usage_price).await
+}
+
+/// The same where each month costs something too.
+pub async fn shop_by_the_month(rupees: &str, month: &str, usage_price: Value) -> Shop {
     let plane = demo().await;
     let (vendor, buyer, boss) =
         (who(&plane, "vera").await, who(&plane, "bela").await, admin(&plane, "boss").await);
@@ -44,23 +49,23 @@ pub async fn shop_at(rupees: &str, usage_price: Value) -> Shop {
     let route = json!({"method": "GET", "path": "/now"});
     plane.done(&vendor, Method::POST, &format!("{listing}/routes"), route, 201).await;
     let money = |amount: &str| json!({"amount": amount, "currency": "INR"});
-    let plan = json!({"slug": "calls", "name": "Calls", "price": money("0"),
+    let plan = json!({"slug": "calls", "name": "Calls", "price": money(month),
         "usage_price": usage_price});
     let plan = plane.done(&vendor, Method::POST, &format!("{listing}/plans"), plan, 201).await;
     plane.done(&vendor, Method::POST, &format!("{listing}/submit"), json!({}), 200).await;
     let approve = format!("/admin{listing}/approve");
     plane.done(&boss, Method::POST, &approve, json!({"reason": "looks well"}), 200).await;
     plane.done(&vendor, Method::POST, &format!("{listing}/publish"), json!({}), 200).await;
-    let bought = json!({"plan_id": plan["id"]});
-    let subscription = plane.done(&buyer, Method::POST, "/subscriptions", bought, 201).await;
-    assert_eq!(subscription["state"], "active");
     let gateway = gateway(&plane, "gw-1").await;
     let vendor = made["id"].as_str().unwrap().to_owned();
-    let subscription = subscription["id"].as_str().unwrap().to_owned();
-    let shop = Shop { plane, buyer, subscription, vendor, gateway };
+    let mut shop = Shop { plane, buyer, subscription: String::new(), vendor, gateway };
     if rupees != "0" {
         shop.top_up(rupees).await;
     }
+    let bought = json!({"plan_id": plan["id"]});
+    let subscription = shop.plane.done(&shop.buyer, Method::POST, "/subscriptions", bought, 201).await;
+    assert_eq!(subscription["state"], "active");
+    shop.subscription = subscription["id"].as_str().unwrap().to_owned();
     shop
 }
 

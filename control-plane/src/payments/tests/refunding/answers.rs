@@ -167,3 +167,42 @@ pub async fn what_only_bears_the_name_of_ours_was_made_at_the_desk(store: &Store
     assert_eq!(shop.till().told(&named, None).await.unwrap(), Handled::Acted);
     shop.wallet_is(0, 0).await;
 }
+
+pub async fn a_refund_that_was_refused_and_not_noted_is_not_asked_for_again(store: &Store) {
+    let shop = Shop::open(store, false).await;
+    let top_up = shop.topped_up(100).await;
+    let mut held = shop.asked(&top_up, 100).await;
+    for _ in 0..2 {
+        held = shop.till().step(held).await.unwrap();
+    }
+    // Somebody gives a part back at the desk, which the bank is about to send back.
+    let desk = shop.desk.simulator.refund_at_desk(&top_up.1, 1_000).unwrap();
+    let refused = shop.till().go_on(held.clone()).await.unwrap();
+    assert_eq!(refused.value.state, RefundState::Failed);
+    // Whoever was told no has freed the money, and died before he noted it.
+    let version = store.replace(&held.value, refused.version).await.unwrap();
+    shop.desk.simulator.refund_failed(&desk).unwrap();
+    shop.spends(100, "test:spent").await;
+    let held = Versioned { value: held.value, version };
+    let known = shop.till_of(1, &shop.desk.provider).go_on(held).await.unwrap().value;
+    assert_eq!(shop.at_provider(&top_up.1).await.len(), 1, "what the desk gave");
+    assert_eq!((known.state, known.due_at), (RefundState::Failed, None));
+    shop.wallet_is(0, 0).await;
+}
+
+pub async fn a_refund_may_overtake_the_payment_it_is_of(store: &Store) {
+    let shop = Shop::open(store, false).await;
+    let order = shop.ordered(100).await;
+    let payment = shop.desk.simulator.pay(order.provider_order.as_deref().unwrap()).unwrap().payment_id;
+    let desk = shop.desk.simulator.refund_at_desk(&payment, 4_000).unwrap();
+    shop.desk.simulator.refund_processed(&desk).unwrap();
+    let told = shop.desk.events().await;
+    let refunded = told.iter().find(|event| matches!(event.happened, Happened::RefundProcessed(_)));
+    let captured = told.iter().find(|event| matches!(event.happened, Happened::PaymentCaptured(_)));
+    for event in [refunded, captured] {
+        assert_eq!(shop.till().act(&event.unwrap().happened).await.unwrap(), Handled::Acted);
+    }
+    shop.wallet_is(60, 0).await;
+    let order = store.get::<Order>(&order.id.to_string()).await.unwrap().unwrap().value;
+    assert_eq!((order.status, order.left_of(&payment)), (TopUpStatus::Paid, 60_000_000));
+}

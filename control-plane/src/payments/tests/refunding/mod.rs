@@ -11,7 +11,7 @@ use crate::ledger::verify::verify;
 use crate::ledger::{Amount, EntryKind, Holder, Journal, LedgerAccount, Proposal, Step};
 use crate::payments::PaymentError;
 use crate::payments::documents::{Handled, Order, ReservationStatus, TopUpStatus};
-use crate::payments::provider::{PaymentProvider, ProviderRefund, RefundStatus};
+use crate::payments::provider::{Happened, PaymentProvider, ProviderRefund, RefundStatus};
 use crate::payments::refunds::{Refund, RefundState};
 use crate::payments::simulator::Api;
 use crate::payments::till::Till;
@@ -48,8 +48,8 @@ impl<'a> Shop<'a> {
         }
     }
 
-    /// A top-up that was paid: the order's id, and the payment's name.
-    async fn topped_up(&self, whole: i64) -> (String, String) {
+    /// A top-up that nobody has paid yet.
+    async fn ordered(&self, whole: i64) -> Order {
         let id = OrderId::generate();
         let order = Order {
             id,
@@ -63,6 +63,13 @@ impl<'a> Shop<'a> {
             ask_at: None,
         };
         self.store.insert(&order).await.unwrap();
+        order
+    }
+
+    /// A top-up that was paid: the order's id, and the payment's name.
+    async fn topped_up(&self, whole: i64) -> (String, String) {
+        let order = self.ordered(whole).await;
+        let id = order.id;
         let paid = self.desk.simulator.pay(order.provider_order.as_deref().unwrap()).unwrap();
         let known = self.store.get::<Order>(&id.to_string()).await.unwrap().unwrap();
         let order = self.till().ask(known).await.unwrap();
@@ -173,6 +180,8 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         answers::an_event_may_overtake_the_answer_and_come_again,
         answers::a_no_that_was_none_is_booked_when_it_shows,
         answers::what_only_bears_the_name_of_ours_was_made_at_the_desk,
+        answers::a_refund_that_was_refused_and_not_noted_is_not_asked_for_again,
+        answers::a_refund_may_overtake_the_payment_it_is_of,
     );
 }
 
