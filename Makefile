@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-ledger check tools-build tools-test soak
+.PHONY: help run build test bench bench-ledger check sim tools-build tools-test soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -25,6 +25,10 @@ BENCH_PROFILE ?= release
 
 # Tests return their errors, which carry what was done; a backtrace under each would bury that.
 RUST_LIB_BACKTRACE ?= 0
+
+# Histories of `make sim`, and the seed of the first.
+SIM_HISTORIES ?= 10000000
+SIM_SEED ?= 0
 
 # Calls of `make soak`.
 SOAK_CALLS ?= 5000000
@@ -55,6 +59,10 @@ bench-ledger: tools-test ## entries a second that the journal takes, beside the 
 soak: tools-test ## the main job with five million calls, on both backends, in release
 	cargo build --locked --release --workspace --bins --test main_job
 	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak --workspace --test main_job
+
+sim: tools-test ## ten million histories of money by seed, and the faults that they find: SIM_HISTORIES, SIM_SEED
+	APICLAY_SIM_HISTORIES=$(SIM_HISTORIES) APICLAY_SIM_SEED=$(SIM_SEED) cargo nextest run --locked --release --profile soak \
+		--package apiclay-control-plane --lib --no-capture simulation
 
 check: tools-test ## formatting, lints, licences and sources, documentation
 	cargo fmt --all --check
