@@ -39,5 +39,6 @@ mod sweeping;
 mod tenants;
 mod test_calls;
 mod tls;
+mod usage_days;
 mod wallet_leases;
 mod wallet_tiers;
