@@ -15,7 +15,7 @@ use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::subscriptions::billing::bill_due;
-use crate::usage::{days, retention};
+use crate::usage::{books, days, retention};
 use crate::wallet::leases::charge::charge_closed;
 
 /// How often marks that a dead writer left are looked for.
@@ -26,6 +26,8 @@ const PRUNE_INTERVAL_MS: u64 = 60_000;
 const RETENTION_INTERVAL_MS: u64 = 3_600_000;
 /// How often days are looked for that are over and not summed.
 const DAYS_INTERVAL_MS: u64 = 60_000;
+/// How often it is looked whether the books are to be checked.
+const BOOKS_INTERVAL_MS: u64 = 60_000;
 /// How often what has ended is taken away.
 const ENDED_INTERVAL_MS: u64 = 600_000;
 /// How often top-ups are looked for that the provider is to be asked about.
@@ -69,6 +71,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     every(&mut jobs, app, "sum usage by the day", DAYS_INTERVAL_MS, |app: App| async move {
         days::sum_all(&app.store, app.clock.now()).await?;
         Ok(())
+    });
+    every(&mut jobs, app, "check the books", BOOKS_INTERVAL_MS, |app: App| async move {
+        books::nightly::run_if_due(&app).await
     });
     every(&mut jobs, app, "take away what has ended", ENDED_INTERVAL_MS, |app: App| async move {
         let swept = sweep::sweep(&app).await?;

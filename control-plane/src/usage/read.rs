@@ -9,7 +9,6 @@ use apiclay_config::usage::Cell;
 
 use super::days::{DayRollup, MINUTES_PER_DAY};
 use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, OfCredential, Rollup, Todo};
-use crate::http::Problem;
 use crate::refusal::Refusal;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store};
 
@@ -51,13 +50,13 @@ impl<'a, F: FnMut(Counted<'_>) -> Result<(), Refusal>> Reading<'a, F> {
     }
 
     /// Hour by hour.
-    pub(super) async fn hours(mut self) -> Result<(), Problem> {
+    pub(super) async fn hours(mut self) -> Result<(), Refusal> {
         let all = self.all_hours();
         self.hours_of(all).await
     }
 
     /// By whole days, as far as there are such.
-    pub(super) async fn days(mut self) -> Result<(), Problem> {
+    pub(super) async fn days(mut self) -> Result<(), Refusal> {
         let first_day = self.minutes.start.div_euclid(MINUTES_PER_DAY)
             + i64::from(self.minutes.start.rem_euclid(MINUTES_PER_DAY) != 0);
         let end_day = self.minutes.end.div_euclid(MINUTES_PER_DAY);
@@ -91,7 +90,7 @@ impl<'a, F: FnMut(Counted<'_>) -> Result<(), Refusal>> Reading<'a, F> {
     }
 
     /// Days with an hour that is not in their sum.
-    async fn marked(&self, first_day: i64, end_day: i64) -> Result<BTreeSet<i64>, Problem> {
+    async fn marked(&self, first_day: i64, end_day: i64) -> Result<BTreeSet<i64>, Refusal> {
         let (mut days, mut cursor) = (BTreeSet::new(), None);
         let marks = Query::by("todo_of")
             .equals(self.subscription.to_string())
@@ -109,7 +108,7 @@ impl<'a, F: FnMut(Counted<'_>) -> Result<(), Refusal>> Reading<'a, F> {
         }
     }
 
-    async fn hours_of(&mut self, hours: Range<i64>) -> Result<(), Problem> {
+    async fn hours_of(&mut self, hours: Range<i64>) -> Result<(), Refusal> {
         if hours.is_empty() {
             return Ok(());
         }

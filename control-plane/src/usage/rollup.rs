@@ -218,14 +218,19 @@ impl Document for Rollup {
     }
 }
 
+/// When an event counts: where no calendar has its time, when its batch came.
+#[must_use]
+pub fn counted_at(event: &Event, received_at: Timestamp) -> Timestamp {
+    let known = (0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute());
+    if known { event.at } else { received_at }
+}
+
 /// Sorts the events of one batch into the rollups they belong to. An event whose time no calendar has is counted when its
 /// batch came: it is billed all the same.
 #[must_use]
 pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(SubscriptionId, i64), Part> {
     for event in &mut events {
-        if !(0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute()) {
-            event.at = received_at;
-        }
+        event.at = counted_at(event, received_at);
     }
     let mut portions: BTreeMap<(SubscriptionId, i64), Part> = BTreeMap::new();
     for cell in cells(&events) {

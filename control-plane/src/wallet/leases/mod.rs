@@ -8,7 +8,7 @@ pub mod grant;
 pub(crate) mod included;
 pub(crate) mod reckon;
 pub mod routes;
-mod rules;
+pub(crate) mod rules;
 #[cfg(test)]
 mod tests;
 pub mod used;

@@ -168,7 +168,7 @@ fn cost(pricing: &Pricing, before: u64, calls: u64) -> Result<i64, Refusal> {
 }
 
 /// Calls that an entry charges for, or that were included and are used by it.
-pub(super) fn calls_in(entry: &JournalEntry) -> u64 {
+pub(crate) fn calls_in(entry: &JournalEntry) -> u64 {
     let used = entry.lines.iter().find(|line| line.account.holder == Holder::IncludedUsed);
     let used = used.and_then(|line| u64::try_from(line.micro).ok());
     entry.usage.map(|usage| usage.units).or(used).unwrap_or(0)
