@@ -7,8 +7,8 @@ use apiclay_config::usage::Counts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::rollup::OfCredential;
 use super::series::{ITEMS_MAX, Total};
+use super::sums::OfCredential;
 use crate::refusal::Refusal;
 
 /// What was called, by key.

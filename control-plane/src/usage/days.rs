@@ -10,7 +10,8 @@ use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::{Cell, CellKey};
 use serde::{Deserialize, Serialize};
 
-use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, OfCredential, Rollup, Sums, Todo};
+use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, Rollup, Todo};
+use super::sums::{OfCredential, Sums};
 use crate::store::{Document, Index, Query, Store, StoreError, Versioned};
 
 /// Minutes in a day.

@@ -17,6 +17,7 @@ pub mod retention;
 pub mod rollup;
 pub mod routes;
 pub(crate) mod series;
+pub mod sums;
 
 use crate::store::{Store, StoreError};
 

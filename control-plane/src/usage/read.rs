@@ -8,7 +8,8 @@ use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::Cell;
 
 use super::days::{DayRollup, MINUTES_PER_DAY};
-use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, OfCredential, Rollup, Todo};
+use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, Rollup, Todo};
+use super::sums::OfCredential;
 use crate::refusal::Refusal;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store};
 

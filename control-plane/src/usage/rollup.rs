@@ -5,27 +5,21 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{CredentialId, RouteId, SubscriptionId};
+use apiclay_config::ids::{CredentialId, SubscriptionId};
 use apiclay_config::usage::{Cell, CellKey, Counts, Event, Latency, cells};
 use serde::{Deserialize, Serialize};
 
+use super::sums::{OfCredential, Sums};
 use crate::store::{Document, Index};
 
 /// Minutes in a rollup.
 pub const MINUTES_PER_HOUR: i64 = 60;
 /// Hours in a day.
 pub const HOURS_PER_DAY: i64 = 24;
-/// Cells of one rollup; what would make more is counted in one cell of its class for the whole hour. So many fit into a
-/// document even where each has every bucket of latencies.
-pub const CELLS_MAX: usize = 5_000;
-/// Credentials told apart in one rollup; the calls of further ones are counted together, under no credential.
-pub const CREDENTIALS_MAX: usize = 1_000;
 /// Digits of an hour in an id, so that text sorts as numbers do.
 const HOUR_DIGITS: usize = 10;
 /// The last hour a rollup has: in the year 9999.
 const HOUR_MAX: i64 = 70_000_000;
-/// The largest count the store keeps.
-const COUNT_MAX: u64 = i64::MAX as u64;
 
 /// The calls of one subscription in one hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,16 +66,6 @@ impl Todo {
             Self::DropMinutes => "drop_minutes",
         }
     }
-}
-
-/// The calls with one credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfCredential {
-    /// With which; nil for those that are not told apart.
-    pub credential: CredentialId,
-    /// How many.
-    #[serde(flatten)]
-    pub counts: Counts,
 }
 
 /// What one batch holds for one rollup: the same calls twice, sorted two ways.
@@ -157,53 +141,6 @@ impl Rollup {
     }
 }
 
-/// Calls of one document being added up, within the bounds of one.
-#[derive(Default)]
-pub(super) struct Sums {
-    cells: BTreeMap<CellKey, Counts>,
-    credentials: BTreeMap<CredentialId, Counts>,
-}
-
-impl Sums {
-    fn from(cells: Vec<Cell>, credentials: Vec<OfCredential>) -> Self {
-        Self {
-            cells: cells.into_iter().map(|cell| (cell.key, cell.counts)).collect(),
-            credentials: credentials.into_iter().map(|of| (of.credential, of.counts)).collect(),
-        }
-    }
-
-    /// Adds calls to their cell, or where there are too many, to that of their class at the document's first minute.
-    pub(super) fn add(&mut self, first_minute: i64, mut key: CellKey, more: &Counts) {
-        if self.cells.len() >= CELLS_MAX && !self.cells.contains_key(&key) {
-            // The sums stay right; only when in the hour, and over which route, is not told any more.
-            key.minute = first_minute;
-            key.route = RouteId::from_u128(0);
-        }
-        sum_up(self.cells.entry(key).or_default(), more);
-    }
-
-    pub(super) fn add_credential(&mut self, credential: CredentialId, more: &Counts) {
-        let room = self.credentials.len() < CREDENTIALS_MAX || self.credentials.contains_key(&credential);
-        let credential = if room { credential } else { CredentialId::from_u128(0) };
-        sum_up(self.credentials.entry(credential).or_default(), more);
-    }
-
-    /// As documents keep them.
-    pub(super) fn done(self) -> (Vec<Cell>, Vec<OfCredential>) {
-        let cells = self.cells.into_iter().map(|(key, counts)| Cell { key, counts });
-        let credentials =
-            self.credentials.into_iter().map(|(credential, counts)| OfCredential { credential, counts });
-        (cells.collect(), credentials.collect())
-    }
-}
-
-fn sum_up(sum: &mut Counts, more: &Counts) {
-    sum.add(more);
-    for count in [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out] {
-        *count = (*count).min(COUNT_MAX);
-    }
-}
-
 impl Document for Rollup {
     const COLLECTION: &'static str = "rollups";
     const INDEXES: &'static [Index] = &[
@@ -250,6 +187,9 @@ pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(Sub
 
 #[cfg(test)]
 mod tests {
+    use apiclay_config::ids::RouteId;
+
+    use super::super::sums::{CELLS_MAX, COUNT_MAX, CREDENTIALS_MAX};
     use super::*;
 
     fn cell(minute: i64, route: u128, calls: u64) -> Cell {
