@@ -93,7 +93,7 @@ enum AdminAction {
 
 #[derive(Subcommand)]
 enum LedgerAction {
-    /// Replay every entry; names the first that is wrong.
+    /// Replay every entry and reckon every invoice anew; names the first that is wrong.
     Verify,
     /// Write journal.csv and journal.hledger, for spreadsheets and for hledger.
     Export {

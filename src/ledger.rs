@@ -1,4 +1,5 @@
-//! `apiclay ledger`: replays the journal of all money, and writes it for auditors. Also while a control plane serves.
+//! `apiclay ledger`: replays the journal of all money and reckons all invoices anew, and writes it for auditors. Also while
+//! a control plane serves.
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
@@ -7,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use apiclay_config::money::{Currency, Money};
 use apiclay_config::settings::Settings;
+use apiclay_control_plane::invoices;
 use apiclay_control_plane::ledger::export::{CSV_HEAD, csv, hledger};
 use apiclay_control_plane::ledger::verify::{each, verify as replay};
 use apiclay_control_plane::ledger::{LedgerAccount, register};
@@ -43,17 +45,21 @@ pub async fn verify(settings: &Settings) -> anyhow::Result<()> {
             .map_or_else(|_| sum.to_string(), |micro| Money::new(micro, currency).to_string());
         println!("{accounts} wallets: {micro}");
     }
-    let Some(first) = report.faults.first() else {
+    let invoiced =
+        invoices::verify::verify(&store).await.context("the invoices could not be read to their end")?;
+    println!("{} invoices and credit notes", invoiced.invoices);
+    let of_entries = report.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
+    let faults: Vec<String> = of_entries.chain(invoiced.faults).collect();
+    let Some(first) = faults.first() else {
         println!("nothing is wrong");
         return Ok(());
     };
-    for fault in report.faults.iter().take(TOLD_MAX) {
-        eprintln!("{}: {}", fault.entry, fault.what);
+    for fault in faults.iter().take(TOLD_MAX) {
+        eprintln!("{fault}");
     }
     bail!(
-        "{} things are wrong, the first at entry {}; keep a copy of the store as it is, and compare it with a backup",
-        report.faults.len(),
-        first.entry
+        "{} things are wrong, the first: {first}; keep a copy of the store as it is, and compare it with a backup",
+        faults.len()
     );
 }
 
@@ -91,6 +97,7 @@ pub async fn export(settings: &Settings, folder: &Path) -> anyhow::Result<()> {
 async fn books(settings: &Settings) -> anyhow::Result<Store> {
     let store = open_store(settings).await?;
     register(&store).await?;
+    invoices::register(&store).await?;
     Ok(store)
 }
 

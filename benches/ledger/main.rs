@@ -149,6 +149,7 @@ async fn write(store: &Store, journal: &Journal, row: Row, name: &str, n: u64) -
             Amount { account: provider, micro: -1_000 },
         ]),
         usage: None,
+        fee: None,
         reason: "a benchmark".to_owned(),
     };
     let appended = journal.append(&proposal).await.context("appending")?;

@@ -162,6 +162,8 @@ pub mod kind {
     pub enum Order {}
     /// Money of a top-up that goes back.
     pub enum Refund {}
+    /// What a wallet's month came to, or a credit note.
+    pub enum Invoice {}
 
     impl Kind for Account {
         const PREFIX: &'static str = "acc";
@@ -199,6 +201,9 @@ pub mod kind {
     impl Kind for Order {
         const PREFIX: &'static str = "ord";
     }
+    impl Kind for Invoice {
+        const PREFIX: &'static str = "inv";
+    }
     impl Kind for Refund {
         const PREFIX: &'static str = "rfd";
     }
@@ -230,6 +235,8 @@ pub type JournalId = Id<kind::Journal>;
 pub type OrderId = Id<kind::Order>;
 /// A refund's id, `rfd_…`. It is also the key under which the payment provider makes it once.
 pub type RefundId = Id<kind::Refund>;
+/// An invoice's id, `inv_…`.
+pub type InvoiceId = Id<kind::Invoice>;
 
 #[cfg(test)]
 mod tests {

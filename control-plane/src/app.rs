@@ -24,7 +24,7 @@ use crate::payments::{self, Taking};
 use crate::push::{ChangeEntry, Push};
 use crate::store::{Store, StoreError};
 use crate::usage::fold::Fold;
-use crate::{accounts, admin, catalog, plans, subscriptions, usage, vendors, wallet};
+use crate::{accounts, admin, catalog, invoices, plans, subscriptions, usage, vendors, wallet};
 
 /// The state of the router, cheap to clone.
 #[derive(Clone)]
@@ -190,6 +190,7 @@ async fn register(store: &Store) -> Result<(), StoreError> {
     usage::register(store).await?;
     ledger::register(store).await?;
     payments::register(store).await?;
+    invoices::register(store).await?;
     wallet::leases::register(store).await?;
     wallet::budget::register(store).await?;
     admin::register(store).await?;

@@ -8,6 +8,7 @@ pub mod app;
 pub mod catalog;
 pub mod discover;
 pub mod http;
+pub mod invoices;
 pub mod jobs;
 pub mod ledger;
 pub mod observe;

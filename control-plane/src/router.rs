@@ -18,8 +18,8 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{ANSWER_TIMEOUT_S, BODY_MAX_BYTES};
 use crate::http::{answer, idempotency};
 use crate::{
-    admin, catalog, discover, openapi, outbound, pages, payments, plans, push, subscriptions, usage, vendors,
-    wallet,
+    admin, catalog, discover, invoices, openapi, outbound, pages, payments, plans, push, subscriptions,
+    usage, vendors, wallet,
 };
 
 /// Where the API stands.
@@ -38,6 +38,7 @@ fn api() -> OpenApiRouter<App> {
         .nest("/discover", discover::routes::discover())
         .nest("/subscriptions", subscriptions::routes::subscriptions())
         .nest("/wallet", wallet::routes::wallet().merge(payments::routes_topups::of_wallet()))
+        .nest("/invoices", invoices::routes::invoices())
         .nest("/webhooks", payments::routes_webhook::webhooks())
         .nest("/admin", admin())
         .nest("/dev", outbound::routes::dev().merge(payments::routes_dev::dev()))
@@ -48,6 +49,7 @@ fn admin() -> OpenApiRouter<App> {
     admin::routes::admin()
         .merge(payments::routes_admin::admin())
         .merge(payments::routes_refunds::admin())
+        .merge(invoices::routes_admin::admin())
         .merge(vendors::balance::of_admins())
 }
 

@@ -106,7 +106,7 @@ codes! {
     PaymentUnavailable 422 "payment_unavailable" "Payments are not available yet";
     PaymentRefused 422 "payment_refused" "The payment provider refuses it";
     PaymentProviderUnavailable 503 "payment_provider_unavailable" "The payment provider does not answer";
-    RefundTooLarge 409 "refund_too_large" "More than is left of the top-up";
+    RefundTooLarge 409 "refund_too_large" "More than is left to give back";
     WalletShort 409 "wallet_short" "The wallet does not have so much that is free";
     SignatureInvalid 401 "signature_invalid" "The signature is not the payment provider's";
     BalanceInsufficient 402 "balance_insufficient" "The wallet has too little for this";

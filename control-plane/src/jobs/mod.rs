@@ -11,6 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::admin::gateways;
 use crate::app::App;
+use crate::invoices::run::issue_due;
 use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
@@ -36,6 +37,8 @@ const PAYMENTS_INTERVAL_MS: u64 = 2_000;
 const CHARGES_INTERVAL_MS: u64 = 500;
 /// How often subscriptions are looked for whose next month begins, or whose charge nobody finished.
 const BILLING_INTERVAL_MS: u64 = 1_000;
+/// How often it is looked whether a month is over whose invoices are not written.
+const INVOICES_INTERVAL_MS: u64 = 60_000;
 /// How often live gateways are counted.
 const GATEWAYS_INTERVAL_MS: u64 = 2_000;
 
@@ -90,6 +93,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "bill subscriptions", BILLING_INTERVAL_MS, |app: App| async move {
         bill_due(&app).await
+    });
+    every(&mut jobs, app, "issue invoices", INVOICES_INTERVAL_MS, |app: App| async move {
+        issue_due(&app).await.map(drop)
     });
     // Gateways that were without a control plane until now are heard of again by then; a smaller number would let each of
     // them pass more than its share.

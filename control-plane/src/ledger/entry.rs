@@ -26,6 +26,8 @@ pub enum EntryKind {
     Calls,
     /// Set right by a person, with a reason.
     Correction,
+    /// A wallet's month is invoiced: whatever follows in its row is of a later one.
+    Invoice,
 }
 
 /// An amount on one account.
@@ -99,6 +101,9 @@ pub struct Usage {
     pub units: u64,
     /// How many of the period were charged for before it.
     pub before: u64,
+    /// When the lease was asked for whose calls they are: the calls came after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_at: Option<Timestamp>,
 }
 
 impl Usage {
@@ -117,6 +122,25 @@ impl Usage {
     pub fn row(&self) -> String {
         Self::row_of(self.subscription, (self.plan, self.plan_revision), self.period_begins_at)
     }
+}
+
+/// Which period of which plan a fee is for. It moves nothing; invoices name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fee {
+    /// Of which subscription.
+    pub subscription: SubscriptionId,
+    /// Which plan.
+    pub plan: PlanId,
+    /// Which edition of it.
+    pub plan_revision: u32,
+    /// The period's first moment.
+    pub begins_at: Timestamp,
+    /// The first moment after it.
+    pub ends_at: Timestamp,
+    /// Whether it is the difference to another plan within the period, and not the whole of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub change: bool,
 }
 
 /// An entry's place in one row, and the row's sums after it.
@@ -160,6 +184,9 @@ pub struct JournalEntry {
     /// Which units it charges for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What a fee is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fee: Option<Fee>,
     /// Its places.
     pub slots: Vec<Slot>,
     /// For people.

@@ -12,7 +12,8 @@ use rand::Rng as _;
 use tokio::sync::Mutex;
 
 use super::entry::JournalEntry;
-use super::rules::{Head, Proposal, Refused, write};
+use super::proposal::Proposal;
+use super::rules::{Head, Refused, write};
 use super::spending::Ceiling;
 use crate::store::{Query, Store, StoreError};
 

@@ -1,14 +1,16 @@
 //! The journal of all money: balanced entries, inserted once, never changed, verifiable as a chain (LEDGER.md's protocol).
 //!
-//! `account` says whose money, `entry` what is stored, `rules` how an entry is made (pure), `spending` what a
-//! wallet spends in a month (pure), `journal` appends, `balance` sums, `verify` replays everything, `export` writes it for auditors. Whoever moves money appends a [`Proposal`] under the
-//! business fact it stands for, and may append it again as often as he likes.
+//! `account` says whose money, `entry` what is stored, `proposal` what is asked for, `rules` how an entry is made of it (pure),
+//! `spending` what a wallet spends in a month (pure), `journal` appends, `balance` sums, `verify` replays everything, `export`
+//! writes it for auditors. Whoever moves money appends a [`Proposal`] under the business fact it stands for, and may append it
+//! again as often as he likes.
 
 pub mod account;
 pub mod balance;
 pub mod entry;
 pub mod export;
 pub mod journal;
+pub mod proposal;
 pub mod rules;
 pub mod spending;
 pub mod verify;
@@ -18,7 +20,8 @@ mod tests;
 
 pub use account::{Holder, LedgerAccount};
 pub use balance::register;
-pub use entry::{Amount, EntryKind, Hold, JournalEntry, Outcome, Usage};
+pub use entry::{Amount, EntryKind, Fee, Hold, JournalEntry, Outcome, Slot, Usage};
 pub use journal::{Appended, Journal, LedgerError};
-pub use rules::{Proposal, Refused, Step};
+pub use proposal::{Proposal, Step};
+pub use rules::{Head, Refused};
 pub use spending::{Ceiling, Spending};

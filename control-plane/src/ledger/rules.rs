@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::JournalId;
 use apiclay_config::money::Currency;
-use serde::Serialize;
 
 use super::account::LedgerAccount;
-use super::entry::{Amount, Closing, EntryKind, Hold, JournalEntry, Line, Outcome, Slot, Usage};
+use super::entry::{Amount, Closing, EntryKind, JournalEntry, Line, Outcome, Slot};
+use super::proposal::{Proposal, Step};
 use super::spending::Spending;
 
 /// Movements in one entry.
@@ -18,45 +18,6 @@ pub const LINES_MAX: usize = 64;
 pub const FACTS_MAX: usize = 4;
 /// Bytes of a business fact.
 pub const FACT_MAX_BYTES: usize = 180;
-/// Rows that entries without an account of their own row take turns in.
-pub const STRIPES: u64 = 16;
-
-/// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Proposal {
-    /// The business facts, shared by every path that can bring the same: `topup:<payment id>`.
-    pub facts: Vec<String>,
-    /// What it is about.
-    pub kind: EntryKind,
-    /// What it does.
-    pub step: Step,
-    /// Which units it charges for.
-    pub usage: Option<Usage>,
-    /// For people; no part of what makes two proposals the same.
-    pub reason: String,
-}
-
-/// What an entry does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Step {
-    /// Moves money.
-    Move(Vec<Amount>),
-    /// Keeps money on an account from being spent otherwise.
-    Hold(Amount),
-    /// Ends a hold; where it is posted, at most what was held moves, or some comes back for units that became cheaper.
-    Close {
-        /// Which.
-        hold: Hold,
-        /// How.
-        outcome: Outcome,
-        /// What moves.
-        lines: Vec<Amount>,
-    },
-    /// Moves and holds nothing: says of a fact once and for all that nothing comes of it, so that whoever would hold
-    /// money under it, however late, finds it said.
-    Nothing,
-}
 
 /// The last entry of a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -111,64 +72,6 @@ pub enum Refused {
     Unsound(&'static str),
 }
 
-impl Proposal {
-    /// Hash of what it does: the same fact must bring the same.
-    #[must_use]
-    pub fn request_hash(&self) -> String {
-        // Always has a JSON form; see JournalEntry::hash.
-        let bytes = match &self.usage {
-            None => serde_json::to_vec(&(self.kind, &self.step)),
-            Some(usage) => serde_json::to_vec(&(self.kind, &self.step, usage)),
-        };
-        blake3::hash(&bytes.unwrap_or_default()).to_hex().to_string()
-    }
-
-    /// The rows it takes a place in: accounts with a floor, the period it charges units of; or else a stripe. No repeats.
-    #[must_use]
-    pub fn rows(&self) -> Vec<String> {
-        let mut rows: Vec<String> = self
-            .touched()
-            .filter(|amount| amount.account.has_floor())
-            .map(|amount| amount.account.to_string())
-            .chain(self.usage.map(|usage| usage.row()))
-            .collect();
-        rows.sort_unstable();
-        rows.dedup();
-        if rows.is_empty() {
-            let first = self.facts.first().map_or("", String::as_str);
-            let digest = blake3::hash(first.as_bytes());
-            rows.push(format!("stripe:{:02}", u64::from(digest.as_bytes()[0]) % STRIPES));
-        }
-        rows
-    }
-
-    fn touched(&self) -> impl Iterator<Item = &Amount> {
-        let (lines, held) = match &self.step {
-            Step::Move(lines) => (lines.as_slice(), None),
-            Step::Nothing => (&[][..], None),
-            Step::Hold(amount) => (&[][..], Some(amount)),
-            Step::Close { hold, lines, .. } => (lines.as_slice(), Some(&hold.amount)),
-        };
-        lines.iter().chain(held)
-    }
-
-    fn lines(&self) -> &[Amount] {
-        match &self.step {
-            Step::Move(lines) | Step::Close { lines, .. } => lines,
-            Step::Hold(_) | Step::Nothing => &[],
-        }
-    }
-
-    /// What is held on an account after it more than before.
-    fn held_more(&self, account: &LedgerAccount) -> Option<i64> {
-        match &self.step {
-            Step::Hold(amount) if amount.account == *account => Some(amount.micro),
-            Step::Close { hold, .. } if hold.amount.account == *account => hold.amount.micro.checked_neg(),
-            _ => Some(0),
-        }
-    }
-}
-
 /// Makes the entry that follows `heads`, which has an entry for each of [`Proposal::rows`].
 ///
 /// # Errors
@@ -187,7 +90,7 @@ pub fn write(
     }
     let line = |amount: &Amount| Line { account: amount.account, micro: amount.micro, entry: id };
     let (hold, closes) = match &proposal.step {
-        Step::Move(_) | Step::Nothing => (None, None),
+        Step::Move(_) | Step::Nothing | Step::CloseMonth(_) => (None, None),
         Step::Hold(amount) => (Some(*amount), None),
         Step::Close { hold, outcome, .. } => (None, Some(Closing { hold: *hold, outcome: *outcome })),
     };
@@ -200,6 +103,7 @@ pub fn write(
         hold,
         closes,
         usage: proposal.usage,
+        fee: proposal.fee,
         slots,
         reason: proposal.reason.clone(),
         at,
@@ -261,11 +165,21 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
         return Err(Refused::Unsound("lines that do not sum to zero in each currency"));
     }
     check_usage(proposal)?;
+    if proposal.kind == EntryKind::Invoice && !matches!(proposal.step, Step::CloseMonth(_)) {
+        return Err(Refused::Unsound("an invoice that does more than end a month"));
+    }
+    if proposal.fee.is_some() && proposal.kind != EntryKind::PeriodFee {
+        return Err(Refused::Unsound("what a fee is for, in an entry that is none"));
+    }
     match &proposal.step {
         Step::Move(_) if lines.is_empty() && proposal.usage.is_none() => {
             Err(Refused::Unsound("nothing moves"))
         }
         Step::Move(_) | Step::Nothing => Ok(()),
+        Step::CloseMonth(account) if proposal.kind != EntryKind::Invoice || !account.has_floor() => {
+            Err(Refused::Unsound("a month ends by an invoice, of an account with a floor"))
+        }
+        Step::CloseMonth(_) => Ok(()),
         Step::Hold(amount) => check_hold(amount),
         Step::Close { hold, outcome, .. } => {
             check_hold(&hold.amount)?;

@@ -83,7 +83,7 @@ impl Ceiling {
 const fn is_purchase(kind: EntryKind) -> bool {
     match kind {
         EntryKind::PeriodFee | EntryKind::Calls => true,
-        EntryKind::TopUp | EntryKind::Refund | EntryKind::Correction => false,
+        EntryKind::TopUp | EntryKind::Refund | EntryKind::Correction | EntryKind::Invoice => false,
     }
 }
 

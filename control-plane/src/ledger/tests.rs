@@ -37,6 +37,7 @@ pub fn proposal(fact: &str, kind: EntryKind, step: Step) -> Proposal {
         kind,
         step,
         usage: None,
+        fee: None,
         reason: "a test, \"quoted\"; twice".to_owned(),
     }
 }
@@ -44,7 +45,15 @@ pub fn proposal(fact: &str, kind: EntryKind, step: Step) -> Proposal {
 /// So many units of subscription 1's first period.
 pub fn usage(before: u64, units: u64) -> Usage {
     let (subscription, plan) = (SubscriptionId::from_u128(1), PlanId::from_u128(1));
-    Usage { subscription, plan, plan_revision: 1, period_begins_at: Timestamp(0), units, before }
+    Usage {
+        subscription,
+        plan,
+        plan_revision: 1,
+        period_begins_at: Timestamp(0),
+        units,
+        before,
+        asked_at: None,
+    }
 }
 
 pub fn top_up(fact: &str, account: LedgerAccount, micro: i64) -> Proposal {

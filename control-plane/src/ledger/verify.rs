@@ -9,7 +9,8 @@ use apiclay_config::ids::JournalId;
 use super::account::LedgerAccount;
 use super::balance::Checkpoint;
 use super::entry::{Amount, EntryKind, Hold, JournalEntry, Slot};
-use super::rules::{Head, Proposal, Step, write};
+use super::proposal::{Proposal, Step};
+use super::rules::{Head, write};
 use super::spending::Spending;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
 
@@ -279,6 +280,9 @@ fn proposed(entry: &JournalEntry) -> Proposal {
     let step = match (&entry.hold, &entry.closes) {
         (Some(amount), _) => Step::Hold(*amount),
         (None, Some(closing)) => Step::Close { hold: closing.hold, outcome: closing.outcome, lines: lines() },
+        (None, None) if entry.kind == EntryKind::Invoice => {
+            closed_month(entry).map_or(Step::Nothing, Step::CloseMonth)
+        }
         (None, None) if entry.lines.is_empty() && entry.usage.is_none() => Step::Nothing,
         (None, None) => Step::Move(lines()),
     };
@@ -287,8 +291,14 @@ fn proposed(entry: &JournalEntry) -> Proposal {
         kind: entry.kind,
         step,
         usage: entry.usage,
+        fee: entry.fee,
         reason: entry.reason.clone(),
     }
+}
+
+/// Whose month an invoice's entry ends: it stands in that row alone.
+fn closed_month(entry: &JournalEntry) -> Option<LedgerAccount> {
+    entry.slots.first().and_then(|slot| slot.account.parse().ok())
 }
 
 /// A head after which the proposal may follow, whatever it moves.

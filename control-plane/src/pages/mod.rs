@@ -15,6 +15,7 @@ mod form;
 mod frame;
 mod home;
 mod invitation;
+mod invoices;
 mod keys;
 mod listing;
 mod password;
@@ -83,6 +84,8 @@ pub fn routes() -> Router<App> {
         .route("/wallet/budget", get(async || Redirect::to("/wallet")).post(wallet::set_budget))
         .route("/wallet/budget/remove", get(async || Redirect::to("/wallet")).post(wallet::remove_budget))
         .route("/wallet/topups/{order}", get(top_up::show))
+        .route("/invoices", get(invoices::show))
+        .route("/invoices/{invoice}", get(invoices::show_one))
         .route("/demo", get(demo::show))
         .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))
         .route("/assets/{name}", get(assets::serve))

@@ -142,6 +142,7 @@ fn shown(movement: Movement) -> MovementShown {
             EntryKind::PeriodFee => "Plan",
             EntryKind::Calls => "Calls",
             EntryKind::Correction => "Correction",
+            EntryKind::Invoice => "Invoice",
         },
         // Of a top-up it is the order's id, which is for the books.
         reason: Some(movement.reason).filter(|_| movement.kind != EntryKind::TopUp),

@@ -27,6 +27,7 @@ pub(super) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
             Amount { account: provider, micro: micro.saturating_neg() },
         ]),
         usage: None,
+        fee: None,
         reason: format!("Top-up {}", order.id),
     }
 }

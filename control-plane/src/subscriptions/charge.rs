@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::Subscription;
 use super::period::Period;
-use crate::ledger::{EntryKind, LedgerAccount, Proposal, Step};
+use crate::ledger::{EntryKind, Fee, LedgerAccount, Proposal, Step};
 use crate::vendors::commission::Sale;
 
 /// An edition of a plan.
@@ -102,12 +102,23 @@ impl Charge {
         self.proposal(subscription, Step::Nothing, "Not enough money for a charge of")
     }
 
+    /// Of which period it is: the one that is paid for, or where money goes back, the one that was.
+    fn fee(&self, subscription: &Subscription) -> Fee {
+        let Edition { plan, revision: plan_revision } = self.becomes.edition;
+        let paid = self.becomes.paid.or(subscription.paid).map(|paid| paid.period);
+        let (begins_at, ends_at) =
+            paid.map_or((self.at, self.at), |period| (period.begins_at, period.ends_at));
+        let change = self.purpose == Purpose::Change;
+        Fee { subscription: subscription.id, plan, plan_revision, begins_at, ends_at, change }
+    }
+
     fn proposal(&self, subscription: &Subscription, step: Step, what: &str) -> Proposal {
         Proposal {
             facts: vec![fact(subscription, self.number)],
             kind: EntryKind::PeriodFee,
             step,
             usage: None,
+            fee: Some(self.fee(subscription)),
             reason: format!("{what} {}", subscription.id),
         }
     }

@@ -18,6 +18,7 @@ mod codes;
 mod definitions;
 mod folding;
 mod idempotency;
+mod invoices;
 mod lost;
 mod main_flow;
 mod members;

@@ -311,6 +311,7 @@ async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_i
         kind: EntryKind::PeriodFee,
         step: Step::Move(vec![spent, earned]),
         usage: None,
+        fee: None,
         reason: "spent".into(),
     };
     plane.app.journal.append(&fee).await.unwrap();

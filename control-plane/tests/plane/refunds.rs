@@ -140,6 +140,7 @@ async fn money_that_was_spent_is_not_given_back() {
         kind: EntryKind::PeriodFee,
         step: Step::Move(vec![spent, earned]),
         usage: None,
+        fee: None,
         reason: "spent".into(),
     };
     plane.app.journal.append(&fee).await.unwrap();

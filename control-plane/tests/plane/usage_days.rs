@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::folding::from;
 use crate::support::leases::{Shop, shop};
-use crate::support::{NOW, Plane};
+use crate::support::{NOW, PASSWORD, Plane, cookie_of};
 
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
@@ -207,4 +207,26 @@ async fn usage_tells_routes_classes_and_percentiles() {
         assert!(is(&steps["total"], 10_000.0, 1_000_000.0), "{steps}");
         assert!(steps["items"].as_array().unwrap().iter().all(|item| is(item, 10_000.0, 1_000_000.0)));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_of_a_subscription_shows_its_routes() {
+    let shop = shop("0").await;
+    five_days(&shop).await;
+    let root = shop.plane.base.trim_end_matches("/backend/v1");
+    let form = format!("login=bela&password={}&next=%2F", PASSWORD.replace(' ', "+"));
+    let sign_in = shop.plane.http.post(format!("{root}/signin")).body(form);
+    let sign_in = sign_in.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap();
+    let page = format!("{root}/subscriptions/{}?by=day", shop.subscription);
+    let page = shop.plane.http.get(page).header("cookie", cookie_of(&sign_in)).send().await.unwrap();
+    assert_eq!(page.status(), 200);
+    let page = page.text().await.unwrap();
+    let rows: Vec<&str> = page.lines().filter(|line| line.contains("A route since removed (rte_")).collect();
+    let cells = |row: &str, cells: &[&str]| {
+        let cells: String = cells.iter().map(|cell| format!("<td class=\"num\">{cell}</td>")).collect();
+        assert!(row.contains(&cells), "{row}");
+    };
+    assert_eq!(rows.len(), 2, "{page}");
+    cells(rows[0], &["125", "125", "0", "0", "9.7 ms"]);
+    cells(rows[1], &["125", "100", "0", "25", "1.0 s"]);
 }

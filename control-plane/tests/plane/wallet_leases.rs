@@ -163,6 +163,7 @@ async fn a_hold_that_comes_after_its_gateway_was_forgotten_ends_all_the_same() {
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account, micro: 1_000_000 }),
         usage: None,
+        fee: None,
         reason: "held".into(),
     };
     shop.plane.app.journal.append(&hold).await.unwrap();

@@ -83,7 +83,7 @@ impl Model {
                 assert!(self.open.remove(&hold.entry).is_some(), "closed twice");
                 lines.as_slice()
             }
-            Step::Nothing => &[],
+            Step::Nothing | Step::CloseMonth(_) => &[],
         };
         for line in lines {
             *self.posted.entry(line.account).or_default() += line.micro;
@@ -97,11 +97,12 @@ impl Model {
 fn any_proposal(rng: &mut StdRng, n: usize, holds: &[Hold]) -> Proposal {
     let account = wallet(rng.random_range(0..WALLETS));
     let micro = rng.random_range(1..200);
-    match rng.random_range(0..7) {
+    match rng.random_range(0..8) {
         0 => top_up(&format!("topup:{n}"), account, micro),
         1 => fee(&format!("fee:{n}"), account, micro),
         2 => proposal(&format!("hold:{n}"), EntryKind::Calls, Step::Hold(amount(account, micro))),
         3 => proposal(&format!("refund:{n}"), EntryKind::Refund, Step::Nothing),
+        4 => proposal(&format!("invoice:{n}"), EntryKind::Invoice, Step::CloseMonth(account)),
         _ if holds.is_empty() => top_up(&format!("topup:{n}"), account, micro),
         _ => {
             let hold = holds[rng.random_range(0..holds.len())];
@@ -162,7 +163,7 @@ fn history(seed: u64) -> usize {
             let (account, micro) = match &proposal.step {
                 Step::Move(lines) => (lines[0].account, -lines[0].micro),
                 Step::Hold(amount) => (amount.account, amount.micro),
-                Step::Close { .. } | Step::Nothing => panic!("seed {seed}: {wanted:?}"),
+                Step::Close { .. } | Step::Nothing | Step::CloseMonth(_) => panic!("seed {seed}: {wanted:?}"),
             };
             assert!(model.free(account) < micro, "seed {seed}: {wanted:?}");
         }

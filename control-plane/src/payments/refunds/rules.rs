@@ -147,7 +147,14 @@ pub(super) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i6
 }
 
 fn proposal(fact: String, step: Step, reason: &str) -> Proposal {
-    Proposal { facts: vec![fact], kind: EntryKind::Refund, step, usage: None, reason: reason.to_owned() }
+    Proposal {
+        facts: vec![fact],
+        kind: EntryKind::Refund,
+        step,
+        usage: None,
+        fee: None,
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

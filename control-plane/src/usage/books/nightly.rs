@@ -1,13 +1,13 @@
-//! Once a day the journal is replayed (`ledger::verify`) and usage is held against it (`verify`), by one of the control planes;
-//! what is wrong is logged, and every control plane shows how many things that are. Run by a job (`jobs`).
+//! Once a day the journal is replayed (`ledger::verify`), invoices are reckoned anew (`invoices::verify`) and usage is held
+//! against it (`verify`), by one of the control planes; what is wrong is logged, and every control plane shows how many things that are. Run by a job (`jobs`).
 
 use apiclay_config::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
-use crate::ledger;
 use crate::refusal::Refusal;
 use crate::store::{Document, FIRST_VERSION, Index, StoreError};
+use crate::{invoices, ledger};
 
 /// A check begins so long after the last one has.
 const EVERY_MS: i64 = 24 * 3_600_000;
@@ -84,15 +84,19 @@ pub async fn run_if_due(app: &App) -> Result<(), Refusal> {
 /// How many things are wrong.
 async fn check(app: &App, now: Timestamp) -> Result<u64, Refusal> {
     let journal = ledger::verify::verify(&app.store).await?;
+    let invoiced = invoices::verify::verify(&app.store).await?;
     let usage = super::verify(&app.store, now).await?;
-    let of_journal = journal.faults.iter().map(|fault| (fault.entry.to_string(), &fault.what));
-    let of_usage = usage.faults.iter().map(|fault| (fault.of.clone(), &fault.what));
-    for (of, what) in of_journal.chain(of_usage).take(LOGGED_MAX) {
-        tracing::error!(of, "the books are wrong: {}", what);
+    let of_journal = journal.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
+    let of_usage = usage.faults.iter().map(|fault| format!("{}: {}", fault.of, fault.what));
+    let wrong: Vec<String> = of_journal.chain(invoiced.faults).chain(of_usage).collect();
+    for what in wrong.iter().take(LOGGED_MAX) {
+        tracing::error!("the books are wrong: {what}");
     }
-    let faults = (journal.faults.len() + usage.faults.len()) as u64;
+    let faults = wrong.len() as u64;
+    let (entries, invoices) = (journal.entries, invoiced.invoices);
     tracing::info!(
-        entries = journal.entries,
+        entries,
+        invoices,
         leases = usage.leases,
         calls = usage.calls,
         faults,

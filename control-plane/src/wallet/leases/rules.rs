@@ -23,6 +23,7 @@ pub(super) fn hold(lease: &WalletLease, units: u64) -> Option<Proposal> {
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account, micro }),
         usage: None,
+        fee: None,
         reason: format!("Held for calls of {}", lease.subscription),
     })
 }
@@ -50,6 +51,7 @@ pub(super) fn include(lease: &WalletLease) -> Proposal {
             Amount { account: granted, micro: calls.saturating_neg() },
         ]),
         usage: None,
+        fee: None,
         reason: format!("{} included in a month of {}", told(lease.included), lease.subscription),
     }
 }
@@ -62,6 +64,7 @@ pub(super) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal>
         kind: EntryKind::Calls,
         step: Step::Hold(Amount { account: included_account(lease), micro }),
         usage: None,
+        fee: None,
         reason: format!("Held for included calls of {}", lease.subscription),
     })
 }
@@ -103,6 +106,7 @@ pub(super) fn closing(
         step: Step::Close { hold, outcome, lines },
         // Tiers count from the first call after those that are included.
         usage: counted(lease, calls, before).filter(|_| !of_month),
+        fee: None,
         reason: format!(
             "{} of {}{}",
             told(calls),
@@ -129,6 +133,7 @@ pub(super) fn late(
         kind: EntryKind::Calls,
         step: Step::Move(earned(lease, operator, cost(pricing, before, calls)?)),
         usage: counted(lease, calls, before),
+        fee: None,
         reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),
     }))
 }
@@ -156,6 +161,7 @@ fn counted(lease: &WalletLease, units: u64, before: u64) -> Option<Usage> {
         period_begins_at,
         units,
         before,
+        asked_at: Some(lease.asked_at),
     })
 }
 

@@ -82,6 +82,7 @@ impl Shop {
             kind: EntryKind::TopUp,
             step: Step::Move(lines),
             usage: None,
+            fee: None,
             reason: "money".into(),
         };
         shop.planes[0].append(&top_up).await.unwrap();

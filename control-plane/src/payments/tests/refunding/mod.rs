@@ -125,6 +125,7 @@ impl<'a> Shop<'a> {
             kind: EntryKind::PeriodFee,
             step: Step::Move(lines),
             usage: None,
+            fee: None,
             reason: "spent".to_owned(),
         };
         self.journals[0].append(&spent).await.unwrap();

@@ -1,0 +1,104 @@
+//! The job that writes invoices: once a month is over, every wallet's, in the order of their names. How far it is stands in
+//! one document, so that a restart goes on; two control planes at once write each invoice once. Next: `issue`.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::process::in_a_line;
+
+use super::documents::InvoiceRun;
+use super::issue::Issuer;
+use super::slice::month_begins_at;
+use crate::app::App;
+use crate::ledger::{JournalEntry, LedgerAccount};
+use crate::refusal::Refusal;
+use crate::store::{Query, Store, StoreError, Versioned};
+
+/// Wallets between two notes of how far the run is.
+const NOTED_EVERY_WALLETS: u32 = 200;
+/// All wallets' rows begin so, and nothing else does.
+const WALLETS: &str = "wallet:";
+
+/// Writes every invoice that is due; how many.
+///
+/// # Errors
+/// Where the store does not answer. A wallet that cannot be invoiced keeps no other waiting, and the run begins anew.
+pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
+    let now = app.clock.now();
+    let until = month_begins_at(now);
+    let found = app.store.get::<InvoiceRun>(InvoiceRun::ID).await?;
+    let mut run = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
+    let mut version = found.map(|found| found.version);
+    if run.done_until >= until {
+        return Ok(0);
+    }
+    let issuer = Issuer::new(&app.store, &app.journal, now);
+    let (mut issued, mut failed, mut seen) = (0, 0_u32, 0_u32);
+    while let Some(wallet) = wallet_after(&app.store, run.after.as_deref()).await? {
+        match issuer.wallet(wallet).await {
+            Ok(more) => issued += more,
+            Err(error) => {
+                failed += 1;
+                tracing::error!(%wallet, "a wallet's month is invoiced later: {}", in_a_line(&error));
+            }
+        }
+        run.after = Some(wallet.to_string());
+        seen += 1;
+        if seen.is_multiple_of(NOTED_EVERY_WALLETS) {
+            version = note(&app.store, &run, version).await?;
+            if version.is_none() {
+                // Another control plane is further.
+                return Ok(issued);
+            }
+        }
+    }
+    run.after = None;
+    if failed == 0 {
+        run.done_until = until;
+    }
+    note(&app.store, &run, version).await?;
+    if issued > 0 {
+        tracing::info!(issued, failed, "issued invoices");
+    }
+    Ok(issued)
+}
+
+/// Notes how far the run is; no version where another has written in between.
+async fn note(store: &Store, run: &InvoiceRun, version: Option<i64>) -> Result<Option<i64>, StoreError> {
+    let written = match version {
+        Some(version) => store.replace(run, version).await,
+        None => store.insert(run).await.map(|()| crate::store::FIRST_VERSION),
+    };
+    match written {
+        Ok(version) => Ok(Some(version)),
+        Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The wallet whose name follows this one's among those in the journal.
+///
+/// # Errors
+/// Where the store does not answer, or holds what is no wallet.
+pub async fn wallet_after(store: &Store, name: Option<&str>) -> Result<Option<LedgerAccount>, StoreError> {
+    // A space sorts before everything that names are made of.
+    let from = name.map_or_else(|| WALLETS.to_owned(), |name| format!("{name} "));
+    let next = Query::by("slots").from(from.as_str()).limit(1);
+    let Some(Versioned { value: entry, .. }) = store.query::<JournalEntry>(&next).await?.items.pop() else {
+        return Ok(None);
+    };
+    let rows = entry.slots.iter().map(|slot| slot.account.as_str());
+    let row = rows.filter(|row| *row >= from.as_str() && row.starts_with(WALLETS)).min();
+    let parsed = row.map(|row| {
+        row.parse::<LedgerAccount>()
+            .map_err(|error| StoreError::corrupt("journal", &entry.id.to_string(), error))
+    });
+    parsed.transpose()
+}
+
+/// Whether every month before this one is invoiced.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn is_done_until(store: &Store, month: Timestamp) -> Result<bool, StoreError> {
+    let run = store.get::<InvoiceRun>(InvoiceRun::ID).await?;
+    Ok(run.is_some_and(|run| run.value.done_until >= month))
+}

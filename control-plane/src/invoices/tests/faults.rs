@@ -1,0 +1,89 @@
+//! Each fault is planted alone into sound invoices, and must be found and named.
+
+use super::*;
+use crate::invoices::credit::{Wanted, credit};
+use crate::invoices::documents::{InvoiceRun, Of};
+
+type Plant = fn(&mut Invoice);
+
+pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
+    for n in 1..=3 {
+        books.append(top_up(&format!("topup:{n}"), n, 1_000)).await;
+        books.append(fee(&format!("fee:{n}"), n, 300, SEPTEMBER, false)).await;
+        books.append(calls(&format!("calls:{n}"), n, (0, 4), 20, SEPTEMBER)).await;
+    }
+    books.set(OCTOBER);
+    for n in 1..=3 {
+        assert_eq!(books.issue(n).await, 1);
+    }
+    let wish = Wanted {
+        id: InvoiceId::from_u128(7),
+        invoice: Invoice::id_of(&wallet(1), SEPTEMBER),
+        amount: rupees(100),
+        vendor: None,
+        reason: "a test".to_owned(),
+    };
+    let note = credit((&books.store, &books.journal, OCTOBER), &wish).await.unwrap();
+    books.store.insert(&InvoiceRun { done_until: OCTOBER, after: None }).await.unwrap();
+    assert_eq!(books.faults().await, Vec::<String>::new());
+
+    let first = Invoice::id_of(&wallet(1), SEPTEMBER);
+    let planted: [(InvoiceId, Plant, &str); 7] = [
+        (first, |one| one.total.micro += 1, "the lines of INV-2026-000001 do not sum to its total"),
+        (
+            first,
+            |one| {
+                one.total.micro += 1;
+                one.lines[0].micro += 1;
+            },
+            "INV-2026-000001 says 321 micro-units, and the journal 320",
+        ),
+        (
+            first,
+            |one| {
+                if let What::Usage { units, .. } = &mut one.lines[1].item.what {
+                    *units += 1;
+                }
+            },
+            "the lines of INV-2026-000001 are not what was charged",
+        ),
+        (first, |one| one.number = 9, "INV-2026-000002 follows number 0 of its series"),
+        (
+            first,
+            |one| {
+                if let Of::Month(covered) = &mut one.of {
+                    covered.through_seq += 1;
+                }
+            },
+            "INV-2026-000001 covers another part of",
+        ),
+        (note.id, |one| one.total.micro -= 1, "CN-2026-000001 gives back what"),
+        (
+            note.id,
+            |one| {
+                if let Of::Credit { reason, .. } = &mut one.of {
+                    reason.push('!');
+                }
+            },
+            "CN-2026-000001 gives back what",
+        ),
+    ];
+    for (id, plant, wanted) in planted {
+        let sound = books.store.get::<Invoice>(&id.to_string()).await.unwrap().unwrap();
+        let mut broken = sound.value.clone();
+        plant(&mut broken);
+        let version = books.store.replace(&broken, sound.version).await.unwrap();
+        let faults = books.faults().await;
+        assert!(faults.iter().any(|fault| fault.starts_with(wanted)), "{wanted}: {faults:?}");
+        books.store.replace(&sound.value, version).await.unwrap();
+        assert_eq!(books.faults().await, Vec::<String>::new());
+    }
+    let sound = books.store.get::<Invoice>(&first.to_string()).await.unwrap().unwrap().value;
+    assert!(books.store.delete::<Invoice>(&first.to_string()).await.unwrap());
+    let faults = books.faults().await;
+    let missing = format!("{} has no invoice for the month from 2026-09-01T00:00:00.000Z", wallet(1));
+    assert!(faults.contains(&missing), "{faults:?}");
+    assert!(faults.contains(&"INV-2026-000002 follows number 0 of its series".to_owned()), "{faults:?}");
+    books.store.insert(&sound).await.unwrap();
+    assert_eq!(books.faults().await, Vec::<String>::new());
+}

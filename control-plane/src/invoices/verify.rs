@@ -1,0 +1,174 @@
+//! Reckons every invoice anew from the journal: numbers without gaps, lines that sum to totals, months that are what the wallet's
+//! row holds, credit notes that stand for entries. Nothing that an invoice says of itself is believed. Next: `apiclay ledger
+//! verify`.
+
+use std::collections::HashSet;
+
+use apiclay_config::ids::{InvoiceId, JournalId};
+
+use super::IssueError;
+use super::credit::{amount_of, named_in};
+use super::documents::{Invoice, Of};
+use super::months::Months;
+use super::run::{is_done_until, wallet_after};
+use super::slice::Slice;
+use crate::ledger::{EntryKind, JournalEntry, LedgerAccount};
+use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
+
+/// Faults that are told.
+pub const FAULTS_MAX: usize = 1_000;
+
+/// What a replay has found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// Invoices and credit notes read.
+    pub invoices: u64,
+    /// What is wrong, each with the invoice it is about.
+    pub faults: Vec<String>,
+    months: HashSet<InvoiceId>,
+}
+
+/// Reads every invoice, and every wallet's row.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn verify(store: &Store) -> Result<Report, StoreError> {
+    let mut report = Report::default();
+    numbers(store, &mut report).await?;
+    let mut name = None;
+    while let Some(wallet) = wallet_after(store, name.as_deref()).await? {
+        months(store, wallet, &mut report).await?;
+        name = Some(wallet.to_string());
+    }
+    for id in std::mem::take(&mut report.months) {
+        report.fault(format!("{id} is of a month that the journal does not have"));
+    }
+    Ok(report)
+}
+
+/// All invoices in the order of their numbers.
+async fn numbers(store: &Store, report: &mut Report) -> Result<(), StoreError> {
+    let (mut last, mut cursor) = ((String::new(), 0), None);
+    loop {
+        let walk = Query::by("number").limit(QUERY_LIMIT_MAX_ITEMS).cursor(cursor);
+        let page = store.query::<Invoice>(&walk).await?;
+        for invoice in page.items.into_iter().map(|found| found.value) {
+            report.invoices += 1;
+            let wanted = if last.0 == invoice.series { last.1 + 1 } else { 1 };
+            if invoice.number != wanted {
+                report.fault(format!("{} follows number {} of its series", invoice.name(), wanted - 1));
+            }
+            by_itself(store, &invoice, report).await?;
+            last = (invoice.series, invoice.number);
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
+}
+
+/// What an invoice must be by itself; a month's is noted, to be met in a wallet's row.
+async fn by_itself(store: &Store, invoice: &Invoice, report: &mut Report) -> Result<(), StoreError> {
+    match &invoice.of {
+        Of::Month(covered) => {
+            let sum: i128 = invoice.lines.iter().map(|line| i128::from(line.micro)).sum();
+            if sum != i128::from(invoice.total.micro) {
+                report.fault(format!("the lines of {} do not sum to its total", invoice.name()));
+            }
+            if invoice.id != Invoice::id_of(&covered.wallet, covered.begins_at) {
+                report.fault(format!("{} is not the invoice of its month", invoice.name()));
+            }
+            report.months.insert(invoice.id);
+        }
+        Of::Credit { entry, .. } => {
+            if !stands_for(store, invoice, *entry).await? {
+                report.fault(format!("{} gives back what {entry} does not", invoice.name()));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a credit note is what its entry says.
+async fn stands_for(store: &Store, note: &Invoice, entry: JournalId) -> Result<bool, StoreError> {
+    let Some(entry) = store.get::<JournalEntry>(&entry.to_string()).await?.map(|found| found.value) else {
+        return Ok(false);
+    };
+    let Of::Credit { invoice, reason, .. } = &note.of else { return Ok(false) };
+    Ok(entry.kind == EntryKind::Correction
+        && named_in(&entry) == Some((*invoice, note.id))
+        && entry.reason == *reason
+        && amount_of(note, &entry).checked_neg() == Some(note.total.micro))
+}
+
+/// The months of a wallet, each held against its invoice.
+async fn months(store: &Store, wallet: LedgerAccount, report: &mut Report) -> Result<(), StoreError> {
+    match months_of(store, wallet, report).await {
+        Ok(()) => Ok(()),
+        Err(IssueError::Store(error)) => Err(error),
+        Err(error) => {
+            report.fault(format!("{wallet}: {}", apiclay_config::process::in_a_line(&error)));
+            Ok(())
+        }
+    }
+}
+
+async fn months_of(store: &Store, wallet: LedgerAccount, report: &mut Report) -> Result<(), IssueError> {
+    let mut months = Months::of(store, wallet, 1);
+    while let Some(month) = months.next().await? {
+        for entry in month.credits() {
+            note_is_there(store, *entry, report).await?;
+        }
+        if month.has_charges() {
+            held_against(store, &month, report).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn note_is_there(store: &Store, entry: JournalId, report: &mut Report) -> Result<(), StoreError> {
+    let entry = store.get::<JournalEntry>(&entry.to_string()).await?.map(|found| found.value);
+    if let Some((_, note)) = entry.as_ref().and_then(named_in)
+        && store.get::<Invoice>(&note.to_string()).await?.is_none()
+    {
+        report.fault(format!("{note} was given back and has no credit note"));
+    }
+    Ok(())
+}
+
+async fn held_against(store: &Store, month: &Slice, report: &mut Report) -> Result<(), IssueError> {
+    let covered = month.covered();
+    let id = Invoice::id_of(&covered.wallet, covered.begins_at);
+    let invoice = store.get::<Invoice>(&id.to_string()).await?.map(|found| found.value);
+    let Some(invoice) = invoice else {
+        // The run may not have come to it yet.
+        if is_done_until(store, covered.ends_at).await? {
+            let (wallet, from) = (covered.wallet, covered.begins_at);
+            report.fault(format!("{wallet} has no invoice for the month from {from}"));
+        }
+        return Ok(());
+    };
+    report.months.remove(&id);
+    let name = invoice.name();
+    if invoice.covered() != Some(covered) {
+        report.fault(format!("{name} covers another part of {} than its month is", covered.wallet));
+    }
+    let (total, spent) = (invoice.total.micro, month.spent_micro());
+    if total != spent {
+        report.fault(format!("{name} says {total} micro-units, and the journal {spent}"));
+    }
+    let told = invoice.lines.iter().map(|line| (line.item, line.micro));
+    if !told.eq(month.charges()?) {
+        report.fault(format!("the lines of {name} are not what was charged"));
+    }
+    Ok(())
+}
+
+impl Report {
+    fn fault(&mut self, what: String) {
+        if self.faults.len() < FAULTS_MAX {
+            self.faults.push(what);
+        }
+    }
+}
