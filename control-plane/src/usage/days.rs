@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::{Cell, CellKey};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 
 use super::rollup::{HOURS_PER_DAY, MINUTES_PER_HOUR, Rollup, Todo};
@@ -19,7 +20,9 @@ pub const MINUTES_PER_DAY: i64 = MINUTES_PER_HOUR * HOURS_PER_DAY;
 /// A day is summed so long after its end: most of what is late has come by then, and is not summed twice.
 const SUM_AFTER_MS: i64 = 3_600_000;
 /// Hours read together: each may be large.
-const HOURS_AT_ONCE_MAX: usize = 24;
+const HOURS_AT_ONCE_MAX: usize = 96;
+/// Days summed, or hours written, at the same time: a durable write waits for the disk, and several share a wait.
+const AT_ONCE_MAX: usize = 8;
 /// Hours whose minutes go in one run; the next goes on.
 const DROPPED_A_RUN_MAX_HOURS: u64 = 100_000;
 /// Digits of a day in an id, so that text sorts as numbers do.
@@ -85,10 +88,12 @@ pub async fn sum_all(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
         let days: BTreeSet<_> =
             page.items.iter().map(|hour| (hour.value.subscription, hour.value.day)).collect();
         drop(page.items);
-        for (subscription, day) in days {
-            sum(store, subscription, day).await?;
-            summed += 1;
-        }
+        summed += days.len() as u64;
+        stream::iter(days)
+            .map(|(subscription, day)| sum(store, subscription, day))
+            .buffer_unordered(AT_ONCE_MAX)
+            .try_collect::<()>()
+            .await?;
         cursor = page.next_cursor;
         if cursor.is_none() {
             return Ok(summed);
@@ -124,11 +129,12 @@ async fn sum(store: &Store, subscription: SubscriptionId, day: i64) -> Result<()
         Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => return Ok(()),
         Err(error) => return Err(error),
     }
-    for hour in hours.into_iter().filter(|hour| hour.value.todo == Some(Todo::Sum)) {
-        let minutes_go = Rollup { todo: Some(Todo::DropMinutes), ..hour.value };
-        replace_unless_changed(store, &minutes_go, hour.version).await?;
-    }
-    Ok(())
+    let marked = hours.into_iter().filter(|hour| hour.value.todo == Some(Todo::Sum));
+    let done = marked.map(|mut hour| {
+        hour.value.todo = Some(Todo::DropMinutes);
+        hour
+    });
+    replace_unchanged(store, done).await
 }
 
 /// Drops the minutes of hours of days before `end_day` that are in their day's sum; how many.
@@ -140,11 +146,12 @@ pub async fn drop_minutes(store: &Store, end_day: i64) -> Result<u64, StoreError
     loop {
         let old = Query::by("todo").equals(Todo::DropMinutes.word()).below(end_day);
         let page = store.query::<Rollup>(&old.limit(HOURS_AT_ONCE_MAX).cursor(cursor)).await?;
-        for mut hour in page.items {
+        dropped += page.items.len() as u64;
+        let without = page.items.into_iter().map(|mut hour| {
             hour.value.drop_minutes();
-            replace_unless_changed(store, &hour.value, hour.version).await?;
-            dropped += 1;
-        }
+            hour
+        });
+        replace_unchanged(store, without).await?;
         cursor = page.next_cursor;
         if cursor.is_none() || dropped >= DROPPED_A_RUN_MAX_HOURS {
             return Ok(dropped);
@@ -152,10 +159,16 @@ pub async fn drop_minutes(store: &Store, end_day: i64) -> Result<u64, StoreError
     }
 }
 
-/// Writes an hour back; where a late batch has come, or another did it, that stands and is looked at again.
-async fn replace_unless_changed(store: &Store, hour: &Rollup, version: i64) -> Result<(), StoreError> {
-    match store.replace(hour, version).await {
-        Ok(_) | Err(StoreError::VersionMismatch) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Writes hours back; where a late batch has come, or another did it, that stands and is looked at again.
+async fn replace_unchanged(
+    store: &Store,
+    hours: impl Iterator<Item = Versioned<Rollup>>,
+) -> Result<(), StoreError> {
+    let write = |hour: Versioned<Rollup>| async move {
+        match store.replace(&hour.value, hour.version).await {
+            Ok(_) | Err(StoreError::VersionMismatch) => Ok(()),
+            Err(error) => Err(error),
+        }
+    };
+    stream::iter(hours).map(write).buffer_unordered(AT_ONCE_MAX).try_collect::<()>().await
 }
