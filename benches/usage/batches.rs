@@ -43,7 +43,7 @@ impl Gateway {
         self.state =
             self.state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let random = (self.state >> 33) as u32;
-        let failed = random % 100 == 0;
+        let failed = random.is_multiple_of(100);
         let subscription = n % self.subscriptions;
         Event {
             request: RequestId::from_u128((u128::from(self.state) << 64) | n),
