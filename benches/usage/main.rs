@@ -68,7 +68,7 @@ async fn main() -> Result<()> {
         throughput(&cli, "MongoDB", &Store::open_mongodb(&uri).await?, subscriptions).await?;
     }
     println!(
-        "\n| store | month | calls so far | RSS, MiB | store, MiB | a year by the day, ms |\n|---|---|---|---|---|---|"
+        "\n| store | month | calls so far | RSS, MiB | store, MiB | a subscription's days so far, ms |\n|---|---|---|---|---|---|"
     );
     let file = folder.path().join("months.sqlite");
     months(&cli, "embedded", &Store::open_embedded(&file).await?, Some(&file)).await?;
