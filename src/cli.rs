@@ -12,6 +12,7 @@ const EXAMPLES: &str = "Examples:
   apiclay gateway enrol gw-1                 a gateway on another machine
   apiclay backup /var/backups/apiclay-1      while it serves
   apiclay ledger verify                      replay every movement of money, also while it serves
+  apiclay usage verify                       hold usage on record against it
 Settings come from the environment and from --config FILE; config.example.toml lists all of them.";
 
 /// An API marketplace that you run yourself.
@@ -49,6 +50,11 @@ enum Command {
     Ledger {
         #[command(subcommand)]
         action: LedgerAction,
+    },
+    /// Hold usage against the journal.
+    Usage {
+        #[command(subcommand)]
+        action: UsageAction,
     },
     /// Check settings and whether what they name can be reached.
     Check,
@@ -96,6 +102,12 @@ enum LedgerAction {
     },
 }
 
+#[derive(Subcommand)]
+enum UsageAction {
+    /// Hold billed calls on record against what is charged, lease by lease, and against what buyers are shown.
+    Verify,
+}
+
 #[derive(Args)]
 pub struct AdminCreate {
     /// E-mail address.
@@ -134,6 +146,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Ledger { action: LedgerAction::Export { folder } } => {
             crate::ledger::export(&settings, &folder).await
         }
+        Command::Usage { action: UsageAction::Verify } => crate::usage::verify(&settings).await,
         Command::Check => Ok(()),
         Command::Backup { folder } => crate::upkeep::backup(&settings, &folder).await,
         Command::Restore { folder } => crate::upkeep::restore(&settings, &folder),

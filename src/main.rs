@@ -7,6 +7,7 @@ mod demo;
 mod ledger;
 mod serve;
 mod upkeep;
+mod usage;
 
 use clap::Parser as _;
 

@@ -22,6 +22,10 @@ pub struct Metrics {
     pub(crate) config_revision: IntGauge,
     /// Gateways that were heard of lately.
     pub(crate) live_gateways: IntGauge,
+    /// What the last check of the books found wrong.
+    pub(crate) books_faults: IntGauge,
+    /// When that began, in seconds since 1970; 0 where there was none.
+    pub(crate) books_checked_s: IntGauge,
 }
 
 impl Default for Metrics {
@@ -73,10 +77,25 @@ impl Metrics {
             "Last revision of the configuration that this control plane knows of.",
         );
         let live_gateways = gauge("apiclay_control_live_gateways", "Gateways that were heard of lately.");
+        let books_faults = gauge(
+            "apiclay_control_books_faults",
+            "Things that the last check found wrong in the journal, or different between it and usage on record.",
+        );
+        let books_checked_s =
+            gauge("apiclay_control_books_checked_timestamp_seconds", "When the books were last checked.");
         registry.register(Box::new(usage_conflicts.clone())).expect("registered once");
         registry.register(Box::new(requests.clone())).expect("registered once");
         registry.register(Box::new(durations.clone())).expect("registered once");
-        Self { registry, requests, durations, usage_conflicts, config_revision, live_gateways }
+        Self {
+            registry,
+            requests,
+            durations,
+            usage_conflicts,
+            config_revision,
+            live_gateways,
+            books_faults,
+            books_checked_s,
+        }
     }
 
     /// Where other parts of the control plane register what they measure.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Ending, Event};
+use super::latency::Latency;
 use crate::ids::{RouteId, SubscriptionId};
 
 /// Where calls are counted: all that is alike in these stands in one cell.
@@ -33,9 +34,9 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Answer body bytes.
     pub bytes_out: u64,
-    /// How many calls took how long: power-of-two buckets of microseconds, bucket `n` below 2^n.
-    #[serde(default, with = "pairs", skip_serializing_if = "BTreeMap::is_empty")]
-    pub latency_us_log2: BTreeMap<u8, u64>,
+    /// How many calls took how long. Releases before this one kept coarser buckets under the other name.
+    #[serde(default, alias = "latency_us_log2", skip_serializing_if = "Latency::is_empty")]
+    pub latency: Latency,
 }
 
 impl Counts {
@@ -47,8 +48,7 @@ impl Counts {
         self.bytes_in = self.bytes_in.saturating_add(event.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(event.bytes_out);
         if answered {
-            let bucket = (u32::BITS - event.duration_us.leading_zeros()) as u8;
-            *self.latency_us_log2.entry(bucket).or_default() += 1;
+            self.latency.count(event.duration_us);
         }
     }
 
@@ -58,29 +58,7 @@ impl Counts {
         self.billable_calls = self.billable_calls.saturating_add(other.billable_calls);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
-        for (bucket, calls) in &other.latency_us_log2 {
-            *self.latency_us_log2.entry(*bucket).or_default() += calls;
-        }
-    }
-}
-
-/// A map as a list of pairs: a number cannot be a key in JSON, and read back from flattened text it would not be one.
-mod pairs {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        map: &BTreeMap<u8, u64>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(map)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<u8, u64>, D::Error> {
-        Ok(Vec::<(u8, u64)>::deserialize(deserializer)?.into_iter().collect())
+        self.latency.add(&other.latency);
     }
 }
 

@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 
 pub use cells::{Cell, CellKey, Counts, cells};
 pub use event::{EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow};
+pub use latency::{LATENCY_ERROR_PERCENT, Latency};
 
 mod cells;
 mod event;
+mod latency;
 
 /// Events in one batch at most: their blob stays below 1 MiB even where nothing compresses.
 pub const BATCH_EVENTS_MAX: usize = 8_000;
@@ -198,6 +200,16 @@ mod tests {
         assert_eq!(serde_json::from_value::<Vec<Cell>>(stored).unwrap(), cells, "as documents keep them");
         assert_eq!((cells[0].counts.calls, cells[0].counts.billable_calls), (2, 2));
         assert_eq!((cells[1].key.class, cells[1].counts.billable_calls), (5, 0));
+    }
+
+    #[test]
+    fn a_cell_of_an_older_release_is_read() {
+        let mut stored = serde_json::to_value(&cells(&[event()])[0]).unwrap();
+        let fields = stored.as_object_mut().unwrap();
+        fields.remove("latency").unwrap();
+        fields.insert("latency_us_log2".to_owned(), serde_json::json!([[10, 1]]));
+        let cell: Cell = serde_json::from_value(stored).unwrap();
+        assert_eq!(cell.counts.latency.at_per_mille(500), Some(671));
     }
 
     #[test]

@@ -13,7 +13,9 @@ use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Admin, IfMatch, Json, Problem, Tagged};
 use crate::store::{FIRST_VERSION, Versioned};
-use crate::usage::retention::{self, Retention, RetentionRun, USAGE_EVENTS_KEEP_DEFAULT_DAYS};
+use crate::usage::retention::{
+    self, Retention, RetentionRun, USAGE_EVENTS_KEEP_DEFAULT_DAYS, USAGE_MINUTES_KEEP_DEFAULT_DAYS,
+};
 
 /// Below `/admin`.
 pub(super) fn retention() -> OpenApiRouter<App> {
@@ -27,12 +29,16 @@ struct RetentionInput {
     /// Days that raw usage is kept once it is folded; its rollups stay.
     #[schema(minimum = 1, maximum = 3650)]
     usage_events_keep_days: u32,
+    /// Days that usage is told by the minute; then by the hour. As it was where it is left out.
+    #[schema(minimum = 1, maximum = 3650)]
+    usage_minutes_keep_days: Option<u32>,
 }
 
 /// How long things are kept, and what was deleted.
 #[derive(Debug, Serialize, ToSchema)]
 struct RetentionView {
     usage_events_keep_days: u32,
+    usage_minutes_keep_days: u32,
     /// Null where it is the default.
     #[schema(value_type = Option<String>)]
     changed_by: Option<AccountId>,
@@ -68,6 +74,9 @@ async fn present(app: &App, said: Option<Versioned<Retention>>) -> Shown {
         usage_events_keep_days: said
             .as_ref()
             .map_or(USAGE_EVENTS_KEEP_DEFAULT_DAYS, |said| said.usage_events_keep_days),
+        usage_minutes_keep_days: said
+            .as_ref()
+            .map_or(USAGE_MINUTES_KEEP_DEFAULT_DAYS, |said| said.usage_minutes_keep_days),
         changed_by: said.as_ref().map(|said| said.by),
         changed_at: said.as_ref().map(|said| said.changed_at),
         last_run,
@@ -94,8 +103,12 @@ async fn put(
     Json(input): Json<RetentionInput>,
 ) -> Shown {
     let keep_days = input.usage_events_keep_days;
-    retention::check(keep_days)?;
     let before = app.store.get::<Retention>(Retention::ID).await?;
+    let minutes_before = before
+        .as_ref()
+        .map_or(USAGE_MINUTES_KEEP_DEFAULT_DAYS, |before| before.value.usage_minutes_keep_days);
+    let minutes = input.usage_minutes_keep_days.unwrap_or(minutes_before);
+    retention::check(keep_days, minutes)?;
     if_match.check(before.as_ref().map_or(0, |before| before.version))?;
     let (by, changed_at) = (admin.0.account, app.clock.now());
     let days_before =
@@ -106,11 +119,15 @@ async fn put(
         by,
         action: "retention.set".to_owned(),
         subject: Retention::ID.to_owned(),
-        reason: format!("usage_events_keep_days from {days_before} to {keep_days}"),
+        reason: format!(
+            "usage_events_keep_days from {days_before} to {keep_days}, \
+            usage_minutes_keep_days from {minutes_before} to {minutes}"
+        ),
         at: changed_at,
     };
     app.store.insert(&decision).await?;
-    let value = Retention { usage_events_keep_days: keep_days, by, changed_at };
+    let value =
+        Retention { usage_events_keep_days: keep_days, usage_minutes_keep_days: minutes, by, changed_at };
     let version = match before {
         Some(before) => app.store.replace(&value, before.version).await?,
         None => app.store.insert(&value).await.map(|()| FIRST_VERSION)?,

@@ -16,7 +16,7 @@ use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::subscriptions::billing::bill_due;
-use crate::usage::retention;
+use crate::usage::{books, days, retention};
 use crate::wallet::leases::charge::charge_closed;
 
 /// How often marks that a dead writer left are looked for.
@@ -25,6 +25,10 @@ const SWEEP_INTERVAL_MS: u64 = 250;
 const PRUNE_INTERVAL_MS: u64 = 60_000;
 /// How often raw usage that is kept no longer is looked for.
 const RETENTION_INTERVAL_MS: u64 = 3_600_000;
+/// How often days are looked for that are over and not summed.
+const DAYS_INTERVAL_MS: u64 = 60_000;
+/// How often it is looked whether the books are to be checked.
+const BOOKS_INTERVAL_MS: u64 = 60_000;
 /// How often what has ended is taken away.
 const ENDED_INTERVAL_MS: u64 = 600_000;
 /// How often top-ups are looked for that the provider is to be asked about.
@@ -61,7 +65,18 @@ pub fn start(app: &App) -> JoinSet<()> {
         if deleted > 0 {
             tracing::info!(deleted, "deleted batches of raw usage that are folded and old");
         }
+        let hours = retention::drop_minutes(&app.store, app.clock.now()).await?;
+        if hours > 0 {
+            tracing::info!(hours, "dropped minutes of old hours of usage; their sums stay");
+        }
         Ok(())
+    });
+    every(&mut jobs, app, "sum usage by the day", DAYS_INTERVAL_MS, |app: App| async move {
+        days::sum_all(&app.store, app.clock.now()).await?;
+        Ok(())
+    });
+    every(&mut jobs, app, "check the books", BOOKS_INTERVAL_MS, |app: App| async move {
+        books::nightly::run_if_due(&app).await
     });
     every(&mut jobs, app, "take away what has ended", ENDED_INTERVAL_MS, |app: App| async move {
         let swept = sweep::sweep(&app).await?;

@@ -145,7 +145,16 @@ mod tests {
         let mut by_class = std::collections::BTreeMap::new();
         by_class.insert("2xx".to_owned(), calls - failed);
         by_class.insert("5xx".to_owned(), failed);
-        Item { at: Timestamp(at), calls, billable_calls: calls - failed, by_class, bytes_in: 0, bytes_out: 0 }
+        let billable_calls = calls - failed;
+        Item {
+            at: Timestamp(at),
+            calls,
+            billable_calls,
+            by_class,
+            latency_us: None,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod password;
 mod paying;
 mod plan_change;
 mod route;
+mod routes_used;
 mod setup;
 mod sign_in;
 mod sign_in_code;

@@ -12,6 +12,7 @@ use super::chart::{Bar, Width, bars};
 use super::faults::Faults;
 use super::frame::{Frame, render};
 use super::paying::{self, Badge, Paying, Resume};
+use super::routes_used::{self, RouteRow};
 use super::subscriptions::bought;
 use super::visitor::{SignedIn, Visitor};
 use super::words;
@@ -23,7 +24,8 @@ use crate::plans::documents::Plan;
 use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
 use crate::subscriptions::documents::{Credential, Subscription};
-use crate::usage::routes::{Range, of as usage_of};
+use crate::usage::routes::{Range, by_route, of as usage_of};
+use crate::usage::series::Step;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +90,7 @@ pub(super) struct SubscriptionPage {
     bars: Vec<Bar>,
     busiest: u64,
     calls: u64,
+    routes: Vec<RouteRow>,
     total: u64,
 }
 
@@ -126,7 +129,8 @@ impl SubscriptionPage {
         let from = width.begin(now);
         let range = Range { from: Some(from), to: None, by: Some(width.step()) };
         let usage = usage_of(app, &subscription, range).await?;
-        let whole = usage_of(app, &subscription, Range { from: None, to: None, by: None }).await?;
+        let whole = usage_of(app, &subscription, whole_from(None)).await?;
+        let by_route = by_route(app, &subscription, whole_from(Some(from))).await?;
         let bars = bars(width, now, &usage.items);
         Ok(Self {
             frame: Frame::new(app, Some(visitor), "subscriptions"),
@@ -134,7 +138,7 @@ impl SubscriptionPage {
             listing_path: format!("/l/{}/{}", listing.vendor_slug, listing.slug),
             on_sale: listing.is_on_sale(),
             server: server_at(app, &listing.vendor_slug, &listing.slug),
-            listing: listing.name,
+            listing: listing.name.clone(),
             plan: plan.name,
             live: subscription.is_live(),
             since: words::day(subscription.created_at),
@@ -155,6 +159,7 @@ impl SubscriptionPage {
             busiest: bars.iter().map(|bar| bar.calls).max().unwrap_or(0),
             calls: bars.iter().map(|bar| bar.calls).sum(),
             bars,
+            routes: routes_used::rows(&by_route.items, &listing.routes),
             total: whole.total.calls,
         })
     }
@@ -181,7 +186,7 @@ async fn limits(
     let (mut rates, mut meters) = (Vec::new(), Vec::new());
     // A month that is paid for needs no trial.
     if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
-        let used = usage_of(app, subscription, Range { from: None, to: None, by: None }).await?.total.calls;
+        let used = usage_of(app, subscription, whole_from(None)).await?.total.calls;
         meters.push(meter("Trial".to_owned(), used, trial.calls));
     }
     for limit in &terms.limits {
@@ -191,8 +196,7 @@ async fn limits(
             rates.push(words::limit(&input));
             continue;
         };
-        let used =
-            usage_of(app, subscription, Range { from: Some(begin), to: None, by: None }).await?.total.calls;
+        let used = usage_of(app, subscription, whole_from(Some(begin))).await?.total.calls;
         let name = match input.window {
             WindowInput::Hour => "This hour",
             WindowInput::Day => "Today (UTC)",
@@ -204,6 +208,11 @@ async fn limits(
         rates.push(format!("{} at a time", words::count(u64::from(calls))));
     }
     Ok((rates, meters))
+}
+
+/// For the sum alone, which whole days make cheapest.
+const fn whole_from(from: Option<Timestamp>) -> Range {
+    Range { from, to: None, by: Some(Step::Day) }
 }
 
 fn meter(text: String, used: u64, max: u64) -> Meter {

@@ -32,6 +32,16 @@ pub(super) fn count(number: impl Borrow<u64>) -> String {
     text
 }
 
+/// `0.9 ms`, `51 ms`, `2.3 s`, `71 s`: two digits or so, as a percentile is known.
+pub(super) fn duration(us: u32) -> String {
+    match us {
+        ..10_000 => format!("{:.1} ms", f64::from(us) / 1_000.0),
+        10_000..1_000_000 => format!("{} ms", us / 1_000),
+        1_000_000..10_000_000 => format!("{:.1} s", f64::from(us) / 1_000_000.0),
+        _ => format!("{} s", us / 1_000_000),
+    }
+}
+
 /// `400 calls a day`.
 pub(super) fn limit(limit: &LimitInput) -> String {
     let calls = if limit.max == 1 { "call" } else { "calls" };
@@ -100,6 +110,12 @@ pub(super) fn written(at: Timestamp, format: &str) -> String {
 mod tests {
     use super::*;
     use crate::plans::terms::{Tier, Unit};
+
+    #[test]
+    fn durations_are_told_as_far_as_they_are_known() {
+        let told = [0, 940, 51_199, 999_999, 2_031_615, 71_000_000].map(duration);
+        assert_eq!(told, ["0.0 ms", "0.9 ms", "51 ms", "999 ms", "2.0 s", "71 s"]);
+    }
 
     #[test]
     fn tiers_are_read_line_by_line() {

@@ -7,8 +7,8 @@ use apiclay_config::usage::Counts;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::rollup::Rollup;
 use super::series::{ITEMS_MAX, Total};
+use super::sums::OfCredential;
 use crate::refusal::Refusal;
 
 /// What was called, by key.
@@ -42,9 +42,9 @@ pub(crate) struct CredentialItem {
 pub(super) struct Credentials(BTreeMap<CredentialId, Counts>);
 
 impl Credentials {
-    /// Counts an hour.
-    pub(super) fn add(&mut self, rollup: &Rollup) -> Result<(), Refusal> {
-        for of in &rollup.credentials {
+    /// Counts an hour, or a day.
+    pub(super) fn add(&mut self, credentials: &[OfCredential]) -> Result<(), Refusal> {
+        for of in credentials {
             self.0.entry(of.credential).or_default().add(&of.counts);
         }
         if self.0.len() > ITEMS_MAX {
@@ -69,12 +69,6 @@ impl Credentials {
                 bytes_out: counts.bytes_out,
             });
         }
-        let total = Total {
-            calls: sum.calls,
-            billable_calls: sum.billable_calls,
-            bytes_in: sum.bytes_in,
-            bytes_out: sum.bytes_out,
-        };
-        CredentialsView { total, items }
+        CredentialsView { total: Total::of(&sum), items }
     }
 }

@@ -1,18 +1,23 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
-//! document a subscription and hour; read by buyers (`routes`). What never came is declared `lost` by an admin; what is
-//! folded and old is deleted (`retention`); what lost counters are built anew from is `rebuild`'s. The protocol and its
-//! proof are COUNTING.md's.
+//! document a subscription and hour; summed by the day (`days`); read (`read`) by buyers (`routes`). What never came is
+//! declared `lost` by an admin; what is folded and old is deleted (`retention`); what is kept is held against the journal
+//! (`books`); what lost counters are built anew from is `rebuild`'s. The protocol and its proof are COUNTING.md's.
 
+pub mod books;
 mod by_credential;
+pub(crate) mod by_route;
+pub mod days;
 pub mod documents;
 pub mod fold;
 pub mod ingest;
 pub mod lost;
+mod read;
 pub mod rebuild;
 pub mod retention;
 pub mod rollup;
 pub mod routes;
 pub(crate) mod series;
+pub mod sums;
 
 use crate::store::{Store, StoreError};
 
@@ -26,5 +31,7 @@ pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<rebuild::documents::Rebuild>().await?;
     store.register::<rebuild::documents::Report>().await?;
     store.register::<rebuild::record::Block>().await?;
+    store.register::<books::nightly::BooksRun>().await?;
+    store.register::<days::DayRollup>().await?;
     store.register::<rollup::Rollup>().await
 }

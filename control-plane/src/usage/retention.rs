@@ -1,13 +1,14 @@
-//! How long raw usage is kept. A batch that is folded and older than the operator says is deleted, by a job on every
+//! How long raw usage and the minutes of rollups are kept. A batch that is folded and older than the operator says is deleted, by a job on every
 //! control plane (`jobs`); its rollups stay, and they are what usage is read from; so does the sum of its units, which lost
 //! counters are built anew from (`rebuild::record`). Never deleted: what is not folded yet,
 //! batches that contradict one, and the empty ones that hold the place of a batch declared lost. A deleted batch that comes
-//! again is folded no second time: its life's cursor has passed it. Shown and set in `admin::routes_retention`.
+//! again is folded no second time: its life's cursor has passed it. Of minutes the hour's sums stay (`days`). Shown and set in `admin::routes_retention`.
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::AccountId;
 use serde::{Deserialize, Serialize};
 
+use super::days;
 use super::documents::{FoldCursor, StoredBatch, batch_id};
 use super::rebuild::record;
 use crate::refusal::Refusal;
@@ -16,9 +17,11 @@ use crate::store::{Document, Index, Query, Store, StoreError};
 /// For so many days raw usage is kept where nobody says otherwise.
 pub const USAGE_EVENTS_KEEP_DEFAULT_DAYS: u32 = 90;
 /// Fewest days: by then every life that is not blocked has been folded.
-pub const USAGE_EVENTS_KEEP_MIN_DAYS: u32 = 1;
+pub const USAGE_KEEP_MIN_DAYS: u32 = 1;
 /// Most days.
-pub const USAGE_EVENTS_KEEP_MAX_DAYS: u32 = 3_650;
+pub const USAGE_KEEP_MAX_DAYS: u32 = 3_650;
+/// For so many days usage is told by the minute where nobody says otherwise.
+pub const USAGE_MINUTES_KEEP_DEFAULT_DAYS: u32 = 90;
 /// Batches deleted in one run; the next goes on.
 const DELETED_A_RUN_MAX_BATCHES: u64 = 100_000;
 /// Batches read together: each may be large.
@@ -32,10 +35,17 @@ const DAY_MS: i64 = 86_400_000;
 pub struct Retention {
     /// Raw usage is kept for so many days.
     pub usage_events_keep_days: u32,
+    /// Usage is told by the minute for so many days, then by the hour.
+    #[serde(default = "minutes_by_default")]
+    pub usage_minutes_keep_days: u32,
     /// Who said so.
     pub by: AccountId,
     /// When.
     pub changed_at: Timestamp,
+}
+
+const fn minutes_by_default() -> u32 {
+    USAGE_MINUTES_KEEP_DEFAULT_DAYS
 }
 
 impl Retention {
@@ -61,6 +71,9 @@ pub struct RetentionRun {
     pub deleted_batches: u64,
     /// Batches that all runs have deleted.
     pub deleted_batches_total: u64,
+    /// All that were ever deleted had come before this; absent while none was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_before: Option<Timestamp>,
 }
 
 impl RetentionRun {
@@ -81,12 +94,15 @@ impl Document for RetentionRun {
 ///
 /// # Errors
 /// Where it is out of range.
-pub fn check(keep_days: u32) -> Result<(), Refusal> {
-    if (USAGE_EVENTS_KEEP_MIN_DAYS..=USAGE_EVENTS_KEEP_MAX_DAYS).contains(&keep_days) {
-        return Ok(());
+pub fn check(events_days: u32, minutes_days: u32) -> Result<(), Refusal> {
+    let named = [("/usage_events_keep_days", events_days), ("/usage_minutes_keep_days", minutes_days)];
+    for (field, days) in named {
+        if !(USAGE_KEEP_MIN_DAYS..=USAGE_KEEP_MAX_DAYS).contains(&days) {
+            let rule = format!("{USAGE_KEEP_MIN_DAYS} to {USAGE_KEEP_MAX_DAYS} days");
+            return Err(Refusal::field(field, "out_of_range", rule));
+        }
     }
-    let rule = format!("{USAGE_EVENTS_KEEP_MIN_DAYS} to {USAGE_EVENTS_KEEP_MAX_DAYS} days");
-    Err(Refusal::field("/usage_events_keep_days", "out_of_range", rule))
+    Ok(())
 }
 
 /// Deletes what is due, and keeps how much that was. Safe to run twice at once.
@@ -99,8 +115,18 @@ pub async fn run(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     let older_than = now.plus_ms(-i64::from(days) * DAY_MS);
     let mut deleted = 0;
     let done = delete_all(store, older_than, &mut deleted).await;
-    note(store, now, deleted).await?;
+    note(store, now, (deleted > 0).then_some(older_than), deleted).await?;
     done.map(|()| deleted)
+}
+
+/// Drops minutes that are kept no longer; of how many hours. Safe to run twice at once.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn drop_minutes(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
+    let said = store.get::<Retention>(Retention::ID).await?;
+    let days = said.map_or(USAGE_MINUTES_KEEP_DEFAULT_DAYS, |said| said.value.usage_minutes_keep_days);
+    days::drop_minutes(store, now.0.div_euclid(DAY_MS) - i64::from(days)).await
 }
 
 async fn delete_all(store: &Store, older_than: Timestamp, deleted: &mut u64) -> Result<(), StoreError> {
@@ -181,12 +207,19 @@ async fn last_old(
     }
 }
 
-async fn note(store: &Store, at: Timestamp, deleted_batches: u64) -> Result<(), StoreError> {
+async fn note(
+    store: &Store,
+    at: Timestamp,
+    deleted_before: Option<Timestamp>,
+    deleted_batches: u64,
+) -> Result<(), StoreError> {
     for _ in 0..TRIES_MAX {
         let known = store.get::<RetentionRun>(RetentionRun::ID).await?;
         let before = known.as_ref().map_or(0, |known| known.value.deleted_batches_total);
         let deleted_batches_total = before.saturating_add(deleted_batches);
-        let run = RetentionRun { at, deleted_batches, deleted_batches_total };
+        // One that was shorter once has deleted what this one would keep.
+        let deleted_before = deleted_before.max(known.as_ref().and_then(|known| known.value.deleted_before));
+        let run = RetentionRun { at, deleted_batches, deleted_batches_total, deleted_before };
         let written = match known {
             Some(known) => store.replace(&run, known.version).await.map(|_| ()),
             None => store.insert(&run).await,
@@ -209,7 +242,8 @@ mod tests {
         for (days, fine) in
             [(0, false), (1, true), (90, true), (3_650, true), (3_651, false), (u32::MAX, false)]
         {
-            assert_eq!(check(days).is_ok(), fine, "{days}");
+            assert_eq!(check(days, 90).is_ok(), fine, "{days}");
+            assert_eq!(check(90, days).is_ok(), fine, "{days}");
         }
     }
 }

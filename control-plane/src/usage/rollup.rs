@@ -1,28 +1,25 @@
 //! A rollup: the calls of one subscription in one UTC hour, and how far each gateway's batches are in it. Pure: `apply` is
 //! a state machine over batches in order; `fold` writes what it gives by compare-and-set, so that folding twice, or by two
-//! at once, counts once.
+//! at once, counts once. Next: `days`, which sums hours of days that are over, and `read`.
 
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{CredentialId, RouteId, SubscriptionId};
-use apiclay_config::usage::{Cell, CellKey, Counts, Event, cells};
+use apiclay_config::ids::{CredentialId, SubscriptionId};
+use apiclay_config::usage::{Cell, CellKey, Counts, Event, Latency, cells};
 use serde::{Deserialize, Serialize};
 
+use super::sums::{OfCredential, Sums};
 use crate::store::{Document, Index};
 
 /// Minutes in a rollup.
 pub const MINUTES_PER_HOUR: i64 = 60;
-/// Cells of one rollup; what would make more is counted in one cell of its class for the whole hour.
-pub const CELLS_MAX: usize = 10_000;
-/// Credentials told apart in one rollup; the calls of further ones are counted together, under no credential.
-pub const CREDENTIALS_MAX: usize = 1_000;
+/// Hours in a day.
+pub const HOURS_PER_DAY: i64 = 24;
 /// Digits of an hour in an id, so that text sorts as numbers do.
 const HOUR_DIGITS: usize = 10;
 /// The last hour a rollup has: in the year 9999.
 const HOUR_MAX: i64 = 70_000_000;
-/// The largest count the store keeps.
-const COUNT_MAX: u64 = i64::MAX as u64;
 
 /// The calls of one subscription in one hour.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,16 +36,36 @@ pub struct Rollup {
     pub credentials: Vec<OfCredential>,
     /// The last seq that is in here, by gateway and epoch.
     pub folded: BTreeMap<String, u64>,
+    /// The hour's day, in whole UTC days since 1970.
+    #[serde(default)]
+    pub day: i64,
+    /// What is still to be done with it; written with the counts that make it necessary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub todo: Option<Todo>,
+    /// Whether its minutes are gone: cells stand at the hour's first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub minutes_gone: bool,
 }
 
-/// The calls with one credential.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OfCredential {
-    /// With which; nil for those that are not told apart.
-    pub credential: CredentialId,
-    /// How many.
-    #[serde(flatten)]
-    pub counts: Counts,
+/// What is to be done with an hour's rollup.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Todo {
+    /// Calls have come that are in no sum of its day.
+    Sum,
+    /// Its minutes go when they are old.
+    DropMinutes,
+}
+
+impl Todo {
+    /// As it stands in the index.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Sum => "sum",
+            Self::DropMinutes => "drop_minutes",
+        }
+    }
 }
 
 /// What one batch holds for one rollup: the same calls twice, sorted two ways.
@@ -67,7 +84,16 @@ impl Rollup {
     /// An empty one.
     #[must_use]
     pub const fn new(subscription: SubscriptionId, hour: i64) -> Self {
-        Self { subscription, hour, cells: Vec::new(), credentials: Vec::new(), folded: BTreeMap::new() }
+        Self {
+            subscription,
+            hour,
+            cells: Vec::new(),
+            credentials: Vec::new(),
+            folded: BTreeMap::new(),
+            day: hour.div_euclid(HOURS_PER_DAY),
+            todo: None,
+            minutes_gone: false,
+        }
     }
 
     /// Its id.
@@ -83,58 +109,57 @@ impl Rollup {
         if new.peek().is_none() {
             return false;
         }
-        let mut counts: BTreeMap<CellKey, Counts> =
-            std::mem::take(&mut self.cells).into_iter().map(|cell| (cell.key, cell.counts)).collect();
-        let mut credentials: BTreeMap<CredentialId, Counts> =
-            std::mem::take(&mut self.credentials).into_iter().map(|of| (of.credential, of.counts)).collect();
+        let mut sums = Sums::from(std::mem::take(&mut self.cells), std::mem::take(&mut self.credentials));
+        let first_minute = self.hour * MINUTES_PER_HOUR;
         let mut last = folded;
         for (seq, part) in new {
             last = *seq;
             for cell in &part.cells {
-                add(&mut counts, self.hour, cell);
+                sums.add(first_minute, cell.key.clone(), &cell.counts);
             }
             for (credential, more) in &part.credentials {
-                add_credential(&mut credentials, *credential, more);
+                sums.add_credential(*credential, more);
             }
         }
-        self.credentials =
-            credentials.into_iter().map(|(credential, counts)| OfCredential { credential, counts }).collect();
-        self.cells = counts.into_iter().map(|(key, counts)| Cell { key, counts }).collect();
+        (self.cells, self.credentials) = sums.done();
         self.folded.insert(epoch.to_owned(), last);
+        self.day = self.hour.div_euclid(HOURS_PER_DAY);
+        self.todo = Some(Todo::Sum);
         true
     }
-}
 
-fn add(counts: &mut BTreeMap<CellKey, Counts>, hour: i64, cell: &Cell) {
-    let mut key = cell.key.clone();
-    if counts.len() >= CELLS_MAX && !counts.contains_key(&key) {
-        // The sums stay right; only when in the hour, and over which route, is not told any more.
-        key.minute = hour * MINUTES_PER_HOUR;
-        key.route = RouteId::from_u128(0);
-    }
-    sum_up(counts.entry(key).or_default(), &cell.counts);
-}
-
-fn add_credential(counts: &mut BTreeMap<CredentialId, Counts>, credential: CredentialId, more: &Counts) {
-    let room = counts.len() < CREDENTIALS_MAX || counts.contains_key(&credential);
-    let credential = if room { credential } else { CredentialId::from_u128(0) };
-    sum_up(counts.entry(credential).or_default(), more);
-}
-
-fn sum_up(sum: &mut Counts, more: &Counts) {
-    sum.add(more);
-    for count in [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out] {
-        *count = (*count).min(COUNT_MAX);
+    /// Puts all minutes into the first: the hour's sums stay.
+    pub fn drop_minutes(&mut self) {
+        let mut sums = Sums::from(Vec::new(), std::mem::take(&mut self.credentials));
+        let first_minute = self.hour * MINUTES_PER_HOUR;
+        for cell in std::mem::take(&mut self.cells) {
+            sums.add(first_minute, CellKey { minute: first_minute, ..cell.key }, &cell.counts);
+        }
+        (self.cells, self.credentials) = sums.done();
+        self.minutes_gone = true;
+        self.todo = None;
     }
 }
 
 impl Document for Rollup {
     const COLLECTION: &'static str = "rollups";
-    const INDEXES: &'static [Index] = &[];
+    const INDEXES: &'static [Index] = &[
+        Index { name: "todo", fields: &["todo", "day"], unique: false, multi: false },
+        Index { name: "todo_of", fields: &["subscription", "todo", "day"], unique: false, multi: false },
+    ];
+    // An older release would write an hour back without what is to be done with it.
+    const SCHEMA: u32 = 2;
 
     fn id(&self) -> String {
         Self::id_of(self.subscription, self.hour)
     }
+}
+
+/// When an event counts: where no calendar has its time, when its batch came.
+#[must_use]
+pub fn counted_at(event: &Event, received_at: Timestamp) -> Timestamp {
+    let known = (0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute());
+    if known { event.at } else { received_at }
 }
 
 /// Sorts the events of one batch into the rollups they belong to. An event whose time no calendar has is counted when its
@@ -142,9 +167,7 @@ impl Document for Rollup {
 #[must_use]
 pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(SubscriptionId, i64), Part> {
     for event in &mut events {
-        if !(0..=HOUR_MAX * MINUTES_PER_HOUR).contains(&event.at.minute()) {
-            event.at = received_at;
-        }
+        event.at = counted_at(event, received_at);
     }
     let mut portions: BTreeMap<(SubscriptionId, i64), Part> = BTreeMap::new();
     for cell in cells(&events) {
@@ -157,13 +180,16 @@ pub fn portions(mut events: Vec<Event>, received_at: Timestamp) -> BTreeMap<(Sub
         part.credentials.entry(event.credential).or_default().count(event);
     }
     for counts in portions.values_mut().flat_map(|part| part.credentials.values_mut()) {
-        counts.latency_us_log2.clear();
+        counts.latency = Latency::default();
     }
     portions
 }
 
 #[cfg(test)]
 mod tests {
+    use apiclay_config::ids::RouteId;
+
+    use super::super::sums::{CELLS_MAX, COUNT_MAX, CREDENTIALS_MAX};
     use super::*;
 
     fn cell(minute: i64, route: u128, calls: u64) -> Cell {
@@ -186,6 +212,7 @@ mod tests {
             let credential = CredentialId::from_u128(cell.key.route.as_u128());
             credentials.entry(credential).or_default().add(&cell.counts);
         }
+        credentials.values_mut().for_each(|counts| counts.latency = Latency::default());
         Part { cells, credentials }
     }
 
@@ -224,6 +251,42 @@ mod tests {
         assert_eq!(rollup.cells.len(), CELLS_MAX + 1);
         assert_eq!(calls_by_credential(&rollup), 20_000);
         assert_eq!(rollup.credentials.len(), CREDENTIALS_MAX + 1);
+    }
+
+    #[test]
+    fn the_fullest_rollup_fits_into_a_document() {
+        let mut latency = String::new();
+        for bucket in 0..240 {
+            latency.push_str(&format!("{bucket}:99 "));
+        }
+        let counts = serde_json::json!({"calls": COUNT_MAX, "billable_calls": COUNT_MAX, "bytes_in": COUNT_MAX,
+            "bytes_out": COUNT_MAX, "latency": latency.trim_end()});
+        let counts: Counts = serde_json::from_value(counts).unwrap();
+        let mut rollup = Rollup::new(SubscriptionId::from_u128(u128::MAX), HOUR_MAX);
+        let many = (0..20_000_u32).map(|n| {
+            let mut cell =
+                cell(HOUR_MAX * MINUTES_PER_HOUR + i64::from(n % 60), u128::MAX - u128::from(n), 1);
+            cell.key.plan_revision = u32::MAX;
+            Cell { counts: counts.clone(), ..cell }
+        });
+        rollup.apply("gw:1", &Portion::from([(1, part(many.collect()))]));
+        let bytes = serde_json::to_vec(&rollup).unwrap().len();
+        assert!(bytes < crate::store::DOCUMENT_MAX_BYTES, "{bytes} bytes");
+    }
+
+    #[test]
+    fn dropped_minutes_leave_the_sums_and_what_comes_later_is_counted_once() {
+        let mut rollup = Rollup::new(SubscriptionId::from_u128(1), 1);
+        let portion = Portion::from([(1, part((60..120).map(|minute| cell(minute, 1, 2)).collect()))]);
+        assert!(rollup.apply("gw:1", &portion));
+        let by_credential = rollup.credentials.clone();
+        rollup.drop_minutes();
+        assert_eq!((rollup.cells.len(), calls(&rollup)), (1, 120));
+        assert_eq!((rollup.cells[0].key.minute, rollup.todo), (60, None));
+        assert_eq!(rollup.credentials, by_credential);
+        assert!(!rollup.apply("gw:1", &portion), "it is known still");
+        assert!(rollup.apply("gw:1", &Portion::from([(2, part(vec![cell(61, 1, 1)]))])));
+        assert_eq!((calls(&rollup), rollup.todo), (121, Some(Todo::Sum)));
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Batches in (gateways), usage out (the subscription's owner).
 
+use std::ops;
+
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::{GatewayEpoch, UsageBatch};
@@ -11,15 +13,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::by_credential::{Credentials, CredentialsView};
+use super::by_route::{Routes, RoutesView};
+use super::days::MINUTES_PER_DAY;
 use super::ingest;
-use super::rollup::Rollup;
+use super::read::Reading;
 use super::series::{Item, Series, Step, Total};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Json, Path, Problem, Query};
 use crate::push::GatewayCaller;
 use crate::refusal::Refusal;
-use crate::store;
 use crate::subscriptions;
 use crate::subscriptions::documents::Subscription;
 
@@ -33,6 +36,7 @@ const BATCH_MAX_BYTES: usize =
 const LIVES_MAX: usize = 1_000;
 /// The longest time asked for at once.
 const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
+const MINUTE_MS: i64 = 60_000;
 /// Usage of calls that are counted at this moment belongs to it: gateways' clocks may be ahead by so much.
 const CLOCK_AHEAD_MS: i64 = 60_000;
 
@@ -109,13 +113,13 @@ async fn compare_lives(
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Asked {
-    /// From when; the subscription's begin where nothing is said.
+    /// From when; the subscription's begin where nothing is said. An hour whose minutes are kept no longer counts whole.
     #[param(value_type = Option<String>, format = DateTime)]
     from: Option<Timestamp>,
     /// Until when; now where nothing is said.
     #[param(value_type = Option<String>, format = DateTime)]
     to: Option<Timestamp>,
-    /// How wide a step is; or by credential, which counts the UTC hours of `from` and `to` whole.
+    /// How wide a step is; or by route; or by credential, which counts the UTC hours of `from` and `to` whole.
     by: Option<UsageBy>,
 }
 
@@ -129,6 +133,8 @@ enum UsageBy {
     Hour,
     /// By the UTC day.
     Day,
+    /// By the route that calls took, and within it by class.
+    Route,
     /// By the key that calls were made with.
     Credential,
 }
@@ -144,11 +150,12 @@ pub(crate) struct Range {
     pub by: Option<Step>,
 }
 
-/// The one or the other.
+/// One of them.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 enum UsageAnswer {
     Steps(UsageView),
+    Routes(RoutesView),
     Credentials(CredentialsView),
 }
 
@@ -176,6 +183,10 @@ async fn usage(
         Some(UsageBy::Minute) => Some(Step::Minute),
         Some(UsageBy::Hour) => Some(Step::Hour),
         Some(UsageBy::Day) => Some(Step::Day),
+        Some(UsageBy::Route) => {
+            let view = by_route(&app, &subscription, Range { from, to, by: None }).await?;
+            return Ok(Json(UsageAnswer::Routes(view)));
+        }
         Some(UsageBy::Credential) => {
             let view = by_credential(&app, &subscription, Range { from, to, by: None }).await?;
             return Ok(Json(UsageAnswer::Credentials(view)));
@@ -189,11 +200,33 @@ async fn usage(
 /// # Errors
 /// Where the range is none, or has too many steps.
 pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> Result<UsageView, Problem> {
-    let (from, to) = range.checked(app, subscription)?;
-    let mut series = Series::new(from, to, range.by.unwrap_or_else(|| Step::by_default(from, to)));
-    rollups(app, subscription.id, from, to, |rollup| series.add(rollup)).await?;
+    let minutes = range.checked(app, subscription)?;
+    let step = range.by.unwrap_or_else(|| Step::by_default(&minutes));
+    let mut series = Series::new(step);
+    let reading = Reading::new(&app.store, subscription.id, minutes, |counted| series.add(counted.cells()));
+    if step == Step::Day {
+        reading.days().await?;
+    } else {
+        reading.hours().await?;
+    }
     let (total, items) = series.finish();
     Ok(UsageView { total, items })
+}
+
+/// The same by route.
+///
+/// # Errors
+/// Where the range is none.
+pub(crate) async fn by_route(
+    app: &App,
+    subscription: &Subscription,
+    range: Range,
+) -> Result<RoutesView, Problem> {
+    let minutes = range.checked(app, subscription)?;
+    let mut sums = Routes::default();
+    let reading = Reading::new(&app.store, subscription.id, minutes, |counted| sums.add(counted.cells()));
+    reading.days().await?;
+    Ok(sums.finish())
 }
 
 /// The same by credential.
@@ -202,45 +235,26 @@ async fn by_credential(
     subscription: &Subscription,
     range: Range,
 ) -> Result<CredentialsView, Problem> {
-    let (from, to) = range.checked(app, subscription)?;
+    let minutes = range.checked(app, subscription)?;
     let mut sums = Credentials::default();
-    rollups(app, subscription.id, from, to, |rollup| sums.add(rollup)).await?;
+    let reading = Reading::new(&app.store, subscription.id, minutes, |counted| sums.add(counted.credentials));
+    reading.days().await?;
     Ok(sums.finish())
 }
 
 impl Range {
-    fn checked(&self, app: &App, subscription: &Subscription) -> Result<(Timestamp, Timestamp), Refusal> {
-        let from = self.from.unwrap_or_else(|| subscription.created_at.plus_ms(-CLOCK_AHEAD_MS));
+    /// The minutes from that of `from` on, and below that of `to`, or with it where it has begun.
+    fn checked(&self, app: &App, subscription: &Subscription) -> Result<ops::Range<i64>, Refusal> {
+        let from = self.from.unwrap_or_else(|| {
+            // Nothing was called before it; and of days that are whole there are sums.
+            let minute = subscription.created_at.plus_ms(-CLOCK_AHEAD_MS).minute();
+            Timestamp(minute.div_euclid(MINUTES_PER_DAY).saturating_mul(MINUTES_PER_DAY * MINUTE_MS))
+        });
         let to = self.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));
         let span = to.0.checked_sub(from.0).filter(|span| (0..=RANGE_MAX_MS).contains(span));
         if span.is_none() || from.0 < 0 {
             return Err(Refusal::field("", "range_invalid", "from comes before to, by ten years at most"));
         }
-        Ok((from, to))
-    }
-}
-
-/// Every rollup of a time, in its order.
-async fn rollups(
-    app: &App,
-    id: SubscriptionId,
-    from: Timestamp,
-    to: Timestamp,
-    mut take: impl FnMut(&Rollup) -> Result<(), Refusal>,
-) -> Result<(), Problem> {
-    let walk = store::Query::by("id")
-        .from(Rollup::id_of(id, from.minute().div_euclid(60)))
-        .below(Rollup::id_of(id, to.minute().div_euclid(60) + 1))
-        .limit(store::QUERY_LIMIT_MAX_ITEMS);
-    let mut cursor = None;
-    loop {
-        let page = app.store.query::<Rollup>(&walk.clone().cursor(cursor)).await?;
-        for rollup in page.items {
-            take(&rollup.value)?;
-        }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(());
-        }
+        Ok(from.minute()..to.plus_ms(MINUTE_MS - 1).minute())
     }
 }

@@ -40,5 +40,7 @@ mod sweeping;
 mod tenants;
 mod test_calls;
 mod tls;
+mod usage_books;
+mod usage_days;
 mod wallet_leases;
 mod wallet_tiers;

@@ -84,6 +84,14 @@ async fn raw_usage_is_kept_for_ninety_days_where_nobody_says_otherwise() {
     }
     plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": 30, "x": 1}), 400).await;
     plane.done(&boss, Method::PUT, PATH, json!({"usage_events_keep_days": 30}), 200).await;
+    let minutes = async |body: Value, status| {
+        plane.done(&boss, Method::PUT, PATH, body, status).await["usage_minutes_keep_days"].clone()
+    };
+    assert_eq!(minutes(json!({"usage_events_keep_days": 30}), 200).await, 90);
+    let said = json!({"usage_events_keep_days": 30, "usage_minutes_keep_days": 7});
+    assert_eq!(minutes(said, 200).await, 7);
+    assert_eq!(minutes(json!({"usage_events_keep_days": 30}), 200).await, 7, "as it was");
+    minutes(json!({"usage_events_keep_days": 30, "usage_minutes_keep_days": 0}), 400).await;
     let stale = plane.to(Method::PUT, PATH).bearer_auth(&boss.token).header("if-match", "\"0\"");
     let stale = stale.json(&json!({"usage_events_keep_days": 1})).send().await.unwrap();
     assert_eq!(stale.status(), 412);

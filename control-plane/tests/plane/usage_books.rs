@@ -1,0 +1,227 @@
+//! Usage held against the books: clean after a story, and whatever is changed behind their back is found and named.
+
+use apiclay_config::ids::{JournalId, SubscriptionId};
+use apiclay_config::usage::{Event, GatewayEpoch, UsageBatch};
+use apiclay_control_plane::ledger::{JournalEntry, Outcome};
+use apiclay_control_plane::store::{Document, Query, Versioned};
+use apiclay_control_plane::usage::books::nightly::{BooksRun, run_if_due};
+use apiclay_control_plane::usage::books::{Fault, Report, verify};
+use apiclay_control_plane::usage::documents::{StoredBatch, batch_id};
+use apiclay_control_plane::usage::retention;
+use apiclay_control_plane::usage::rollup::Rollup;
+use serde_json::json;
+
+use crate::support::NOW;
+use crate::support::leases::{EPOCH, Shop, shop, shop_at};
+
+const DAY_MS: i64 = 86_400_000;
+
+async fn report(shop: &Shop) -> Report {
+    verify(&shop.plane.app.store, shop.plane.app.clock.now()).await.unwrap()
+}
+
+/// The one fault there is.
+async fn fault(shop: &Shop) -> Fault {
+    let report = report(shop).await;
+    let [fault] = report.faults.as_slice() else { panic!("{report:?}") };
+    fault.clone()
+}
+
+fn lease(serial: u32) -> String {
+    format!("gw-1:{EPOCH}:{serial}")
+}
+
+/// Three leases: of the first three calls of four are billed, of the second none was made, the third is open with one on record.
+async fn story(shop: &Shop) {
+    for serial in 1..=3 {
+        assert_eq!(shop.lease(serial, 4).await, 4);
+    }
+    shop.batch((EPOCH, 1), 1, 4, 3).await;
+    shop.close(1, 4, 1).await;
+    shop.close(2, 0, 0).await;
+    shop.batch((EPOCH, 2), 3, 1, 1).await;
+    shop.settle().await;
+}
+
+async fn entries(shop: &Shop) -> Vec<Versioned<JournalEntry>> {
+    shop.plane.app.store.query::<JournalEntry>(&Query::by("id").limit(1_000)).await.unwrap().items
+}
+
+async fn charge(shop: &Shop) -> Versioned<JournalEntry> {
+    let posted = |entry: &JournalEntry| entry.closes.as_ref().is_some_and(|it| it.outcome == Outcome::Posted);
+    entries(shop).await.into_iter().find(|entry| posted(&entry.value)).unwrap()
+}
+
+async fn replace<T: Document>(shop: &Shop, value: &T, version: i64) {
+    shop.plane.app.store.replace(value, version).await.unwrap();
+}
+
+async fn change_events(shop: &Shop, change: impl Fn(&mut Event)) {
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: EPOCH.into() };
+    let known = shop.plane.app.store.get::<StoredBatch>(&batch_id(&from, 1)).await.unwrap().unwrap();
+    let mut events = known.value.batch.unpack().unwrap();
+    events.iter_mut().for_each(change);
+    let batch = UsageBatch::pack(known.value.batch.id.clone(), Vec::new(), &events).unwrap();
+    replace(shop, &StoredBatch { batch, ..known.value }, known.version).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn books_are_clean_after_a_story_and_open_leases_are_named() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    let report = report(&shop).await;
+    assert_eq!((report.faults, report.leases, report.calls), (vec![], 3, 4));
+    assert_eq!((report.open, report.open_named), (1, vec![lease(3)]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_that_was_made_billed_after_it_was_charged_for_is_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    change_events(&shop, |event| event.billable = true).await;
+    let fault = fault(&shop).await;
+    assert_eq!(fault.of, lease(1));
+    let of = format!("{}, plan revision 1, month from ", shop.subscription);
+    assert!(fault.what.starts_with(&of), "{fault:?}");
+    assert!(fault.what.ends_with("1 billed call is on record more than are charged"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_was_damaged_and_calls_of_another_revision_or_subscription_are_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    change_events(&shop, |event| event.plan_revision = 2).await;
+    assert!(fault(&shop).await.what.contains("another revision"));
+    change_events(&shop, |event| {
+        (event.plan_revision, event.subscription) = (1, SubscriptionId::from_u128(9));
+    })
+    .await;
+    assert!(fault(&shop).await.what.contains("another subscription"));
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: EPOCH.into() };
+    let mut known = shop.plane.app.store.get::<StoredBatch>(&batch_id(&from, 1)).await.unwrap().unwrap();
+    known.value.batch.event_count = 3;
+    replace(&shop, &known.value, known.version).await;
+    let faults = report(&shop).await.faults;
+    assert!(faults.iter().any(|fault| fault.of == batch_id(&from, 1)), "{faults:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_whose_units_were_changed_is_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    let mut charge = charge(&shop).await;
+    charge.value.usage.as_mut().unwrap().units = 5;
+    replace(&shop, &charge.value, charge.version).await;
+    let fault = fault(&shop).await;
+    assert_eq!(fault.of, lease(1));
+    assert!(fault.what.ends_with("2 billed calls are charged more than are on record"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_charged_twice_is_found_in_money_and_in_included_calls() {
+    let of_wallet = shop("20").await;
+    let price = json!({"unit": "call", "amount": {"amount": "0.25", "currency": "INR"}, "included": 100});
+    for shop in [of_wallet, shop_at("0", price).await] {
+        story(&shop).await;
+        assert_eq!(report(&shop).await.faults, []);
+        let mut again = charge(&shop).await.value;
+        again.id = JournalId::generate();
+        again.idem = vec!["close:another".to_owned()];
+        again.slots.iter_mut().for_each(|slot| slot.seq += 100);
+        again.lines.iter_mut().for_each(|line| line.entry = again.id);
+        shop.plane.app.store.insert(&again).await.unwrap();
+        let fault = fault(&shop).await;
+        assert_eq!(fault.of, lease(1));
+        assert!(fault.what.contains("3 billed calls are charged more than are on record"), "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_are_told_of_late_are_open_until_they_are_charged() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    assert_eq!(report(&shop).await.faults, []);
+    shop.batch((EPOCH, 3), 3, 2, 2).await;
+    shop.plane.app.fold.fold_all().await.unwrap();
+    let told = report(&shop).await;
+    assert_eq!((told.faults, told.open_named.is_empty() || told.open_named == [lease(3)]), (vec![], true));
+    for _ in 0..2 {
+        shop.settle().await;
+    }
+    let told = report(&shop).await;
+    assert_eq!((told.faults, told.open, told.calls), (vec![], 0, 6));
+    // It comes back, and its new life sends what the last one could not.
+    shop.batch(("ffffffffffffffff", 1), 3, 1, 1).await;
+    for _ in 0..2 {
+        shop.settle().await;
+    }
+    let told = report(&shop).await;
+    assert_eq!((told.faults, told.open, told.calls), (vec![], 0, 7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollup_that_shows_other_calls_than_are_on_record_is_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    shop.plane.pass_ms(3 * 3_600_000);
+    assert_eq!(report(&shop).await.faults, []);
+    let subscription: SubscriptionId = shop.subscription.parse().unwrap();
+    let id = Rollup::id_of(subscription, NOW.minute() / 60);
+    let mut rollup = shop.plane.app.store.get::<Rollup>(&id).await.unwrap().unwrap();
+    rollup.value.cells[0].counts.billable_calls += 7;
+    replace(&shop, &rollup.value, rollup.version).await;
+    let fault = fault(&shop).await;
+    assert_eq!(fault.of, shop.subscription);
+    assert!(fault.what.starts_with("7 billed calls are shown to its buyer more"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_kept_no_longer_is_left_out_and_what_came_after_it_is_not() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    let (store, later) = (&shop.plane.app.store, NOW.plus_ms(91 * DAY_MS));
+    shop.plane.pass_ms(91 * DAY_MS);
+    assert_eq!(retention::run(store, later).await.unwrap(), 2);
+    let told = report(&shop).await;
+    assert_eq!((told.faults, told.calls, told.since), (vec![], 0, Some(NOW.plus_ms(DAY_MS))));
+    assert_eq!(shop.lease(7, 4).await, 4);
+    shop.batch((EPOCH, 3), 7, 4, 4).await;
+    shop.close(7, 4, 3).await;
+    shop.settle().await;
+    assert_eq!(report(&shop).await.faults, []);
+    let charges = entries(&shop).await.into_iter().filter(|entry| entry.value.usage.is_some());
+    let mut last = charges.last().unwrap();
+    last.value.usage.as_mut().unwrap().units = 1;
+    replace(&shop, &last.value, last.version).await;
+    assert_eq!(fault(&shop).await.of, lease(7));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_books_are_checked_once_a_day_and_what_is_wrong_is_shown() {
+    let shop = shop("20").await;
+    let app = &shop.plane.app;
+    let shown = || {
+        let text = app.metrics.text();
+        text.lines().find_map(|line| line.strip_prefix("apiclay_control_books_faults ").map(str::to_owned))
+    };
+    story(&shop).await;
+    shop.plane.pass_ms(DAY_MS);
+    run_if_due(app).await.unwrap();
+    assert_eq!(shown().as_deref(), Some("0"));
+    let mut charge = charge(&shop).await;
+    charge.value.usage.as_mut().unwrap().units = 5;
+    replace(&shop, &charge.value, charge.version).await;
+    run_if_due(app).await.unwrap();
+    assert_eq!(shown().as_deref(), Some("0"), "not twice a day");
+    shop.plane.pass_ms(DAY_MS);
+    run_if_due(app).await.unwrap();
+    let found: u64 = shown().unwrap().parse().unwrap();
+    assert!(found >= 2, "by the replay of the journal and by usage: {found}");
+    let run = app.store.get::<BooksRun>(BooksRun::ID).await.unwrap().unwrap().value;
+    assert_eq!((run.ended, run.faults, run.checked_at), (true, found, Some(app.clock.now())));
+    // Another control plane shows it too.
+    let second = shop.plane.second().await;
+    run_if_due(&second.app).await.unwrap();
+    assert!(second.app.metrics.text().contains(&format!("apiclay_control_books_faults {found}")));
+}
