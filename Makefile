@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-ledger bench-usage check sim tools-build tools-test soak
+.PHONY: help run build test bench bench-invoices bench-ledger bench-usage check sim tools-build tools-test soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -55,6 +55,9 @@ bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _S
 
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger
+
+bench-invoices: tools-test ## ten million calls into ten thousand invoices, on both stores
+	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin invoices
 
 bench-usage: tools-test ## calls a second that usage takes in and folds, and memory as months pass, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin usage

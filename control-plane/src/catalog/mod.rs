@@ -48,7 +48,7 @@ pub(crate) fn test_places() -> Arc<Places> {
 }
 
 /// Makes its collections.
-pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+pub async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Listing>().await?;
     store.register::<changes::LoggedChange>().await?;
     store.register::<definition::Definition>().await

@@ -15,7 +15,7 @@ pub(crate) mod view;
 use crate::store::{Store, StoreError};
 
 /// Makes its collections.
-pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+pub async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Plan>().await?;
     store.register::<documents::PlanRevision>().await
 }

@@ -14,7 +14,7 @@ pub mod rules;
 use crate::store::{Store, StoreError};
 
 /// Makes its collections.
-pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
+pub async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Vendor>().await?;
     store.register::<commission::CommissionRate>().await
 }
