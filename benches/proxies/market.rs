@@ -95,6 +95,7 @@ fn plan(listing: ListingId) -> Plan {
         listing,
         limits: vec![limit(Window::Second), limit(Window::Day)],
         concurrency_max: None,
+        zone: None,
         trial_calls: None,
         priced: false,
         per_call: false,

@@ -161,6 +161,9 @@ pub struct Plan {
     /// How much may be called, when.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// The time zone whose hours, days and months they are counted in; UTC where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// How many calls may be in flight at once.
     #[serde(default)]
     pub concurrency_max: Option<u32>,
@@ -197,11 +200,11 @@ pub enum Window {
     Second,
     /// A rate.
     Minute,
-    /// A UTC hour.
+    /// An hour of the plan's zone.
     Hour,
-    /// A UTC day.
+    /// A day of the plan's zone.
     Day,
-    /// A UTC month.
+    /// A month of the plan's zone.
     Month,
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{Binding, Listing, Plan, Snapshot};
+use crate::zone::Zone;
 
 /// Segments a route's path may have.
 const PATH_SEGMENTS_MAX: usize = 64;
@@ -230,6 +231,9 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
             faults.add(&plan.id, "a limit is 1 to 4294967295 calls");
         }
     }
+    if let Some(zone) = plan.zone.as_deref().filter(|zone| Zone::named(zone).is_none()) {
+        faults.add(&plan.id, format!("`{zone}` is no time zone that is known here"));
+    }
     if plan.concurrency_max == Some(0) {
         faults.add(&plan.id, "at least one call may be in flight");
     }
@@ -292,6 +296,7 @@ mod tests {
                 revision: 1,
                 listing: ListingId::from_u128(1),
                 limits: Vec::new(),
+                zone: None,
                 concurrency_max: None,
                 trial_calls: None,
                 priced,

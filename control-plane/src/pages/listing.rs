@@ -109,11 +109,13 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         price: plan.price,
         usage_price: plan.usage_price.clone(),
         limits: Vec::new(),
+        zone: None,
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
         bindings: Vec::new(),
     };
-    let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
+    let mut promises: Vec<String> =
+        plan.limits.iter().map(|limit| words::limit_in(limit, plan.zone.as_deref())).collect();
     if let Some(calls) = plan.concurrency_max {
         promises.push(format!("{} at a time", words::count(u64::from(calls))));
     }

@@ -39,6 +39,15 @@ pub(super) fn limit(limit: &LimitInput) -> String {
     format!("{} {calls}{kind} {}", count(limit.max), window(limit.window))
 }
 
+/// `400 calls a day (Asia/Kolkata time)`: the zone where the limit's windows go by its clocks, UTC's left unsaid.
+pub(super) fn limit_in(input: &LimitInput, zone: Option<&str>) -> String {
+    let rate = matches!(input.window, WindowInput::Second | WindowInput::Minute);
+    match zone.filter(|_| !rate) {
+        Some(zone) => format!("{} ({} time)", limit(input), zone.replace('_', " ")),
+        None => limit(input),
+    }
+}
+
 /// The least that a call costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.
 pub(super) fn call_price(usage: &UsagePrice) -> String {
     let least = usage.amounts().min_by_key(|amount| amount.micro).map(money).unwrap_or_default();

@@ -77,6 +77,7 @@ impl PlanRevision {
             revision: self.revision,
             listing: self.listing,
             limits: self.terms.limits.clone(),
+            zone: self.terms.zone.clone(),
             concurrency_max: self.terms.concurrency_max,
             trial_calls: self.terms.trial.map(|trial| trial.calls),
             priced: self.terms.is_priced(),

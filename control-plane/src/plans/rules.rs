@@ -1,5 +1,7 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
+use apiclay_config::zone::Zone;
+
 use super::bounds::{CALLS_MAX, check_price};
 use super::rules_usage;
 use super::terms::Terms;
@@ -33,6 +35,10 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
             // Windows are few: what follows can only repeat them.
             break;
         }
+    }
+    if terms.zone.as_deref().is_some_and(|zone| Zone::named(zone).is_none()) {
+        let told = "an IANA time zone as it is spelled there, such as Asia/Kolkata";
+        faults.push(Invalid::new("/zone", "not_known", told));
     }
     if terms.trial.is_some_and(|trial| !(1..=CALLS_MAX).contains(&trial.calls)) {
         faults.push(Invalid::new("/trial/calls", "out_of_range", format!("1 to {CALLS_MAX} calls")));
@@ -96,6 +102,7 @@ mod tests {
             price: Money::new(micro, Currency::INR),
             usage_price: None,
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),
@@ -121,6 +128,15 @@ mod tests {
         assert!(check_terms(&with(vec![limit(Window::Hour, CALLS_MAX + 1)])).is_err());
         assert!(check_terms(&Terms { trial: Some(Trial { calls: 0 }), ..terms(0) }).is_err());
         assert!(check_terms(&Terms { concurrency_max: Some(0), ..terms(0) }).is_err());
+    }
+
+    #[test]
+    fn a_zone_is_one_that_every_machine_knows() {
+        let with = |zone: &str| check_terms(&Terms { zone: Some(zone.to_owned()), ..terms(0) });
+        assert!(with("Asia/Kolkata").is_ok() && with("America/Argentina/ComodRivadavia").is_ok());
+        for zone in ["", "IST", "asia/kolkata", "+05:30", "Asia/Kolkata ", "localtime", "posixrules"] {
+            assert!(with(zone).is_err(), "{zone}");
+        }
     }
 
     #[test]

@@ -15,6 +15,9 @@ pub struct Terms {
     /// How much, when.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// The time zone whose hours, days and months limits are counted in; UTC where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Before anything is paid.
     #[serde(default)]
     pub trial: Option<Trial>,
@@ -163,11 +166,11 @@ pub enum WindowInput {
     Second,
     /// A rate.
     Minute,
-    /// A UTC hour.
+    /// An hour of the plan's zone.
     Hour,
-    /// A UTC day.
+    /// A day of the plan's zone.
     Day,
-    /// A UTC month.
+    /// A month of the plan's zone.
     Month,
 }
 

@@ -146,6 +146,7 @@ mod tests {
             price,
             usage_price: None,
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),

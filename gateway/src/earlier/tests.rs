@@ -21,6 +21,7 @@ fn what_is_unaccounted_names_its_counter_as_a_call_would() {
     let subscription = SubscriptionId::generate();
     for (key, known, revision, window) in [
         (format!("quota:{subscription}:day"), Some(subscription), 0, LeasedWindow::Day),
+        (format!("quota:{subscription}:month@Asia/Kolkata"), Some(subscription), 0, LeasedWindow::Month),
         ("trial:acc_1:lst_1".to_owned(), None, 0, LeasedWindow::Trial),
         (wallet_key(subscription, 9), Some(subscription), 9, LeasedWindow::Wallet),
     ] {

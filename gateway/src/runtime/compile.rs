@@ -4,11 +4,14 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId};
+use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
 use apiclay_config::usage::LeasedWindow;
+use apiclay_config::zone::Zone;
 use apiclay_plugins::by_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
@@ -268,25 +271,25 @@ impl Compiler {
             let key = wallet_key(subscription.id, subscription.plan_revision);
             quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
         }
+        let id = subscription.id.to_string();
+        let zone = plan.zone.as_deref().and_then(Zone::named);
+        let even = !zone.is_some_and(|zone| zone.changes_after(Clock::System.now()));
         for limit in &plan.limits {
-            let (window, name) = match limit.window {
-                Window::Hour => (LeasedWindow::Hour, "hour"),
-                Window::Day => (LeasedWindow::Day, "day"),
-                Window::Month => (LeasedWindow::Month, "month"),
+            let (window, seconds) = match limit.window {
+                Window::Hour => (LeasedWindow::Hour, Some(3_600)),
+                Window::Day => (LeasedWindow::Day, Some(86_400)),
+                Window::Month => (LeasedWindow::Month, None),
                 Window::Second | Window::Minute => continue,
             };
-            quotas.push(self.quota(
-                format!("quota:{}:{name}", subscription.id),
-                window,
-                limit.max,
-                limit.hard,
-            ));
+            let key = QuotaKey { subscription: &id, window, zone: plan.zone.as_deref() }.to_string();
+            let quota = self.quota(key, window, limit.max, limit.hard);
+            quotas.push(Quota { seconds: seconds.filter(|_| even), ..quota });
         }
         quotas
     }
 
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
-        Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
+        Quota { window, hard, seconds: None, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
     }
 }
 

@@ -130,6 +130,8 @@ pub struct Quota {
     pub window: LeasedWindow,
     /// Refuse at the limit.
     pub hard: bool,
+    /// How long its windows are, where all of them are of one length.
+    pub seconds: Option<u32>,
     /// The counter.
     pub tally: Arc<Tally>,
 }

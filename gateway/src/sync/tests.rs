@@ -65,6 +65,7 @@ pub(crate) fn market(revision: u64) -> Snapshot {
             listing,
             limits: Vec::new(),
             concurrency_max: None,
+            zone: None,
             trial_calls: None,
             priced: false,
             per_call: false,

@@ -231,3 +231,30 @@ async fn a_call_that_is_dropped_before_its_answer_gives_back_and_one_after_it_ke
     drop(keep(unit));
     assert!(matches!(shop.call().await, Err(Rejection::BalanceExhausted(_))));
 }
+
+#[tokio::test]
+async fn limits_are_told_in_the_plans_zone() {
+    use crate::phases::respond::{RATELIMIT, RATELIMIT_POLICY, rate_limit_headers};
+    for (zone, policy) in [
+        (None, "\"day\";q=9;w=86400"),
+        (Some("Asia/Kolkata"), "\"day\";q=9;w=86400"),
+        // Its days are of 23, 24 and 25 hours.
+        (Some("America/New_York"), "\"day\";q=9"),
+    ] {
+        let shop = shop(false, 0, |plan| {
+            plan.limits = vec![Limit { window: Window::Day, max: 9, hard: true }];
+            plan.zone = zone.map(str::to_owned);
+        });
+        let context = shop.call().await.unwrap();
+        let mut told = HeaderMap::new();
+        rate_limit_headers(&context, &mut |name, value| drop(told.insert(name, value)));
+        assert_eq!(told[RATELIMIT_POLICY], policy);
+        let now = Clock::System.now();
+        let day = apiclay_config::zone::Zone::named(zone.unwrap_or("UTC")).unwrap().day(now);
+        let left = told[RATELIMIT].to_str().unwrap();
+        let seconds: i64 = left.rsplit_once("t=").unwrap().1.parse().unwrap();
+        let meant = (day.ends.0 - now.0) / 1_000;
+        // A day may end between the call and this look.
+        assert!((seconds - meant).abs() <= 30 || meant > 82_000, "{left}, not {meant}");
+    }
+}
