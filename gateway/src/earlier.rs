@@ -10,7 +10,7 @@ use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
 
-use crate::limits::{LeaseBook, UnaccountedUnits, wallet_of_key};
+use crate::limits::{LeaseBook, UnaccountedUnits, WalletCalls, wallet_of_key};
 use crate::metering::Spool;
 
 /// Between two tries to close earlier leases.
@@ -50,7 +50,7 @@ struct Named {
 }
 
 fn named(counter: &str) -> Named {
-    if let Some((subscription, plan_revision)) = wallet_of_key(counter) {
+    if let Some(WalletCalls { subscription, plan_revision, .. }) = wallet_of_key(counter) {
         return Named { subscription, plan_revision, window: LeasedWindow::Wallet };
     }
     let quota = QuotaKey::of(counter);

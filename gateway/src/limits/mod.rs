@@ -29,7 +29,7 @@ pub use earlier::{EarlierLease, EarlierLeases, UnaccountedUnits};
 pub use figures::LeaseFigures;
 pub use slot::KEY_MAX_BYTES;
 pub use tally::Tally;
-pub use wallet::{wallet_key, wallet_of_key};
+pub use wallet::{WalletCalls, wallet_key, wallet_of_key};
 
 #[cfg(test)]
 mod tests;

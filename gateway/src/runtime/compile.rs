@@ -268,7 +268,7 @@ impl Compiler {
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
         }
         if pays && plan.per_call {
-            let key = wallet_key(subscription.id, subscription.plan_revision);
+            let key = wallet_key(subscription.id, subscription.plan, subscription.plan_revision);
             quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
         }
         let id = subscription.id.to_string();

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::RequestId;
-use apiclay_config::snapshot::{Limit, Plan, Window};
+use apiclay_config::ids::{PlanId, RequestId};
+use apiclay_config::snapshot::{Limit, Plan, Snapshot, Window};
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -63,6 +63,8 @@ struct Shop {
     gateway: Gateway,
     credential: Arc<Credential>,
     purse: Arc<Purse>,
+    compiler: Compiler,
+    snapshot: Snapshot,
     _folder: TempDir,
 }
 
@@ -84,9 +86,10 @@ fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     top_up.learn(&"https://apis.example.com/wallet".parse().unwrap());
     let gateway = Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, top_up);
     let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
-    let runtime = Compiler::new(book, None, egress, metrics).compile(&snapshot, 1).unwrap();
+    let mut compiler = Compiler::new(book, None, egress, metrics);
+    let runtime = compiler.compile(&snapshot, 1).unwrap();
     let credential = Arc::clone(runtime.credentials.values().next().unwrap());
-    Shop { gateway, credential, purse, _folder: folder }
+    Shop { gateway, credential, purse, compiler, snapshot, _folder: folder }
 }
 
 impl Shop {
@@ -257,4 +260,20 @@ async fn limits_are_told_in_the_plans_zone() {
         // A day may end between the call and this look.
         assert!((seconds - meant).abs() <= 30 || meant > 82_000, "{left}, not {meant}");
     }
+}
+
+#[tokio::test]
+async fn calls_after_a_change_of_plan_are_of_no_lease_from_before_it() {
+    let mut shop = shop(true, 10, per_call);
+    shop.call().await.unwrap();
+    let wallet = |credential: &Credential| Arc::clone(&credential.entitlement.tallies[0].tally);
+    let before = wallet(&shop.credential);
+    // Another plan at another price, in a revision of the same number.
+    let other = PlanId::generate();
+    let sold = shop.snapshot.plans.values().next().unwrap().clone();
+    shop.snapshot.plans.insert((other, sold.revision), Plan { id: other, ..sold });
+    shop.snapshot.subscriptions.values_mut().next().unwrap().plan = other;
+    let runtime = shop.compiler.compile(&shop.snapshot, 1).unwrap();
+    let after = wallet(runtime.credentials.values().next().unwrap());
+    assert!(!Arc::ptr_eq(&before, &after), "one lease has calls at two prices");
 }
