@@ -86,6 +86,8 @@ pub struct Upstream {
     pub retries_max: u8,
 }
 
+/// The longest trial of a plan, in days.
+pub const TRIAL_DAYS_MAX: u32 = 365;
 /// Default of [`Upstream::connect_timeout_ms`].
 pub const CONNECT_TIMEOUT_DEFAULT_MS: u32 = 5_000;
 /// Default of [`Upstream::read_timeout_ms`].
@@ -170,6 +172,9 @@ pub struct Plan {
     /// Calls that may be made before anything is paid.
     #[serde(default)]
     pub trial_calls: Option<u64>,
+    /// Days in which calls may be made before anything is paid: until each subscription's [`Subscription::trial_until`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_days: Option<u32>,
     /// Whether calls cost something after the trial.
     #[serde(default)]
     pub priced: bool,
@@ -227,6 +232,9 @@ pub struct Subscription {
     /// Refused from then on.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
+    /// When its trial by days is over; where its plan has one and this says nothing, it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_until: Option<Timestamp>,
     /// Whether it goes on after the trial where its plan is priced: calls are paid from the wallet, or the period was. One
     /// that does not is open for the trial only.
     #[serde(default)]

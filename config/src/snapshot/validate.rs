@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Binding, Listing, Plan, Snapshot};
+use super::{Binding, Listing, Plan, Snapshot, TRIAL_DAYS_MAX};
 use crate::zone::Zone;
 
 /// Segments a route's path may have.
@@ -240,6 +240,9 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
     if plan.trial_calls.is_some_and(|calls| calls == 0 || calls > u64::from(u32::MAX)) {
         faults.add(&plan.id, "a trial is 1 to 4294967295 calls");
     }
+    if plan.trial_days.is_some_and(|days| !(1..=TRIAL_DAYS_MAX).contains(&days)) {
+        faults.add(&plan.id, format!("a trial is 1 to {TRIAL_DAYS_MAX} days"));
+    }
     if plan.per_call && !plan.priced {
         faults.add(&plan.id, "a plan whose calls cost something is priced");
     }
@@ -299,6 +302,7 @@ mod tests {
                 zone: None,
                 concurrency_max: None,
                 trial_calls: None,
+                trial_days: None,
                 priced,
                 per_call,
                 bindings: Vec::new(),

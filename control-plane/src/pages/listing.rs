@@ -123,10 +123,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         promises.push("No limit on calls".to_owned());
     }
     let payment = payment(&terms, takes_payments).ok();
-    if let Some(trial) = plan.trial {
-        let calls = if trial.calls == 1 { "call" } else { "calls" };
-        promises.push(format!("{} {calls} to try it, free", words::count(trial.calls)));
-    }
+    promises.extend(plan.trial.as_ref().map(words::trial));
     let by_the_call = terms.is_paid_by_the_call();
     let usage = plan.usage_price.as_ref();
     promises.extend(usage.map(words::tiers).unwrap_or_default());

@@ -182,8 +182,15 @@ async fn limits(
     let (mut rates, mut meters) = (Vec::new(), Vec::new());
     // A month that is paid for needs no trial.
     if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
-        let used = usage_of(app, subscription, Range { from: None, to: None, by: None }).await?.total.calls;
-        meters.push(meter("Trial".to_owned(), used, trial.calls));
+        if let Some(calls) = trial.calls {
+            let whole = Range { from: None, to: None, by: None };
+            let used = usage_of(app, subscription, whole).await?.total.calls;
+            meters.push(meter("Trial".to_owned(), used, calls));
+        }
+        if let Some(ends_at) = subscription.trial_ends_at.filter(|_| trial.days.is_some()) {
+            let over = if ends_at <= now { "Trial was over" } else { "Trial until" };
+            rates.push(format!("{over} {}", words::moment(ends_at)));
+        }
     }
     let zone = Zone::named(terms.zone.as_deref().unwrap_or(UTC)).unwrap_or_default();
     let clocks = terms.zone.as_deref().unwrap_or(UTC).replace('_', " ");

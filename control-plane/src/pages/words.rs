@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
 
-use crate::plans::terms::{LimitInput, TierMode, UsagePrice, WindowInput};
+use crate::plans::terms::{LimitInput, TierMode, Trial, UsagePrice, WindowInput};
 
 /// `₹12.50`, `₹499`, `12.50 USD`.
 pub(super) fn money(amount: &Money) -> String {
@@ -46,6 +46,14 @@ pub(super) fn limit_in(input: &LimitInput, zone: Option<&str>) -> String {
         Some(zone) => format!("{} ({} time)", limit(input), zone.replace('_', " ")),
         None => limit(input),
     }
+}
+
+/// `25 calls to try it, free`, `14 days to try it, free`, `25 calls within 14 days to try it, free`.
+pub(super) fn trial(trial: &Trial) -> String {
+    let calls = trial.calls.map(|n| format!("{} {}", count(n), if n == 1 { "call" } else { "calls" }));
+    let days = trial.days.map(|n| format!("{n} {}", if n == 1 { "day" } else { "days" }));
+    let all: Vec<String> = calls.into_iter().chain(days).collect();
+    format!("{} to try it, free", all.join(" within "))
 }
 
 /// The least that a call costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.

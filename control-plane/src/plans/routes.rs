@@ -51,7 +51,7 @@ struct PlanInput {
     /// The time zone whose hours, days and months limits are counted in, by its IANA name; UTC where none is named.
     #[schema(example = "Asia/Kolkata")]
     zone: Option<String>,
-    /// Calls before anything is paid.
+    /// Before anything is paid: calls, days, or both.
     trial: Option<Trial>,
     /// A call.
     usage_price: Option<UsagePrice>,

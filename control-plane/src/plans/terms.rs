@@ -55,12 +55,24 @@ impl Terms {
     }
 }
 
-/// Calls before anything is paid.
+/// Calls before anything is paid: so many, or for so many days, or both, whichever ends first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
     /// How many.
-    pub calls: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// For how many days from when the account first began one of this listing's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+impl Trial {
+    /// So many calls, whenever they are made.
+    #[must_use]
+    pub const fn of_calls(calls: u64) -> Self {
+        Self { calls: Some(calls), days: None }
+    }
 }
 
 /// Money as it is written, for the API's description.

@@ -103,7 +103,7 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
         policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
         left.extend(remaining.map(|remaining| format!("\"{name}\";r={remaining}")));
     }
-    for quota in &entitlement.tallies {
+    for quota in entitlement.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
         let name = match quota.window {
             Hour => "hour",

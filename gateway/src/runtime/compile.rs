@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId};
+use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
 use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
@@ -16,6 +16,7 @@ use apiclay_plugins::by_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
+use super::trial::{Trialist, trial_until, trials};
 use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, LeaseBook, wallet_key};
@@ -41,8 +42,6 @@ fn show(faults: &[Fault]) -> String {
     shown.join("; ")
 }
 
-/// An account and the listing that it tries.
-type Trialist = (AccountId, ListingId);
 type RateKey = (SubscriptionId, Window);
 
 /// What outlives runtimes.
@@ -215,7 +214,11 @@ impl Compiler {
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan, &trials),
-                unpaid: plan.priced && !subscription.pays && plan.trial_calls.is_none(),
+                trial_until: trial_until(subscription, plan),
+                unpaid: plan.priced
+                    && !subscription.pays
+                    && plan.trial_calls.is_none()
+                    && plan.trial_days.is_none(),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -291,20 +294,6 @@ impl Compiler {
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
         Quota { window, hard, seconds: None, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
     }
-}
-
-/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
-/// is looked at. One counter with two sizes would change with every snapshot.
-fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
-    let mut trials = HashMap::new();
-    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
-        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
-        if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
-            let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
-            *largest = calls.max(*largest);
-        }
-    }
-    trials
 }
 
 /// Builds the plugins bound here, with those of the wider place, in the registry's order and the narrower after the wider; it

@@ -26,6 +26,8 @@ use crate::observe::Metrics;
 use crate::runtime::{Compiler, Credential};
 use crate::sync::tests::market;
 
+mod days;
+
 /// A wallet that is worth so many calls, a call a lease.
 #[derive(Default)]
 struct Purse {
@@ -68,11 +70,15 @@ struct Shop {
     _folder: TempDir,
 }
 
+/// When the subscriber's trial by days is over, where the plan has one.
+const TRIED_UNTIL: Timestamp = Timestamp(1_000);
+
 /// A shop with one subscriber; `terms` changes the plan.
 fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     let mut snapshot = market(1);
     terms(snapshot.plans.values_mut().next().unwrap());
-    snapshot.subscriptions.values_mut().next().unwrap().pays = pays;
+    let subscriber = snapshot.subscriptions.values_mut().next().unwrap();
+    (subscriber.pays, subscriber.trial_until) = (pays, Some(TRIED_UNTIL));
     let folder = tempfile::tempdir().unwrap();
     let from = GatewayEpoch { gateway: "gw".to_owned(), epoch: format!("{:016x}", 1) };
     let spool = Spool::open(&folder.path().join("spool"), from.clone(), SpoolOptions::default()).unwrap();
@@ -95,7 +101,11 @@ fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
 impl Shop {
     /// One call, as a lane takes it through this phase.
     async fn call(&self) -> Result<Context, Rejection> {
-        let mut context = Context::new(Timestamp(0));
+        self.call_at(Timestamp(0)).await
+    }
+
+    async fn call_at(&self, at: Timestamp) -> Result<Context, Rejection> {
+        let mut context = Context::new(at);
         context.credential = Some(Arc::clone(&self.credential));
         let headers = HeaderMap::new();
         for _ in 0..8 {
