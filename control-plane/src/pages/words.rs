@@ -148,6 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_zone_is_said_where_a_limit_goes_by_its_clocks() {
+        let limit = |window| LimitInput { unit: Unit::Call, window, max: 400, hard: true };
+        let day = limit(WindowInput::Day);
+        assert_eq!(limit_in(&day, Some("America/New_York")), "400 calls a day (America/New York time)");
+        assert_eq!(limit_in(&day, None), "400 calls a day");
+        assert_eq!(limit_in(&limit(WindowInput::Minute), Some("America/New_York")), "400 calls a minute");
+    }
+
+    #[test]
+    fn a_trial_is_said_by_what_ends_it() {
+        let said = |calls, days| trial(&Trial { calls, days });
+        assert_eq!(said(Some(1), None), "1 call to try it, free");
+        assert_eq!(said(None, Some(14)), "14 days to try it, free");
+        assert_eq!(said(Some(25), Some(1)), "25 calls within 1 day to try it, free");
+    }
+
+    #[test]
     fn numbers_are_read_easily() {
         assert_eq!(count(0_u64), "0");
         assert_eq!(count(999_u64), "999");

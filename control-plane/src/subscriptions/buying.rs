@@ -252,8 +252,11 @@ pub(crate) async fn change(
     }
     can_pay(app, &found.value, quote.due_now).await?;
     let terms = terms_of(app, quote.becomes.edition).await?;
-    let tried = (found.value.account, found.value.listing);
-    quote.becomes.trial_ends_at = trial::ends_at(&app.store, tried, &terms, app.clock.now()).await?;
+    // A month that is paid for leaves nothing to try, and its account's one trial for another time.
+    if !quote.becomes.pays || terms.is_per_call() {
+        let of = (found.value.account, found.value.listing);
+        quote.becomes.trial_ends_at = trial::ends_at(&app.store, of, &terms, app.clock.now()).await?;
+    }
     charge(app, found, Purpose::Change, quote.due_now, quote.becomes).await
 }
 

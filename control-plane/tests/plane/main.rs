@@ -41,3 +41,4 @@ mod test_calls;
 mod tls;
 mod wallet_leases;
 mod wallet_tiers;
+mod zones;

@@ -458,7 +458,7 @@ async fn a_trial_ends_in_a_month_only_where_its_buyer_says_so() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_trial_by_days_is_one_an_account_and_listing_whatever_is_ended_and_changed() {
     const DAY_MS: i64 = 86_400_000;
-    let shop = shop("1000").await;
+    let shop = shop("1400").await;
     let path = format!("/listings/{}/plans", shop.listing);
     let plan = async |slug: &str, trial: Value| {
         let plan = json!({"slug": slug, "name": slug, "price": rupees("400"), "trial": trial});
@@ -466,6 +466,12 @@ async fn a_trial_by_days_is_one_an_account_and_listing_whatever_is_ended_and_cha
     };
     let fortnight = plan("fortnight", json!({"days": 14})).await;
     let month = plan("month", json!({"days": 30, "calls": 9})).await;
+    // A month that is paid for at once tries nothing, and begins no trial.
+    let paid = id_of(&shop.subscribe(&shop.small, 201).await);
+    let paid = shop.post(&paid, "change", json!({"plan_id": fortnight, "when": "now"}), 200).await;
+    assert_eq!((&paid["trial_ends_at"], shop.balance().await.as_str()), (&json!(null), "1000.00"));
+    shop.post(&id_of(&paid), "cancel", json!({"when": "now"}), 200).await;
+    shop.days_later(1).await;
     let begun_at = shop.plane.app.clock.now();
     let ends = |days: i64| json!(begun_at.plus_ms(days * DAY_MS));
     let first = shop.subscribe(&fortnight, 201).await;
