@@ -95,7 +95,9 @@ fn plan(listing: ListingId) -> Plan {
         listing,
         limits: vec![limit(Window::Second), limit(Window::Day)],
         concurrency_max: None,
+        zone: None,
         trial_calls: None,
+        trial_days: None,
         priced: false,
         per_call: false,
         bindings: Vec::new(),
@@ -111,6 +113,7 @@ fn subscription(plan: &Plan) -> Subscription {
         plan_revision: plan.revision,
         inactive: false,
         ends_at: None,
+        trial_until: None,
         pays: false,
     }
 }

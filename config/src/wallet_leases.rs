@@ -9,7 +9,7 @@
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::ids::SubscriptionId;
+use crate::ids::{PlanId, SubscriptionId};
 
 /// Leases closed by one request at most; the rest is said with the next.
 pub const CLOSES_MAX: usize = 256;
@@ -41,7 +41,10 @@ pub struct LeaseAsked {
     pub serial: u32,
     /// Calls wanted, at most [`LEASE_MAX_UNITS`]; fewer come where little money is free.
     pub want: u32,
-    /// The revision of the plan that these calls are made under: their price.
+    /// The plan that these calls are made under; a gateway of an earlier version names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<PlanId>,
+    /// Its revision: their price.
     pub plan_revision: u32,
 }
 
@@ -189,7 +192,12 @@ mod tests {
         LeasesRequest {
             epoch: EPOCH.into(),
             subscription: SubscriptionId::from_u128(1),
-            grant: Some(LeaseAsked { serial: 8, want: 100, plan_revision: 3 }),
+            grant: Some(LeaseAsked {
+                serial: 8,
+                want: 100,
+                plan: Some(PlanId::from_u128(2)),
+                plan_revision: 3,
+            }),
             closes: vec![closed(5, Some(9)), closed(0, None)],
         }
     }
@@ -199,6 +207,8 @@ mod tests {
         let text = serde_json::to_string(&request()).unwrap();
         assert_eq!(serde_json::from_str::<LeasesRequest>(&text).unwrap(), request());
         assert_eq!(request().check(), Ok(()));
+        let old: LeaseAsked = serde_json::from_str(r#"{"serial":8,"want":100,"plan_revision":3}"#).unwrap();
+        assert_eq!(old, LeaseAsked { plan: None, ..request().grant.unwrap() });
         let more = text.replacen('{', "{\"more\":1,", 1);
         assert!(serde_json::from_str::<LeasesRequest>(&more).is_err());
         let more = text.replace("\"spent\"", "\"more\":1,\"spent\"");

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
+use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
 
-use crate::limits::{LeaseBook, UnaccountedUnits, wallet_of_key};
+use crate::limits::{LeaseBook, UnaccountedUnits, WalletCalls, wallet_of_key};
 use crate::metering::Spool;
 
 /// Between two tries to close earlier leases.
@@ -49,19 +50,13 @@ struct Named {
 }
 
 fn named(counter: &str) -> Named {
-    if let Some((subscription, plan_revision)) = wallet_of_key(counter) {
+    if let Some(WalletCalls { subscription, plan_revision, .. }) = wallet_of_key(counter) {
         return Named { subscription, plan_revision, window: LeasedWindow::Wallet };
     }
-    let mut parts = counter.split(':');
-    let kind = parts.next();
+    let quota = QuotaKey::of(counter);
     // A trial belongs to an account and a listing: no subscription can be named.
-    let subscription = parts.next().filter(|_| kind == Some("quota")).and_then(|id| id.parse().ok());
-    let window = match parts.next() {
-        Some("hour") => LeasedWindow::Hour,
-        Some("day") => LeasedWindow::Day,
-        Some("month") => LeasedWindow::Month,
-        _ => LeasedWindow::Trial,
-    };
+    let subscription = quota.and_then(|quota| quota.subscription.parse().ok());
+    let window = quota.map_or(LeasedWindow::Trial, |quota| quota.window);
     Named { subscription: subscription.unwrap_or(SubscriptionId::from_u128(0)), plan_revision: 0, window }
 }
 

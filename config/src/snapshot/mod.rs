@@ -86,6 +86,8 @@ pub struct Upstream {
     pub retries_max: u8,
 }
 
+/// The longest trial of a plan, in days.
+pub const TRIAL_DAYS_MAX: u32 = 365;
 /// Default of [`Upstream::connect_timeout_ms`].
 pub const CONNECT_TIMEOUT_DEFAULT_MS: u32 = 5_000;
 /// Default of [`Upstream::read_timeout_ms`].
@@ -161,12 +163,18 @@ pub struct Plan {
     /// How much may be called, when.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// The time zone whose hours, days and months they are counted in; UTC where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// How many calls may be in flight at once.
     #[serde(default)]
     pub concurrency_max: Option<u32>,
     /// Calls that may be made before anything is paid.
     #[serde(default)]
     pub trial_calls: Option<u64>,
+    /// Days in which calls may be made before anything is paid: until each subscription's [`Subscription::trial_until`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_days: Option<u32>,
     /// Whether calls cost something after the trial.
     #[serde(default)]
     pub priced: bool,
@@ -197,11 +205,11 @@ pub enum Window {
     Second,
     /// A rate.
     Minute,
-    /// A UTC hour.
+    /// An hour of the plan's zone.
     Hour,
-    /// A UTC day.
+    /// A day of the plan's zone.
     Day,
-    /// A UTC month.
+    /// A month of the plan's zone.
     Month,
 }
 
@@ -224,6 +232,9 @@ pub struct Subscription {
     /// Refused from then on.
     #[serde(default)]
     pub ends_at: Option<Timestamp>,
+    /// When its trial by days is over; where its plan has one and this says nothing, it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_until: Option<Timestamp>,
     /// Whether it goes on after the trial where its plan is priced: calls are paid from the wallet, or the period was. One
     /// that does not is open for the trial only.
     #[serde(default)]

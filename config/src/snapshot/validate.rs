@@ -3,7 +3,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Binding, Listing, Plan, Snapshot};
+use super::{Binding, Listing, Plan, Snapshot, TRIAL_DAYS_MAX};
+use crate::zone::Zone;
 
 /// Segments a route's path may have.
 const PATH_SEGMENTS_MAX: usize = 64;
@@ -230,11 +231,17 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
             faults.add(&plan.id, "a limit is 1 to 4294967295 calls");
         }
     }
+    if let Some(zone) = plan.zone.as_deref().filter(|zone| Zone::named(zone).is_none()) {
+        faults.add(&plan.id, format!("`{zone}` is no time zone that is known here"));
+    }
     if plan.concurrency_max == Some(0) {
         faults.add(&plan.id, "at least one call may be in flight");
     }
     if plan.trial_calls.is_some_and(|calls| calls == 0 || calls > u64::from(u32::MAX)) {
         faults.add(&plan.id, "a trial is 1 to 4294967295 calls");
+    }
+    if plan.trial_days.is_some_and(|days| !(1..=TRIAL_DAYS_MAX).contains(&days)) {
+        faults.add(&plan.id, format!("a trial is 1 to {TRIAL_DAYS_MAX} days"));
     }
     if plan.per_call && !plan.priced {
         faults.add(&plan.id, "a plan whose calls cost something is priced");
@@ -292,8 +299,10 @@ mod tests {
                 revision: 1,
                 listing: ListingId::from_u128(1),
                 limits: Vec::new(),
+                zone: None,
                 concurrency_max: None,
                 trial_calls: None,
+                trial_days: None,
                 priced,
                 per_call,
                 bindings: Vec::new(),

@@ -15,11 +15,11 @@ pub const EVENT_IS_BYTES: usize = 96;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeasedWindow {
-    /// A UTC hour.
+    /// An hour, in UTC or the plan's zone.
     Hour,
-    /// A UTC day.
+    /// A day.
     Day,
-    /// A UTC month.
+    /// A month.
     Month,
     /// The whole of a trial, which never begins anew.
     Trial,

@@ -42,7 +42,7 @@ pub struct BatchId {
 pub struct UnitsTaken {
     /// The counter's key, as in the counter store.
     pub counter: String,
-    /// Which hour, day or month since 1970; 0 for a trial.
+    /// Which hour, day or month since 1970 (in a zone, as `zone.rs` numbers them); 0 for a trial.
     pub window: i64,
     /// How many.
     pub units: u64,

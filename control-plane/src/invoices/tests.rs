@@ -154,7 +154,7 @@ macro_rules! run_cases {
     }};
 }
 
-async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
+async fn run_all_cases(open: impl AsyncFn(&'static str) -> Store) {
     run_cases!(open;
         cases::a_month_is_all_that_was_charged_in_it_and_nothing_else,
         cases::what_is_told_of_late_stands_on_the_next_invoice_by_name,
@@ -166,6 +166,11 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         credits::a_note_that_was_not_written_is_written_with_the_next_invoices,
         faults::what_was_tampered_with_is_found_and_named,
     );
+}
+
+/// Boxed: all cases in one are a large future.
+async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
+    Box::pin(run_all_cases(open)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

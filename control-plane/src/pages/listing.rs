@@ -109,11 +109,13 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         price: plan.price,
         usage_price: plan.usage_price.clone(),
         limits: Vec::new(),
+        zone: None,
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
         bindings: Vec::new(),
     };
-    let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
+    let mut promises: Vec<String> =
+        plan.limits.iter().map(|limit| words::limit_in(limit, plan.zone.as_deref())).collect();
     if let Some(calls) = plan.concurrency_max {
         promises.push(format!("{} at a time", words::count(u64::from(calls))));
     }
@@ -121,10 +123,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         promises.push("No limit on calls".to_owned());
     }
     let payment = payment(&terms, takes_payments).ok();
-    if let Some(trial) = plan.trial {
-        let calls = if trial.calls == 1 { "call" } else { "calls" };
-        promises.push(format!("{} {calls} to try it, free", words::count(trial.calls)));
-    }
+    promises.extend(plan.trial.as_ref().map(words::trial));
     let by_the_call = terms.is_paid_by_the_call();
     let usage = plan.usage_price.as_ref();
     promises.extend(usage.map(words::tiers).unwrap_or_default());

@@ -3,6 +3,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, SubscriptionId};
+use apiclay_config::zone::{UTC, Zone};
 use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
@@ -186,23 +187,31 @@ async fn limits(
     let (mut rates, mut meters) = (Vec::new(), Vec::new());
     // A month that is paid for needs no trial.
     if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
-        let used = usage_of(app, subscription, whole_from(None)).await?.total.calls;
-        meters.push(meter("Trial".to_owned(), used, trial.calls));
+        if let Some(calls) = trial.calls {
+            let used = usage_of(app, subscription, whole_from(None)).await?.total.calls;
+            meters.push(meter("Trial".to_owned(), used, calls));
+        }
+        if let Some(ends_at) = subscription.trial_ends_at.filter(|_| trial.days.is_some()) {
+            let over = if ends_at <= now { "Trial was over" } else { "Trial until" };
+            rates.push(format!("{over} {}", words::moment(ends_at)));
+        }
     }
+    let zone = Zone::named(terms.zone.as_deref().unwrap_or(UTC)).unwrap_or_default();
+    let clocks = terms.zone.as_deref().unwrap_or(UTC).replace('_', " ");
     for limit in &terms.limits {
         let input =
             LimitInput { unit: Unit::Call, window: limit.window.into(), max: limit.max, hard: limit.hard };
-        let Some(begin) = begin_of(input.window, now) else {
+        let Some(begin) = begin_of(input.window, &zone, now) else {
             rates.push(words::limit(&input));
             continue;
         };
         let used = usage_of(app, subscription, whole_from(Some(begin))).await?.total.calls;
         let name = match input.window {
-            WindowInput::Hour => "This hour",
-            WindowInput::Day => "Today (UTC)",
-            _ => "This month (UTC)",
+            WindowInput::Hour => "This hour".to_owned(),
+            WindowInput::Day => format!("Today ({clocks})"),
+            _ => format!("This month ({clocks})"),
         };
-        meters.push(meter(name.to_owned(), used, input.max));
+        meters.push(meter(name, used, input.max));
     }
     if let Some(calls) = terms.concurrency_max {
         rates.push(format!("{} at a time", words::count(u64::from(calls))));
@@ -222,17 +231,11 @@ fn meter(text: String, used: u64, max: u64) -> Meter {
 }
 
 /// When the window of a quota began; none for rates, which are too short to show.
-fn begin_of(window: WindowInput, now: Timestamp) -> Option<Timestamp> {
-    const HOUR_MS: i64 = 3_600_000;
-    let round = |width: i64| Timestamp(now.0.div_euclid(width) * width);
+fn begin_of(window: WindowInput, zone: &Zone, now: Timestamp) -> Option<Timestamp> {
     match window {
         WindowInput::Second | WindowInput::Minute => None,
-        WindowInput::Hour => Some(round(HOUR_MS)),
-        WindowInput::Day => Some(round(24 * HOUR_MS)),
-        WindowInput::Month => {
-            let today =
-                jiff::Timestamp::from_millisecond(now.0).ok()?.to_zoned_datetime(jiff::tz::TimeZone::UTC);
-            Some(Timestamp(today.first_of_month().ok()?.start_of_day().ok()?.timestamp().as_millisecond()))
-        }
+        WindowInput::Hour => Some(zone.hour(now).starts),
+        WindowInput::Day => Some(zone.day(now).starts),
+        WindowInput::Month => Some(zone.month(now).starts),
     }
 }

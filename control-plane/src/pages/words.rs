@@ -5,7 +5,7 @@ use std::borrow::Borrow;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
 
-use crate::plans::terms::{LimitInput, TierMode, UsagePrice, WindowInput};
+use crate::plans::terms::{LimitInput, TierMode, Trial, UsagePrice, WindowInput};
 
 /// `₹12.50`, `₹499`, `12.50 USD`.
 pub(super) fn money(amount: &Money) -> String {
@@ -47,6 +47,23 @@ pub(super) fn limit(limit: &LimitInput) -> String {
     let calls = if limit.max == 1 { "call" } else { "calls" };
     let kind = if limit.hard { "" } else { " included" };
     format!("{} {calls}{kind} {}", count(limit.max), window(limit.window))
+}
+
+/// `400 calls a day (Asia/Kolkata time)`: the zone where the limit's windows go by its clocks, UTC's left unsaid.
+pub(super) fn limit_in(input: &LimitInput, zone: Option<&str>) -> String {
+    let rate = matches!(input.window, WindowInput::Second | WindowInput::Minute);
+    match zone.filter(|_| !rate) {
+        Some(zone) => format!("{} ({} time)", limit(input), zone.replace('_', " ")),
+        None => limit(input),
+    }
+}
+
+/// `25 calls to try it, free`, `14 days to try it, free`, `25 calls within 14 days to try it, free`.
+pub(super) fn trial(trial: &Trial) -> String {
+    let calls = trial.calls.map(|n| format!("{} {}", count(n), if n == 1 { "call" } else { "calls" }));
+    let days = trial.days.map(|n| format!("{n} {}", if n == 1 { "day" } else { "days" }));
+    let all: Vec<String> = calls.into_iter().chain(days).collect();
+    format!("{} to try it, free", all.join(" within "))
 }
 
 /// The least that a call costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.
@@ -144,6 +161,23 @@ mod tests {
         );
         let flat = UsagePrice::flat(Money::new(250_000, Currency::INR));
         assert_eq!((call_price(&flat), tiers(&flat)), ("₹0.25".to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn a_zone_is_said_where_a_limit_goes_by_its_clocks() {
+        let limit = |window| LimitInput { unit: Unit::Call, window, max: 400, hard: true };
+        let day = limit(WindowInput::Day);
+        assert_eq!(limit_in(&day, Some("America/New_York")), "400 calls a day (America/New York time)");
+        assert_eq!(limit_in(&day, None), "400 calls a day");
+        assert_eq!(limit_in(&limit(WindowInput::Minute), Some("America/New_York")), "400 calls a minute");
+    }
+
+    #[test]
+    fn a_trial_is_said_by_what_ends_it() {
+        let said = |calls, days| trial(&Trial { calls, days });
+        assert_eq!(said(Some(1), None), "1 call to try it, free");
+        assert_eq!(said(None, Some(14)), "14 days to try it, free");
+        assert_eq!(said(Some(25), Some(1)), "25 calls within 1 day to try it, free");
     }
 
     #[test]

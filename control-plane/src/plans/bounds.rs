@@ -8,6 +8,8 @@ use crate::refusal::Invalid;
 pub const PRICE_MAX_UNITS: i64 = 1_000_000_000;
 /// Largest number of calls in a limit or a trial.
 pub const CALLS_MAX: u64 = u32::MAX as u64;
+/// The longest trial, in days.
+pub const TRIAL_DAYS_MAX: u32 = apiclay_config::snapshot::TRIAL_DAYS_MAX;
 
 pub(super) fn check_price(faults: &mut Vec<Invalid>, pointer: &str, price: &Money) {
     let max_micro = PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT);

@@ -204,6 +204,7 @@ mod tests {
                 price: money(0),
                 usage_price: Some(usage.clone()),
                 limits: Vec::new(),
+                zone: None,
                 trial: None,
                 concurrency_max: None,
                 bindings: Vec::new(),

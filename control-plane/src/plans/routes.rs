@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::{ListingId, PlanId};
 use apiclay_config::money::Money;
+use apiclay_config::zone::UTC;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -47,7 +48,10 @@ struct PlanInput {
     price: Money,
     #[serde(default)]
     limits: Vec<LimitInput>,
-    /// Calls before anything is paid.
+    /// The time zone whose hours, days and months limits are counted in, by its IANA name; UTC where none is named.
+    #[schema(example = "Asia/Kolkata")]
+    zone: Option<String>,
+    /// Before anything is paid: calls, days, or both.
     trial: Option<Trial>,
     /// A call.
     usage_price: Option<UsagePrice>,
@@ -55,7 +59,7 @@ struct PlanInput {
     concurrency_max: Option<u32>,
 }
 
-/// A change of a plan: what is not named stays. `trial`, `usage_price` and `concurrency_max` can be set to null.
+/// A change of a plan: what is not named stays. `zone`, `trial`, `usage_price` and `concurrency_max` can be set to null.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PlanChange {
@@ -63,6 +67,8 @@ struct PlanChange {
     #[schema(value_type = Option<MoneyShape>)]
     price: Option<Money>,
     limits: Option<Vec<LimitInput>>,
+    #[serde(default, deserialize_with = "given")]
+    zone: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     trial: Option<Option<Trial>>,
     #[serde(default, deserialize_with = "given")]
@@ -113,6 +119,7 @@ async fn create(
         price: input.price,
         usage_price: input.usage_price,
         limits: input.limits.iter().map(Into::into).collect(),
+        zone: input.zone.filter(|zone| zone != UTC),
         trial: input.trial,
         concurrency_max: input.concurrency_max,
         bindings: Vec::new(),
@@ -230,6 +237,7 @@ async fn change(
         limits: input
             .limits
             .map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
+        zone: input.zone.unwrap_or_else(|| before.zone.clone()).filter(|zone| zone != UTC),
         trial: input.trial.unwrap_or(before.trial),
         concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
         bindings: before.bindings.clone(),

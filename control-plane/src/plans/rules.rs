@@ -1,8 +1,10 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
-use super::bounds::{CALLS_MAX, check_price};
+use apiclay_config::zone::Zone;
+
+use super::bounds::{CALLS_MAX, TRIAL_DAYS_MAX, check_price};
 use super::rules_usage;
-use super::terms::Terms;
+use super::terms::{Terms, Trial};
 use crate::http::Code;
 use crate::refusal::{Invalid, Refusal};
 
@@ -34,13 +36,29 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
             break;
         }
     }
-    if terms.trial.is_some_and(|trial| !(1..=CALLS_MAX).contains(&trial.calls)) {
-        faults.push(Invalid::new("/trial/calls", "out_of_range", format!("1 to {CALLS_MAX} calls")));
+    if terms.zone.as_deref().is_some_and(|zone| Zone::named(zone).is_none()) {
+        let told = "an IANA time zone as it is spelled there, such as Asia/Kolkata";
+        faults.push(Invalid::new("/zone", "not_known", told));
+    }
+    if let Some(trial) = &terms.trial {
+        check_trial(&mut faults, trial);
     }
     if terms.concurrency_max == Some(0) {
         faults.push(Invalid::new("/concurrency_max", "out_of_range", "at least 1"));
     }
     Refusal::unless_empty(faults)
+}
+
+fn check_trial(faults: &mut Vec<Invalid>, trial: &Trial) {
+    if trial.calls.is_some_and(|calls| !(1..=CALLS_MAX).contains(&calls)) {
+        faults.push(Invalid::new("/trial/calls", "out_of_range", format!("1 to {CALLS_MAX} calls")));
+    }
+    if trial.days.is_some_and(|days| !(1..=TRIAL_DAYS_MAX).contains(&days)) {
+        faults.push(Invalid::new("/trial/days", "out_of_range", format!("1 to {TRIAL_DAYS_MAX} days")));
+    }
+    if trial.calls.is_none() && trial.days.is_none() {
+        faults.push(Invalid::new("/trial", "required", "calls or days, or both; null for no trial"));
+    }
 }
 
 /// How what is bought is paid for.
@@ -89,13 +107,14 @@ mod tests {
 
     use super::*;
     use crate::plans::bounds::PRICE_MAX_UNITS;
-    use crate::plans::terms::{Trial, UsagePrice};
+    use crate::plans::terms::UsagePrice;
 
     fn terms(micro: i64) -> Terms {
         Terms {
             price: Money::new(micro, Currency::INR),
             usage_price: None,
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),
@@ -119,14 +138,27 @@ mod tests {
         assert!(check_terms(&with(vec![limit(Window::Hour, 1), limit(Window::Hour, 2)])).is_err());
         assert!(check_terms(&with(vec![limit(Window::Hour, 0)])).is_err());
         assert!(check_terms(&with(vec![limit(Window::Hour, CALLS_MAX + 1)])).is_err());
-        assert!(check_terms(&Terms { trial: Some(Trial { calls: 0 }), ..terms(0) }).is_err());
+        let tried = |calls, days| check_terms(&Terms { trial: Some(Trial { calls, days }), ..terms(0) });
+        assert!(tried(Some(0), None).is_err() && tried(None, Some(0)).is_err() && tried(None, None).is_err());
+        assert!(tried(Some(5), Some(TRIAL_DAYS_MAX + 1)).is_err());
+        assert!(tried(Some(1), None).is_ok() && tried(None, Some(1)).is_ok());
+        assert!(tried(Some(CALLS_MAX), Some(TRIAL_DAYS_MAX)).is_ok());
         assert!(check_terms(&Terms { concurrency_max: Some(0), ..terms(0) }).is_err());
+    }
+
+    #[test]
+    fn a_zone_is_one_that_every_machine_knows() {
+        let with = |zone: &str| check_terms(&Terms { zone: Some(zone.to_owned()), ..terms(0) });
+        assert!(with("Asia/Kolkata").is_ok() && with("America/Argentina/ComodRivadavia").is_ok());
+        for zone in ["", "IST", "asia/kolkata", "+05:30", "Asia/Kolkata ", "localtime", "posixrules"] {
+            assert!(with(zone).is_err(), "{zone}");
+        }
     }
 
     #[test]
     fn what_costs_something_is_tried_first_or_paid_from_the_wallet() {
         let bought = |terms: &Terms, takes_payments| payment(terms, takes_payments).ok();
-        let trial = Some(Trial { calls: 1 });
+        let trial = Some(Trial::of_calls(1));
         let usage_price = Some(UsagePrice::flat(Money::new(1, Currency::INR)));
         let by_the_call = Terms { usage_price: usage_price.clone(), ..terms(0) };
         let cases = [

@@ -15,6 +15,9 @@ pub struct Terms {
     /// How much, when.
     #[serde(default)]
     pub limits: Vec<Limit>,
+    /// The time zone whose hours, days and months limits are counted in; UTC where it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
     /// Before anything is paid.
     #[serde(default)]
     pub trial: Option<Trial>,
@@ -52,12 +55,24 @@ impl Terms {
     }
 }
 
-/// Calls before anything is paid.
+/// Calls before anything is paid: so many, or for so many days, or both, whichever ends first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Trial {
     /// How many.
-    pub calls: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calls: Option<u64>,
+    /// For how many days from when the account first began one of this listing's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub days: Option<u32>,
+}
+
+impl Trial {
+    /// So many calls, whenever they are made.
+    #[must_use]
+    pub const fn of_calls(calls: u64) -> Self {
+        Self { calls: Some(calls), days: None }
+    }
 }
 
 /// Money as it is written, for the API's description.
@@ -163,11 +178,11 @@ pub enum WindowInput {
     Second,
     /// A rate.
     Minute,
-    /// A UTC hour.
+    /// An hour of the plan's zone.
     Hour,
-    /// A UTC day.
+    /// A day of the plan's zone.
     Day,
-    /// A UTC month.
+    /// A month of the plan's zone.
     Month,
 }
 

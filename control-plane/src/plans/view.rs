@@ -23,6 +23,9 @@ pub(crate) struct PlanView {
     #[schema(value_type = MoneyShape)]
     pub price: Money,
     pub limits: Vec<LimitInput>,
+    /// The time zone whose hours, days and months limits are counted in; UTC where it is null.
+    #[schema(example = "Asia/Kolkata")]
+    pub zone: Option<String>,
     pub trial: Option<Trial>,
     pub usage_price: Option<UsagePrice>,
     pub concurrency_max: Option<u32>,
@@ -46,6 +49,7 @@ pub(crate) fn present(plan: &Plan, terms: &Terms) -> PlanView {
         revision: plan.revision,
         price: terms.price,
         limits: terms.limits.iter().map(limit).collect(),
+        zone: terms.zone.clone(),
         trial: terms.trial,
         usage_price: terms.usage_price.clone(),
         concurrency_max: terms.concurrency_max,

@@ -22,7 +22,7 @@ pub(super) fn check(world: &World) -> Result<(), String> {
     invoices(world)
 }
 
-fn equal<T: PartialEq + std::fmt::Debug>(what: &str, one: T, other: T) -> Result<(), String> {
+fn equal<T: PartialEq + Copy + std::fmt::Debug>(what: &str, one: T, other: T) -> Result<(), String> {
     if one == other { Ok(()) } else { Err(format!("{what}: {one:?} and {other:?}")) }
 }
 

@@ -257,6 +257,7 @@ fn any_terms(rng: &mut SmallRng) -> Terms {
         usage_price: Some(usage),
         limits: Vec::new(),
         trial: None,
+        zone: None,
         concurrency_max: None,
         bindings: Vec::new(),
     }

@@ -12,9 +12,11 @@ use super::documents::Subscription;
 use super::life::SubscriptionState;
 use super::quote::{self, Quote, When};
 use super::rules::SUBSCRIPTIONS_PER_ACCOUNT_MAX;
+use super::trial;
 use crate::app::App;
 use crate::http::Code;
 use crate::plans::rules::{Payment, payment};
+use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{FIRST_VERSION, Query, StoreError, Versioned};
 use crate::{catalog, plans};
@@ -50,7 +52,7 @@ pub(crate) async fn subscribe(
     } else {
         new.pays = payment.pays();
     }
-    let begun = begin(app, new, price).await?;
+    let begun = begin(app, new, &revision_terms).await?;
     if begun.value.charges == 0 {
         return Ok(begun);
     }
@@ -60,7 +62,7 @@ pub(crate) async fn subscribe(
 }
 
 /// Writes a subscription that begins, or finds the one that an earlier try of the same request wrote.
-async fn begin(app: &App, new: Subscription, price: Money) -> Result<Versioned<Subscription>, Refusal> {
+async fn begin(app: &App, mut new: Subscription, terms: &Terms) -> Result<Versioned<Subscription>, Refusal> {
     if let Some(known) = app.store.get::<Subscription>(&new.id.to_string()).await? {
         return Ok(if known.value.charges == 0 { app.push.publish(known).await? } else { known });
     }
@@ -73,8 +75,9 @@ async fn begin(app: &App, new: Subscription, price: Money) -> Result<Versioned<S
     if access::has_live_to(&app.store, new.account, new.plan).await? {
         return Err(has_it());
     }
+    new.trial_ends_at = trial::ends_at(&app.store, (new.account, new.listing), terms, new.created_at).await?;
     let written = if new.charging.is_some() {
-        can_pay(app, &new, price).await?;
+        can_pay(app, &new, terms.price).await?;
         // No gateway has a use for it before it is paid.
         app.store.insert(&new).await.map(|()| Versioned { value: new, version: FIRST_VERSION })
     } else {
@@ -234,7 +237,7 @@ pub(crate) async fn change(
     wanted: &Wanted,
     agreed: Option<Money>,
 ) -> Result<Versioned<Subscription>, Refusal> {
-    let Possible { found, quote, .. } = preview(app, found, wanted).await?;
+    let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
     if let Some(agreed) = agreed
         && agreed != quote.due_now
     {
@@ -249,6 +252,12 @@ pub(crate) async fn change(
         return Ok(write(app, &found, next).await?);
     }
     can_pay(app, &found.value, quote.due_now).await?;
+    let terms = terms_of(app, quote.becomes.edition).await?;
+    // A month that is paid for leaves nothing to try, and its account's one trial for another time.
+    if !quote.becomes.pays || terms.is_per_call() {
+        let of = (found.value.account, found.value.listing);
+        quote.becomes.trial_ends_at = trial::ends_at(&app.store, of, &terms, app.clock.now()).await?;
+    }
     charge(app, found, Purpose::Change, quote.due_now, quote.becomes).await
 }
 

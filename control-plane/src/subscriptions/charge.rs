@@ -62,6 +62,9 @@ pub struct Becomes {
     /// The period that is paid for then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid: Option<Paid>,
+    /// When the trial by days is over that another edition brings; nothing where there is none, or the edition stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_ends_at: Option<Timestamp>,
 }
 
 /// A charge in hand.

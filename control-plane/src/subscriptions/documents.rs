@@ -33,6 +33,9 @@ pub struct Subscription {
     /// From when its months are counted, where that is not its begin.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub anchored_at: Option<Timestamp>,
+    /// When its trial by days is over, if its edition has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial_ends_at: Option<Timestamp>,
     /// The period that is paid for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid: Option<Paid>,
@@ -88,6 +91,7 @@ impl Subscription {
             plan_revision: edition.revision,
             pays: false,
             anchored_at: None,
+            trial_ends_at: None,
             paid: None,
             charges: 0,
             charging: None,
@@ -133,6 +137,7 @@ impl Subscription {
             plan_revision: self.plan_revision,
             inactive: !matches!(self.state(), SubscriptionState::Active | SubscriptionState::PastDue),
             ends_at: self.ends_at(),
+            trial_until: self.trial_ends_at,
             pays: self.pays,
         }
     }

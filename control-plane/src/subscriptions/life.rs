@@ -161,7 +161,12 @@ impl Subscription {
         let ended = self.paid.map_or(self.anchor(), |paid| paid.period.ends_at);
         let period = Period::containing(self.anchor(), ended);
         let paid = Paid { period, price, commission_basis_points: None, included: terms.included() };
-        Becomes { edition, pays: terms.is_priced(), paid: (!price.is_zero()).then_some(paid) }
+        Becomes {
+            edition,
+            pays: terms.is_priced(),
+            paid: (!price.is_zero()).then_some(paid),
+            trial_ends_at: None,
+        }
     }
 
     /// What a first period that begins now makes of it.
@@ -170,15 +175,16 @@ impl Subscription {
         let period = Period::containing(now, now);
         let (price, included) = (terms.price, terms.included());
         let paid = Paid { period, price, commission_basis_points: None, included };
-        Becomes { edition, pays: true, paid: Some(paid) }
+        Becomes { edition, pays: true, paid: Some(paid), trial_ends_at: None }
     }
 
     /// The charge in hand was made.
     pub fn made(&mut self, now: Timestamp) {
         let Some(charge) = self.charging.take() else { return };
-        let Becomes { edition, pays, paid } = charge.becomes;
+        let Becomes { edition, pays, paid, trial_ends_at } = charge.becomes;
         (self.pays, self.paid) = (pays, paid);
         self.take(edition);
+        self.trial_ends_at = trial_ends_at.or(self.trial_ends_at);
         if let Some(paid) = paid
             && Period::containing(self.anchor(), paid.period.begins_at) != paid.period
         {
@@ -211,6 +217,9 @@ impl Subscription {
     fn take(&mut self, edition: Edition) {
         if edition.plan != self.plan {
             self.live_key = self.live_key.as_ref().map(|_| Self::live_key_of(self.account, edition.plan));
+        }
+        if edition != self.edition() {
+            self.trial_ends_at = None;
         }
         (self.plan, self.plan_revision) = (edition.plan, edition.revision);
     }

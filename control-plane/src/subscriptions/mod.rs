@@ -14,11 +14,13 @@ pub(crate) mod quote;
 pub mod routes;
 mod routes_change;
 pub mod rules;
+pub mod trial;
 
 use crate::store::{Store, StoreError};
 
 /// Makes its collections.
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Subscription>().await?;
+    store.register::<trial::TrialBegun>().await?;
     store.register::<documents::Credential>().await
 }

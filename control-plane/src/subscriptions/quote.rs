@@ -66,7 +66,8 @@ pub fn now(
     let zero = Money::new(0, terms.price.currency);
     let Some(old) = subscription.paid else {
         let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms, at));
-        let (price, becomes) = (terms.price, begun.unwrap_or(Becomes { edition, pays, paid: None }));
+        let (price, becomes) =
+            (terms.price, begun.unwrap_or(Becomes { edition, pays, paid: None, trial_ends_at: None }));
         return Ok(Quote { effective_at: at, credit: zero, price, due_now: price, becomes });
     };
     if old.price.currency != terms.price.currency {
@@ -96,7 +97,7 @@ pub fn now(
         credit: money(credit),
         price: money(price),
         due_now: money(due),
-        becomes: Becomes { edition, pays, paid },
+        becomes: Becomes { edition, pays, paid, trial_ends_at: None },
     })
 }
 
@@ -147,6 +148,7 @@ mod tests {
             price,
             usage_price: None,
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),

@@ -52,6 +52,9 @@ pub(super) struct SubscriptionView {
     plan_revision: u32,
     /// The month that is paid for.
     current_period: Option<Period>,
+    /// When its trial by days is over, or was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    trial_ends_at: Option<Timestamp>,
     /// It ends with that month.
     cancels_at_end: bool,
     /// The plan that the next month is of, where that is another.
@@ -74,6 +77,7 @@ pub(super) fn present(subscription: &Subscription) -> SubscriptionView {
         plan_id: subscription.plan,
         plan_revision: subscription.plan_revision,
         current_period: subscription.month().map(|paid| paid.period),
+        trial_ends_at: subscription.trial_ends_at,
         cancels_at_end: subscription.cancels_at_end,
         next_plan_id: subscription.next_edition.map(|edition| edition.plan),
         grace_ends_at: subscription.grace_ends_at(),

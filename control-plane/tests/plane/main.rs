@@ -44,3 +44,4 @@ mod usage_books;
 mod usage_days;
 mod wallet_leases;
 mod wallet_tiers;
+mod zones;

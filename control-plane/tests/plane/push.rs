@@ -91,6 +91,7 @@ fn revision(listing: ListingId) -> PlanRevision {
             price,
             usage_price: None,
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),

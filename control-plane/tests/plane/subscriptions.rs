@@ -229,6 +229,7 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
         edition: late.edition(),
         pays: true,
         paid: Some(Paid { period, price: price(300), commission_basis_points: None, included: 0 }),
+        trial_ends_at: None,
     };
     late.charges -= 1;
     late.charge(Purpose::Renewal, (price(300), 0), becomes, NOW);
@@ -365,7 +366,7 @@ async fn a_charge_whose_writer_died_is_finished_once_made_or_not() {
         let mut found = shop.stored(&id).await;
         let before = found.version;
         let edition = found.value.edition();
-        let becomes = Becomes { edition, pays: true, paid: found.value.paid };
+        let becomes = Becomes { edition, pays: true, paid: found.value.paid, trial_ends_at: None };
         found.value.charge(Purpose::Resume, (price(200), 0), becomes, app.clock.now());
         app.store.replace(&found.value, before).await.unwrap();
         if dies_after_the_journal {
@@ -456,6 +457,46 @@ async fn a_trial_ends_in_a_month_only_where_its_buyer_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_trial_by_days_is_one_an_account_and_listing_whatever_is_ended_and_changed() {
+    const DAY_MS: i64 = 86_400_000;
+    let shop = shop("1400").await;
+    let path = format!("/listings/{}/plans", shop.listing);
+    let plan = async |slug: &str, trial: Value| {
+        let plan = json!({"slug": slug, "name": slug, "price": rupees("400"), "trial": trial});
+        id_of(&shop.plane.done(&shop.vendor, Method::POST, &path, plan, 201).await)
+    };
+    let fortnight = plan("fortnight", json!({"days": 14})).await;
+    let month = plan("month", json!({"days": 30, "calls": 9})).await;
+    // A month that is paid for at once tries nothing, and begins no trial.
+    let paid = id_of(&shop.subscribe(&shop.small, 201).await);
+    let paid = shop.post(&paid, "change", json!({"plan_id": fortnight, "when": "now"}), 200).await;
+    assert_eq!((&paid["trial_ends_at"], shop.balance().await.as_str()), (&json!(null), "1000.00"));
+    shop.post(&id_of(&paid), "cancel", json!({"when": "now"}), 200).await;
+    shop.days_later(1).await;
+    let begun_at = shop.plane.app.clock.now();
+    let ends = |days: i64| json!(begun_at.plus_ms(days * DAY_MS));
+    let first = shop.subscribe(&fortnight, 201).await;
+    assert_eq!((&first["trial_ends_at"], &first["current_period"]), (&ends(14), &json!(null)));
+    let served = shop.stored(&id_of(&first)).await.value.served();
+    assert_eq!(served.trial_until, Some(begun_at.plus_ms(14 * DAY_MS)));
+    // Ended and bought again, of this plan and of another: its days are counted from the first time.
+    shop.post(&id_of(&first), "cancel", json!({}), 200).await;
+    shop.days_later(5).await;
+    let again = shop.subscribe(&fortnight, 201).await;
+    assert_eq!(again["trial_ends_at"], ends(14));
+    assert_eq!(shop.subscribe(&month, 201).await["trial_ends_at"], ends(30));
+    // No month comes of it that nobody asked for.
+    shop.days_later(60).await;
+    assert_eq!(shop.balance().await, "1000.00");
+    let paid = shop.post(&id_of(&again), "resume", json!({}), 200).await;
+    assert_eq!((&paid["trial_ends_at"], shop.balance().await.as_str()), (&ends(14), "600.00"));
+    // A plan without a trial has none.
+    let other = shop.post(&id_of(&again), "change", json!({"plan_id": shop.small, "when": "now"}), 200).await;
+    assert_eq!(other["trial_ends_at"], json!(null));
+    shop.sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_ends_what_is_past_due_pays_nothing_more() {
     let shop = shop("300").await;
     let id = id_of(&shop.subscribe(&shop.small, 201).await);
@@ -486,7 +527,7 @@ async fn a_twin_of_the_same_plan_is_renewed_like_any_other() {
     found.value.charge(
         Purpose::Change,
         (price(-100), 0),
-        Becomes { edition, pays: true, paid: found.value.paid },
+        Becomes { edition, pays: true, paid: found.value.paid, trial_ends_at: None },
         NOW,
     );
     shop.plane.app.store.replace(&found.value, found.version).await.unwrap();

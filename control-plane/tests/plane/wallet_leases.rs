@@ -1,6 +1,7 @@
 //! Calls that a wallet pays for: leases are holds, a lease's calls are charged once they are on record, and whoever says the
 //! same twice, late or in another order changes nothing.
 
+use apiclay_config::ids::PlanId;
 use apiclay_config::money::{Currency, Money};
 use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::ledger::{Amount, EntryKind, Proposal, Step};
@@ -236,4 +237,22 @@ async fn nobody_but_a_gateway_asks_and_only_for_those_who_pay() {
     let ended = format!("/subscriptions/{}/cancel", shop.subscription);
     shop.plane.done(&shop.buyer, Method::POST, &ended, json!({}), 200).await;
     assert_eq!(shop.lease(1, 1).await, 0, "an ended subscription takes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_of_the_plan_that_its_calls_are_made_under() {
+    let shop = shop("10").await;
+    let path = format!("/subscriptions/{}", shop.subscription);
+    let bought = shop.plane.done(&shop.buyer, Method::GET, &path, json!({}), 200).await;
+    let other = PlanId::generate().to_string();
+    // One of before the change of plan, and of the same revision; the subscription's own; and as an earlier version asks.
+    for (serial, plan, units) in
+        [(1, json!(other), 0), (2, bought["plan_id"].clone(), 3), (3, Value::Null, 3)]
+    {
+        let body = json!({"epoch": EPOCH, "subscription": shop.subscription, "closes": [],
+            "grant": {"serial": serial, "want": 3, "plan": plan, "plan_revision": 1}});
+        let answer = shop.gateway.to(Method::POST, "/leases").json(&body).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        assert_eq!(answer["granted"]["units"], units, "{plan}: {answer}");
+    }
 }

@@ -21,6 +21,7 @@ mod patient;
 mod rebuilder;
 mod redis_server;
 mod restarts;
+mod zones;
 
 use patient::Patient;
 use redis_server::RedisServer;
@@ -233,6 +234,7 @@ async fn all(counters: Arc<dyn Counters>) {
     a_forgotten_gateway_has_spent_all(&*counters).await;
     limits_beyond_what_is_exact_are_cut(&*counters).await;
     real_windows_end(&*counters).await;
+    zones::windows_go_by_the_clocks_of_the_counters_zone(&*counters).await;
     histories_follow_the_model(&*counters).await;
     never_above_the_limit_and_all_of_it(counters.clone()).await;
     gateways::share_a_limit_and_return_what_is_idle(counters).await;

@@ -189,7 +189,7 @@ fn grant(
     for close in &request.closes {
         close_one(transaction, &request.key, close)?;
     }
-    let window = Window::at(request.window, now);
+    let window = Window::of(&request.key, request.window, now);
     let (key, lease) = (&request.key, &request.lease);
     let max = request.max.min(COUNT_MAX);
     let granted = granted(transaction, key, window.id)?;

@@ -63,7 +63,7 @@ impl Counters for ModelCounters {
         }
         self.grants.fetch_add(1, SeqCst);
         let now = self.clock.now();
-        let window = Window::at(request.window, now);
+        let window = Window::of(&request.key, request.window, now);
         let (decision, granted) = {
             let mut state = self.state.lock();
             Self::closes(&mut state, &request.key, &request.closes);

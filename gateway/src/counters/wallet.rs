@@ -16,7 +16,7 @@ use url::Url;
 
 use super::breaker::Breaker;
 use super::{COUNT_MAX, Close, Counters, CountersError, Grant, GrantRequest, LeaseId};
-use crate::limits::wallet_of_key;
+use crate::limits::{WalletCalls, wallet_of_key};
 
 /// Requests at the control plane at once; more wait for their turn.
 const ASKED_AT_ONCE_MAX: usize = 64;
@@ -99,11 +99,12 @@ impl<D: WalletDesk> WalletCounters<D> {
         lease: Option<(&LeaseId, u32)>,
         closes: &[Close],
     ) -> Result<LeasesAnswer, CountersError> {
-        let (subscription, plan_revision) =
+        let WalletCalls { subscription, plan, plan_revision } =
             wallet_of_key(key).ok_or_else(|| CountersError::Key(key.to_owned()))?;
         let asked = |(lease, want): (&LeaseId, u32)| LeaseAsked {
             serial: lease.serial,
             want: want.clamp(1, LEASE_MAX_UNITS),
+            plan,
             plan_revision,
         };
         let request = LeasesRequest {

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use apiclay_config::ids::PlanId;
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -21,8 +22,9 @@ fn what_is_unaccounted_names_its_counter_as_a_call_would() {
     let subscription = SubscriptionId::generate();
     for (key, known, revision, window) in [
         (format!("quota:{subscription}:day"), Some(subscription), 0, LeasedWindow::Day),
+        (format!("quota:{subscription}:month@Asia/Kolkata"), Some(subscription), 0, LeasedWindow::Month),
         ("trial:acc_1:lst_1".to_owned(), None, 0, LeasedWindow::Trial),
-        (wallet_key(subscription, 9), Some(subscription), 9, LeasedWindow::Wallet),
+        (wallet_key(subscription, PlanId::from_u128(1), 9), Some(subscription), 9, LeasedWindow::Wallet),
     ] {
         let named = named(&key);
         let known = known.unwrap_or(SubscriptionId::from_u128(0));
@@ -105,7 +107,7 @@ fn record(subscription: SubscriptionId, unit: Unit) -> Event {
 }
 
 fn spec(subscription: SubscriptionId) -> CounterSpec {
-    let key = wallet_key(subscription, 9);
+    let key = wallet_key(subscription, PlanId::from_u128(1), 9);
     CounterSpec { key, window: LeasedWindow::Wallet, max: crate::counters::COUNT_MAX, hard: true }
 }
 

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream;
 use tokio_util::sync::CancellationToken;
 
+use super::desk::Desk;
 use super::tally::Tally;
 use super::{LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS};
 use crate::counters::CountersError;
@@ -97,6 +98,11 @@ impl Tally {
         let now_ms = self.core.clock.now_ms();
         if self.window == LeasedWindow::Wallet && !all {
             self.renew_wallet(now_ms);
+        }
+        // It may have been granted: heard of under its name, it is used or goes back, and no other gateway waits for it.
+        let unheard = |desk: &Desk| desk.asked.is_some() && now_ms >= desk.unheard_until_ms;
+        if !all && unheard(&self.desk.lock()) {
+            self.ask_once();
         }
         let closes = {
             let mut desk = self.desk.lock();

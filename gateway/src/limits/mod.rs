@@ -29,7 +29,7 @@ pub use earlier::{EarlierLease, EarlierLeases, UnaccountedUnits};
 pub use figures::LeaseFigures;
 pub use slot::KEY_MAX_BYTES;
 pub use tally::Tally;
-pub use wallet::{wallet_key, wallet_of_key};
+pub use wallet::{WalletCalls, wallet_key, wallet_of_key};
 
 #[cfg(test)]
 mod tests;
@@ -64,7 +64,7 @@ pub const RETURN_ALL_MAX_MS: u64 = 2_000;
 /// A counter that calls are counted in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CounterSpec {
-    /// `quota:<subscription>:<window>`, `trial:<account>:<listing>` or [`wallet_key`], at most [`KEY_MAX_BYTES`].
+    /// [`QuotaKey`](apiclay_config::quota_key::QuotaKey), `trial:<account>:<listing>` or [`wallet_key`], at most [`KEY_MAX_BYTES`].
     pub key: String,
     /// Its kind of window.
     pub window: LeasedWindow,

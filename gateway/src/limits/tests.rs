@@ -14,6 +14,7 @@ use crate::counters::faults::ModelCounters;
 mod histories;
 mod model;
 mod reports;
+mod unheard;
 mod wallets;
 
 pub(super) const NOON_MS: i64 = 1_750_000_000_000 / 86_400_000 * 86_400_000 + 43_200_000;
@@ -157,22 +158,6 @@ async fn a_kill_gives_back_exactly_what_was_not_spent() {
         admitted += 1;
     }
     assert_eq!(admitted, 87);
-}
-
-#[tokio::test]
-async fn a_lease_asked_for_and_unheard_comes_back_after_a_kill() {
-    let house = House::new();
-    let (book, _) = house.open(1);
-    house.store.lose_answers.store(1, SeqCst);
-    let tally = book.tally(&spec(100));
-    assert!(tally.refill().await.is_err());
-    assert!(matches!(tally.take(), Take::Unavailable));
-    assert!(house.store.granted(&spec(1).key) > 0);
-    drop((book, tally));
-    let (book, earlier) = house.open(2);
-    assert_eq!(earlier.leases.len(), 1);
-    assert_eq!(book.close_earlier_epoch().await.unwrap(), []);
-    assert_eq!(house.store.granted(&spec(1).key), 0);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use apiclay_config::ids::SubscriptionId;
+use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::usage::LeasedWindow;
 use apiclay_config::wallet_leases::CLOSES_MAX;
 
@@ -21,18 +21,37 @@ const KEY_PREFIX: &str = "wallet:";
 /// The log says at most this often that closes are refused.
 const REFUSED_SAID_EVERY_MS: u64 = 10_000;
 
-/// The counter of a subscription's calls that a wallet pays for: one for each revision of its plan, so that the calls of one
-/// lease all have one price.
-#[must_use]
-pub fn wallet_key(subscription: SubscriptionId, plan_revision: u32) -> String {
-    format!("{KEY_PREFIX}{subscription}:{plan_revision}")
+/// Calls that a wallet pays for, all at one price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalletCalls {
+    /// Whose they are.
+    pub subscription: SubscriptionId,
+    /// Under which plan; not known of a lease that an earlier version left in the table.
+    pub plan: Option<PlanId>,
+    /// In which revision of it.
+    pub plan_revision: u32,
 }
 
-/// The subscription and the revision of its plan in a wallet's key; `None` for another counter's.
+/// The counter of a subscription's calls that a wallet pays for: one for each revision of each plan that it has had, so that the
+/// calls of one lease all have one price.
 #[must_use]
-pub fn wallet_of_key(key: &str) -> Option<(SubscriptionId, u32)> {
-    let (subscription, plan_revision) = key.strip_prefix(KEY_PREFIX)?.split_once(':')?;
-    Some((subscription.parse().ok()?, plan_revision.parse().ok()?))
+pub fn wallet_key(subscription: SubscriptionId, plan: PlanId, plan_revision: u32) -> String {
+    format!("{KEY_PREFIX}{subscription}:{plan}:{plan_revision}")
+}
+
+/// What a wallet's key says; `None` for another counter's.
+#[must_use]
+pub fn wallet_of_key(key: &str) -> Option<WalletCalls> {
+    let (subscription, edition) = key.strip_prefix(KEY_PREFIX)?.split_once(':')?;
+    let (plan, plan_revision) = match edition.split_once(':') {
+        Some((plan, plan_revision)) => (Some(plan.parse().ok()?), plan_revision),
+        None => (None, edition),
+    };
+    Some(WalletCalls {
+        subscription: subscription.parse().ok()?,
+        plan,
+        plan_revision: plan_revision.parse().ok()?,
+    })
 }
 
 /// The close of a wallet's lease, if it can be said now.

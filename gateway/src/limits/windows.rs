@@ -1,8 +1,11 @@
-//! Which hour, day or month a moment falls in, and when that ends. Pure arithmetic in UTC, so that both counter stores and
-//! the tests agree on it; the moment is always the store's. Next: a grant's window id and how long its lease may be spent.
+//! Which hour, day or month a moment falls in, and when that ends. Pure arithmetic, in UTC or by the clocks of the zone that a
+//! counter's name says, so that both counter stores and the tests agree on it; the moment is always the store's. Next: a
+//! grant's window id and how long its lease may be spent.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::usage::LeasedWindow;
+use apiclay_config::zone::{Span, Zone};
 
 /// Milliseconds of an hour.
 pub const HOUR_MS: i64 = 3_600_000;
@@ -17,7 +20,7 @@ pub const MONTH_KEPT_MS: i64 = 93 * DAY_MS;
 /// One window of time at the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
-    /// Hours, days or months since 1970; 0 for a trial and for a wallet.
+    /// Hours, days or months since 1970, in a zone as [`Span::id`] says; 0 for a trial and for a wallet.
     pub id: i64,
     /// When it began; the beginning of time for a trial.
     pub starts: Timestamp,
@@ -26,7 +29,19 @@ pub struct Window {
 }
 
 impl Window {
-    /// The window of this kind that `now` falls in.
+    /// The window of this counter that `now` falls in.
+    #[must_use]
+    pub fn of(counter: &str, kind: LeasedWindow, now: Timestamp) -> Self {
+        let Some(zone) = zone_of(counter) else { return Self::at(kind, now) };
+        match kind {
+            LeasedWindow::Hour => zone.hour(now).into(),
+            LeasedWindow::Day => zone.day(now).into(),
+            LeasedWindow::Month => zone.month(now).into(),
+            LeasedWindow::Trial | LeasedWindow::Wallet => Self::at(kind, now),
+        }
+    }
+
+    /// The window of this kind that `now` falls in, in UTC.
     #[must_use]
     pub fn at(kind: LeasedWindow, now: Timestamp) -> Self {
         match kind {
@@ -62,9 +77,30 @@ impl Window {
     }
 }
 
-/// When the window with this id ends; for figures that name a window by its id alone.
+impl From<Span> for Window {
+    fn from(span: Span) -> Self {
+        Self { id: span.id, starts: span.starts, ends: Some(span.ends) }
+    }
+}
+
+/// The zone whose clocks a counter goes by, if it is not UTC. A snapshot with a zone that is not known here is refused; a
+/// counter's name can only have one after this program was set back to an older version, and UTC's windows are safe for it:
+/// nothing is granted of a counter that no plan has.
+fn zone_of(counter: &str) -> Option<Zone> {
+    Zone::named(QuotaKey::of(counter)?.zone?)
+}
+
+/// When a counter's window with this id ends; for figures that name a window by its id alone.
 #[must_use]
-pub fn window_with_id(kind: LeasedWindow, id: i64) -> Window {
+pub fn window_with_id(counter: &str, kind: LeasedWindow, id: i64) -> Window {
+    if let Some(zone) = zone_of(counter) {
+        match kind {
+            LeasedWindow::Hour => return zone.hour_with_id(id).into(),
+            LeasedWindow::Day => return zone.day_with_id(id).into(),
+            LeasedWindow::Month => return zone.month_with_id(id).into(),
+            LeasedWindow::Trial | LeasedWindow::Wallet => {}
+        }
+    }
     match kind {
         LeasedWindow::Hour => Window::at(kind, Timestamp(id.saturating_mul(HOUR_MS))),
         LeasedWindow::Day => Window::at(kind, Timestamp(id.saturating_mul(DAY_MS))),
@@ -131,9 +167,28 @@ mod tests {
                 let next = Window::at(kind, ends);
                 assert_eq!((next.id, next.starts), (window.id + 1, ends));
                 assert_eq!(Window::at(kind, ends.plus_ms(-1)), window);
-                assert_eq!(window_with_id(kind, window.id), window);
+                assert_eq!(window_with_id("quota:s", kind, window.id), window);
                 window = next;
             }
         }
+    }
+
+    #[test]
+    fn a_counter_goes_by_the_clocks_that_its_name_says() {
+        let now = at("2026-03-31T18:30:00Z");
+        for (name, kind, begins, ends) in [
+            ("month", LeasedWindow::Month, "2026-03-31T18:30:00Z", "2026-04-30T18:30:00Z"),
+            ("day", LeasedWindow::Day, "2026-03-31T18:30:00Z", "2026-04-01T18:30:00Z"),
+            ("hour", LeasedWindow::Hour, "2026-03-31T18:30:00Z", "2026-03-31T19:30:00Z"),
+        ] {
+            let counter = format!("quota:s:{name}@Asia/Kolkata");
+            let window = Window::of(&counter, kind, now);
+            assert_eq!((window.starts, window.ends), (at(begins), Some(at(ends))), "{name}");
+            assert_eq!(window_with_id(&counter, kind, window.id), window);
+            let utc = Window::of(&format!("quota:s:{name}"), kind, now);
+            assert_eq!(utc, Window::at(kind, now));
+            assert_ne!(utc, window);
+        }
+        assert_eq!(Window::of("trial:a:l", LeasedWindow::Trial, now).id, 0);
     }
 }

@@ -18,11 +18,14 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
     }
     let Some(credential) = call.context.credential.clone() else { return Err(Rejection::NotReady) };
     let entitlement = &credential.entitlement;
-    if entitlement.unpaid {
+    let now = call.context.at;
+    let ends = entitlement.trial_is_over(now) && !entitlement.has_wallet();
+    if entitlement.unpaid || ends {
         return Err(Rejection::TrialExhausted);
     }
     for (tally, quota) in entitlement.tallies.iter().enumerate() {
-        if quota.window == LeasedWindow::Wallet && call.context.holds(LeasedWindow::Trial) {
+        let tried = quota.window == LeasedWindow::Wallet && call.context.holds(LeasedWindow::Trial);
+        if tried || !entitlement.needs(quota.window, now) {
             continue;
         }
         let outcome = match quota.tally.take() {

@@ -103,17 +103,18 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
         policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
         left.extend(remaining.map(|remaining| format!("\"{name}\";r={remaining}")));
     }
-    for quota in &entitlement.tallies {
+    for quota in entitlement.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
-        let (name, window) = match quota.window {
-            Hour => ("hour", ";w=3600"),
-            Day => ("day", ";w=86400"),
-            Month => ("month", ""),
-            Trial => ("trial", ""),
+        let name = match quota.window {
+            Hour => "hour",
+            Day => "day",
+            Month => "month",
+            Trial => "trial",
             // Money is no limit on calls.
             Wallet => continue,
         };
         let View { max, remaining, resets_in_ms } = quota.tally.view();
+        let window = quota.seconds.map_or(String::new(), |seconds| format!(";w={seconds}"));
         policy.push(format!("\"{name}\";q={max}{window}"));
         let resets = resets_in_ms.map_or(String::new(), |ms| format!(";t={}", ms.div_ceil(1_000)));
         left.push(format!("\"{name}\";r={remaining}{resets}"));

@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId};
+use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
+use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Fault, Limit, Snapshot, Window};
 use apiclay_config::usage::LeasedWindow;
+use apiclay_config::zone::Zone;
 use apiclay_plugins::by_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
+use super::trial::{Trialist, trial_until, trials};
 use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, LeaseBook, wallet_key};
@@ -38,8 +42,6 @@ fn show(faults: &[Fault]) -> String {
     shown.join("; ")
 }
 
-/// An account and the listing that it tries.
-type Trialist = (AccountId, ListingId);
 type RateKey = (SubscriptionId, Window);
 
 /// What outlives runtimes.
@@ -212,7 +214,11 @@ impl Compiler {
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan, &trials),
-                unpaid: plan.priced && !subscription.pays && plan.trial_calls.is_none(),
+                trial_until: trial_until(subscription, plan),
+                unpaid: plan.priced
+                    && !subscription.pays
+                    && plan.trial_calls.is_none()
+                    && plan.trial_days.is_none(),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -265,43 +271,29 @@ impl Compiler {
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));
         }
         if pays && plan.per_call {
-            let key = wallet_key(subscription.id, subscription.plan_revision);
+            let key = wallet_key(subscription.id, subscription.plan, subscription.plan_revision);
             quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
         }
+        let id = subscription.id.to_string();
+        let zone = plan.zone.as_deref().and_then(Zone::named);
+        let even = !zone.is_some_and(|zone| zone.changes_after(Clock::System.now()));
         for limit in &plan.limits {
-            let (window, name) = match limit.window {
-                Window::Hour => (LeasedWindow::Hour, "hour"),
-                Window::Day => (LeasedWindow::Day, "day"),
-                Window::Month => (LeasedWindow::Month, "month"),
+            let (window, seconds) = match limit.window {
+                Window::Hour => (LeasedWindow::Hour, Some(3_600)),
+                Window::Day => (LeasedWindow::Day, Some(86_400)),
+                Window::Month => (LeasedWindow::Month, None),
                 Window::Second | Window::Minute => continue,
             };
-            quotas.push(self.quota(
-                format!("quota:{}:{name}", subscription.id),
-                window,
-                limit.max,
-                limit.hard,
-            ));
+            let key = QuotaKey { subscription: &id, window, zone: plan.zone.as_deref() }.to_string();
+            let quota = self.quota(key, window, limit.max, limit.hard);
+            quotas.push(Quota { seconds: seconds.filter(|_| even), ..quota });
         }
         quotas
     }
 
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
-        Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
+        Quota { window, hard, seconds: None, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
     }
-}
-
-/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
-/// is looked at. One counter with two sizes would change with every snapshot.
-fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
-    let mut trials = HashMap::new();
-    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
-        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
-        if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
-            let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
-            *largest = calls.max(*largest);
-        }
-    }
-    trials
 }
 
 /// Builds the plugins bound here, with those of the wider place, in the registry's order and the narrower after the wider; it

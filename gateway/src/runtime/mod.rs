@@ -3,6 +3,7 @@
 
 mod compile;
 pub mod rates;
+mod trial;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -110,6 +111,8 @@ pub struct Entitlement {
     pub concurrency: Option<Arc<Concurrency>>,
     /// What a call takes a unit of: the trial or else the wallet, in this order, and the quotas.
     pub tallies: Vec<Quota>,
+    /// Where calls are tried for days: until when.
+    pub trial_until: Option<Timestamp>,
     /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
     pub unpaid: bool,
     /// Plugins of the plan; they replace those of the same type.
@@ -117,6 +120,26 @@ pub struct Entitlement {
 }
 
 impl Entitlement {
+    /// Whether a trial by days is over at this moment; there may be none.
+    #[must_use]
+    pub fn trial_is_over(&self, now: Timestamp) -> bool {
+        self.trial_until.is_some_and(|until| until <= now)
+    }
+
+    /// Whether a call needs a unit of such a counter at this moment: none of a trial that is over by the day, and no money while
+    /// a trial lasts that is counted in days alone.
+    #[must_use]
+    pub fn needs(&self, window: LeasedWindow, now: Timestamp) -> bool {
+        match window {
+            LeasedWindow::Trial => !self.trial_is_over(now),
+            LeasedWindow::Wallet => {
+                let by_calls = self.tallies.iter().any(|quota| quota.window == LeasedWindow::Trial);
+                self.trial_until.is_none() || self.trial_is_over(now) || by_calls
+            }
+            LeasedWindow::Hour | LeasedWindow::Day | LeasedWindow::Month => true,
+        }
+    }
+
     /// Whether calls after the trial are paid from a wallet.
     #[must_use]
     pub fn has_wallet(&self) -> bool {
@@ -130,6 +153,8 @@ pub struct Quota {
     pub window: LeasedWindow,
     /// Refuse at the limit.
     pub hard: bool,
+    /// How long its windows are, where all of them are of one length.
+    pub seconds: Option<u32>,
     /// The counter.
     pub tally: Arc<Tally>,
 }

@@ -65,7 +65,9 @@ pub(crate) fn market(revision: u64) -> Snapshot {
             listing,
             limits: Vec::new(),
             concurrency_max: None,
+            zone: None,
             trial_calls: None,
+            trial_days: None,
             priced: false,
             per_call: false,
             bindings: Vec::new(),
@@ -78,6 +80,7 @@ pub(crate) fn market(revision: u64) -> Snapshot {
             plan_revision: 1,
             inactive: false,
             ends_at: None,
+            trial_until: None,
             pays: false,
         }),
         Change::PutCredential(Credential {

@@ -6,14 +6,19 @@ use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::counters::{Acknowledged, COUNTED_MAX, LeaseInHand, RebuildFigure, RebuildReport};
+use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::usage::{BatchId, GatewayEpoch, LeasedWindow, UnitsTaken};
 
-const HOUR_MS: i64 = 3_600_000;
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 60 * MINUTE_MS;
 const DAY_MS: i64 = 24 * HOUR_MS;
 /// Windows are numbered from 1970; a month begins within two days of where months of this length would.
 const MONTH_MEAN_MS: i64 = 2_629_746_000;
+/// No zone's day ends later than this after that of UTC.
+const ZONE_AWAY_MAX_MS: i64 = 14 * HOUR_MS;
 /// Nothing is granted of a window that is over, and what comes back to a counter that is not there changes nothing. So a
-/// window counts this long after its end only for a server whose clock is behind ours; months are known to 2 days only.
+/// window counts this long after its end only for a server whose clock is behind ours; months are known to 2 days only, and those of a
+/// zone are up to 14 hours away.
 const SHORT_KEPT_MS: i64 = DAY_MS;
 const MONTH_KEPT_MS: i64 = 5 * DAY_MS;
 /// The most that Redis' scripts count exactly; no limit is higher.
@@ -113,22 +118,20 @@ impl<'a> Figures<'a> {
     }
 }
 
-/// The kind of window a counter has: `quota:{subscription}:{kind}`, `trial:{account}:{listing}`.
+/// The kind of window a counter has; that of a trial where it is no quota.
 fn kind_of(counter: &str) -> LeasedWindow {
-    let quota = counter.strip_prefix("quota:").and_then(|rest| rest.split_once(':'));
-    match quota.map(|(_, kind)| kind) {
-        Some("hour") => LeasedWindow::Hour,
-        Some("day") => LeasedWindow::Day,
-        Some("month") => LeasedWindow::Month,
-        // Kept for ever: a kind that is not known loses nothing.
-        _ => LeasedWindow::Trial,
-    }
+    // Kept for ever: a kind that is not known loses nothing.
+    QuotaKey::of(counter).map_or(LeasedWindow::Trial, |quota| quota.window)
 }
 
 /// Whether units of this counter in this window can still be granted: most of what is on record is of windows that are over.
 fn is_kept(counter: &str, window: i64, now: Timestamp) -> bool {
+    let in_zone = QuotaKey::of(counter).is_some_and(|quota| quota.zone.is_some());
     let (length_ms, kept_ms) = match kind_of(counter) {
+        // Numbered by the minute they begin in.
+        LeasedWindow::Hour if in_zone => (MINUTE_MS, HOUR_MS + SHORT_KEPT_MS),
         LeasedWindow::Hour => (HOUR_MS, SHORT_KEPT_MS),
+        LeasedWindow::Day if in_zone => (DAY_MS, ZONE_AWAY_MAX_MS + SHORT_KEPT_MS),
         LeasedWindow::Day => (DAY_MS, SHORT_KEPT_MS),
         LeasedWindow::Month => (MONTH_MEAN_MS, MONTH_KEPT_MS),
         LeasedWindow::Trial | LeasedWindow::Wallet => return true,

@@ -60,6 +60,7 @@ impl Shop {
             price: money(0),
             usage_price: Some(usage_price),
             limits: Vec::new(),
+            zone: None,
             trial: None,
             concurrency_max: None,
             bindings: Vec::new(),

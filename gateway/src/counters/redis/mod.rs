@@ -173,7 +173,7 @@ impl Greeting for RedisCounters {
 impl Counters for RedisCounters {
     async fn grant(&self, request: &GrantRequest) -> Result<Grant, CountersError> {
         for _ in 0..TURNS_MAX {
-            let window = Window::at(request.window, self.guess_now());
+            let window = Window::of(&request.key, request.window, self.guess_now());
             let answer = self.invoke(&self.grant_script(request, &window)).await?;
             match answer.word() {
                 "turned" => self.heard_time(Timestamp(answer.number(1)?)),

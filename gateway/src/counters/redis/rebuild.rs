@@ -81,7 +81,7 @@ impl RedisCounters {
     }
 
     async fn write(&self, rebuild: &Rebuild, figure: &Figure) -> Result<(), CountersError> {
-        let kept_until = window_with_id(figure.window, figure.id).kept_until(figure.window);
+        let kept_until = window_with_id(&figure.key, figure.window, figure.id).kept_until(figure.window);
         let mut script = scripts::FIGURE.key(scripts::marker(scripts::part(&figure.key)));
         script.key(scripts::counter(&figure.key, figure.id));
         script.arg(rebuild.generation).arg(&rebuild.run_id).arg(figure.granted);

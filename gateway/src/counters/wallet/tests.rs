@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use apiclay_config::clock::Clock;
-use apiclay_config::ids::SubscriptionId;
+use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::wallet_leases::LeaseGranted;
 use axum::Json;
 use axum::extract::State;
@@ -125,7 +125,7 @@ fn subscription() -> SubscriptionId {
 
 fn request(serial: u32, want: u32) -> GrantRequest {
     GrantRequest {
-        key: wallet_key(subscription(), 3),
+        key: wallet_key(subscription(), PlanId::from_u128(8), 3),
         window: LeasedWindow::Wallet,
         max: COUNT_MAX,
         hard: true,
@@ -157,7 +157,12 @@ async fn a_grant_and_the_closes_that_ride_along_are_said_as_the_wire_has_them() 
         [LeasesRequest {
             epoch: epoch.clone(),
             subscription: subscription(),
-            grant: Some(LeaseAsked { serial: 9, want: 64, plan_revision: 3 }),
+            grant: Some(LeaseAsked {
+                serial: 9,
+                want: 64,
+                plan: Some(PlanId::from_u128(8)),
+                plan_revision: 3,
+            }),
             closes: vec![
                 LeaseClosed { epoch: epoch.clone(), serial: 5, spent: 2, last_batch },
                 LeaseClosed { epoch, serial: 6, spent: 0, last_batch: None },

@@ -1,6 +1,6 @@
 //! Leases on wallets over a model of the control plane's side: one by one here, whole histories in `histories.rs`.
 
-use apiclay_config::ids::SubscriptionId;
+use apiclay_config::ids::{PlanId, SubscriptionId};
 
 use super::*;
 use crate::counters::{Counters, CountersError, Spent};
@@ -54,7 +54,7 @@ impl Till {
 }
 
 fn wallet(subscription: u128) -> CounterSpec {
-    let key = wallet_key(SubscriptionId::from_u128(subscription), 3);
+    let key = wallet_key(SubscriptionId::from_u128(subscription), PlanId::from_u128(1), 3);
     CounterSpec { key, window: LeasedWindow::Wallet, max: crate::counters::COUNT_MAX, hard: true }
 }
 
@@ -79,11 +79,17 @@ async fn take_all(tally: &Tally, calls: usize) -> Vec<Unit> {
 }
 
 #[test]
-fn a_key_says_subscription_and_revision() {
-    let subscription = SubscriptionId::generate();
-    assert_eq!(wallet_of_key(&wallet_key(subscription, 7)), Some((subscription, 7)));
+fn a_key_says_subscription_plan_and_revision() {
+    let (subscription, plan) = (SubscriptionId::generate(), PlanId::generate());
+    let calls = WalletCalls { subscription, plan: Some(plan), plan_revision: 7 };
+    assert_eq!(wallet_of_key(&wallet_key(subscription, plan, 7)), Some(calls));
+    // As an earlier version left it in the table.
+    let old = WalletCalls { plan: None, ..calls };
+    assert_eq!(wallet_of_key(&format!("wallet:{subscription}:7")), Some(old));
+    assert_eq!(wallet_of_key(&format!("wallet:{subscription}:other:7")), None);
     assert_eq!(wallet_of_key(&format!("quota:{subscription}:day")), None);
-    assert!(wallet_key(SubscriptionId::from_u128(u128::MAX), u32::MAX).len() <= KEY_MAX_BYTES);
+    let longest = wallet_key(SubscriptionId::from_u128(u128::MAX), PlanId::from_u128(u128::MAX), u32::MAX);
+    assert!(longest.len() <= KEY_MAX_BYTES);
 }
 
 #[tokio::test]

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::RequestId;
-use apiclay_config::snapshot::{Limit, Plan, Window};
+use apiclay_config::ids::{PlanId, RequestId};
+use apiclay_config::snapshot::{Limit, Plan, Snapshot, Window};
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
 use http::HeaderMap;
@@ -25,6 +25,8 @@ use crate::metering::{Spool, SpoolOptions};
 use crate::observe::Metrics;
 use crate::runtime::{Compiler, Credential};
 use crate::sync::tests::market;
+
+mod days;
 
 /// A wallet that is worth so many calls, a call a lease.
 #[derive(Default)]
@@ -63,14 +65,20 @@ struct Shop {
     gateway: Gateway,
     credential: Arc<Credential>,
     purse: Arc<Purse>,
+    compiler: Compiler,
+    snapshot: Snapshot,
     _folder: TempDir,
 }
+
+/// When the subscriber's trial by days is over, where the plan has one.
+const TRIED_UNTIL: Timestamp = Timestamp(1_000);
 
 /// A shop with one subscriber; `terms` changes the plan.
 fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     let mut snapshot = market(1);
     terms(snapshot.plans.values_mut().next().unwrap());
-    snapshot.subscriptions.values_mut().next().unwrap().pays = pays;
+    let subscriber = snapshot.subscriptions.values_mut().next().unwrap();
+    (subscriber.pays, subscriber.trial_until) = (pays, Some(TRIED_UNTIL));
     let folder = tempfile::tempdir().unwrap();
     let from = GatewayEpoch { gateway: "gw".to_owned(), epoch: format!("{:016x}", 1) };
     let spool = Spool::open(&folder.path().join("spool"), from.clone(), SpoolOptions::default()).unwrap();
@@ -84,15 +92,20 @@ fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     top_up.learn(&"https://apis.example.com/wallet".parse().unwrap());
     let gateway = Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, top_up);
     let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
-    let runtime = Compiler::new(book, None, egress, metrics).compile(&snapshot, 1).unwrap();
+    let mut compiler = Compiler::new(book, None, egress, metrics);
+    let runtime = compiler.compile(&snapshot, 1).unwrap();
     let credential = Arc::clone(runtime.credentials.values().next().unwrap());
-    Shop { gateway, credential, purse, _folder: folder }
+    Shop { gateway, credential, purse, compiler, snapshot, _folder: folder }
 }
 
 impl Shop {
     /// One call, as a lane takes it through this phase.
     async fn call(&self) -> Result<Context, Rejection> {
-        let mut context = Context::new(Timestamp(0));
+        self.call_at(Timestamp(0)).await
+    }
+
+    async fn call_at(&self, at: Timestamp) -> Result<Context, Rejection> {
+        let mut context = Context::new(at);
         context.credential = Some(Arc::clone(&self.credential));
         let headers = HeaderMap::new();
         for _ in 0..8 {
@@ -230,4 +243,47 @@ async fn a_call_that_is_dropped_before_its_answer_gives_back_and_one_after_it_ke
     assert_eq!(shop.purse.asked.load(SeqCst), 1);
     drop(keep(unit));
     assert!(matches!(shop.call().await, Err(Rejection::BalanceExhausted(_))));
+}
+
+#[tokio::test]
+async fn limits_are_told_in_the_plans_zone() {
+    use crate::phases::respond::{RATELIMIT, RATELIMIT_POLICY, rate_limit_headers};
+    for (zone, policy) in [
+        (None, "\"day\";q=9;w=86400"),
+        (Some("Asia/Kolkata"), "\"day\";q=9;w=86400"),
+        // Its days are of 23, 24 and 25 hours.
+        (Some("America/New_York"), "\"day\";q=9"),
+    ] {
+        let shop = shop(false, 0, |plan| {
+            plan.limits = vec![Limit { window: Window::Day, max: 9, hard: true }];
+            plan.zone = zone.map(str::to_owned);
+        });
+        let context = shop.call().await.unwrap();
+        let mut told = HeaderMap::new();
+        rate_limit_headers(&context, &mut |name, value| drop(told.insert(name, value)));
+        assert_eq!(told[RATELIMIT_POLICY], policy);
+        let now = Clock::System.now();
+        let day = apiclay_config::zone::Zone::named(zone.unwrap_or("UTC")).unwrap().day(now);
+        let left = told[RATELIMIT].to_str().unwrap();
+        let seconds: i64 = left.rsplit_once("t=").unwrap().1.parse().unwrap();
+        let meant = (day.ends.0 - now.0) / 1_000;
+        // A day may end between the call and this look.
+        assert!((seconds - meant).abs() <= 30 || meant > 82_000, "{left}, not {meant}");
+    }
+}
+
+#[tokio::test]
+async fn calls_after_a_change_of_plan_are_of_no_lease_from_before_it() {
+    let mut shop = shop(true, 10, per_call);
+    shop.call().await.unwrap();
+    let wallet = |credential: &Credential| Arc::clone(&credential.entitlement.tallies[0].tally);
+    let before = wallet(&shop.credential);
+    // Another plan at another price, in a revision of the same number.
+    let other = PlanId::generate();
+    let sold = shop.snapshot.plans.values().next().unwrap().clone();
+    shop.snapshot.plans.insert((other, sold.revision), Plan { id: other, ..sold });
+    shop.snapshot.subscriptions.values_mut().next().unwrap().plan = other;
+    let runtime = shop.compiler.compile(&shop.snapshot, 1).unwrap();
+    let after = wallet(runtime.credentials.values().next().unwrap());
+    assert!(!Arc::ptr_eq(&before, &after), "one lease has calls at two prices");
 }

@@ -90,6 +90,11 @@ fn windows_that_are_over_are_left_out() {
     // 2024-10-04 is in month 657.
     assert!(kept("month", 657) && kept("month", 656) && !kept("month", 655));
     assert!(is_kept("trial:a:l", 0, TODAY) && kept("day", i64::MAX));
+    // By the latest clocks a day ends half a day after UTC's; hours of a zone are numbered in minutes.
+    assert!(kept("day@Etc/GMT+12", 20_000 - 2) && !kept("day@Etc/GMT+12", 20_000 - 4));
+    let minute = 24 * 60 * (20_000 - 1);
+    assert!(kept("hour@Asia/Kolkata", minute - 60) && !kept("hour@Asia/Kolkata", minute - 90));
+    assert!(kept("month@Asia/Kolkata", 656) && !kept("month@Asia/Kolkata", 655));
 }
 
 /// Seeded histories of two gateways: whatever was granted and is not given back is what the figures say.
