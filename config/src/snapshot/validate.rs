@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Binding, Listing, Plan, Snapshot};
+use super::{Binding, Listing, Plan, STATUS_RANGES_MAX, Snapshot};
 
 /// Segments a route's path may have.
 const PATH_SEGMENTS_MAX: usize = 64;
@@ -239,6 +239,9 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
     if plan.per_call && !plan.priced {
         faults.add(&plan.id, "a plan whose calls cost something is priced");
     }
+    if plan.billable_statuses.as_ref().is_some_and(|s| !(1..=STATUS_RANGES_MAX).contains(&s.len())) {
+        faults.add(&plan.id, format!("1 to {STATUS_RANGES_MAX} statuses are billed, or it says nothing"));
+    }
     check_bindings(&plan.id, &plan.bindings, faults);
 }
 
@@ -296,6 +299,7 @@ mod tests {
                 trial_calls: None,
                 priced,
                 per_call,
+                billable_statuses: None,
                 bindings: Vec::new(),
             };
             let mut faults = Faults::default();

@@ -111,6 +111,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         limits: Vec::new(),
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
+        billable_statuses: plan.billable_statuses.clone(),
         bindings: Vec::new(),
     };
     let mut promises: Vec<String> = plan.limits.iter().map(words::limit).collect();
@@ -128,6 +129,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
     let by_the_call = terms.is_paid_by_the_call();
     let usage = plan.usage_price.as_ref();
     promises.extend(usage.map(words::tiers).unwrap_or_default());
+    promises.extend(plan.billable_statuses.as_deref().map(words::billable));
     let (price, per) = match usage.filter(|_| by_the_call) {
         Some(usage) => (words::call_price(usage), "a call"),
         None if !terms.is_priced() => ("Free".to_owned(), ""),

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
+use apiclay_config::snapshot::StatusRange;
 
 use crate::plans::terms::{LimitInput, TierMode, UsagePrice, WindowInput};
 
@@ -69,6 +70,14 @@ pub(super) fn tiers(usage: &UsagePrice) -> Vec<String> {
     lines
 }
 
+/// `Only answers with status 2XX or 404 count`.
+pub(super) fn billable(statuses: &[StatusRange]) -> String {
+    let mut names: Vec<String> = statuses.iter().map(StatusRange::to_string).collect();
+    let last = names.pop().unwrap_or_default();
+    let named = if names.is_empty() { last } else { format!("{} or {last}", names.join(", ")) };
+    format!("Only answers with status {named} count")
+}
+
 /// `a day`.
 pub(super) fn window(window: WindowInput) -> &'static str {
     match window {
@@ -128,6 +137,13 @@ mod tests {
         );
         let flat = UsagePrice::flat(Money::new(250_000, Currency::INR));
         assert_eq!((call_price(&flat), tiers(&flat)), ("₹0.25".to_owned(), Vec::new()));
+    }
+
+    #[test]
+    fn billed_statuses_are_said_in_a_sentence() {
+        let said = |texts: &[&str]| billable(&texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(said(&["2XX"]), "Only answers with status 2XX count");
+        assert_eq!(said(&["2XX", "3XX", "404"]), "Only answers with status 2XX, 3XX or 404 count");
     }
 
     #[test]

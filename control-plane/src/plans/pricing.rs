@@ -206,6 +206,7 @@ mod tests {
                 limits: Vec::new(),
                 trial: None,
                 concurrency_max: None,
+                billable_statuses: None,
                 bindings: Vec::new(),
             };
             prop_assert!(check_terms(&terms).is_ok(), "{usage:?}");

@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::{ListingId, PlanId};
 use apiclay_config::money::Money;
+use apiclay_config::snapshot::StatusRange;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -53,9 +54,13 @@ struct PlanInput {
     usage_price: Option<UsagePrice>,
     /// How many calls at once.
     concurrency_max: Option<u32>,
+    /// The statuses of answers that are billed, one or a class: where it is left out, all below 500.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["2XX", "404"]))]
+    billable_statuses: Option<Vec<StatusRange>>,
 }
 
-/// A change of a plan: what is not named stays. `trial`, `usage_price` and `concurrency_max` can be set to null.
+/// A change of a plan: what is not named stays. `trial`, `usage_price`, `concurrency_max` and `billable_statuses`
+/// can be set to null.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PlanChange {
@@ -69,6 +74,9 @@ struct PlanChange {
     usage_price: Option<Option<UsagePrice>>,
     #[serde(default, deserialize_with = "given")]
     concurrency_max: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>)]
+    billable_statuses: Option<Option<Vec<StatusRange>>>,
 }
 
 /// Tells null from nothing.
@@ -115,6 +123,7 @@ async fn create(
         limits: input.limits.iter().map(Into::into).collect(),
         trial: input.trial,
         concurrency_max: input.concurrency_max,
+        billable_statuses: input.billable_statuses,
         bindings: Vec::new(),
     };
     rules::check_terms(&terms)?;
@@ -232,6 +241,7 @@ async fn change(
             .map_or_else(|| before.limits.clone(), |limits| limits.iter().map(Into::into).collect()),
         trial: input.trial.unwrap_or(before.trial),
         concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
+        billable_statuses: input.billable_statuses.unwrap_or_else(|| before.billable_statuses.clone()),
         bindings: before.bindings.clone(),
     };
     rules::check_terms(&terms)?;

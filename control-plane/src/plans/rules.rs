@@ -1,5 +1,7 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
+use apiclay_config::snapshot::{STATUS_RANGES_MAX, StatusRange};
+
 use super::bounds::{CALLS_MAX, check_price};
 use super::rules_usage;
 use super::terms::Terms;
@@ -40,7 +42,22 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     if terms.concurrency_max == Some(0) {
         faults.push(Invalid::new("/concurrency_max", "out_of_range", "at least 1"));
     }
+    check_billable(&mut faults, terms.billable_statuses.as_deref());
     Refusal::unless_empty(faults)
+}
+
+fn check_billable(faults: &mut Vec<Invalid>, statuses: Option<&[StatusRange]>) {
+    let Some(statuses) = statuses else { return };
+    if !(1..=STATUS_RANGES_MAX).contains(&statuses.len()) {
+        let message = format!("1 to {STATUS_RANGES_MAX} statuses; leave it out to bill all below 500");
+        return faults.push(Invalid::new("/billable_statuses", "out_of_range", message));
+    }
+    for (place, status) in statuses.iter().enumerate() {
+        if statuses[..place].contains(status) {
+            let pointer = format!("/billable_statuses/{place}");
+            faults.push(Invalid::new(pointer, "repeated", format!("{status} is named already")));
+        }
+    }
 }
 
 /// How what is bought is paid for.
@@ -98,6 +115,7 @@ mod tests {
             limits: Vec::new(),
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         }
     }
@@ -121,6 +139,19 @@ mod tests {
         assert!(check_terms(&with(vec![limit(Window::Hour, CALLS_MAX + 1)])).is_err());
         assert!(check_terms(&Terms { trial: Some(Trial { calls: 0 }), ..terms(0) }).is_err());
         assert!(check_terms(&Terms { concurrency_max: Some(0), ..terms(0) }).is_err());
+    }
+
+    #[test]
+    fn billed_statuses_are_named_once_and_not_none() {
+        let named = |texts: &[&str]| {
+            let statuses = texts.iter().map(|text| text.parse().unwrap()).collect();
+            check_terms(&Terms { billable_statuses: Some(statuses), ..terms(0) })
+        };
+        assert!(named(&["2XX", "404", "200"]).is_ok());
+        assert!(named(&[]).is_err());
+        assert!(named(&["2XX", "404", "2xx"]).is_err());
+        let many: Vec<String> = (100..=100 + STATUS_RANGES_MAX).map(|status| status.to_string()).collect();
+        assert!(named(&many.iter().map(String::as_str).collect::<Vec<_>>()).is_err());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What a plan promises and costs, as given, stored and shown. Next: `rules` checks it, `documents` keeps it in a revision.
 
 use apiclay_config::money::Money;
-use apiclay_config::snapshot::{Binding, Limit, Window};
+use apiclay_config::snapshot::{Binding, Limit, StatusRange, Window};
 use serde::{Deserialize, Serialize};
 
 /// What a plan promises and costs.
@@ -21,6 +21,9 @@ pub struct Terms {
     /// How many calls at once.
     #[serde(default)]
     pub concurrency_max: Option<u32>,
+    /// The statuses of answers that are billed; where it says nothing, all below 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billable_statuses: Option<Vec<StatusRange>>,
     /// Plugins on the calls of those who hold it.
     #[serde(default)]
     pub bindings: Vec<Binding>,

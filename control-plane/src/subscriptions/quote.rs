@@ -148,6 +148,7 @@ mod tests {
             limits: Vec::new(),
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         };
         (Edition { plan: PlanId::from_u128(2), revision: 1 }, terms)

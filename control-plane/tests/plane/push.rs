@@ -93,6 +93,7 @@ fn revision(listing: ListingId) -> PlanRevision {
             limits: Vec::new(),
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         },
         created_at: NOW,

@@ -17,8 +17,9 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
     match (context.ticket.take(), context.event.take()) {
         (Some(ticket), Some(mut event)) => {
-            // By default the vendor's 5xx are not billed, nor what he broke off; a client who leaves pays.
-            let billable = event.status < 500 && ending != Ending::UpstreamBroke;
+            // The plan says which answers; what the vendor broke off is never billed, and a client who leaves pays.
+            let named = context.credential.as_ref().map(|c| c.entitlement.billable.contains(event.status));
+            let billable = named == Some(true) && ending != Ending::UpstreamBroke;
             if !billable {
                 reserve::give_back(context);
             }

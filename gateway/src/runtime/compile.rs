@@ -13,7 +13,9 @@ use apiclay_plugins::by_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
+use super::{
+    Billable, Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates,
+};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, LeaseBook, wallet_key};
 use crate::observe::Metrics;
@@ -213,6 +215,7 @@ impl Compiler {
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan, &trials),
                 unpaid: plan.priced && !subscription.pays && plan.trial_calls.is_none(),
+                billable: Billable::compile(plan.billable_statuses.as_deref()),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));

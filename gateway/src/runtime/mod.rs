@@ -1,6 +1,7 @@
 //! A snapshot, compiled: what a call needs, ready to look up. Compiled whole or refused whole; routes hold built plugins,
 //! so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
 
+mod billable;
 mod compile;
 pub mod rates;
 
@@ -15,6 +16,7 @@ use apiclay_config::usage::LeasedWindow;
 use apiclay_plugins::Plugin;
 use http::{HeaderName, HeaderValue};
 
+pub use billable::Billable;
 pub use compile::{CompileError, Compiler};
 pub use rates::Rate;
 
@@ -112,6 +114,8 @@ pub struct Entitlement {
     pub tallies: Vec<Quota>,
     /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
     pub unpaid: bool,
+    /// Which answers are billed.
+    pub billable: Billable,
     /// Plugins of the plan; they replace those of the same type.
     pub plugins: Vec<Bound>,
 }

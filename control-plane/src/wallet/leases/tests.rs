@@ -62,6 +62,7 @@ impl Shop {
             limits: Vec::new(),
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         };
         let (plan, listing) = (PlanId::from_u128(1), ListingId::from_u128(1));
