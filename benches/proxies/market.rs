@@ -98,6 +98,7 @@ fn plan(listing: ListingId) -> Plan {
         trial_calls: None,
         priced: false,
         per_call: false,
+        meter: None,
         billable_statuses: None,
         bindings: Vec::new(),
     }

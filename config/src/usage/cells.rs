@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Ending, Event};
+use super::event::{Ending, Event, UnitsFrom};
 use crate::ids::{RouteId, SubscriptionId};
 
 /// Where calls are counted: all that is alike in these stands in one cell.
@@ -33,6 +33,15 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Answer body bytes.
     pub bytes_out: u64,
+    /// Units of billed calls, where their plan counts others than calls.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub units: u64,
+    /// Billed calls whose units the upstream did not say, or not to the end: estimated, or what the plan assumes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub assumed_calls: u64,
+    /// Billed calls of which more units were said than a call is charged at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub capped_calls: u64,
     /// How many calls took how long: power-of-two buckets of microseconds, bucket `n` below 2^n.
     #[serde(default, with = "pairs", skip_serializing_if = "BTreeMap::is_empty")]
     pub latency_us_log2: BTreeMap<u8, u64>,
@@ -46,6 +55,11 @@ impl Counts {
         self.billable_calls += u64::from(event.billable);
         self.bytes_in = self.bytes_in.saturating_add(event.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(event.bytes_out);
+        if event.billable && event.units.from != UnitsFrom::Call {
+            self.units = self.units.saturating_add(u64::from(event.units.count));
+            self.assumed_calls += u64::from(event.units.from != UnitsFrom::Reported);
+            self.capped_calls += u64::from(event.units.capped);
+        }
         if answered {
             let bucket = (u32::BITS - event.duration_us.leading_zeros()) as u8;
             *self.latency_us_log2.entry(bucket).or_default() += 1;
@@ -58,10 +72,18 @@ impl Counts {
         self.billable_calls = self.billable_calls.saturating_add(other.billable_calls);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.units = self.units.saturating_add(other.units);
+        self.assumed_calls = self.assumed_calls.saturating_add(other.assumed_calls);
+        self.capped_calls = self.capped_calls.saturating_add(other.capped_calls);
         for (bucket, calls) in &other.latency_us_log2 {
             *self.latency_us_log2.entry(*bucket).or_default() += calls;
         }
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A map as a list of pairs: a number cannot be a key in JSON, and read back from flattened text it would not be one.

@@ -81,6 +81,7 @@ impl PlanRevision {
             trial_calls: self.terms.trial.map(|trial| trial.calls),
             priced: self.terms.is_priced(),
             per_call: self.terms.is_per_call(),
+            meter: self.terms.meter(),
             billable_statuses: self.terms.billable_statuses.clone(),
             bindings: self.terms.bindings.clone(),
         }

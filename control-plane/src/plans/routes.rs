@@ -50,7 +50,7 @@ struct PlanInput {
     limits: Vec<LimitInput>,
     /// Calls before anything is paid.
     trial: Option<Trial>,
-    /// A call.
+    /// A call, or what is counted in its place.
     usage_price: Option<UsagePrice>,
     /// How many calls at once.
     concurrency_max: Option<u32>,

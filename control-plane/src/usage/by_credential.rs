@@ -74,6 +74,9 @@ impl Credentials {
             billable_calls: sum.billable_calls,
             bytes_in: sum.bytes_in,
             bytes_out: sum.bytes_out,
+            units: sum.units,
+            assumed_calls: sum.assumed_calls,
+            capped_calls: sum.capped_calls,
         };
         CredentialsView { total, items }
     }

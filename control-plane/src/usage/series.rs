@@ -71,6 +71,12 @@ pub(crate) struct Total {
     pub bytes_in: u64,
     /// Answer body bytes.
     pub bytes_out: u64,
+    /// Units of billed calls, where their plan counts others than calls.
+    pub units: u64,
+    /// Billed calls whose units were not said by the upstream, or not to the end.
+    pub assumed_calls: u64,
+    /// Billed calls that were charged the most units that one is charged, where more were said.
+    pub capped_calls: u64,
 }
 
 /// A chart that is being made: rollups come in one by one.
@@ -118,6 +124,9 @@ impl Series {
         self.total.billable_calls = self.total.billable_calls.saturating_add(cell.counts.billable_calls);
         self.total.bytes_in = self.total.bytes_in.saturating_add(cell.counts.bytes_in);
         self.total.bytes_out = self.total.bytes_out.saturating_add(cell.counts.bytes_out);
+        self.total.units = self.total.units.saturating_add(cell.counts.units);
+        self.total.assumed_calls = self.total.assumed_calls.saturating_add(cell.counts.assumed_calls);
+        self.total.capped_calls = self.total.capped_calls.saturating_add(cell.counts.capped_calls);
         let width = self.step.minutes();
         let begin = cell.key.minute.div_euclid(width) * width;
         let item = self.items.entry(begin).or_insert_with(|| Item {
@@ -144,6 +153,9 @@ impl Series {
             billable_calls: self.total.billable_calls,
             bytes_in: self.total.bytes_in,
             bytes_out: self.total.bytes_out,
+            units: self.total.units,
+            assumed_calls: self.total.assumed_calls,
+            capped_calls: self.total.capped_calls,
         };
         (total, self.items.into_values().collect())
     }

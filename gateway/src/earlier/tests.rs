@@ -99,6 +99,7 @@ fn record(subscription: SubscriptionId, unit: Unit) -> Event {
         billable: true,
         kept: true,
         leases: [0, 0, 0, 0, unit.lease],
+        units: Units::CALL,
         bytes_in: 0,
         bytes_out: 0,
     }
@@ -106,7 +107,13 @@ fn record(subscription: SubscriptionId, unit: Unit) -> Event {
 
 fn spec(subscription: SubscriptionId) -> CounterSpec {
     let key = wallet_key(subscription, 9);
-    CounterSpec { key, window: LeasedWindow::Wallet, max: crate::counters::COUNT_MAX, hard: true }
+    CounterSpec {
+        key,
+        window: LeasedWindow::Wallet,
+        max: crate::counters::COUNT_MAX,
+        hard: true,
+        units_per_call: 1,
+    }
 }
 
 /// A lease book that is not told.

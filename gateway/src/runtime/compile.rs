@@ -20,6 +20,7 @@ use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, LeaseBook, wallet_key};
 use crate::observe::Metrics;
 use crate::phases::authenticate::KEY_HEADER;
+use crate::units::Meter;
 use crate::upstreams::Upstream;
 
 /// Faults shown of a refused snapshot at most.
@@ -215,6 +216,7 @@ impl Compiler {
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
                 tallies: self.quotas(subscription, plan, &trials),
                 unpaid: plan.priced && !subscription.pays && plan.trial_calls.is_none(),
+                meter: plan.meter.as_ref().and_then(Meter::compile),
                 billable: Billable::compile(plan.billable_statuses.as_deref()),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
@@ -269,7 +271,10 @@ impl Compiler {
         }
         if pays && plan.per_call {
             let key = wallet_key(subscription.id, subscription.plan_revision);
-            quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
+            let units_per_call = plan.meter.as_ref().map_or(1, |meter| meter.units_max_per_call);
+            let (window, max, hard) = (LeasedWindow::Wallet, COUNT_MAX, true);
+            let spec = CounterSpec { key, window, max, hard, units_per_call };
+            quotas.push(Quota { window, hard, tally: self.book.tally(&spec) });
         }
         for limit in &plan.limits {
             let (window, name) = match limit.window {
@@ -289,7 +294,8 @@ impl Compiler {
     }
 
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
-        Quota { window, hard, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
+        let spec = CounterSpec { key, window, max, hard, units_per_call: 1 };
+        Quota { window, hard, tally: self.book.tally(&spec) }
     }
 }
 

@@ -21,6 +21,7 @@ pub use compile::{CompileError, Compiler};
 pub use rates::Rate;
 
 use crate::limits::Tally;
+use crate::units::Meter;
 use crate::upstreams::Upstream;
 
 /// Everything at one revision, ready to serve.
@@ -114,6 +115,8 @@ pub struct Entitlement {
     pub tallies: Vec<Quota>,
     /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
     pub unpaid: bool,
+    /// How units are known, where the plan counts others than calls.
+    pub meter: Option<Meter>,
     /// Which answers are billed.
     pub billable: Billable,
     /// Plugins of the plan; they replace those of the same type.

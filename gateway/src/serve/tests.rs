@@ -23,15 +23,27 @@ use crate::limits::counter::grant_units;
 use crate::metering::SpoolError;
 use crate::sync::tests::market;
 
+mod metered;
+
 const CALLS: u64 = 10;
 /// What comes by itself comes within this.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The control plane: a configuration, and a wallet of which every call takes 1.
+/// The control plane: a configuration, and a wallet of which every unit takes 1.
 struct Plane {
     snapshot: Snapshot,
     away: AtomicBool,
     wallet: Mutex<Wallet>,
+}
+
+impl Plane {
+    /// Of whole calls only, as the real one.
+    fn grants(&self, wallet: &Wallet, want: u32) -> u32 {
+        let meter = self.snapshot.plans.values().next().and_then(|plan| plan.meter.as_ref());
+        let of_call = meter.map_or(1, |meter| meter.units_max_per_call);
+        let (held, balance) = (wallet.held().div_ceil(of_call.into()), wallet.balance / u64::from(of_call));
+        grant_units(held, balance, true, (want / of_call).max(1)) * of_call
+    }
 }
 
 #[derive(Default)]
@@ -62,8 +74,10 @@ impl Wallet {
             let events = self.events.values().flatten();
             let of_lease: Vec<&Event> =
                 events.filter(|e| e.leases[LeasedWindow::Wallet as usize] == name.1).collect();
-            assert_eq!(of_lease.iter().filter(|e| e.kept).count(), close.spent as usize, "{close:?}");
-            let billable = of_lease.iter().filter(|e| e.billable).count() as u64;
+            let units = |of: &Event| u64::from(of.units.count);
+            let kept: u64 = of_lease.iter().filter(|e| e.kept).map(|e| units(e)).sum();
+            assert_eq!(kept, u64::from(close.spent), "{close:?}");
+            let billable: u64 = of_lease.iter().filter(|e| e.billable).map(|e| units(e)).sum();
             self.balance -= billable;
             self.charged += billable;
             self.holds.remove(name);
@@ -87,7 +101,7 @@ async fn leases(
     wallet.post();
     let granted = asked.grant.map(|grant| {
         assert_eq!(grant.plan_revision, 1);
-        let units = grant_units(wallet.held(), wallet.balance, true, grant.want);
+        let units = plane.grants(&wallet, grant.want);
         if units > 0 {
             wallet.holds.insert((asked.epoch, grant.serial), units);
         }
@@ -158,12 +172,17 @@ impl Shop {
 
     /// One whose plan is changed.
     async fn open_with(terms: impl FnOnce(&mut Plan)) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let answer = async |headers: axum::http::HeaderMap| {
             let wanted = headers.get("x-status").and_then(|value| value.to_str().ok()?.parse().ok());
             StatusCode::from_u16(wanted.unwrap_or(200)).unwrap()
         };
-        let upstream = serve(Router::new().fallback(answer)).await;
+        Self::open_before(Router::new().fallback(answer), terms).await
+    }
+
+    /// One before this upstream.
+    async fn open_before(upstream: Router, terms: impl FnOnce(&mut Plan)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let upstream = serve(upstream).await;
         let mut snapshot = market(1);
         let listing = snapshot.listings.values_mut().next().unwrap();
         listing.upstream.targets[0].url = format!("http://{upstream}");

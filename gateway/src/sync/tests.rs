@@ -68,6 +68,7 @@ pub(crate) fn market(revision: u64) -> Snapshot {
             trial_calls: None,
             priced: false,
             per_call: false,
+            meter: None,
             billable_statuses: None,
             bindings: Vec::new(),
         })),
