@@ -3,16 +3,17 @@
 //! breaks; what was seen until then stays. Parsers that can be fed pieces keep strings whole, which a stranger's body must not
 //! make us do. Next: `mod.rs`, which feeds it; `sse.rs` has one an event.
 
+mod text;
+
 use std::sync::Arc;
 
 use apiclay_config::snapshot::POINTER_TOKENS_MAX;
 
+use super::key::KeyMatch;
+use super::number::Digits;
+
 /// Containers within each other; deeper ones are given up.
 const DEPTH_MAX: usize = 128;
-/// Characters of a number: one that is longer is no count.
-const NUMBER_MAX_BYTES: usize = 40;
-/// Whole numbers above this are not exact as floats; as a count they are beyond every limit anyway.
-const WHOLE_MAX: f64 = 18_446_744_073_709_551_615.0;
 
 /// What comes next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,17 +41,6 @@ enum State {
     GivenUp,
 }
 
-/// How far a key agrees with the token it may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct KeyMatch {
-    /// Bytes that agree; none once one did not, or where the key leads nowhere.
-    agreed: Option<usize>,
-    /// Of `\uXXXX`: the digits so far.
-    unit: u16,
-    /// The first half of a surrogate pair, where the second is to come.
-    high: Option<u16>,
-}
-
 /// The scanner of one text.
 #[derive(Debug, Clone)]
 pub struct JsonScanner {
@@ -66,10 +56,11 @@ pub struct JsonScanner {
     /// Whether the value that comes next is on the way.
     leads: bool,
     key: KeyMatch,
+    /// Of `\uXXXX`: the digits so far.
+    unit: u16,
     /// What is left of a literal.
     literal: &'static [u8],
-    number: [u8; NUMBER_MAX_BYTES],
-    number_bytes: usize,
+    number: Digits,
     seen: Option<u64>,
 }
 
@@ -85,10 +76,10 @@ impl JsonScanner {
             on_way: 0,
             places: [0; POINTER_TOKENS_MAX],
             leads: true,
-            key: KeyMatch { agreed: None, unit: 0, high: None },
+            key: KeyMatch::begin(false),
+            unit: 0,
             literal: b"",
-            number: [0; NUMBER_MAX_BYTES],
-            number_bytes: 0,
+            number: Digits::begin(false),
             seen: None,
         }
     }
@@ -124,7 +115,7 @@ impl JsonScanner {
         let blank = matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
         match self.state {
             State::Number if matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E') => {
-                return self.digit(byte);
+                return self.number.push(byte);
             }
             State::Number => {
                 self.end_number();
@@ -139,8 +130,7 @@ impl JsonScanner {
         }
         self.state = match (self.state, byte) {
             (State::FirstKey | State::Key, b'"') => {
-                let on_way = self.depth == self.on_way;
-                self.key = KeyMatch { agreed: on_way.then_some(0), unit: 0, high: None };
+                self.key = KeyMatch::begin(self.depth == self.on_way);
                 State::Text(true)
             }
             (State::FirstKey, b'}') | (State::FirstItem, b']') => return self.close(byte),
@@ -175,8 +165,8 @@ impl JsonScanner {
             }
             b'-' | b'0'..=b'9' => {
                 self.state = State::Number;
-                self.number_bytes = if wanted { 0 } else { NUMBER_MAX_BYTES + 1 };
-                return self.digit(byte);
+                self.number = Digits::begin(wanted);
+                return self.number.push(byte);
             }
             b't' => b"rue",
             b'f' => b"alse",
@@ -238,7 +228,7 @@ impl JsonScanner {
 
     fn item_leads(&mut self) {
         self.leads = self.depth == self.on_way && {
-            let token = &self.tokens[self.on_way - 1];
+            let token = token(&self.tokens, self.on_way);
             // A token is a place only as it is written: no sign, no zeros before it.
             let plain = !token.starts_with('+') && (token.len() == 1 || !token.starts_with('0'));
             plain && token.parse() == Ok(self.places[self.on_way - 1])
@@ -250,16 +240,9 @@ impl JsonScanner {
         self.state = if self.depth == 0 { State::Done } else { State::AfterValue };
     }
 
-    fn digit(&mut self, byte: u8) {
-        if let Some(place) = self.number.get_mut(self.number_bytes) {
-            *place = byte;
-        }
-        self.number_bytes = self.number_bytes.saturating_add(1);
-    }
-
     fn end_number(&mut self) {
-        if let Some(text) = self.number.get(..self.number_bytes) {
-            self.seen = std::str::from_utf8(text).ok().and_then(count);
+        if self.number.is_wanted() {
+            self.seen = self.number.count();
         }
         self.end_value();
     }
@@ -275,106 +258,12 @@ impl JsonScanner {
             _ => self.state = State::GivenUp,
         }
     }
-
-    fn text(&mut self, key: bool, byte: u8) {
-        match byte {
-            b'"' if key => self.end_key(),
-            b'"' => self.end_value(),
-            b'\\' => self.state = State::Escape(key),
-            0..b' ' => self.state = State::GivenUp,
-            _ if key => self.agree(&[byte]),
-            _ => {}
-        }
-    }
-
-    fn escaped(&mut self, key: bool, byte: u8) {
-        let plain = match byte {
-            b'"' | b'\\' | b'/' => byte,
-            b'b' => 8,
-            b'f' => 12,
-            b'n' => b'\n',
-            b'r' => b'\r',
-            b't' => b'\t',
-            b'u' => {
-                self.key.unit = 0;
-                self.state = State::Unicode(key, 4);
-                return;
-            }
-            _ => {
-                self.state = State::GivenUp;
-                return;
-            }
-        };
-        self.state = State::Text(key);
-        if key {
-            self.agree(&[plain]);
-        }
-    }
-
-    fn unicode(&mut self, key: bool, left: u8, byte: u8) {
-        let Some(digit) = char::from(byte).to_digit(16) else {
-            self.state = State::GivenUp;
-            return;
-        };
-        // One of four hexadecimal digits.
-        self.key.unit = self.key.unit << 4 | digit as u16;
-        self.state = if left > 1 { State::Unicode(key, left - 1) } else { State::Text(key) };
-        if left == 1 && key {
-            self.unit_of_key();
-        }
-    }
-
-    /// A UTF-16 unit of a key is whole.
-    fn unit_of_key(&mut self) {
-        let unit = self.key.unit;
-        if matches!(unit, 0xd800..=0xdbff) && self.key.high.is_none() {
-            self.key.high = Some(unit);
-            return;
-        }
-        let units = self.key.high.take().into_iter().chain([unit]);
-        let mut bytes = [0; 4];
-        // A half of a pair alone is no character, and in no token.
-        match char::decode_utf16(units).next() {
-            Some(Ok(character)) => self.agree(character.encode_utf8(&mut bytes).as_bytes()),
-            _ => self.key.agreed = None,
-        }
-    }
-
-    /// Holds the next bytes of a key against the token it may be.
-    fn agree(&mut self, bytes: &[u8]) {
-        if self.key.high.take().is_some() {
-            self.key.agreed = None;
-        }
-        let Some(agreed) = self.key.agreed else { return };
-        let token = self.tokens[self.on_way - 1].as_bytes();
-        let agrees = token.get(agreed..).is_some_and(|rest| rest.starts_with(bytes));
-        self.key.agreed = agrees.then_some(agreed + bytes.len());
-    }
-
-    fn end_key(&mut self) {
-        let whole = |agreed: usize| agreed == self.tokens[self.on_way - 1].len();
-        self.leads = self.key.high.is_none() && self.key.agreed.is_some_and(whole);
-        self.state = State::Colon;
-    }
 }
 
-/// A number as a count: whole, and not below zero. One that is too large for any limit is the largest there is.
-pub(super) fn count(text: &str) -> Option<u64> {
-    // A float may also be spelled `inf`, `nan` or `+1`, none of which is a number in JSON.
-    if !text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) || text.starts_with("-i") {
-        return None;
-    }
-    if text.bytes().all(|b| b.is_ascii_digit()) {
-        return Some(text.parse().unwrap_or(u64::MAX));
-    }
-    let number: f64 = text.parse().ok()?;
-    if number >= WHOLE_MAX {
-        return Some(u64::MAX);
-    }
-    // Below 2^64, and whole: nothing is cut off.
-    (number >= 0.0 && number.fract() == 0.0).then_some(number as u64)
+/// The token that a key of the innermost container on the way may be; within a text that has begun there is one.
+fn token(tokens: &[Box<str>], on_way: usize) -> &str {
+    tokens.get(on_way.wrapping_sub(1)).map_or("", |token| token)
 }
 
 #[cfg(test)]
-#[path = "json_tests.rs"]
 pub(super) mod tests;

@@ -3,6 +3,8 @@
 //! respond begins a [`Reading`], the lane feeds it, and phase settle asks [`Meter::units`] what is charged.
 
 mod json;
+mod key;
+mod number;
 mod sse;
 
 use std::sync::Arc;
@@ -52,6 +54,7 @@ pub struct Body {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "boxed with its body, one a call")]
 enum Scanner {
     Json(JsonScanner),
     Events(SseScanner),
@@ -83,7 +86,7 @@ impl Meter {
     pub fn begin(&self, headers: &dyn Headers) -> Option<Reading> {
         let text = |name: &HeaderName| std::str::from_utf8(headers.get(name)?).ok().map(str::trim);
         let tokens = match &self.source {
-            Source::Header(name) => return text(name).and_then(json::count).map(Reading::Said),
+            Source::Header(name) => return text(name).and_then(number::count).map(Reading::Said),
             Source::Body(tokens) => Arc::clone(tokens),
         };
         if text(&CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
