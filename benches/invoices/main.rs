@@ -18,6 +18,7 @@ use apiclay_control_plane::ledger::{
 use apiclay_control_plane::plans::documents::Plan;
 use apiclay_control_plane::plans::pricing::Pricing;
 use apiclay_control_plane::plans::terms::{Tier, TierMode, Unit, UsagePrice};
+use apiclay_control_plane::plans::units::UsageUnit;
 use apiclay_control_plane::store::Store;
 use apiclay_control_plane::vendors::commission::Sale;
 use apiclay_control_plane::{catalog, invoices, ledger, plans, vendors};
@@ -193,7 +194,7 @@ async fn append(journal: &Journal, proposal: Proposal) -> Result<Hold> {
 fn pricing() -> Option<Pricing> {
     let tier = |up_to, part| Tier { up_to, amount: Money::new(CALL_MICRO / part, Currency::INR) };
     Pricing::of(&UsagePrice {
-        unit: Unit::Call,
+        unit: UsageUnit::Call(Unit::Call),
         amount: None,
         tiers: Some(vec![tier(Some(500), 1), tier(None, 2)]),
         mode: Some(TierMode::Graduated),

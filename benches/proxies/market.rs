@@ -100,6 +100,8 @@ fn plan(listing: ListingId) -> Plan {
         trial_days: None,
         priced: false,
         per_call: false,
+        meter: None,
+        billable_statuses: None,
         bindings: Vec::new(),
     }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Ending, Event, GatewayEpoch, UsageBatch};
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Ending, Event, GatewayEpoch, Units, UsageBatch};
 
 /// Routes that are called.
 const ROUTES: u128 = 4;
@@ -59,6 +59,7 @@ impl Gateway {
             ending: Ending::Complete,
             billable: !failed,
             kept: !failed,
+            units: Units::CALL,
             leases: [0; 5],
             bytes_in: 0,
             bytes_out: u64::from(random % 4_096),

@@ -15,8 +15,8 @@ use crate::ids::{PlanId, SubscriptionId};
 pub const CLOSES_MAX: usize = 256;
 /// The code of the problem that a lease is over; other conflicts pass.
 pub const OVER_CODE: &str = "lease_over";
-/// Calls that one lease is for at most.
-pub const LEASE_MAX_UNITS: u32 = 100_000;
+/// Units that one lease is for at most: calls, or what a plan counts in their place.
+pub const LEASE_MAX_UNITS: u32 = 10_000_000;
 
 /// What a gateway says of one subscription's wallet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ pub struct LeasesRequest {
 pub struct LeaseAsked {
     /// The gateway's number for it, never 0, and what the calls' events name it by.
     pub serial: u32,
-    /// Calls wanted, at most [`LEASE_MAX_UNITS`]; fewer come where little money is free.
+    /// Units wanted, at most [`LEASE_MAX_UNITS`]; fewer come where little money is free.
     pub want: u32,
     /// The plan that these calls are made under; a gateway of an earlier version names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -56,7 +56,7 @@ pub struct LeaseClosed {
     pub epoch: String,
     /// Its number there.
     pub serial: u32,
-    /// Calls that kept their unit: as many events name the lease and say so. Not all of them are billable.
+    /// Units that calls kept: as many are in the events that name the lease and say so. Not all of them are billable.
     pub spent: u32,
     /// The last batch that such an event stands in; none where there is none.
     pub last_batch: Option<LastBatch>,
@@ -87,9 +87,9 @@ pub struct LeasesAnswer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LeaseGranted {
-    /// Calls it is for; 0 where no money is free, and then no lease was made.
+    /// Units it is for; 0 where too little money is free for one call, and then no lease was made.
     pub units: u32,
-    /// Calls that what is free would pay for after this.
+    /// Units that what is free would pay for after this.
     pub remaining: u64,
 }
 
@@ -116,7 +116,7 @@ pub enum InvalidLeases {
     #[error("a lease's serial is not 0")]
     Serial,
     /// None, or too many.
-    #[error("a lease is for 1 to {LEASE_MAX_UNITS} calls")]
+    #[error("a lease is for 1 to {LEASE_MAX_UNITS} units")]
     Units,
     /// A spent unit has a record, and a record stands in a batch.
     #[error("a close names a batch where units were spent, and only there")]

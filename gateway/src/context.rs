@@ -18,6 +18,7 @@ use crate::phases::reserve;
 use crate::rejection::Rejection;
 use crate::runtime::rates::RATES_MAX;
 use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
+use crate::units::Reading;
 
 /// Headers of the request as the phases read them; each lane has its own.
 pub trait CallHeaders: apiclay_plugins::Headers + Sync {
@@ -118,6 +119,8 @@ pub struct Context {
     pub ticket: Option<Ticket>,
     /// Phase respond: the record's content so far.
     pub event: Option<Event>,
+    /// Phase respond: the answer, as far as it says what the call used.
+    pub reading: Option<Reading>,
     /// Status that the client was given.
     pub status: u16,
     /// Request body bytes.
@@ -154,6 +157,7 @@ impl Context {
             request_edits: HeaderEdits::default(),
             ticket: None,
             event: None,
+            reading: None,
             status: 0,
             bytes_in: 0,
             bytes_out: 0,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::quota_key::QuotaKey;
-use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
+use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow, Units};
 
 use crate::limits::{LeaseBook, UnaccountedUnits, WalletCalls, wallet_of_key};
 use crate::metering::Spool;
@@ -26,7 +26,7 @@ pub(crate) fn stop_wallets(book: &LeaseBook, spool: &Spool, now: Timestamp) {
 }
 
 /// Closes all other leases of earlier lives, as often as it takes the counters to hear it; puts on record what was spent
-/// without a record, a unit a record.
+/// without a record: a unit a record, and of a wallet's lease all in one.
 pub(crate) async fn close(book: Arc<LeaseBook>, spool: Arc<Spool>, clock: Clock) {
     loop {
         match book.close_earlier_epoch().await {
@@ -78,10 +78,14 @@ fn record_unaccounted(spool: &Spool, units: &UnaccountedUnits, at: Timestamp) {
         billable: false,
         kept: true,
         leases,
+        units: Units::CALL,
         bytes_in: 0,
         bytes_out: 0,
     };
-    for _ in 0..units.units {
+    // Calls of a wallet keep what they used, of other counters one unit each.
+    let of_wallet = window == LeasedWindow::Wallet && units.units > 1;
+    let event = if of_wallet { Event { units: Units::assumed(units.units), ..event } } else { event };
+    for _ in 0..if of_wallet { 1 } else { units.units } {
         match spool.begin(&event) {
             Ok(ticket) => spool.end(ticket, &event),
             // They are said again at the next start.

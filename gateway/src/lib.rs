@@ -21,6 +21,7 @@ mod run;
 pub mod runtime;
 mod serve;
 pub mod sync;
+pub mod units;
 pub mod upstreams;
 
 pub use error::GatewayError;

@@ -53,7 +53,7 @@ impl Shop {
         let listing = format!("/listings/{listing}");
         let targets = json!({ "targets": [{ "url": format!("http://{upstream}"), "weight": 1 }] });
         vendor.put(&format!("{listing}/upstream"), &targets).await?;
-        for path in ["/now", "/fail", "/slow/{ms}"] {
+        for path in ["/now", "/fail", "/slow/{ms}", "/units/{count}", "/events/{count}"] {
             vendor.create(&format!("{listing}/routes"), &json!({ "method": "GET", "path": path })).await?;
         }
         let plan = vendor.create(&format!("{listing}/plans"), plan).await?;
@@ -145,7 +145,8 @@ pub async fn used(buyer: &Api, subscription: &str) -> Result<u64> {
     usage["total"]["calls"].as_u64().with_context(|| format!("usage without a total: {usage}"))
 }
 
-/// Answers `/now` at once, `/fail` with 500, `/slow/{ms}` after so long.
+/// Answers `/now` at once, `/fail` with 500, `/slow/{ms}` after so long; `/units/{count}` and `/events/{count}` say how many units a
+/// call used, in a JSON body and in the last event of a stream.
 async fn start_upstream(begun: Arc<AtomicUsize>) -> Result<SocketAddr> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let address = listener.local_addr()?;
@@ -154,7 +155,15 @@ async fn start_upstream(begun: Arc<AtomicUsize>) -> Result<SocketAddr> {
         tokio::time::sleep(Duration::from_millis(ms)).await;
         "slept"
     };
+    let total = |count: u64| json!({ "usage": { "total_tokens": count } });
+    let units = async move |Path(count): Path<u64>| axum::Json(total(count));
+    let events = async move |Path(count): Path<u64>| {
+        let events: Vec<String> = (0..=count).map(|n| format!("data: {}\n\n", total(n))).collect();
+        ([("content-type", "text/event-stream")], events.concat() + "data: [DONE]\n\n")
+    };
     let router = Router::new()
+        .route("/units/{count}", get(units))
+        .route("/events/{count}", get(events))
         .route("/now", get(async || "clear"))
         .route("/fail", get(async || axum::http::StatusCode::INTERNAL_SERVER_ERROR))
         .route("/slow/{ms}", get(slow));

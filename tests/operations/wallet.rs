@@ -72,9 +72,14 @@ impl Shop {
 
     /// Calls until the wallet is empty: how many were served.
     async fn spend(&self) -> Result<u64> {
+        self.spend_on("/now").await
+    }
+
+    /// The same, on what is at this path.
+    async fn spend_on(&self, path: &str) -> Result<u64> {
         let (mut served, mut refusals) = (0, 0);
         while refusals < REFUSALS {
-            match self.call("/now").await? {
+            match self.call(path).await? {
                 200 => (served, refusals) = (served + 1, 0),
                 // Not live yet, or nothing left.
                 401 => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -153,6 +158,46 @@ async fn included_calls_come_first_and_tiers_count_from_there() -> Result<()> {
     let told = verified(&market).await?;
     ensure!(told.contains("included_used:XXX: 12 XXX"), "{told}");
     println!("{told}");
+    Ok(())
+}
+
+/// Two paise a token, forty of them a call at most, five where nothing is said: what leaves the wallet is what the upstream said.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn money_goes_by_the_units_that_the_upstream_says() -> Result<()> {
+    let market = Marketplace::embedded(&[]).await?;
+    let token = json!({ "name": "token", "json_pointer": "/usage/total_tokens", "units_max_per_call": 40, "units_default": 5 });
+    let shop = shop_at(&market, &json!({ "unit": token, "amount": money("0.02") })).await?;
+    shop.top_up(10).await?;
+    wait_until("the key to be live", DEADLINE, async || {
+        let status = shop.call("/units/7").await?;
+        ensure!(status == 200, "{status}");
+        Ok(())
+    })
+    .await?;
+    for (path, status) in [
+        ("/units/0", 200),
+        ("/units/40", 200),
+        ("/units/90", 200),
+        ("/events/12", 200),
+        ("/now", 200),
+        ("/fail", 500),
+    ] {
+        let answered = shop.call(path).await?;
+        ensure!(answered == status, "{path}: {answered}");
+    }
+    // 7, 0, 40, 40 of 90, 12, and 5 for what said nothing.
+    let units = 104;
+    shop.until_wallet(1_000 - 2 * units, SHOWN_WITHIN).await?;
+    let usage = shop.buyer.get(&format!("/subscriptions/{}/usage", shop.subscription)).await?;
+    let told = ["calls", "billable_calls", "units", "assumed_calls", "capped_calls"]
+        .map(|name| usage["total"][name].as_u64());
+    ensure!(told == [7, 6, units, 1, 1].map(Some), "{usage}");
+
+    // 396 units are left: nine calls at the most there is, and what is left then is less than one may use.
+    let served = shop.spend_on("/units/40").await?;
+    shop.until_wallet(1_000 - 2 * (units + 40 * served), SHOWN_WITHIN).await?;
+    ensure!(served == 9, "{served} calls were served for what pays for 9");
+    println!("{}", verified(&market).await?);
     Ok(())
 }
 

@@ -2,17 +2,24 @@
 //! control plane's push domain makes it, the stream carries it, [`validate()`] holds the rules that make it whole, and the
 //! gateway's runtime compiles it. Unknown fields are ignored, so that an older gateway reads a newer control plane.
 
+mod billable;
 mod delta;
+mod meter;
 mod validate;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use billable::{STATUS_RANGES_MAX, StatusRange, StatusRangeError};
 pub use delta::{Change, Delta, Frame};
+pub use meter::{
+    Meter, MeterSource, POINTER_MAX_BYTES, POINTER_TOKENS_MAX, PointerError, UNITS_PER_CALL_MAX,
+    parse_pointer,
+};
 pub use validate::{
-    Fault, KEY_HEADER, PathError, header_is_reserved, header_may_be_injected, header_may_hold_keys,
-    parse_path, slug_is_valid, validate,
+    Fault, KEY_HEADER, PathError, header_is_reserved, header_may_be_injected, header_may_be_metered,
+    header_may_hold_keys, parse_path, slug_is_valid, validate,
 };
 
 use crate::clock::Timestamp;
@@ -181,6 +188,12 @@ pub struct Plan {
     /// Whether each call after the trial costs something; where a plan that is priced says no, the period is paid for.
     #[serde(default)]
     pub per_call: bool,
+    /// What its price counts in place of calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<Meter>,
+    /// The statuses of the upstream's answers that are billed; where it says nothing, all below 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billable_statuses: Option<Vec<StatusRange>>,
     /// Plugins attached to it.
     #[serde(default)]
     pub bindings: Vec<Binding>,

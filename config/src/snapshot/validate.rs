@@ -3,7 +3,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Binding, Listing, Plan, Snapshot, TRIAL_DAYS_MAX};
+use super::{
+    Binding, Listing, Meter, MeterSource, Plan, STATUS_RANGES_MAX, Snapshot, TRIAL_DAYS_MAX,
+    UNITS_PER_CALL_MAX, parse_pointer,
+};
 use crate::zone::Zone;
 
 /// Segments a route's path may have.
@@ -119,6 +122,13 @@ pub fn header_is_reserved(name: &str) -> bool {
 #[must_use]
 pub fn header_may_be_injected(name: &str) -> bool {
     http_token(name).is_some() && (name.eq_ignore_ascii_case(KEY_HEADER) || !header_is_reserved(name))
+}
+
+/// Whether units may be read from this header of an answer: any, by its name in lower case.
+#[must_use]
+pub fn header_may_be_metered(name: &str) -> bool {
+    const NAME_MAX_BYTES: usize = 100;
+    name.len() <= NAME_MAX_BYTES && http_token(name).is_some()
 }
 
 /// Whether a listing may have its buyers' keys in this header: its name says what it holds, so that none with a meaning of
@@ -246,7 +256,33 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
     if plan.per_call && !plan.priced {
         faults.add(&plan.id, "a plan whose calls cost something is priced");
     }
+    if let Some(meter) = &plan.meter {
+        check_meter(plan, meter, faults);
+    }
+    if plan.billable_statuses.as_ref().is_some_and(|s| !(1..=STATUS_RANGES_MAX).contains(&s.len())) {
+        faults.add(&plan.id, format!("1 to {STATUS_RANGES_MAX} statuses are billed, or it says nothing"));
+    }
     check_bindings(&plan.id, &plan.bindings, faults);
+}
+
+fn check_meter(plan: &Plan, meter: &Meter, faults: &mut Faults) {
+    if !(1..=UNITS_PER_CALL_MAX).contains(&meter.units_max_per_call) {
+        faults.add(&plan.id, format!("a call is 1 to {UNITS_PER_CALL_MAX} units at most"));
+    }
+    if meter.units_default > meter.units_max_per_call {
+        faults.add(&plan.id, "a call that says no units is not more than one is at most");
+    }
+    match &meter.source {
+        MeterSource::Header(name) if !header_may_be_metered(name) => {
+            faults.add(&plan.id, format!("units cannot be read from the header `{name}`"));
+        }
+        MeterSource::Header(_) => {}
+        MeterSource::JsonPointer(pointer) => {
+            if let Err(wrong) = parse_pointer(pointer) {
+                faults.add(&plan.id, wrong.to_string());
+            }
+        }
+    }
 }
 
 fn check_bindings(place: &dyn std::fmt::Display, bindings: &[Binding], faults: &mut Faults) {
@@ -305,6 +341,8 @@ mod tests {
                 trial_days: None,
                 priced,
                 per_call,
+                meter: None,
+                billable_statuses: None,
                 bindings: Vec::new(),
             };
             let mut faults = Faults::default();

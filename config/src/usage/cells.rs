@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Ending, Event};
+use super::event::{Ending, Event, UnitsFrom};
 use super::latency::Latency;
 use crate::ids::{RouteId, SubscriptionId};
 
@@ -23,6 +23,11 @@ pub struct CellKey {
     pub class: u8,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// Counts of the calls in one cell.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -34,6 +39,15 @@ pub struct Counts {
     pub bytes_in: u64,
     /// Answer body bytes.
     pub bytes_out: u64,
+    /// Units of billed calls, where their plan counts others than calls.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub units: u64,
+    /// Billed calls whose units the upstream did not say, or not to the end: estimated, or what the plan assumes.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub assumed_calls: u64,
+    /// Billed calls of which more units were said than a call is charged at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub capped_calls: u64,
     /// How many calls took how long. Releases before this one kept coarser buckets under the other name.
     #[serde(default, alias = "latency_us_log2", skip_serializing_if = "Latency::is_empty")]
     pub latency: Latency,
@@ -47,6 +61,11 @@ impl Counts {
         self.billable_calls += u64::from(event.billable);
         self.bytes_in = self.bytes_in.saturating_add(event.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(event.bytes_out);
+        if event.billable && event.units.from != UnitsFrom::Call {
+            self.units = self.units.saturating_add(u64::from(event.units.count));
+            self.assumed_calls += u64::from(event.units.from != UnitsFrom::Reported);
+            self.capped_calls += u64::from(event.units.capped);
+        }
         if answered {
             self.latency.count(event.duration_us);
         }
@@ -58,6 +77,9 @@ impl Counts {
         self.billable_calls = self.billable_calls.saturating_add(other.billable_calls);
         self.bytes_in = self.bytes_in.saturating_add(other.bytes_in);
         self.bytes_out = self.bytes_out.saturating_add(other.bytes_out);
+        self.units = self.units.saturating_add(other.units);
+        self.assumed_calls = self.assumed_calls.saturating_add(other.assumed_calls);
+        self.capped_calls = self.capped_calls.saturating_add(other.capped_calls);
         self.latency.add(&other.latency);
     }
 }

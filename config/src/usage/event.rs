@@ -51,6 +51,45 @@ pub enum Ending {
     Unaccounted,
 }
 
+/// How it is known what a call used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UnitsFrom {
+    /// Its plan counts calls: one.
+    Call,
+    /// The upstream said it.
+    Reported,
+    /// The answer was cut off while it was being said: what was said last, or what the plan assumes where that is more.
+    Estimated,
+    /// Nothing was said: what the plan assumes.
+    Default,
+}
+
+/// What a call used of what its plan counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Units {
+    /// How many, at most [`UNITS_MAX`].
+    pub count: u32,
+    /// How that is known.
+    pub from: UnitsFrom,
+    /// More were said than a call is charged at most; `count` is that most.
+    pub capped: bool,
+}
+
+/// Units that an event can say.
+pub const UNITS_MAX: u32 = (1 << 24) - 1;
+
+impl Units {
+    /// A call, where calls are what is counted.
+    pub const CALL: Self = Self { count: 1, from: UnitsFrom::Call, capped: false };
+
+    /// Some that nobody said.
+    #[must_use]
+    pub const fn assumed(count: u32) -> Self {
+        Self { count, from: UnitsFrom::Default, capped: false }
+    }
+}
+
 /// One call that the gateway answered from the upstream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Event {
@@ -80,6 +119,8 @@ pub struct Event {
     pub kept: bool,
     /// The leases its units came from, by [`LeasedWindow`]; 0 where none was needed.
     pub leases: [u32; LEASED_WINDOWS],
+    /// What it used; while its record is open, what is held for it.
+    pub units: Units,
     /// Request body bytes.
     pub bytes_in: u64,
     /// Answer body bytes.
@@ -89,9 +130,18 @@ pub struct Event {
 const ENDINGS: [Ending; 5] =
     [Ending::Complete, Ending::ClientLeft, Ending::UpstreamBroke, Ending::Interrupted, Ending::Unaccounted];
 /// The last byte: the ending below, flags above.
-const ENDING_BITS: u8 = 0x0f;
+const ENDING_BITS: u8 = 0x07;
+const FLAG_CAPPED: u8 = 0x08;
 const FLAG_BILLABLE: u8 = 0x10;
 const FLAG_KEPT: u8 = 0x20;
+/// Above them, how the units are known.
+const UNITS_FROM_SHIFT: u32 = 6;
+const UNITS_FROM: [UnitsFrom; 4] =
+    [UnitsFrom::Call, UnitsFrom::Reported, UnitsFrom::Estimated, UnitsFrom::Default];
+/// One word holds the request's bytes and above them the units: so a record keeps its size, and a kill never leaves half of them.
+/// Where calls are counted there are none, as in events of before there were units.
+const BYTES_IN_BITS: u32 = 40;
+const BYTES_IN_MAX: u64 = (1 << BYTES_IN_BITS) - 1;
 
 impl Event {
     /// The fixed little-endian form; [`Event::from_bytes`] reads it back.
@@ -107,13 +157,20 @@ impl Event {
         }
         bytes[84..88].copy_from_slice(&self.plan_revision.to_le_bytes());
         bytes[88..96].copy_from_slice(&self.at.0.to_le_bytes());
-        bytes[96..104].copy_from_slice(&self.bytes_in.to_le_bytes());
+        let units = if self.units.from == UnitsFrom::Call { 0 } else { self.units.count.min(UNITS_MAX) };
+        let word = u64::from(units) << BYTES_IN_BITS | self.bytes_in.min(BYTES_IN_MAX);
+        bytes[96..104].copy_from_slice(&word.to_le_bytes());
         bytes[104..112].copy_from_slice(&self.bytes_out.to_le_bytes());
         bytes[112..116].copy_from_slice(&self.duration_us.to_le_bytes());
         bytes[116..118].copy_from_slice(&self.status.to_le_bytes());
         bytes[118] = self.tries;
         let ending = ENDINGS.iter().position(|e| *e == self.ending).unwrap_or(0) as u8;
-        bytes[119] = ending | (u8::from(self.billable) * FLAG_BILLABLE) | (u8::from(self.kept) * FLAG_KEPT);
+        let from = UNITS_FROM.iter().position(|from| *from == self.units.from).unwrap_or(0) as u8;
+        bytes[119] = ending
+            | (u8::from(self.units.capped) * FLAG_CAPPED)
+            | (u8::from(self.billable) * FLAG_BILLABLE)
+            | (u8::from(self.kept) * FLAG_KEPT)
+            | from << UNITS_FROM_SHIFT;
         bytes
     }
 
@@ -131,7 +188,8 @@ impl Event {
             leases: [u32_at(64), u32_at(68), u32_at(72), u32_at(76), u32_at(80)],
             plan_revision: u32_at(84),
             at: Timestamp(u64_at(88).cast_signed()),
-            bytes_in: u64_at(96),
+            units: units_of(u64_at(96), bytes[119]),
+            bytes_in: u64_at(96) & BYTES_IN_MAX,
             bytes_out: u64_at(104),
             duration_us: u32_at(112),
             status: u16::from_le_bytes(array(&bytes[116..118])),
@@ -140,6 +198,14 @@ impl Event {
             billable: bytes[119] & FLAG_BILLABLE != 0,
             kept: bytes[119] & FLAG_KEPT != 0,
         })
+    }
+}
+
+fn units_of(word: u64, flags: u8) -> Units {
+    match UNITS_FROM[usize::from(flags >> UNITS_FROM_SHIFT)] {
+        UnitsFrom::Call => Units::CALL,
+        // 24 bits.
+        from => Units { count: (word >> BYTES_IN_BITS) as u32, from, capped: flags & FLAG_CAPPED != 0 },
     }
 }
 

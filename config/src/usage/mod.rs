@@ -7,7 +7,9 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
 pub use cells::{Cell, CellKey, Counts, cells};
-pub use event::{EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow};
+pub use event::{
+    EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow, UNITS_MAX, Units, UnitsFrom,
+};
 pub use latency::{LATENCY_ERROR_PERCENT, Latency};
 
 mod cells;
@@ -141,6 +143,7 @@ mod tests {
             billable: true,
             kept: true,
             leases: [1, 0, 2, u32::MAX, 3],
+            units: Units::CALL,
             bytes_in: 7,
             bytes_out: 8,
         }
@@ -164,6 +167,12 @@ mod tests {
                 assert_eq!(Event::from_bytes(&event.to_bytes()), Some(event));
             }
         }
+        for from in [UnitsFrom::Reported, UnitsFrom::Estimated, UnitsFrom::Default] {
+            for (count, capped) in [(0, false), (1, false), (UNITS_MAX, true)] {
+                let event = Event { units: Units { count, from, capped }, ..event() };
+                assert_eq!(Event::from_bytes(&event.to_bytes()), Some(event));
+            }
+        }
         let mut unknown = event().to_bytes();
         unknown[EVENT_BYTES - 1] |= 0x0f;
         assert_eq!(Event::from_bytes(&unknown), None);
@@ -176,6 +185,7 @@ mod tests {
             duration_us: u32::MAX,
             status: u16::MAX,
             tries: u8::MAX,
+            units: Units { capped: true, ..Units::assumed(UNITS_MAX) },
             bytes_in: u64::MAX,
             bytes_out: u64::MAX,
             ..event()
@@ -183,6 +193,16 @@ mod tests {
         let (opened, closed) = (opened.to_bytes(), closed.to_bytes());
         assert_eq!(opened[..EVENT_IS_BYTES], closed[..EVENT_IS_BYTES]);
         assert!(opened[EVENT_IS_BYTES..].iter().zip(&closed[EVENT_IS_BYTES..]).all(|(a, b)| a != b));
+    }
+
+    #[test]
+    fn an_event_of_before_there_were_units_is_read_as_a_call() {
+        let mut old = event().to_bytes();
+        assert_eq!(u64::from_le_bytes(old[96..104].try_into().unwrap()), 7, "its form is as it was");
+        assert_eq!(old[EVENT_BYTES - 1], 0x31, "client left, billable and kept");
+        old[96..104].copy_from_slice(&(1_u64 << 39).to_le_bytes());
+        let read = Event::from_bytes(&old).unwrap();
+        assert_eq!((read.units, read.bytes_in), (Units::CALL, 1 << 39));
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub(super) struct PlanShown {
     pub id: String,
     pub name: String,
     pub price: String,
-    pub per: &'static str,
+    pub per: String,
     pub usage_price: Option<String>,
     pub promises: Vec<String>,
     /// The visitor's subscription to it.
@@ -112,6 +112,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         zone: None,
         trial: plan.trial,
         concurrency_max: plan.concurrency_max,
+        billable_statuses: plan.billable_statuses.clone(),
         bindings: Vec::new(),
     };
     let mut promises: Vec<String> =
@@ -127,10 +128,12 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
     let by_the_call = terms.is_paid_by_the_call();
     let usage = plan.usage_price.as_ref();
     promises.extend(usage.map(words::tiers).unwrap_or_default());
+    promises.extend(usage.and_then(words::bounds));
+    promises.extend(plan.billable_statuses.as_deref().map(words::billable));
     let (price, per) = match usage.filter(|_| by_the_call) {
-        Some(usage) => (words::call_price(usage), "a call"),
-        None if !terms.is_priced() => ("Free".to_owned(), ""),
-        None => (words::money(&plan.price), "a month"),
+        Some(usage) => (words::call_price(usage), words::each(usage)),
+        None if !terms.is_priced() => ("Free".to_owned(), String::new()),
+        None => (words::money(&plan.price), "a month".to_owned()),
     };
     let usage_price = usage.filter(|_| !by_the_call);
     PlanShown {
@@ -138,7 +141,7 @@ fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payments: bool) 
         name: plan.name.clone(),
         price,
         per,
-        usage_price: usage_price.map(|usage| format!("{} a call", words::call_price(usage))),
+        usage_price: usage_price.map(|usage| format!("{} {}", words::call_price(usage), words::each(usage))),
         promises,
         mine,
         buyable: payment.is_some(),

@@ -26,8 +26,10 @@ pub(super) struct Badge {
 pub(super) struct Paying {
     pub price: String,
     pub free: String,
-    /// Calls of this month that cost nothing and are left.
+    /// Units of this month that cost nothing and are left.
     pub included_left: Option<u64>,
+    /// What they are called.
+    pub nouns: String,
     /// The next call or month cannot be paid.
     pub too_little: bool,
 }
@@ -54,7 +56,7 @@ pub(super) fn badge(subscription: &Subscription) -> Badge {
 pub(super) fn price(terms: &Terms) -> Option<String> {
     let month = (!terms.price.is_zero()).then(|| format!("{} a month", words::money(&terms.price)));
     let call = terms.usage_price.as_ref().filter(|_| terms.is_per_call());
-    let call = call.map(|usage| format!("{} a call", words::call_price(usage)));
+    let call = call.map(|usage| format!("{} {}", words::call_price(usage), words::each(usage)));
     match (month, call) {
         (Some(month), Some(call)) => Some(format!("{month}, and {call}")),
         (month, call) => month.or(call),
@@ -73,11 +75,12 @@ pub(super) async fn paying(
     let calls = calls(app, subscription, terms).await?;
     let next = match subscription.state() {
         SubscriptionState::PastDue | SubscriptionState::Unpaid => due(subscription, terms).micro,
-        _ if calls.included_left == Some(0) || calls.included_left.is_none() => calls.next_micro,
+        _ if calls.included_left.is_none_or(|left| left < calls.of_call) => calls.next_micro,
         _ => 0,
     };
     let included_left = calls.included_left;
-    Ok(Some(Paying { price, included_left, too_little: free.micro < next, free: words::money(&free) }))
+    let nouns = terms.usage_price.as_ref().map_or_else(String::new, |usage| usage.unit.noun(0));
+    Ok(Some(Paying { price, included_left, nouns, too_little: free.micro < next, free: words::money(&free) }))
 }
 
 /// What the month costs that is to be paid, or was last.
@@ -89,6 +92,8 @@ fn due(subscription: &Subscription, terms: &Terms) -> Money {
 #[derive(Default)]
 struct Calls {
     included_left: Option<u64>,
+    /// What one takes of them.
+    of_call: u64,
     /// One more after those, at most.
     next_micro: i64,
 }
@@ -104,7 +109,9 @@ async fn calls(app: &App, subscription: &Subscription, terms: &Terms) -> Result<
     let before = units_charged(&app.journal, subscription.id, edition, &period).await?;
     let included = subscription.included(pricing.included);
     let left = included::left(&app.journal, subscription.id, &period, included).await?;
-    Ok(Calls { included_left: usage.included.map(|_| left), next_micro: pricing.price_max_from(before) })
+    let of_call = usage.unit.metered().map_or(1, |unit| unit.units_max_per_call);
+    let next_micro = pricing.price_max_from(before).saturating_mul(i64::from(of_call));
+    Ok(Calls { included_left: usage.included.map(|_| left), of_call: u64::from(of_call), next_micro })
 }
 
 /// What stands between now and the next month, in a sentence.

@@ -80,6 +80,8 @@ pub(super) struct SubscriptionPage {
     /// What is agreed to by whoever ends it; none where that was done.
     ending: Option<String>,
     rates: Vec<String>,
+    /// Which answers are billed, where the plan says it.
+    billable: Option<String>,
     meters: Vec<Meter>,
     keys: Vec<KeyShown>,
     /// Makes a form that is sent twice make one key.
@@ -150,6 +152,7 @@ impl SubscriptionPage {
             resume: paying::resume(app, &subscription, &terms),
             ending: (!subscription.cancels_at_end).then(|| paying::ending(&subscription, now)),
             rates,
+            billable: terms.billable_statuses.as_deref().map(words::billable),
             meters,
             keys: keys.iter().map(|found| present(&found.value, now)).collect(),
             once: CredentialId::generate(),

@@ -4,6 +4,7 @@ use std::borrow::Borrow;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::money::{Currency, Money};
+use apiclay_config::snapshot::StatusRange;
 
 use crate::plans::terms::{LimitInput, TierMode, Trial, UsagePrice, WindowInput};
 
@@ -66,21 +67,40 @@ pub(super) fn trial(trial: &Trial) -> String {
     format!("{} to try it, free", all.join(" within "))
 }
 
-/// The least that a call costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.
+/// What one of what is counted is: `a call`, `a token`.
+pub(super) fn each(usage: &UsagePrice) -> String {
+    let noun = usage.unit.noun(1);
+    let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    format!("{article} {noun}")
+}
+
+/// What units that are not calls cost at most, and where nothing is said; nothing for calls.
+pub(super) fn bounds(usage: &UsagePrice) -> Option<String> {
+    let unit = usage.unit.metered()?;
+    let (most, assumed) = (u64::from(unit.units_max_per_call), u64::from(unit.units_default));
+    let nouns = usage.unit.noun(most);
+    Some(format!(
+        "A call is {} {nouns} at most, and {} where its answer does not say",
+        count(most),
+        count(assumed)
+    ))
+}
+
+/// The least that a unit costs: `₹0.25`, or `from ₹0.10` where it depends on how many there are.
 pub(super) fn call_price(usage: &UsagePrice) -> String {
     let least = usage.amounts().min_by_key(|amount| amount.micro).map(money).unwrap_or_default();
     if usage.tiers.is_some() { format!("from {least}") } else { least }
 }
 
-/// What calls cost by how many there are: a line for what is included, and one a tier.
+/// What units cost by how many there are: a line for what is included, and one a tier.
 pub(super) fn tiers(usage: &UsagePrice) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(included) = usage.included {
-        let calls = if included == 1 { "call" } else { "calls" };
-        lines.push(format!("{} {calls} a month included", count(included)));
+        lines.push(format!("{} {} a month included", count(included), usage.unit.noun(included)));
     }
     let volume = usage.mode == Some(TierMode::Volume);
-    let more = if usage.included.is_some() { "more calls" } else { "calls" };
+    let nouns = usage.unit.noun(0);
+    let more = if usage.included.is_some() { format!("more {nouns}") } else { nouns };
     let mut from = 1_u64;
     for tier in usage.tiers.iter().flatten() {
         let price = money(&tier.amount);
@@ -94,6 +114,14 @@ pub(super) fn tiers(usage: &UsagePrice) -> Vec<String> {
         }
     }
     lines
+}
+
+/// `Only answers with status 2XX or 404 count`.
+pub(super) fn billable(statuses: &[StatusRange]) -> String {
+    let mut names: Vec<String> = statuses.iter().map(StatusRange::to_string).collect();
+    let last = names.pop().unwrap_or_default();
+    let named = if names.is_empty() { last } else { format!("{} or {last}", names.join(", ")) };
+    format!("Only answers with status {named} count")
 }
 
 /// `a day`.
@@ -126,7 +154,8 @@ pub(super) fn written(at: Timestamp, format: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plans::terms::{Tier, Unit};
+    use crate::plans::terms::Tier;
+    use crate::plans::units::{MeteredUnit, UsageUnit};
 
     #[test]
     fn durations_are_told_as_far_as_they_are_known() {
@@ -138,7 +167,7 @@ mod tests {
     fn tiers_are_read_line_by_line() {
         let tier = |up_to, micro| Tier { up_to, amount: Money::new(micro, Currency::INR) };
         let tiers_of = |mode, included| UsagePrice {
-            unit: Unit::Call,
+            unit: UsageUnit::CALL,
             amount: None,
             tiers: Some(vec![tier(Some(1_000), 250_000), tier(None, 200_000)]),
             mode: Some(mode),
@@ -161,11 +190,41 @@ mod tests {
         );
         let flat = UsagePrice::flat(Money::new(250_000, Currency::INR));
         assert_eq!((call_price(&flat), tiers(&flat)), ("₹0.25".to_owned(), Vec::new()));
+        assert_eq!((each(&flat), bounds(&flat)), ("a call".to_owned(), None));
+        let unit = |name: &str| {
+            let (header, json_pointer) = (Some("x-units".to_owned()), None);
+            let name = name.to_owned();
+            UsageUnit::Metered(MeteredUnit {
+                name,
+                header,
+                json_pointer,
+                units_max_per_call: 4_000,
+                units_default: 1,
+            })
+        };
+        let tokens = UsagePrice { unit: unit("token"), ..volume };
+        assert_eq!(tiers(&tokens)[1], "1 to 1,000 more tokens a month: all at ₹0.25");
+        assert_eq!(
+            bounds(&tokens).unwrap(),
+            "A call is 4,000 tokens at most, and 1 where its answer does not say"
+        );
+        assert_eq!(
+            (each(&tokens), each(&UsagePrice { unit: unit("image"), ..flat })),
+            ("a token".into(), "an image".into())
+        );
+    }
+
+    #[test]
+    fn billed_statuses_are_said_in_a_sentence() {
+        let said = |texts: &[&str]| billable(&texts.iter().map(|t| t.parse().unwrap()).collect::<Vec<_>>());
+        assert_eq!(said(&["2XX"]), "Only answers with status 2XX count");
+        assert_eq!(said(&["2XX", "3XX", "404"]), "Only answers with status 2XX, 3XX or 404 count");
     }
 
     #[test]
     fn a_zone_is_said_where_a_limit_goes_by_its_clocks() {
-        let limit = |window| LimitInput { unit: Unit::Call, window, max: 400, hard: true };
+        let limit =
+            |window| LimitInput { unit: crate::plans::terms::Unit::Call, window, max: 400, hard: true };
         let day = limit(WindowInput::Day);
         assert_eq!(limit_in(&day, Some("America/New_York")), "400 calls a day (America/New York time)");
         assert_eq!(limit_in(&day, None), "400 calls a day");

@@ -83,6 +83,8 @@ impl PlanRevision {
             trial_days: self.terms.trial.and_then(|trial| trial.days),
             priced: self.terms.is_priced(),
             per_call: self.terms.is_per_call(),
+            meter: self.terms.meter(),
+            billable_statuses: self.terms.billable_statuses.clone(),
             bindings: self.terms.bindings.clone(),
         }
     }

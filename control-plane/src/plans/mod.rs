@@ -10,6 +10,7 @@ mod routes_preview;
 pub mod rules;
 mod rules_usage;
 pub mod terms;
+pub mod units;
 pub(crate) mod view;
 
 use crate::store::{Store, StoreError};

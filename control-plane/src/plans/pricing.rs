@@ -125,7 +125,8 @@ mod tests {
     use crate::plans::bounds::{CALLS_MAX, PRICE_MAX_UNITS};
     use crate::plans::rules::check_terms;
     use crate::plans::rules_usage::TIERS_MAX;
-    use crate::plans::terms::{Terms, Unit};
+    use crate::plans::terms::Terms;
+    use crate::plans::units::UsageUnit;
 
     fn money(micro: i64) -> Money {
         Money::new(micro, Currency::INR)
@@ -135,7 +136,7 @@ mod tests {
         let tier = |up_to, micro| Tier { up_to, amount: money(micro) };
         let mut all: Vec<Tier> = tiers.iter().map(|(up_to, micro)| tier(Some(*up_to), *micro)).collect();
         all.push(tier(None, last));
-        UsagePrice { unit: Unit::Call, amount: None, tiers: Some(all), mode: Some(mode), included: None }
+        UsagePrice { unit: UsageUnit::CALL, amount: None, tiers: Some(all), mode: Some(mode), included: None }
     }
 
     #[test]
@@ -207,6 +208,7 @@ mod tests {
                 zone: None,
                 trial: None,
                 concurrency_max: None,
+                billable_statuses: None,
                 bindings: Vec::new(),
             };
             prop_assert!(check_terms(&terms).is_ok(), "{usage:?}");

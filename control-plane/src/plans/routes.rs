@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::{ListingId, PlanId};
 use apiclay_config::money::Money;
+use apiclay_config::snapshot::StatusRange;
 use apiclay_config::zone::UTC;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -53,13 +54,17 @@ struct PlanInput {
     zone: Option<String>,
     /// Before anything is paid: calls, days, or both.
     trial: Option<Trial>,
-    /// A call.
+    /// A call, or what is counted in its place.
     usage_price: Option<UsagePrice>,
     /// How many calls at once.
     concurrency_max: Option<u32>,
+    /// The statuses of answers that are billed, one or a class: where it is left out, all below 500.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["2XX", "404"]))]
+    billable_statuses: Option<Vec<StatusRange>>,
 }
 
-/// A change of a plan: what is not named stays. `zone`, `trial`, `usage_price` and `concurrency_max` can be set to null.
+/// A change of a plan: what is not named stays. `zone`, `trial`, `usage_price`, `concurrency_max` and `billable_statuses`
+/// can be set to null.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct PlanChange {
@@ -75,6 +80,9 @@ struct PlanChange {
     usage_price: Option<Option<UsagePrice>>,
     #[serde(default, deserialize_with = "given")]
     concurrency_max: Option<Option<u32>>,
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Vec<String>>)]
+    billable_statuses: Option<Option<Vec<StatusRange>>>,
 }
 
 /// Tells null from nothing.
@@ -122,6 +130,7 @@ async fn create(
         zone: input.zone.filter(|zone| zone != UTC),
         trial: input.trial,
         concurrency_max: input.concurrency_max,
+        billable_statuses: input.billable_statuses,
         bindings: Vec::new(),
     };
     rules::check_terms(&terms)?;
@@ -240,6 +249,7 @@ async fn change(
         zone: input.zone.unwrap_or_else(|| before.zone.clone()).filter(|zone| zone != UTC),
         trial: input.trial.unwrap_or(before.trial),
         concurrency_max: input.concurrency_max.unwrap_or(before.concurrency_max),
+        billable_statuses: input.billable_statuses.unwrap_or_else(|| before.billable_statuses.clone()),
         bindings: before.bindings.clone(),
     };
     rules::check_terms(&terms)?;

@@ -1,4 +1,4 @@
-//! `/plans/{plan}/preview`: what so many calls in a month come to, before anybody buys. Public for what is on sale.
+//! `/plans/{plan}/preview`: what so many calls, or units in their place, come to in a month, before anybody buys. Public for what is on sale.
 
 use apiclay_config::ids::PlanId;
 use apiclay_config::money::Money;
@@ -11,7 +11,8 @@ use utoipa_axum::routes;
 use super::access;
 use super::bounds::CALLS_MAX;
 use super::pricing::Pricing;
-use super::terms::{MoneyShape, Terms, Unit};
+use super::terms::{MoneyShape, Terms};
+use super::units::UsageUnit;
 use crate::app::App;
 use crate::catalog;
 use crate::http::problem::ProblemBody;
@@ -28,7 +29,7 @@ pub(super) fn previews() -> OpenApiRouter<App> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Asked {
-    /// Calls in a month.
+    /// Calls in a month, or what the price of usage counts in their place.
     usage: u64,
 }
 
@@ -38,7 +39,7 @@ struct Preview {
     /// The edition that is sold now.
     revision: u32,
     /// What is counted.
-    unit: Unit,
+    unit: UsageUnit,
     /// How many.
     usage: u64,
     /// So many of them cost nothing.
@@ -106,7 +107,7 @@ fn preview(revision: u32, terms: &Terms, usage: u64) -> Option<Preview> {
     let usage_amount = money(costs.iter().map(|cost| cost.micro).sum())?;
     Some(Preview {
         revision,
-        unit: Unit::Call,
+        unit: terms.usage_price.as_ref().map_or(UsageUnit::CALL, |usage| usage.unit.clone()),
         usage,
         included,
         tiers,

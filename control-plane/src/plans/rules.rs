@@ -1,5 +1,6 @@
 //! What a plan may promise and cost. Pure; the routes call it before a revision is written.
 
+use apiclay_config::snapshot::{STATUS_RANGES_MAX, StatusRange};
 use apiclay_config::zone::Zone;
 
 use super::bounds::{CALLS_MAX, TRIAL_DAYS_MAX, check_price};
@@ -46,6 +47,7 @@ pub fn check_terms(terms: &Terms) -> Result<(), Refusal> {
     if terms.concurrency_max == Some(0) {
         faults.push(Invalid::new("/concurrency_max", "out_of_range", "at least 1"));
     }
+    check_billable(&mut faults, terms.billable_statuses.as_deref());
     Refusal::unless_empty(faults)
 }
 
@@ -58,6 +60,20 @@ fn check_trial(faults: &mut Vec<Invalid>, trial: &Trial) {
     }
     if trial.calls.is_none() && trial.days.is_none() {
         faults.push(Invalid::new("/trial", "required", "calls or days, or both; null for no trial"));
+    }
+}
+
+fn check_billable(faults: &mut Vec<Invalid>, statuses: Option<&[StatusRange]>) {
+    let Some(statuses) = statuses else { return };
+    if !(1..=STATUS_RANGES_MAX).contains(&statuses.len()) {
+        let message = format!("1 to {STATUS_RANGES_MAX} statuses; leave it out to bill all below 500");
+        return faults.push(Invalid::new("/billable_statuses", "out_of_range", message));
+    }
+    for (place, status) in statuses.iter().enumerate() {
+        if statuses[..place].contains(status) {
+            let pointer = format!("/billable_statuses/{place}");
+            faults.push(Invalid::new(pointer, "repeated", format!("{status} is named already")));
+        }
     }
 }
 
@@ -117,6 +133,7 @@ mod tests {
             zone: None,
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         }
     }
@@ -153,6 +170,19 @@ mod tests {
         for zone in ["", "IST", "asia/kolkata", "+05:30", "Asia/Kolkata ", "localtime", "posixrules"] {
             assert!(with(zone).is_err(), "{zone}");
         }
+    }
+
+    #[test]
+    fn billed_statuses_are_named_once_and_not_none() {
+        let named = |texts: &[&str]| {
+            let statuses = texts.iter().map(|text| text.parse().unwrap()).collect();
+            check_terms(&Terms { billable_statuses: Some(statuses), ..terms(0) })
+        };
+        assert!(named(&["2XX", "404", "200"]).is_ok());
+        assert!(named(&[]).is_err());
+        assert!(named(&["2XX", "404", "2xx"]).is_err());
+        let many: Vec<String> = (100..=100 + STATUS_RANGES_MAX).map(|status| status.to_string()).collect();
+        assert!(named(&many.iter().map(String::as_str).collect::<Vec<_>>()).is_err());
     }
 
     #[test]

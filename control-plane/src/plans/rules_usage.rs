@@ -11,6 +11,9 @@ pub(super) const TIERS_MAX: usize = 20;
 
 /// Checks a price of usage in a plan whose other prices are in `currency`.
 pub(super) fn check(faults: &mut Vec<Invalid>, usage: &UsagePrice, currency: Currency) {
+    if let Some(unit) = usage.unit.metered() {
+        unit.check(faults);
+    }
     let mut fault = |pointer: String, code, message: &str| {
         faults.push(Invalid::new(format!("/usage_price{pointer}"), code, message));
     };
@@ -22,7 +25,7 @@ pub(super) fn check(faults: &mut Vec<Invalid>, usage: &UsagePrice, currency: Cur
         fault("/mode".into(), "with_tiers", "graduated or volume where there are tiers, and only there");
     }
     if usage.included.is_some_and(|included| !(1..=CALLS_MAX).contains(&included)) {
-        fault("/included".into(), "out_of_range", &format!("1 to {CALLS_MAX} calls, or left out"));
+        fault("/included".into(), "out_of_range", &format!("1 to {CALLS_MAX} units, or left out"));
     }
     if usage.amounts().any(|amount| amount.currency != currency) {
         let place = if usage.tiers.is_some() { "/tiers" } else { "/amount/currency" };
@@ -79,7 +82,7 @@ mod tests {
 
     use super::*;
     use crate::plans::bounds::PRICE_MAX_UNITS;
-    use crate::plans::terms::Unit;
+    use crate::plans::units::UsageUnit;
 
     fn usage(mode: Option<TierMode>, tiers: &[(Option<u64>, i64)]) -> UsagePrice {
         let tier = |(up_to, micro): &(Option<u64>, i64)| Tier {
@@ -87,7 +90,7 @@ mod tests {
             amount: Money::new(*micro, Currency::INR),
         };
         let tiers = Some(tiers.iter().map(tier).collect());
-        UsagePrice { unit: Unit::Call, amount: None, tiers, mode, included: None }
+        UsagePrice { unit: UsageUnit::CALL, amount: None, tiers, mode, included: None }
     }
 
     fn faults(usage: &UsagePrice) -> Vec<(String, &'static str)> {

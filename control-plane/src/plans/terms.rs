@@ -1,15 +1,17 @@
 //! What a plan promises and costs, as given, stored and shown. Next: `rules` checks it, `documents` keeps it in a revision.
 
 use apiclay_config::money::Money;
-use apiclay_config::snapshot::{Binding, Limit, Window};
+use apiclay_config::snapshot::{Binding, Limit, Meter, StatusRange, Window};
 use serde::{Deserialize, Serialize};
+
+use super::units::{MeteredUnit, UsageUnit};
 
 /// What a plan promises and costs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Terms {
     /// A month.
     pub price: Money,
-    /// A call.
+    /// A call, or what is counted in its place.
     #[serde(default)]
     pub usage_price: Option<UsagePrice>,
     /// How much, when.
@@ -24,6 +26,9 @@ pub struct Terms {
     /// How many calls at once.
     #[serde(default)]
     pub concurrency_max: Option<u32>,
+    /// The statuses of answers that are billed; where it says nothing, all below 500.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub billable_statuses: Option<Vec<StatusRange>>,
     /// Plugins on the calls of those who hold it.
     #[serde(default)]
     pub bindings: Vec<Binding>,
@@ -42,7 +47,19 @@ impl Terms {
         self.price.is_zero() && self.is_per_call()
     }
 
-    /// Calls that each month includes.
+    /// The unit of its price of usage, where that is not a call.
+    #[must_use]
+    pub fn metered(&self) -> Option<&MeteredUnit> {
+        self.usage_price.as_ref().and_then(|usage| usage.unit.metered())
+    }
+
+    /// How a gateway reads what a call used.
+    #[must_use]
+    pub fn meter(&self) -> Option<Meter> {
+        self.metered().and_then(MeteredUnit::meter)
+    }
+
+    /// Units that each month includes.
     #[must_use]
     pub fn included(&self) -> u64 {
         self.usage_price.as_ref().and_then(|usage| usage.included).unwrap_or(0)
@@ -92,7 +109,7 @@ pub struct MoneyShape {
 #[serde(deny_unknown_fields)]
 pub struct UsagePrice {
     /// What is counted.
-    pub unit: Unit,
+    pub unit: UsageUnit,
     /// What each one costs; in its place there may be tiers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<MoneyShape>)]
@@ -112,7 +129,7 @@ impl UsagePrice {
     /// Each call at the same price.
     #[must_use]
     pub const fn flat(amount: Money) -> Self {
-        Self { unit: Unit::Call, amount: Some(amount), tiers: None, mode: None, included: None }
+        Self { unit: UsageUnit::CALL, amount: Some(amount), tiers: None, mode: None, included: None }
     }
 
     /// Every amount that it names.

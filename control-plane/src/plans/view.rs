@@ -3,7 +3,7 @@
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId};
 use apiclay_config::money::Money;
-use apiclay_config::snapshot::Limit;
+use apiclay_config::snapshot::{Limit, StatusRange};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -29,6 +29,9 @@ pub(crate) struct PlanView {
     pub trial: Option<Trial>,
     pub usage_price: Option<UsagePrice>,
     pub concurrency_max: Option<u32>,
+    /// The statuses of answers that are billed; null for all below 500.
+    #[schema(value_type = Option<Vec<String>>, example = json!(["2XX", "404"]))]
+    pub billable_statuses: Option<Vec<StatusRange>>,
     #[schema(value_type = Option<String>, format = DateTime)]
     pub retired_at: Option<Timestamp>,
 }
@@ -53,6 +56,7 @@ pub(crate) fn present(plan: &Plan, terms: &Terms) -> PlanView {
         trial: terms.trial,
         usage_price: terms.usage_price.clone(),
         concurrency_max: terms.concurrency_max,
+        billable_statuses: terms.billable_statuses.clone(),
         retired_at: plan.retired_at,
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId};
-use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow};
+use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow, Units};
 use apiclay_gateway::counters::{Close, LeaseId};
 use apiclay_gateway::limits::counter::{Ask, Decision};
 use apiclay_gateway::limits::lease::LeaseWord;
@@ -116,7 +116,7 @@ impl Gateway {
         };
         let mut usable = self.leases.iter_mut().filter(usable);
         usable.find_map(|lease| {
-            lease.word = lease.word.take()?;
+            lease.word = lease.word.take(1)?;
             lease.under_way += 1;
             Some(lease.serial)
         })
@@ -270,6 +270,7 @@ impl World {
             ending,
             billable,
             kept,
+            units: Units::CALL,
             leases,
             bytes_in: 0,
             bytes_out: 0,

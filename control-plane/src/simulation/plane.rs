@@ -222,7 +222,7 @@ impl World {
             return false;
         };
         let before = self.reckoned_before(lease);
-        let mut proposal = rules::closing(lease, hold, &self.pricing, before).unwrap();
+        let mut proposal = rules::closing(lease, hold, &self.pricing, before, 0).unwrap();
         self.set_before(lease, &mut proposal);
         if self.has(Fault::DoublePost) {
             proposal.facts[0].push_str(&format!(":{}", self.plane.tries));

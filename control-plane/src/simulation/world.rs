@@ -19,6 +19,7 @@ use crate::invoices::documents::{Covered, Item};
 use crate::ledger::LedgerAccount;
 use crate::plans::pricing::Pricing;
 use crate::plans::terms::{Terms, Tier, TierMode, Unit, UsagePrice};
+use crate::plans::units::UsageUnit;
 use crate::subscriptions::charge::Edition;
 use crate::subscriptions::documents::Subscription;
 
@@ -245,7 +246,7 @@ fn any_terms(rng: &mut SmallRng) -> Terms {
     let usage = match rng.random_range(0..3) {
         0 => UsagePrice { included, ..UsagePrice::flat(money(7)) },
         kind => UsagePrice {
-            unit: Unit::Call,
+            unit: UsageUnit::Call(Unit::Call),
             amount: None,
             tiers: Some(vec![tier(Some(3), 11), tier(Some(8), 7), tier(None, 2)]),
             mode: Some(if kind == 1 { TierMode::Graduated } else { TierMode::Volume }),
@@ -258,6 +259,7 @@ fn any_terms(rng: &mut SmallRng) -> Terms {
         limits: Vec::new(),
         trial: None,
         zone: None,
+        billable_statuses: None,
         concurrency_max: None,
         bindings: Vec::new(),
     }

@@ -151,6 +151,7 @@ mod tests {
             zone: None,
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         };
         (Edition { plan: PlanId::from_u128(2), revision: 1 }, terms)

@@ -67,7 +67,9 @@ impl Sums {
 
 fn sum_up(sum: &mut Counts, more: &Counts) {
     sum.add(more);
-    for count in [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out] {
+    for count in
+        [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out, &mut sum.units]
+    {
         *count = (*count).min(COUNT_MAX);
     }
 }

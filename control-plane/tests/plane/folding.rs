@@ -62,6 +62,7 @@ pub fn batch(seq: u64, calls: u128, at: Timestamp) -> UsageBatch {
         billable: n % 10 != 9,
         kept: true,
         leases: [0; 5],
+        units: apiclay_config::usage::Units::CALL,
         bytes_in: 1,
         bytes_out: u64::MAX,
     };

@@ -257,6 +257,7 @@ async fn the_largest_batch_is_taken() {
         billable: true,
         kept: true,
         leases: [1, 2, 3, 4, 5],
+        units: apiclay_config::usage::Units::CALL,
         bytes_in: 3,
         bytes_out: 5,
     };
@@ -301,6 +302,7 @@ async fn a_batch_shows_in_its_buyers_usage_within_two_seconds_and_in_nobody_else
         billable: n != 0,
         kept: true,
         leases: [0; 5],
+        units: apiclay_config::usage::Units::CALL,
         bytes_in: 3,
         bytes_out: 5,
     };

@@ -124,3 +124,79 @@ async fn prices_that_cannot_be_reckoned_with_are_refused_where_they_are_wrong() 
         plane.done(&vendor, Method::POST, &path, body, 400).await;
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn which_answers_are_billed_is_a_part_of_a_plans_revision_and_said_where_it_is_sold() {
+    let plane = demo().await;
+    let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
+    let sold = on_sale(&plane, &vendor, &boss, "acme").await;
+    let plans = format!("/listings/{}/plans", sold.listing);
+    let flat = json!({"unit": "call", "amount": money("0.25")});
+    let with = |statuses: Value| {
+        let mut plan = plan("named", &flat);
+        plan["billable_statuses"] = statuses;
+        plan
+    };
+    for (statuses, pointer) in [
+        (json!([]), "/billable_statuses"),
+        (json!(["2XX", "2xx"]), "/billable_statuses/1"),
+        (json!(["2XX", "6XX"]), "/billable_statuses/1"),
+        (json!([404]), "/billable_statuses/0"),
+        (json!("2XX"), "/billable_statuses"),
+    ] {
+        let told = plane.done(&vendor, Method::POST, &plans, with(statuses), 400).await;
+        assert_eq!(told["errors"][0]["pointer"], pointer, "{told}");
+    }
+    let made = plane.done(&vendor, Method::POST, &plans, with(json!(["2xx", "3XX", "404"])), 201).await;
+    assert_eq!(made["billable_statuses"], json!(["2XX", "3XX", "404"]));
+    let page = plane.http.get(format!("{}/l/acme/weather", plane.base.replace("/backend/v1", "")));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("Only answers with status 2XX, 3XX or 404 count"), "{page}");
+
+    let path = format!("/plans/{}", made["id"].as_str().unwrap());
+    let renamed = plane.done(&vendor, Method::PATCH, &path, json!({"name": "Named"}), 200).await;
+    assert_eq!(
+        (&renamed["billable_statuses"], &renamed["revision"]),
+        (&made["billable_statuses"], &json!(1))
+    );
+    let silent = plane.done(&vendor, Method::PATCH, &path, json!({"billable_statuses": null}), 200).await;
+    assert_eq!((&silent["billable_statuses"], &silent["revision"]), (&Value::Null, &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_price_may_count_what_the_upstream_says_a_call_used() {
+    let plane = demo().await;
+    let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
+    let sold = on_sale(&plane, &vendor, &boss, "acme").await;
+    let plans = format!("/listings/{}/plans", sold.listing);
+    let token = json!({"name": "token", "json_pointer": "/usage/total_tokens", "units_max_per_call": 4000,
+        "units_default": 100});
+    let with = |field: &str, value: Value| {
+        let mut unit = token.clone();
+        unit[field] = value;
+        plan("tokens", &json!({"unit": unit, "amount": money("0.01")}))
+    };
+    for (body, pointer) in [
+        (with("json_pointer", json!("usage")), "/usage_price/unit/json_pointer"),
+        (with("header", json!("x-units")), "/usage_price/unit"),
+        (with("units_default", json!(4001)), "/usage_price/unit/units_default"),
+        (with("units_max_per_call", json!(0)), "/usage_price/unit/units_max_per_call"),
+        (with("name", json!("Token")), "/usage_price/unit/name"),
+        (with("more", json!(1)), "/usage_price/unit/more"),
+        (with("units_default", json!("1")), "/usage_price/unit/units_default"),
+    ] {
+        let told = plane.done(&vendor, Method::POST, &plans, body, 400).await;
+        assert_eq!(told["errors"][0]["pointer"], pointer, "{told}");
+    }
+    let made = plane.done(&vendor, Method::POST, &plans, with("name", json!("token")), 201).await;
+    assert_eq!(made["usage_price"]["unit"], token);
+    let path = format!("/plans/{}/preview?usage=5000", made["id"].as_str().unwrap());
+    let told: Value = plane.to(Method::GET, &path).send().await.unwrap().json().await.unwrap();
+    assert_eq!((&told["unit"], &told["usage_amount"]), (&token, &money("50.00")));
+    let page = plane.http.get(format!("{}/l/acme/weather", plane.base.replace("/backend/v1", "")));
+    let page = page.send().await.unwrap().text().await.unwrap();
+    for words in ["₹0.01 a token", "A call is 4,000 tokens at most, and 100 where its answer does not say"]
+    {
+        assert!(page.contains(words), "{words} in {page}");
+    }
+}

@@ -94,6 +94,7 @@ fn revision(listing: ListingId) -> PlanRevision {
             zone: None,
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         },
         created_at: NOW,

@@ -190,7 +190,7 @@ async fn what_is_kept_no_longer_is_left_out_and_what_came_after_it_is_not() {
     shop.close(7, 4, 3).await;
     shop.settle().await;
     assert_eq!(report(&shop).await.faults, []);
-    let charges = entries(&shop).await.into_iter().filter(|entry| entry.value.usage.is_some());
+    let mut charges = entries(&shop).await.into_iter().filter(|entry| entry.value.usage.is_some());
     let mut last = charges.next_back().unwrap();
     last.value.usage.as_mut().unwrap().units = 1;
     replace(&shop, &last.value, last.version).await;

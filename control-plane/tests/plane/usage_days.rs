@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId};
-use apiclay_config::usage::{BatchId, Ending, Event, UsageBatch};
+use apiclay_config::usage::{BatchId, Ending, Event, Units, UsageBatch};
 use apiclay_control_plane::store::Query;
 use apiclay_control_plane::usage::days::{DayRollup, sum_all};
 use apiclay_control_plane::usage::rollup::{Rollup, Todo};
@@ -35,6 +35,7 @@ async fn called(shop: &Shop, seq: u64, at: Timestamp, calls: u128) {
         ending: Ending::Complete,
         billable: n % 10 != 9,
         kept: true,
+        units: Units::CALL,
         leases: [0; 5],
         bytes_in: 1,
         bytes_out: 2,

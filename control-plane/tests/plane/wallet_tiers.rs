@@ -1,5 +1,6 @@
 //! Calls in tiers and calls that are included, from the grant to the charge, over two control planes at once.
 
+use apiclay_config::usage::{Units, UnitsFrom};
 use apiclay_control_plane::ledger::verify::verify;
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -160,4 +161,78 @@ async fn a_month_that_is_due_includes_calls_once_it_is_paid() {
     apiclay_control_plane::subscriptions::billing::bill_due(&shop.plane.app).await.unwrap();
     assert_eq!(shop.lease(3, 2).await, 2);
     assert!(is(&shop.wallet().await, "0.00", "0.00"), "{:?}", shop.wallet().await);
+}
+
+const fn tokens(count: u32) -> (Units, bool) {
+    (Units { count, from: UnitsFrom::Reported, capped: false }, true)
+}
+
+fn by_the_token(included: Option<u64>) -> Value {
+    let token = json!({"name": "token", "json_pointer": "/usage/total_tokens", "units_max_per_call": 10, "units_default": 2});
+    let mut price = json!({"unit": token, "amount": money("0.01")});
+    if let Some(included) = included {
+        price["included"] = json!(included);
+    }
+    price
+}
+
+/// A lease is for whole calls at the most that each may use; what they used is charged, and said where it is entered.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_calls_used_is_charged_and_a_lease_is_of_whole_calls() {
+    let shop = shop_at("1", by_the_token(None)).await;
+    assert_eq!(shop.lease(1, 1).await, 10, "one call, whatever is wanted");
+    assert_eq!(shop.lease(2, 1_000).await, 30, "a part of the nine calls that are left");
+    assert!(is(&shop.wallet().await, "1.00", "0.40"), "{:?}", shop.wallet().await);
+    let free = (Units::assumed(10), false);
+    let assumed = (Units::assumed(2), true);
+    let capped = (Units { count: 10, from: UnitsFrom::Reported, capped: true }, true);
+    shop.batch_of((EPOCH, 1), 2, &[tokens(4), tokens(0), capped]).await;
+    shop.batch_of((EPOCH, 2), 2, &[assumed, free]).await;
+    shop.close(1, 0, 0).await;
+    shop.close(2, 26, 2).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "0.84", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 160_000);
+    let lease = shop.stored(2).await.value;
+    assert_eq!((lease.kept, lease.billable, lease.charged_calls), (26, 16, 16));
+    let ended = shop.plane.app.journal.by_fact(&format!("hold:{}", "gw-1:00112233445566ff:2")).await.unwrap();
+    let ended =
+        shop.plane.app.journal.by_fact(&format!("close:{}", ended.unwrap().id)).await.unwrap().unwrap();
+    assert!(ended.reason.starts_with("16 tokens of "), "{}", ended.reason);
+    let usage = format!("/subscriptions/{}/usage", shop.subscription);
+    let usage = shop.plane.done(&shop.buyer, reqwest::Method::GET, &usage, json!(null), 200).await;
+    let told = ["calls", "billable_calls", "units", "assumed_calls", "capped_calls"];
+    assert_eq!(told.map(|name| usage["total"][name].as_u64().unwrap()), [5, 4, 16, 1, 1], "{usage}");
+    // What pays for less than a call may use pays for none.
+    assert_eq!(shop.lease(3, 1_000).await, 20);
+    for (serial, units) in [(4, 20), (5, 10), (6, 10), (7, 10), (8, 10), (9, 0)] {
+        assert_eq!(shop.lease(serial, 1_000).await, units, "{serial}");
+    }
+}
+
+/// Thirteen are included and a call may use ten: no lease is of the last three, and they are not lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_of_a_months_included_units_pay_before_money_does() {
+    let shop = shop_at("1", by_the_token(Some(13))).await;
+    assert_eq!(shop.lease(1, 100).await, 10);
+    assert!(is(&shop.wallet().await, "1.00", "0.00"), "an included call");
+    assert_eq!(shop.lease(2, 10).await, 10);
+    assert!(is(&shop.wallet().await, "1.00", "0.10"), "three of them are no call, so the wallet holds one");
+    shop.batch_of((EPOCH, 1), 1, &[tokens(8)]).await;
+    shop.batch_of((EPOCH, 2), 2, &[tokens(9)]).await;
+    shop.close(1, 8, 1).await;
+    shop.settle().await;
+    shop.close(2, 9, 2).await;
+    for _ in 0..3 {
+        shop.settle().await;
+    }
+    // Eight and five of the nine are included.
+    assert!(is(&shop.wallet().await, "0.96", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(balance(&shop, "included_used:XXX").await, 13);
+    assert_eq!((shop.earned().await, shop.stored(2).await.value.charged_calls), (40_000, 9));
+    assert_eq!(shop.lease(3, 10).await, 10);
+    shop.batch_of((EPOCH, 3), 3, &[tokens(6)]).await;
+    shop.close(3, 6, 3).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "0.90", "0.00"), "{:?}", shop.wallet().await);
 }

@@ -101,6 +101,7 @@ fn record(subscription: SubscriptionId, unit: Unit) -> Event {
         billable: true,
         kept: true,
         leases: [0, 0, 0, 0, unit.lease],
+        units: Units::CALL,
         bytes_in: 0,
         bytes_out: 0,
     }
@@ -108,7 +109,13 @@ fn record(subscription: SubscriptionId, unit: Unit) -> Event {
 
 fn spec(subscription: SubscriptionId) -> CounterSpec {
     let key = wallet_key(subscription, PlanId::from_u128(1), 9);
-    CounterSpec { key, window: LeasedWindow::Wallet, max: crate::counters::COUNT_MAX, hard: true }
+    CounterSpec {
+        key,
+        window: LeasedWindow::Wallet,
+        max: crate::counters::COUNT_MAX,
+        hard: true,
+        units_per_call: 1,
+    }
 }
 
 /// A lease book that is not told.

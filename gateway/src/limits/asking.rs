@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::desk::{Answer, Asked, Desk, InHand, freeze};
 use super::tally::Tally;
-use super::{UNAVAILABLE_BELIEVED_MS, UNHEARD_BELIEVED_MS, WANT_MAX_UNITS};
+use super::{UNAVAILABLE_BELIEVED_MS, UNHEARD_BELIEVED_MS};
 use crate::counters::{CountersError, Grant, GrantRequest};
 
 /// Tries of one refill: a lease may come too late for its window, or its name be over.
@@ -97,8 +97,10 @@ impl Tally {
         let closes = desk.closes(self, now_ms, false);
         let hard = self.hard.load(SeqCst);
         let cap = self.core.options.open_leases_max_units;
-        let room = u64::from(cap).saturating_sub(self.open_units.load(Acquire));
-        if hard && room == 0 {
+        // Bounds and wants are of calls.
+        let per_call = u64::from(self.per_call);
+        let room = (u64::from(cap) * per_call).saturating_sub(self.open_units.load(Acquire));
+        if hard && room < per_call {
             return Err(CountersError::OpenLeases(cap));
         }
         let asked = match desk.asked {
@@ -110,14 +112,15 @@ impl Tally {
             }
         };
         desk.asked = Some(asked);
-        let want = if hard { u64::from(desk.want).min(room) } else { u64::from(desk.want) };
+        let wanted = u64::from(desk.want) * per_call;
+        let want = if hard { wanted.min(room) } else { wanted };
         let request = GrantRequest {
             key: self.key.clone(),
             window: self.window,
             max: self.max.load(SeqCst),
             hard,
             lease: self.core.lease_id(asked.serial),
-            want: u32::try_from(want).unwrap_or(WANT_MAX_UNITS),
+            want: u32::try_from(want).unwrap_or(u32::MAX),
             open_max_units: cap,
             closes,
         };
@@ -181,6 +184,10 @@ impl Tally {
         self.low_mark.store(grant.units / 4, Relaxed);
         self.tidy_held(now_ms);
         self.hold(lease.place, lease.serial);
+        if grant.units < self.per_call {
+            // Nobody grants less than a call needs; whoever does has no more.
+            self.believe_exhausted(now_ms, ends_ms);
+        }
         Ok(true)
     }
 }

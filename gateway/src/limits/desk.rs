@@ -138,7 +138,7 @@ impl Desk {
         let mut shown = false;
         for lease in self.closed.iter().chain(&self.open) {
             let word = tally.core.table.slot(lease.place).word();
-            if !word.is_frozen() && word.free() > 0 {
+            if !word.is_frozen() && word.free() >= tally.per_call {
                 shown |= tally.hold(lease.place, lease.serial);
             }
         }

@@ -43,16 +43,16 @@ impl LeaseWord {
         self.0 as u32 & CLOSED != 0
     }
 
-    /// Less one free unit; `None` where none can be taken.
+    /// Less so many free units, at least one; `None` where they cannot be taken.
     #[must_use]
-    pub fn take(self) -> Option<Self> {
-        (!self.is_frozen() && self.free() > 0).then(|| Self(self.0 - 1))
+    pub fn take(self, units: u32) -> Option<Self> {
+        (!self.is_frozen() && units > 0 && self.free() >= units).then(|| Self(self.0 - u64::from(units)))
     }
 
-    /// With one free unit more; `None` while it is frozen.
+    /// With so many free units more; `None` while it is frozen.
     #[must_use]
     pub fn give_back(self, units: u32) -> Option<Self> {
-        (!self.is_frozen() && self.free() <= FREE - units).then(|| Self(self.0 + u64::from(units)))
+        (!self.is_frozen() && units <= FREE - self.free()).then(|| Self(self.0 + u64::from(units)))
     }
 
     /// Frozen; `None` where it is frozen or closed.
@@ -75,12 +75,13 @@ mod tests {
 
     #[test]
     fn a_frozen_word_gives_and_takes_nothing() {
-        let word = LeaseWord::open(7, 2);
-        let frozen = word.take().unwrap().freeze().unwrap();
+        let word = LeaseWord::open(7, 4);
+        assert_eq!((word.take(5), word.take(0)), (None, None));
+        let frozen = word.take(3).unwrap().freeze().unwrap();
         assert_eq!((frozen.serial(), frozen.free()), (7, 1));
-        assert_eq!((frozen.take(), frozen.give_back(1), frozen.freeze()), (None, None, None));
+        assert_eq!((frozen.take(1), frozen.give_back(1), frozen.freeze()), (None, None, None));
         let closed = frozen.closed(1);
-        assert_eq!(closed.take().map(LeaseWord::free), Some(0));
+        assert_eq!(closed.take(1).map(LeaseWord::free), Some(0));
         assert_eq!(closed.freeze(), None);
     }
 }

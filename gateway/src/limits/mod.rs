@@ -72,6 +72,8 @@ pub struct CounterSpec {
     pub max: u64,
     /// Whether calls beyond it are refused.
     pub hard: bool,
+    /// Units that one call takes: more than one where a wallet pays for what a call uses, until that is known.
+    pub units_per_call: u32,
 }
 
 /// The lease table keeps 40 bits of a batch's place: these for its number in its life (a year of two batches a second), the
@@ -106,12 +108,23 @@ fn low_bits(bits: u32) -> u64 {
     (1 << bits) - 1
 }
 
-/// One unit that a call has taken.
+/// What a call has taken of one counter: a unit, or as many as it may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unit {
     /// The lease it is of; never 0. Goes into the call's event.
     pub lease: u32,
+    /// How many.
+    pub units: u32,
     pub(crate) slot: u32,
+}
+
+impl Unit {
+    /// Keeps at most so many; what is beyond them is to be given back.
+    pub fn keep(&mut self, units: u32) -> Option<Self> {
+        let rest = self.units.checked_sub(units).filter(|rest| *rest > 0)?;
+        self.units = units;
+        Some(Self { units: rest, ..*self })
+    }
 }
 
 /// What a counter says to a call.

@@ -99,14 +99,14 @@ impl Slot<'_> {
         self.0[STATE].store(0, SeqCst);
     }
 
-    /// Takes a unit of lease `serial` before its window's end; says how many are free after it.
-    pub fn take(&self, serial: u32, now_ms: u64) -> Option<u32> {
+    /// Takes so many units of lease `serial` before its window's end; says how many are free after it.
+    pub fn take(&self, serial: u32, now_ms: u64, units: u32) -> Option<u32> {
         let mut word = self.word();
         loop {
             if word.serial() != serial || now_ms >= self.0[ENDS].load(Acquire) {
                 return None;
             }
-            let next = word.take()?;
+            let next = word.take(units)?;
             match self.0[STATE].compare_exchange_weak(word.0, next.0, SeqCst, Acquire) {
                 Ok(_) => return Some(next.free()),
                 Err(now) => word = LeaseWord(now),
@@ -114,18 +114,18 @@ impl Slot<'_> {
         }
     }
 
-    /// Gives a unit of lease `serial` back; says whether it can be taken again now.
-    pub fn give_back(&self, serial: u32) -> bool {
+    /// Gives units of lease `serial` back; says whether they can be taken again now.
+    pub fn give_back(&self, serial: u32, units: u32) -> bool {
         if self.word().serial() != serial {
             return false;
         }
-        if self.add_free(serial, 1) {
+        if self.add_free(serial, units) {
             return true;
         }
-        // Frozen: the unit waits beside until the close is through. If it came through just now, nobody looks there again,
-        // so we look. A wallet's lease is not closed before this unit is back, and may be gone as soon as it is.
+        // Frozen: the units wait beside until the close is through. If it came through just now, nobody looks there again,
+        // so we look. A wallet's lease is not closed before these are back, and may be gone as soon as they are.
         let is_wallet = self.kind() == Some(LeasedWindow::Wallet);
-        self.0[LATE].fetch_add(1, SeqCst);
+        self.0[LATE].fetch_add(u64::from(units), SeqCst);
         if is_wallet || self.word().is_frozen() {
             return false;
         }

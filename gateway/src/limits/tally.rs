@@ -30,6 +30,8 @@ pub struct Tally {
     pub(super) me: Weak<Self>,
     pub(super) key: String,
     pub(super) window: LeasedWindow,
+    /// Units that a call takes, from one lease; 1 or more.
+    pub(super) per_call: u32,
     pub(super) held: Held,
     pub(super) max: AtomicU64,
     pub(super) hard: AtomicBool,
@@ -53,6 +55,7 @@ impl Tally {
             me: me.clone(),
             key: spec.key.clone(),
             window: spec.window,
+            per_call: spec.units_per_call.max(1),
             held: Held([const { AtomicU64::new(0) }; HELD_MAX]),
             max: AtomicU64::new(spec.max.min(COUNT_MAX)),
             hard: AtomicBool::new(spec.hard),
@@ -69,7 +72,7 @@ impl Tally {
         })
     }
 
-    /// Takes a unit, before the upstream is touched.
+    /// Takes what a call needs, before the upstream is touched.
     pub fn take(&self) -> Take {
         let now_ms = self.core.clock.now_ms();
         for held in &self.held.0 {
@@ -78,14 +81,18 @@ impl Tally {
                 continue;
             }
             let (place, serial) = unpack(handle);
-            let Some(left) = self.core.table.slot(place).take(serial, now_ms) else { continue };
+            let Some(left) = self.core.table.slot(place).take(serial, now_ms, self.per_call) else {
+                continue;
+            };
             if now_ms >= self.used_at_ms.load(Relaxed).saturating_add(USED_STEP_MS) {
                 self.used_at_ms.store(now_ms, Relaxed);
             }
-            if left == self.low_mark.load(Relaxed) {
+            // By the one call that passes it.
+            let low_mark = self.low_mark.load(Relaxed);
+            if left <= low_mark && left.saturating_add(self.per_call) > low_mark {
                 self.core.runs_low(&self.me);
             }
-            return Take::Unit(Unit { lease: serial, slot: place });
+            return Take::Unit(Unit { lease: serial, units: self.per_call, slot: place });
         }
         if now_ms < self.unavailable_until_ms.load(Acquire) {
             Take::Unavailable
@@ -96,10 +103,10 @@ impl Tally {
         }
     }
 
-    /// Gives a unit back: the call does not count, and another may take it.
+    /// Gives units back: the call does not count, or used fewer, and another may take them.
     pub fn give_back(&self, unit: Unit) {
         let slot = self.core.table.slot(unit.slot);
-        if slot.give_back(unit.lease) {
+        if slot.give_back(unit.lease, unit.units) {
             self.hold(unit.slot, unit.lease);
         }
     }
@@ -178,7 +185,8 @@ impl Tally {
         let slot = self.core.table.slot(place);
         let word = slot.word();
         let usable = word.serial() == serial && !word.is_frozen() && now_ms < slot.ends_ms();
-        if usable { u64::from(word.free()) } else { 0 }
+        // What is less than a call takes nobody can take.
+        if usable { u64::from(word.free() - word.free() % self.per_call) } else { 0 }
     }
 
     pub(super) fn believe_exhausted(&self, now_ms: u64, ends_ms: u64) {

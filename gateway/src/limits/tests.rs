@@ -61,7 +61,13 @@ impl House {
 }
 
 pub(super) fn spec(max: u64) -> CounterSpec {
-    CounterSpec { key: "quota:sub_1:day".into(), window: LeasedWindow::Day, max, hard: true }
+    CounterSpec {
+        key: "quota:sub_1:day".into(),
+        window: LeasedWindow::Day,
+        max,
+        hard: true,
+        units_per_call: 1,
+    }
 }
 
 /// The batch of this number, in the one life that these tests number batches in.

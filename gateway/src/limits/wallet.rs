@@ -67,6 +67,12 @@ fn close_of(slot: &Slot<'_>, lease: LeaseId) -> Option<Close> {
     Some(Close { lease, window: slot.window(), unspent, spent: Some(spent) })
 }
 
+/// Whether nothing more comes of a lease. Where calls give back what they did not use, it is used up only once all have.
+fn is_used_up(tally: &Tally, lease: &InHand) -> bool {
+    let slot = tally.core.table.slot(lease.place);
+    slot.word().free() < tally.per_call && (tally.per_call == 1 || slot.is_settled())
+}
+
 impl Core {
     /// Says now and then that closes are refused: one counter's must not hold up the others', nor go unseen.
     pub(super) fn say_refused(&self, counter: &str, refused: &CountersError) {
@@ -103,7 +109,7 @@ impl Desk {
             let age_ms = now_ms.saturating_sub(lease.since_ms);
             let too_old = is_idle || age_ms >= tally.core.options.wallet_lease_max_ms;
             let is_there = || now_ms >= self.unheard_until_ms && tally.core.counters.wallets_are_there();
-            if stop || word.free() == 0 || (too_old && *there.get_or_insert_with(is_there)) {
+            if stop || is_used_up(tally, lease) || (too_old && *there.get_or_insert_with(is_there)) {
                 freeze(tally, lease);
                 // It was for more calls than come in its time.
                 if word.free() > tally.core.table.slot(lease.place).units() / 4 * 3 {

@@ -14,7 +14,7 @@ pub trait LeaseLedger: Send + Sync {
     fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32);
 }
 
-/// Units that the events keep, by lease.
+/// Units that the events keep, by lease: of quotas and trials a call keeps one, of a wallet what it used.
 pub fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
     kept_of(events, &LeasedWindow::ALL)
 }
@@ -22,9 +22,12 @@ pub fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
 fn kept_of(events: &[Event], windows: &[LeasedWindow]) -> BTreeMap<u32, u32> {
     let mut kept = BTreeMap::new();
     for event in events.iter().filter(|event| event.kept) {
-        let leases = windows.iter().map(|window| event.leases[*window as usize]);
-        for lease in leases.filter(|lease| *lease != 0) {
-            *kept.entry(lease).or_default() += 1;
+        for window in windows.iter().filter(|window| event.leases[**window as usize] != 0) {
+            let units = if *window == LeasedWindow::Wallet { event.units.count } else { 1 };
+            // A call that used none leaves nothing to be waited for.
+            if units > 0 {
+                *kept.entry(event.leases[*window as usize]).or_default() += units;
+            }
         }
     }
     kept

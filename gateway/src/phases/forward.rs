@@ -3,12 +3,13 @@
 
 use std::borrow::Cow;
 
-use http::header::{AUTHORIZATION, HOST};
+use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context};
 use crate::phases::authenticate::bearer;
 use crate::phases::upstream;
+use crate::units::Meter;
 
 /// The call's id, made by the gateway.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
@@ -112,6 +113,10 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(HeaderName, Head
         let entitlement = &credential.entitlement;
         put(HeaderName::from_static("x-consumer-id"), text(&entitlement.subscription.to_string()));
         put(HeaderName::from_static("x-consumer-plan"), text(&entitlement.plan.to_string()));
+        // What the call used is read from the body.
+        if entitlement.meter.as_ref().is_some_and(Meter::reads_body) {
+            put(ACCEPT_ENCODING, Some(HeaderValue::from_static("identity")));
+        }
     }
     if let Some(listing) = &context.listing {
         for (name, value) in &listing.injected {

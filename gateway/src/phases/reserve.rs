@@ -1,5 +1,5 @@
 //! Phase 6: a unit of every counter the plan has, from leases in memory; all or nothing. While the trial lasts a call takes a
-//! unit of it and no money; after it, one that the wallet pays for. Where one has no unit at hand the lane awaits a grant and
+//! unit of it and no money; after it, one that the wallet pays for, or as many as the call may use. Where one has no unit at hand the lane awaits a grant and
 //! comes again: this phase never waits itself.
 
 use crate::context::Held;
@@ -49,6 +49,17 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
         return outcome;
     }
     Ok(None)
+}
+
+/// Keeps so many units of what the wallet holds for the call, and gives the rest back.
+pub fn keep_of_wallet(context: &mut crate::context::Context, units: u32) {
+    let Some(credential) = &context.credential else { return };
+    let tallies = &credential.entitlement.tallies;
+    for held in context.held.iter_mut().filter(|held| tallies[held.tally].window == LeasedWindow::Wallet) {
+        if let Some(rest) = held.unit.keep(units) {
+            tallies[held.tally].tally.give_back(rest);
+        }
+    }
 }
 
 /// Gives every unit of the call back.

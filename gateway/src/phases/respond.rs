@@ -1,7 +1,7 @@
 //! Phase 9: the answer as the buyer sees it. Opens the record before the head's first byte is written: from here on the
 //! call counts. Cookies are confined to the listing, hop-by-hop headers go, `RateLimit` says what is left.
 
-use apiclay_config::usage::{Ending, Event};
+use apiclay_config::usage::{Ending, Event, Units};
 use apiclay_plugins::{HeaderEdits, Headers, Response};
 use http::{HeaderName, HeaderValue};
 
@@ -28,11 +28,16 @@ pub const DROPPED: &[&str] = &[
     "x-request-id",
 ];
 
-/// Opens the record of a call whose final head was taken from the upstream.
+/// Opens the record of a call whose final head was taken from the upstream, and begins to read what it used.
 ///
 /// # Errors
 /// When it cannot be recorded: the call is refused rather than given away.
-pub fn open(gateway: &Gateway, context: &mut Context, status: u16) -> Result<(), Rejection> {
+pub fn open(
+    gateway: &Gateway,
+    context: &mut Context,
+    status: u16,
+    headers: &dyn Headers,
+) -> Result<(), Rejection> {
     let (Some(credential), Some(route)) = (&context.credential, &context.route) else {
         return Err(Rejection::NotReady);
     };
@@ -51,9 +56,12 @@ pub fn open(gateway: &Gateway, context: &mut Context, status: u16) -> Result<(),
         billable: false,
         kept: true,
         leases: context.leases(),
+        // All that is held for it, until it is known.
+        units: entitlement.meter.as_ref().map_or(Units::CALL, |meter| Units::assumed(meter.units_max)),
         bytes_in: 0,
         bytes_out: 0,
     };
+    context.reading = entitlement.meter.as_ref().and_then(|meter| meter.begin(headers));
     context.ticket = Some(gateway.spool.begin(&event).map_err(|_| Rejection::MeteringUnavailable)?);
     context.event = Some(event);
     context.status = status;

@@ -1,7 +1,7 @@
 //! Phase 10: the call is over. Closes the record before the last write, keeps the units or gives them back, counts, and
 //! logs. Whatever happens to a call ends here, once.
 
-use apiclay_config::usage::Ending;
+use apiclay_config::usage::{Ending, Units};
 use apiclay_plugins::Completion;
 
 use crate::context::Context;
@@ -15,11 +15,18 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     }
     let elapsed = context.started.elapsed();
     let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
+    let mut units = None;
     match (context.ticket.take(), context.event.take()) {
         (Some(ticket), Some(mut event)) => {
-            // By default the vendor's 5xx are not billed, nor what he broke off; a client who leaves pays.
-            let billable = event.status < 500 && ending != Ending::UpstreamBroke;
-            if !billable {
+            // The plan says which answers; what the vendor broke off is never billed, and a client who leaves pays.
+            let named = context.credential.as_ref().map(|c| c.entitlement.billable.contains(event.status));
+            let billable = named == Some(true) && ending != Ending::UpstreamBroke;
+            let meter = context.credential.as_ref().and_then(|c| c.entitlement.meter.as_ref());
+            units = meter.map(|meter| meter.units(context.reading.as_ref(), ending));
+            event.units = units.unwrap_or(Units::CALL);
+            if billable {
+                reserve::keep_of_wallet(context, event.units.count);
+            } else {
                 reserve::give_back(context);
             }
             event.duration_us = u32::try_from(duration_us).unwrap_or(u32::MAX);
@@ -51,6 +58,8 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
         code,
         duration_us,
         tries = context.tries,
+        units = units.map(|units| units.count),
+        units_from = units.map(|units| tracing::field::debug(units.from)),
         "call"
     );
 }

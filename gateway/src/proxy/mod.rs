@@ -217,7 +217,9 @@ impl ProxyHttp for PingoraLane {
             }
             return Ok(());
         }
-        if let Err(rejection) = respond::open(&self.gateway, context, response.status.as_u16()) {
+        let status = response.status.as_u16();
+        let opened = respond::open(&self.gateway, context, status, &HeaderLines(&response.headers));
+        if let Err(rejection) = opened {
             return refused(context, rejection);
         }
         let request_headers = &session.req_header().headers;
@@ -252,6 +254,9 @@ impl ProxyHttp for PingoraLane {
         context: &mut Context,
     ) -> Result<Option<Duration>> {
         context.bytes_out += body.as_ref().map_or(0, |b| b.len() as u64);
+        if let (Some(reading), Some(piece)) = (&mut context.reading, body) {
+            reading.feed(piece);
+        }
         if end_of_stream {
             settle::settle(&self.gateway, context, Ending::Complete);
         }

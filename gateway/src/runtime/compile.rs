@@ -17,11 +17,14 @@ use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
 
 use super::trial::{Trialist, trial_until, trials};
-use super::{Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates};
+use super::{
+    Billable, Bound, Concurrency, Credential, Entitlement, Listing, Quota, Rate, Route, Runtime, rates,
+};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, LeaseBook, wallet_key};
 use crate::observe::Metrics;
 use crate::phases::authenticate::KEY_HEADER;
+use crate::units::Meter;
 use crate::upstreams::Upstream;
 
 /// Faults shown of a refused snapshot at most.
@@ -219,6 +222,8 @@ impl Compiler {
                     && !subscription.pays
                     && plan.trial_calls.is_none()
                     && plan.trial_days.is_none(),
+                meter: plan.meter.as_ref().and_then(Meter::compile),
+                billable: Billable::compile(plan.billable_statuses.as_deref()),
                 plugins: plan_plugins.get(&key).cloned().unwrap_or_default(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
@@ -272,7 +277,10 @@ impl Compiler {
         }
         if pays && plan.per_call {
             let key = wallet_key(subscription.id, subscription.plan, subscription.plan_revision);
-            quotas.push(self.quota(key, LeasedWindow::Wallet, COUNT_MAX, true));
+            let units_per_call = plan.meter.as_ref().map_or(1, |meter| meter.units_max_per_call);
+            let (window, max, hard) = (LeasedWindow::Wallet, COUNT_MAX, true);
+            let spec = CounterSpec { key, window, max, hard, units_per_call };
+            quotas.push(Quota { window, hard, seconds: None, tally: self.book.tally(&spec) });
         }
         let id = subscription.id.to_string();
         let zone = plan.zone.as_deref().and_then(Zone::named);
@@ -292,7 +300,8 @@ impl Compiler {
     }
 
     fn quota(&self, key: String, window: LeasedWindow, max: u64, hard: bool) -> Quota {
-        Quota { window, hard, seconds: None, tally: self.book.tally(&CounterSpec { key, window, max, hard }) }
+        let spec = CounterSpec { key, window, max, hard, units_per_call: 1 };
+        Quota { window, hard, seconds: None, tally: self.book.tally(&spec) }
     }
 }
 

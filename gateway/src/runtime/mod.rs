@@ -1,6 +1,7 @@
 //! A snapshot, compiled: what a call needs, ready to look up. Compiled whole or refused whole; routes hold built plugins,
 //! so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
 
+mod billable;
 mod compile;
 pub mod rates;
 mod trial;
@@ -16,10 +17,12 @@ use apiclay_config::usage::LeasedWindow;
 use apiclay_plugins::Plugin;
 use http::{HeaderName, HeaderValue};
 
+pub use billable::Billable;
 pub use compile::{CompileError, Compiler};
 pub use rates::Rate;
 
 use crate::limits::Tally;
+use crate::units::Meter;
 use crate::upstreams::Upstream;
 
 /// Everything at one revision, ready to serve.
@@ -115,6 +118,10 @@ pub struct Entitlement {
     pub trial_until: Option<Timestamp>,
     /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
     pub unpaid: bool,
+    /// How units are known, where the plan counts others than calls.
+    pub meter: Option<Meter>,
+    /// Which answers are billed.
+    pub billable: Billable,
     /// Plugins of the plan; they replace those of the same type.
     pub plugins: Vec<Bound>,
 }

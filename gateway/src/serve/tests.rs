@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Instant;
 
 use apiclay_config::key;
-use apiclay_config::snapshot::{Frame, Snapshot};
+use apiclay_config::snapshot::{Frame, Plan, Snapshot};
 use apiclay_config::usage::{Event, LeasedWindow, UsageBatch};
 use apiclay_config::wallet_leases::{EarlierOver, LeaseGranted, LeasesAnswer, LeasesRequest};
 use apiclay_config::wire;
@@ -23,15 +23,27 @@ use crate::limits::counter::grant_units;
 use crate::metering::SpoolError;
 use crate::sync::tests::market;
 
+mod metered;
+
 const CALLS: u64 = 10;
 /// What comes by itself comes within this.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 
-/// The control plane: a configuration, and a wallet of which every call takes 1.
+/// The control plane: a configuration, and a wallet of which every unit takes 1.
 struct Plane {
     snapshot: Snapshot,
     away: AtomicBool,
     wallet: Mutex<Wallet>,
+}
+
+impl Plane {
+    /// Of whole calls only, as the real one.
+    fn grants(&self, wallet: &Wallet, want: u32) -> u32 {
+        let meter = self.snapshot.plans.values().next().and_then(|plan| plan.meter.as_ref());
+        let of_call = meter.map_or(1, |meter| meter.units_max_per_call);
+        let (held, balance) = (wallet.held().div_ceil(of_call.into()), wallet.balance / u64::from(of_call));
+        grant_units(held, balance, true, (want / of_call).max(1)) * of_call
+    }
 }
 
 #[derive(Default)]
@@ -62,8 +74,10 @@ impl Wallet {
             let events = self.events.values().flatten();
             let of_lease: Vec<&Event> =
                 events.filter(|e| e.leases[LeasedWindow::Wallet as usize] == name.1).collect();
-            assert_eq!(of_lease.iter().filter(|e| e.kept).count(), close.spent as usize, "{close:?}");
-            let billable = of_lease.iter().filter(|e| e.billable).count() as u64;
+            let units = |of: &Event| u64::from(of.units.count);
+            let kept: u64 = of_lease.iter().filter(|e| e.kept).map(|e| units(e)).sum();
+            assert_eq!(kept, u64::from(close.spent), "{close:?}");
+            let billable: u64 = of_lease.iter().filter(|e| e.billable).map(|e| units(e)).sum();
             self.balance -= billable;
             self.charged += billable;
             self.holds.remove(name);
@@ -87,7 +101,7 @@ async fn leases(
     wallet.post();
     let granted = asked.grant.map(|grant| {
         assert_eq!(grant.plan_revision, 1);
-        let units = grant_units(wallet.held(), wallet.balance, true, grant.want);
+        let units = plane.grants(&wallet, grant.want);
         if units > 0 {
             wallet.holds.insert((asked.epoch, grant.serial), units);
         }
@@ -153,17 +167,28 @@ struct Shop {
 
 impl Shop {
     async fn open() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self::open_with(|_| {}).await
+    }
+
+    /// One whose plan is changed.
+    async fn open_with(terms: impl FnOnce(&mut Plan)) -> Self {
         let answer = async |headers: axum::http::HeaderMap| {
-            let fails = headers.contains_key("x-fail");
-            if fails { StatusCode::INTERNAL_SERVER_ERROR } else { StatusCode::OK }
+            let wanted = headers.get("x-status").and_then(|value| value.to_str().ok()?.parse().ok());
+            StatusCode::from_u16(wanted.unwrap_or(200)).unwrap()
         };
-        let upstream = serve(Router::new().fallback(answer)).await;
+        Self::open_before(Router::new().fallback(answer), terms).await
+    }
+
+    /// One before this upstream.
+    async fn open_before(upstream: Router, terms: impl FnOnce(&mut Plan)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let upstream = serve(upstream).await;
         let mut snapshot = market(1);
         let listing = snapshot.listings.values_mut().next().unwrap();
         listing.upstream.targets[0].url = format!("http://{upstream}");
         let plan = snapshot.plans.values_mut().next().unwrap();
         (plan.priced, plan.per_call) = (true, true);
+        terms(plan);
         snapshot.subscriptions.values_mut().next().unwrap().pays = true;
         let key = key::generate();
         let digest = key::digest(key.expose_secret().as_bytes());
@@ -230,11 +255,11 @@ impl Shop {
     }
 
     /// One call: its status, its problem's code, and where it is told to top up.
-    async fn call(&self, gateway: &Running, fail: bool) -> (u16, String, Option<String>) {
+    async fn call(&self, gateway: &Running, status: u16) -> (u16, String, Option<String>) {
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         let mut request = http.get(format!("http://{}/acme/echo/now", gateway.address));
-        request = request.header("x-api-key", self.key.expose_secret());
-        let answer = if fail { request.header("x-fail", "1") } else { request }.send().await.unwrap();
+        request = request.header("x-api-key", self.key.expose_secret()).header("x-status", status);
+        let answer = request.send().await.unwrap();
         let status = answer.status().as_u16();
         let link = answer.headers().get("link").map(|link| link.to_str().unwrap().to_owned());
         let problem: serde_json::Value =
@@ -247,7 +272,7 @@ impl Shop {
         let begun = Instant::now();
         let mut answered = 0;
         loop {
-            let (got, code, _) = self.call(gateway, false).await;
+            let (got, code, _) = self.call(gateway, 200).await;
             if got == status {
                 return answered;
             }
@@ -279,7 +304,7 @@ async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
     shop.calls_until(&gateway, 200).await;
     let mut answered = 1;
     // What the vendor fails at costs nothing, and a lease that became too old meanwhile comes back.
-    assert_eq!(shop.call(&gateway, true).await.0, 500);
+    assert_eq!(shop.call(&gateway, 500).await.0, 500);
     let begun = Instant::now();
     while answered < CALLS {
         assert!(begun.elapsed() < WAIT_MAX, "{answered} calls were answered, and no more");
@@ -288,7 +313,7 @@ async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     shop.until("all is charged", |wallet| wallet.charged == CALLS && wallet.holds.is_empty()).await;
-    let refused = shop.call(&gateway, false).await;
+    let refused = shop.call(&gateway, 200).await;
     let link = "<https://apis.example.com/wallet>; rel=\"payment\"".to_owned();
     assert_eq!(refused, (402, "balance_exhausted".to_owned(), Some(link)));
     assert_eq!(shop.plane.wallet.lock().batch_units, 0, "a wallet is in no counter");
@@ -297,7 +322,7 @@ async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
     shop.plane.away.store(true, SeqCst);
     shop.plane.wallet.lock().balance = 3;
     shop.calls_until(&gateway, 503).await;
-    assert_eq!(shop.call(&gateway, false).await.1, "counters_unavailable");
+    assert_eq!(shop.call(&gateway, 200).await.1, "counters_unavailable");
     shop.plane.away.store(false, SeqCst);
     shop.calls_until(&gateway, 200).await;
 
@@ -313,4 +338,25 @@ async fn a_wallet_pays_for_each_answered_call_once_and_for_all_that_it_can() {
     let over = shop.plane.wallet.lock().over.clone();
     assert_eq!(over.len(), 2, "{over:?}");
     assert_ne!(over[0], over[1], "once in each life");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_its_plan_does_not_bill_gives_its_unit_back_and_costs_nothing() {
+    let shop = Shop::open_with(|plan| {
+        plan.billable_statuses = Some(["2XX", "410"].map(|status| status.parse().unwrap()).to_vec());
+    })
+    .await;
+    let gateway = shop.gateway().await;
+    shop.calls_until(&gateway, 200).await;
+    for status in [404, 404, 302, 410, 500] {
+        assert_eq!(shop.call(&gateway, status).await.0, status);
+    }
+    gateway.drain().await;
+    shop.until("all is charged", |wallet| wallet.charged == 2 && wallet.holds.is_empty()).await;
+    let wallet = shop.plane.wallet.lock();
+    let mut told: Vec<_> = wallet.events.values().flatten().map(|e| (e.status, e.billable, e.kept)).collect();
+    told.sort_unstable();
+    let free = |status| (status, false, false);
+    let expected = [(200, true, true), free(302), free(404), free(404), (410, true, true), free(500)];
+    assert_eq!(told, expected);
 }

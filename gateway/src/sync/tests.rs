@@ -70,6 +70,8 @@ pub(crate) fn market(revision: u64) -> Snapshot {
             trial_days: None,
             priced: false,
             per_call: false,
+            meter: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         })),
         Change::PutSubscription(Subscription {

@@ -30,7 +30,7 @@ async fn invoiced(books: &Books) {
 
 fn code(refused: &Result<Invoice, Refusal>) -> Option<Code> {
     match refused {
-        Err(Refusal::Because { code, .. }) => Some(code),
+        Err(Refusal::Because { code, .. }) => Some(*code),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@ fn terms(trial: Option<Trial>) -> Terms {
         zone: None,
         trial,
         concurrency_max: None,
+        billable_statuses: None,
         bindings: Vec::new(),
     }
 }

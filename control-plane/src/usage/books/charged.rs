@@ -1,5 +1,5 @@
 //! Charges of calls in the journal, by the lease that they are for: the end of a hold names the hold, and that its lease; what
-//! comes late names its lease. Next: `compare`.
+//! comes late, or is paid for by the rest of a month's included units, names its lease. Next: `compare`.
 
 use std::collections::HashMap;
 
@@ -57,6 +57,8 @@ impl<'a> Charges<'a> {
                 leases.of(&name).charge(units, charged_for(entry), true);
             }
         } else if let Some((name, _)) = named(entry, "late:").and_then(|late| late.rsplit_once(':')) {
+            leases.of(name).charge(units, charged_for(entry), false);
+        } else if let Some(name) = named(entry, "rest:") {
             leases.of(name).charge(units, charged_for(entry), false);
         } else if entry.usage.is_some() {
             let what = "it charges for calls and names no lease".to_owned();

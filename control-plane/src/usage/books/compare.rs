@@ -32,7 +32,7 @@ pub(super) struct Tally {
     charges: u64,
     charged: u64,
     charged_for: Option<ChargedFor>,
-    /// Billed calls on record, by whose they are and under which revision of the plan.
+    /// Billed units on record, by whose they are and under which revision of the plan.
     on_record: BTreeMap<(SubscriptionId, u32), u64>,
 }
 
@@ -49,9 +49,9 @@ impl Tally {
         self.held = true;
     }
 
-    /// A billed call.
-    pub(super) fn call(&mut self, subscription: SubscriptionId, plan_revision: u32) {
-        *self.on_record.entry((subscription, plan_revision)).or_default() += 1;
+    /// A billed call of so many units.
+    pub(super) fn call(&mut self, subscription: SubscriptionId, plan_revision: u32, units: u32) {
+        *self.on_record.entry((subscription, plan_revision)).or_default() += u64::from(units);
     }
 
     pub(super) const fn is_open(&self) -> bool {
@@ -210,7 +210,7 @@ mod tests {
         let tally = leases.of(name);
         tally.hold();
         tally.charge(charged, Some(charge()), true);
-        (0..calls).for_each(|_| tally.call(SUB, 1));
+        (0..calls).for_each(|_| tally.call(SUB, 1, 1));
     }
 
     #[test]
@@ -221,7 +221,7 @@ mod tests {
             lease_of(&mut leases, name, charged, calls);
         }
         leases.of("gw:1:5").hold();
-        leases.named("gw", "1", 5).call(SUB, 1);
+        leases.named("gw", "1", 5).call(SUB, 1, 1);
         assert_eq!(leases.let_go(), 2, "5 of 5, and nothing of nothing");
         let told = told(leases);
         assert_eq!(told.len(), 2, "an open one is none of them: {told:?}");
@@ -236,7 +236,7 @@ mod tests {
         lease_of(&mut leases, "gw:1:2", 5, 5);
         assert_eq!(leases.let_go(), 2);
         leases.of("gw:1:1").charge(5, Some(charge()), true);
-        leases.named("gw", "1", 2).call(SUB, 1);
+        leases.named("gw", "1", 2).call(SUB, 1, 1);
         leases.of("gw:1:2").charge(1, Some(charge()), false);
         assert_eq!(leases.let_go(), 1);
         assert_eq!(told(leases).len(), 1);
@@ -246,7 +246,7 @@ mod tests {
     fn calls_of_another_revision_than_is_charged_are_told() {
         let mut leases = Leases::default();
         lease_of(&mut leases, "gw:1:1", 1, 0);
-        leases.named("gw", "1", 1).call(SUB, 2);
+        leases.named("gw", "1", 1).call(SUB, 2, 1);
         assert_eq!(leases.let_go(), 0);
         assert!(told(leases)[0].contains("another revision"));
     }
@@ -256,7 +256,7 @@ mod tests {
         let mut leases = Leases::default();
         lease_of(&mut leases, "gw:1:17", 5, 5);
         assert_eq!(leases.let_go(), 1);
-        leases.named("gw", "2", 17).call(SUB, 1);
+        leases.named("gw", "2", 17).call(SUB, 1, 1);
         assert_eq!(leases.let_go(), 0);
         leases.of("gw:1:17").charge(1, Some(charge()), false);
         assert_eq!(told(leases), [""; 0]);
@@ -266,9 +266,9 @@ mod tests {
     fn calls_that_a_later_life_tells_of_are_the_earlier_ones() {
         let mut leases = Leases::default();
         lease_of(&mut leases, "gw:1:17", 1, 0);
-        leases.named("gw", "2", 17).call(SUB, 1);
+        leases.named("gw", "2", 17).call(SUB, 1, 1);
         assert_eq!(leases.let_go(), 1);
-        leases.named("gw", "2", 7).call(SUB, 1);
+        leases.named("gw", "2", 7).call(SUB, 1, 1);
         assert!(told(leases)[0].ends_with("nobody was granted it"));
     }
 }

@@ -130,6 +130,7 @@ impl<'a> Record<'a> {
 
     fn call(&mut self, leases: &mut Leases, from: &GatewayEpoch, serial: u32, event: &Event) {
         self.calls += 1;
-        leases.named(&from.gateway, &from.epoch, serial).call(event.subscription, event.plan_revision);
+        let lease = leases.named(&from.gateway, &from.epoch, serial);
+        lease.call(event.subscription, event.plan_revision, event.units.count);
     }
 }

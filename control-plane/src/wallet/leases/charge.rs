@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 
 use super::documents::{Closed, WalletLease};
 use super::grant::{change, failed};
+use super::included;
 use super::reckon::charged;
 use super::rules::{calls_in, closing, closing_fact, late, no_hold};
 use crate::app::App;
@@ -151,11 +152,12 @@ impl Books<'_> {
     async fn end_hold(&self, lease: &WalletLease) -> Result<bool, Refusal> {
         let entry = self.journal.by_fact(&lease.hold_fact()).await?;
         let Some(hold) = entry.and_then(|entry| entry.made_hold()) else { return Ok(false) };
+        let rest = included::rest_of_month(self.journal, lease, &hold).await?;
         // It may have been ended by one who died before it was noted: with what was on record then.
-        let make = |pricing: &Pricing, before| closing(lease, hold, pricing, before).map(Some);
+        let make = |pricing: &Pricing, before| closing(lease, hold, pricing, before, rest).map(Some);
         let ended = charged((self.store, self.journal), lease, &closing_fact(&hold), make).await?;
         let Some(ended) = ended else { return Err(Refusal::Internal("ending a hold")) };
-        let calls = calls_in(&ended);
+        let calls = calls_in(&ended).saturating_add(rest);
         change(self.store, self.now, &lease.id(), |known, now| known.end(Some(ended.id), calls, now)).await?;
         Ok(true)
     }

@@ -1,4 +1,5 @@
-//! A lease on a wallet as stored. Whether it was granted, and for how much, is the journal's to say (`hold:<lease>`); here
+//! A lease on a wallet as stored. Its numbers are of what its plan's price counts: calls, or units that calls use.
+//! Whether it was granted, and for how much, is the journal's to say (`hold:<lease>`); here
 //! stands what is known of its calls, and that it is over: a late echo of its request finds that and is refused.
 
 use std::collections::BTreeMap;
@@ -31,7 +32,7 @@ pub struct WalletLease {
     pub plan: PlanId,
     /// In which edition.
     pub plan_revision: u32,
-    /// What a call is held at: the most that one can cost, as many as are charged for before it.
+    /// What a unit is held at: the most that one can cost, as many as are charged for before it.
     pub price: Money,
     /// What the operator keeps of it, in basis points.
     #[serde(default)]
@@ -40,10 +41,13 @@ pub struct WalletLease {
     pub asked_at: Timestamp,
     /// The month that its calls count in, as it was then.
     pub period: Period,
-    /// Calls of that month that cost nothing, as the plan says.
+    /// Units of that month that cost nothing, as the plan says.
     #[serde(default)]
     pub included: u64,
-    /// Calls that kept their unit, as far as batches are folded.
+    /// What is counted in place of calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metered: Option<Metered>,
+    /// Units that calls kept, as far as batches are folded.
     #[serde(default)]
     pub kept: u64,
     /// Those of them that are billed.
@@ -61,7 +65,7 @@ pub struct WalletLease {
     /// The entry that ended its hold.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged: Option<JournalId>,
-    /// Billed calls that are done with: paid by the wallet, or where they came after its hold had ended, by the operator; or
+    /// Billed units that are done with: paid by the wallet, or where they came after its hold had ended, by the operator; or
     /// owed by nobody, for the lease was never granted.
     #[serde(default)]
     pub charged_calls: u64,
@@ -73,10 +77,19 @@ pub struct WalletLease {
     pub over_since: Option<Timestamp>,
 }
 
+/// A unit that is not a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Metered {
+    /// What one is called.
+    pub name: String,
+    /// What a call takes of one lease.
+    pub units_max_per_call: u32,
+}
+
 /// What a gateway says of a lease it has done with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
-    /// Calls that kept their unit: as many are on record once all are.
+    /// Units that calls kept: as many are on record once all are.
     pub spent: u32,
     /// Lives, and the last batch of each that such a call may stand in: all up to these are folded first.
     pub folded_first: Vec<(String, u64)>,
@@ -105,6 +118,7 @@ impl WalletLease {
             asked_at: now,
             period: Period::containing(subscription.anchor(), now),
             included: 0,
+            metered: None,
             kept: 0,
             billable: 0,
             folded: BTreeMap::new(),
@@ -127,6 +141,19 @@ impl WalletLease {
     #[must_use]
     pub fn hold_fact(&self) -> String {
         format!("hold:{}", self.id())
+    }
+
+    /// Units that a call takes of it: a lease of fewer serves none.
+    #[must_use]
+    pub fn units_per_call(&self) -> u64 {
+        self.metered.as_ref().map_or(1, |metered| u64::from(metered.units_max_per_call.max(1)))
+    }
+
+    /// So many, in words: `1 call`, `20 tokens`.
+    #[must_use]
+    pub fn told(&self, units: u64) -> String {
+        let name = self.metered.as_ref().map_or("call", |metered| &metered.name);
+        format!("{units} {name}{}", if units == 1 { "" } else { "s" })
     }
 
     /// Whether it was closed, or has ended: nobody may spend from it.

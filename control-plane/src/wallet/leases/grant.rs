@@ -6,7 +6,7 @@ use apiclay_config::money::{Currency, Money};
 use apiclay_config::process::in_a_line;
 use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, LeasesRequest};
 
-use super::documents::{Closed, WalletLease};
+use super::documents::{Closed, Metered, WalletLease};
 use super::included;
 use super::reckon::units_charged;
 use super::rules::{calls_held, hold, hold_included};
@@ -78,7 +78,7 @@ async fn grant(
             }
         }
         // Before the lease is made: whoever has nothing asks often.
-        None if room(app, &lease).await?.calls() == 0 => return Ok(nothing),
+        None if room(app, &lease).await?.units() == 0 => return Ok(nothing),
         None => match app.store.insert(&lease).await {
             Ok(()) => {}
             Err(StoreError::Duplicate { .. }) => {
@@ -140,10 +140,13 @@ async fn blank(
     lease.price.micro = pricing.price_max_from(before);
     lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
     lease.included = subscription.included(pricing.included);
+    lease.metered = terms
+        .metered()
+        .map(|unit| Metered { name: unit.name.clone(), units_max_per_call: unit.units_max_per_call });
     Ok(Some(lease))
 }
 
-/// What calls a lease can be for.
+/// What a lease can be for, in units of whole calls.
 struct Room {
     /// Of those that the month includes.
     included: u64,
@@ -154,13 +157,15 @@ struct Room {
 }
 
 impl Room {
-    const fn calls(&self) -> u64 {
+    const fn units(&self) -> u64 {
         self.included.saturating_add(self.paid)
     }
 
     /// The next hold: of included calls while there are any, else in the wallet; none for none.
     fn hold(&self, lease: &WalletLease, want: u32) -> Option<Proposal> {
-        let part = |free: u64| free.div_ceil(FREE_PART).min(u64::from(want));
+        let of_call = lease.units_per_call();
+        let wanted_calls = (u64::from(want) / of_call).max(1);
+        let part = |free: u64| (free / of_call).div_ceil(FREE_PART).min(wanted_calls).saturating_mul(of_call);
         hold_included(lease, part(self.included)).or_else(|| hold(lease, part(self.paid)))
     }
 }
@@ -168,17 +173,20 @@ impl Room {
 /// Reads it; and where the budget alone is what refuses, or its owner has something to be told, he is.
 async fn room(app: &App, lease: &WalletLease) -> Result<Room, Refusal> {
     let Money { micro, currency } = lease.price;
-    let calls = |free: i64| free.checked_div(micro).and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0);
-    let included = included::of_lease(&app.journal, lease).await.map_err(failed)?;
+    let whole = |units: u64| units - units % lease.units_per_call();
+    let units =
+        |free: i64| free.checked_div(micro).and_then(|units| u64::try_from(units).ok()).map_or(0, whole);
+    let included = whole(included::of_lease(&app.journal, lease).await.map_err(failed)?);
     let standing = statement::standing(&app.journal, lease.account, currency).await?;
-    let paid = calls(standing.free().micro);
+    let paid = units(standing.free().micro);
     let Some(budget) = budget::find(&app.store, lease.account, currency).await? else {
         return Ok(Room { included, paid, ceiling: None });
     };
     let (budget, spending) = (budget.value, standing.spending.at(app.clock.now()));
     let ceiling = budget.ceiling();
-    let within = ceiling.map_or(paid, |_| calls(budget.left(spending)));
-    let refused_micro = (included == 0 && within == 0 && paid > 0).then_some(micro);
+    let within = ceiling.map_or(paid, |_| units(budget.left(spending)));
+    let refused_micro = (included == 0 && within == 0 && paid > 0)
+        .then(|| micro.saturating_mul(i64::try_from(lease.units_per_call()).unwrap_or(i64::MAX)));
     if let Err(error) = budget::notices::look(app, &budget, spending, refused_micro).await {
         // Told at the next look: calls do not wait for a letter.
         tracing::error!(account = %lease.account, "a budget's notice comes later: {}", in_a_line(&error));
@@ -202,7 +210,7 @@ async fn stands(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<
 
 async fn granted(app: &App, lease: &WalletLease, entry: &JournalEntry) -> Result<LeaseGranted, Refusal> {
     let units = entry.hold.map_or(0, |held| calls_held(lease, &held));
-    let remaining = room(app, lease).await?.calls();
+    let remaining = room(app, lease).await?.units();
     Ok(LeaseGranted { units: u32::try_from(units).unwrap_or(0), remaining })
 }
 

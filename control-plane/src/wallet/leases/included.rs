@@ -4,10 +4,14 @@
 use apiclay_config::ids::SubscriptionId;
 
 use super::documents::WalletLease;
-use super::rules::{granted_fact, include};
-use crate::ledger::{Journal, LedgerAccount, LedgerError};
+use super::rules::{calls_held, calls_in, granted_fact, include, is_included, rest, rest_fact};
+use crate::ledger::{Hold, Journal, LedgerAccount, LedgerError, Refused};
+use crate::refusal::Refusal;
 use crate::store::StoreError;
 use crate::subscriptions::period::Period;
+
+/// Tries of one rest while others take of the same month.
+const TRIES_MAX: u32 = 64;
 
 /// Calls of a month that are neither used nor held, of so many that the plan includes.
 ///
@@ -52,4 +56,41 @@ pub(super) async fn of_lease(journal: &Journal, lease: &WalletLease) -> Result<u
         }
     }
     Ok(left(journal, lease.subscription, &lease.period, lease.included).await?)
+}
+
+/// How many units of a lease on the wallet are paid for by what is left of its month's included ones. Where a call may use many
+/// units no lease is made of the last few, so they pay for what was used of a lease on the wallet, before money does. What is said
+/// of a lease stands, be it none: it is charged by that, whoever charges it.
+///
+/// # Errors
+/// Where the journal does not answer: the lease is charged later.
+pub(super) async fn rest_of_month(
+    journal: &Journal,
+    lease: &WalletLease,
+    hold: &Hold,
+) -> Result<u64, Refusal> {
+    if lease.metered.is_none() || lease.included == 0 || is_included(&hold.amount) {
+        return Ok(0);
+    }
+    let failed = |error: LedgerError| match error {
+        LedgerError::Store(error) => error.into(),
+        other => {
+            tracing::error!("a month's included units cannot be used: {other}");
+            Refusal::Internal("using included units")
+        }
+    };
+    for _ in 0..TRIES_MAX {
+        if let Some(entry) = journal.by_fact(&rest_fact(lease)).await? {
+            return Ok(calls_in(&entry));
+        }
+        let charged = lease.billable.min(calls_held(lease, &hold.amount));
+        let units = of_lease(journal, lease).await.map_err(failed)?.min(charged);
+        match journal.append(&rest(lease, units)?).await {
+            Ok(appended) => return Ok(calls_in(&appended.entry)),
+            // Said by another, or held by a gateway meanwhile: look again.
+            Err(LedgerError::OtherContent { .. } | LedgerError::Refused(Refused::Floor { .. })) => {}
+            Err(error) => return Err(failed(error)),
+        }
+    }
+    Err(Refusal::Internal("using included units while many others of the same month are used"))
 }

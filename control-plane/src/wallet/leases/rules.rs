@@ -11,6 +11,7 @@ use crate::ledger::{
 };
 use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
+use crate::store::Document as _;
 use crate::vendors::commission::Sale;
 
 /// The hold for so many calls; none for none.
@@ -64,7 +65,7 @@ pub(crate) fn include(lease: &WalletLease) -> Proposal {
         ]),
         usage: None,
         fee: None,
-        reason: format!("{} included in a month of {}", told(lease.included), lease.subscription),
+        reason: format!("{} included in a month of {}", lease.told(lease.included), lease.subscription),
     }
 }
 
@@ -81,13 +82,38 @@ pub(crate) fn hold_included(lease: &WalletLease, units: u64) -> Option<Proposal>
     })
 }
 
+/// The fact that is said of a lease on the wallet before it is charged: how many of its units the month's rest pays for.
+pub(super) fn rest_fact(lease: &WalletLease) -> String {
+    format!("rest:{}", lease.id())
+}
+
+/// Says that so many included units pay for units of a lease on the wallet, be it none.
+pub(super) fn rest(lease: &WalletLease, units: u64) -> Result<Proposal, Refusal> {
+    let step = match units {
+        0 => Step::Nothing,
+        units => Step::Move(used(included_account(lease), units)?),
+    };
+    Ok(Proposal {
+        facts: vec![rest_fact(lease)],
+        kind: EntryKind::Calls,
+        step,
+        usage: None,
+        fee: None,
+        reason: format!(
+            "{} of {}, included, of what is held in the wallet",
+            lease.told(units),
+            lease.subscription
+        ),
+    })
+}
+
 /// Calls that a hold of a lease is for.
 pub(crate) fn calls_held(lease: &WalletLease, held: &Amount) -> u64 {
     let calls = if is_included(held) { Some(held.micro) } else { held.micro.checked_div(lease.price.micro) };
     calls.and_then(|calls| u64::try_from(calls).ok()).unwrap_or(0)
 }
 
-fn is_included(held: &Amount) -> bool {
+pub(super) fn is_included(held: &Amount) -> bool {
     matches!(held.account.holder, Holder::Included { .. })
 }
 
@@ -96,19 +122,20 @@ pub(crate) fn closing_fact(hold: &Hold) -> String {
 }
 
 /// The entry that ends a lease's hold: what its billed calls cost after those that the period counts `before`, as far as was
-/// held. More than that comes late.
+/// held, but for units that are paid for by the month's `rest`. More than that comes late.
 pub(crate) fn closing(
     lease: &WalletLease,
     hold: Hold,
     pricing: &Pricing,
     before: u64,
+    rest: u64,
 ) -> Result<Proposal, Refusal> {
-    let calls = lease.billable.min(calls_held(lease, &hold.amount));
+    let calls = lease.billable.min(calls_held(lease, &hold.amount)).saturating_sub(rest);
     let of_month = is_included(&hold.amount);
     let (outcome, lines) = if calls == 0 {
         (Outcome::Voided, Vec::new())
     } else if of_month {
-        (Outcome::Posted, used(&hold, calls)?)
+        (Outcome::Posted, used(hold.amount.account, calls)?)
     } else {
         (Outcome::Posted, earned(lease, hold.amount.account, cost(pricing, before, calls)?))
     };
@@ -121,7 +148,7 @@ pub(crate) fn closing(
         fee: None,
         reason: format!(
             "{} of {}{}",
-            told(calls),
+            lease.told(calls),
             lease.subscription,
             if of_month { ", included" } else { "" }
         ),
@@ -152,7 +179,11 @@ pub(crate) fn late(
         step: Step::Move(earned(lease, bearer, micro)),
         usage: counted(lease, calls, before),
         fee: None,
-        reason: format!("{} of {} that came after their hold had ended", told(calls), lease.subscription),
+        reason: format!(
+            "{} of {} that came after their hold had ended",
+            lease.told(calls),
+            lease.subscription
+        ),
     }))
 }
 
@@ -163,10 +194,10 @@ fn earned(lease: &WalletLease, from: LedgerAccount, micro: i64) -> Vec<Amount> {
 }
 
 /// What moves where calls that are included were made.
-fn used(hold: &Hold, calls: u64) -> Result<Vec<Amount>, Refusal> {
+fn used(included: LedgerAccount, calls: u64) -> Result<Vec<Amount>, Refusal> {
     let micro = i64::try_from(calls).map_err(|_| Refusal::Internal("counting so many calls"))?;
     let used = LedgerAccount { holder: Holder::IncludedUsed, currency: Currency::CALLS };
-    let from = Amount { account: hold.amount.account, micro: micro.saturating_neg() };
+    let from = Amount { account: included, micro: micro.saturating_neg() };
     Ok(vec![from, Amount { account: used, micro }])
 }
 
@@ -181,10 +212,6 @@ fn counted(lease: &WalletLease, units: u64, before: u64) -> Option<Usage> {
         before,
         asked_at: Some(lease.asked_at),
     })
-}
-
-fn told(calls: u64) -> String {
-    if calls == 1 { "1 call".to_owned() } else { format!("{calls} calls") }
 }
 
 fn cost(pricing: &Pricing, before: u64, calls: u64) -> Result<i64, Refusal> {

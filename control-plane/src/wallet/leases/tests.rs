@@ -9,7 +9,7 @@ use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId, VendorId
 use apiclay_config::money::{Currency, Money};
 
 use super::charge::{Books, Folded};
-use super::documents::{Closed, WalletLease};
+use super::documents::{Closed, Metered, WalletLease};
 use super::included;
 use super::reckon::units_charged;
 use super::rules::{closing, hold, hold_included};
@@ -19,7 +19,8 @@ use crate::ledger::{
 };
 use crate::plans::documents::PlanRevision;
 use crate::plans::pricing::Pricing;
-use crate::plans::terms::{Terms, Tier, TierMode, Unit, UsagePrice};
+use crate::plans::terms::{Terms, Tier, TierMode, UsagePrice};
+use crate::plans::units::UsageUnit;
 use crate::store::conformance::mongod::Mongod;
 use crate::store::{Store, Versioned};
 use crate::subscriptions::charge::Edition;
@@ -49,7 +50,7 @@ impl Shop {
         let tiers =
             vec![Tier { up_to: Some(10), amount: money(first) }, Tier { up_to: None, amount: money(then) }];
         let usage_price = UsagePrice {
-            unit: Unit::Call,
+            unit: UsageUnit::CALL,
             amount: None,
             tiers: Some(tiers),
             mode: Some(mode),
@@ -63,6 +64,7 @@ impl Shop {
             zone: None,
             trial: None,
             concurrency_max: None,
+            billable_statuses: None,
             bindings: Vec::new(),
         };
         let (plan, listing) = (PlanId::from_u128(1), ListingId::from_u128(1));
@@ -270,7 +272,7 @@ async fn what_was_charged_and_not_noted_is_charged_once(store: &Store) {
     let shop = Shop::open(store, TierMode::Graduated, 100, 500).await;
     let lease = shop.lease(1, 9).await;
     let held = shop.planes[0].by_fact(&lease.hold_fact()).await.unwrap().unwrap().made_hold().unwrap();
-    shop.planes[0].append(&closing(&lease, held, &shop.pricing, 0).unwrap()).await.unwrap();
+    shop.planes[0].append(&closing(&lease, held, &shop.pricing, 0, 0).unwrap()).await.unwrap();
     shop.lease(2, 2).await;
     for serial in [1, 2] {
         shop.close(serial).await;
@@ -306,7 +308,7 @@ async fn included_calls_are_there_once_and_used_once(store: &Store) {
     let too_many = WalletLease { serial: 2, ..lease.clone() };
     let refused = shop.planes[1].append(&hold_included(&too_many, 15).unwrap()).await.unwrap_err();
     assert!(matches!(refused, LedgerError::Refused(Refused::Floor { free_micro: 14, .. })), "{refused:?}");
-    let end = closing(&lease, held.made_hold().unwrap(), &shop.pricing, 0).unwrap();
+    let end = closing(&lease, held.made_hold().unwrap(), &shop.pricing, 0, 0).unwrap();
     shop.planes[0].append(&end).await.unwrap();
     // Another edition says another number: that of the first holds until the month ends.
     let other = WalletLease { included: 50, ..lease.clone() };
@@ -318,6 +320,32 @@ async fn included_calls_are_there_once_and_used_once(store: &Store) {
     assert_eq!(shop.known(1).await.value.charged_calls, 6);
     assert_eq!(included::of_lease(&shop.planes[1], &lease).await.unwrap(), 14);
     assert_eq!(shop.stands().await, (0, 0, 0));
+}
+
+/// Both control planes say what the month's rest pays for, again and again; what is said first stands.
+async fn the_rest_of_a_month_pays_once_whoever_says_it(store: &Store) {
+    let shop = Arc::new(Shop::open(store, TierMode::Graduated, 100, 500).await);
+    let metered = Metered { name: "token".to_owned(), units_max_per_call: 20 };
+    for serial in 1..=3 {
+        shop.lease(serial, 9).await;
+        let mut known = shop.known(serial).await;
+        (known.value.included, known.value.metered) = (13, Some(metered.clone()));
+        store.replace(&known.value, known.version).await.unwrap();
+        shop.close(serial).await;
+    }
+    let ends = (0..12).map(|n| {
+        let shop = Arc::clone(&shop);
+        tokio::spawn(async move { shop.charge(n % 2, u32::try_from(n / 4).unwrap() + 1).await })
+    });
+    for end in futures_util::future::join_all(ends).await {
+        end.unwrap();
+    }
+    for serial in 1..=3 {
+        assert_eq!(shop.known(serial).await.value.charged_calls, 9);
+    }
+    assert_eq!(included::of_lease(&shop.planes[0], &shop.known(1).await.value).await.unwrap(), 0);
+    // 27 were used, of which 13 are included.
+    assert_eq!(shop.stands().await, (10 * 100 + 4 * 500, 0, 14));
 }
 
 macro_rules! run_cases {
@@ -343,6 +371,7 @@ async fn run_all(open: impl AsyncFn(&'static str) -> Store) {
         a_late_call_that_lowers_the_price_of_all_gives_back_to_the_buyer,
         a_hold_that_comes_after_its_lease_is_over_is_not_made,
         calls_of_a_lease_that_nobody_was_granted_are_done_with,
+        the_rest_of_a_month_pays_once_whoever_says_it,
     );
 }
 

@@ -1,4 +1,4 @@
-//! Which calls were made of which lease: counted as batches are folded, each batch of each life once. Called by `usage::
+//! What calls used of which lease, in units of its price: counted as batches are folded, each batch of each life once. Called by `usage::
 //! fold` before its cursor moves, so that what is folded is counted. Next: `charge`.
 
 use std::collections::BTreeMap;
@@ -16,28 +16,31 @@ const AT_ONCE_MAX: usize = 16;
 /// Tries of one lease while others write it.
 const TRIES_MAX: usize = 50;
 
-/// Calls of one lease in one batch.
+/// Units of one lease in one batch.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Used {
-    /// That kept their unit.
+    /// That calls kept.
     pub kept: u64,
     /// Of these, those that are billed.
     pub billable: u64,
 }
 
-/// Calls by lease (its number and its subscription) and batch.
+/// Units by lease (its number and its subscription) and batch.
 pub type UsedByLease = BTreeMap<(u32, SubscriptionId), BTreeMap<u64, Used>>;
 
 /// Adds what the events of a batch say of leases on wallets.
 pub fn gather(used: &mut UsedByLease, seq: u64, events: &[Event]) {
     for event in events {
         let serial = event.leases[LeasedWindow::Wallet as usize];
-        if serial == 0 || !event.kept {
+        let units = u64::from(event.units.count);
+        if serial == 0 || !event.kept || units == 0 {
             continue;
         }
         let of_batch = used.entry((serial, event.subscription)).or_default().entry(seq).or_default();
-        of_batch.kept += 1;
-        of_batch.billable += u64::from(event.billable);
+        of_batch.kept = of_batch.kept.saturating_add(units);
+        if event.billable {
+            of_batch.billable = of_batch.billable.saturating_add(units);
+        }
     }
 }
 

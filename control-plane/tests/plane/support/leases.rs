@@ -1,7 +1,9 @@
 //! A shop whose calls are paid from a wallet, and what a gateway says of leases on it.
 
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
-use apiclay_config::usage::{BatchId, Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow, UsageBatch};
+use apiclay_config::usage::{
+    BatchId, Ending, Event, GatewayEpoch, LEASED_WINDOWS, LeasedWindow, Units, UsageBatch,
+};
 use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::store::Versioned;
 use apiclay_control_plane::usage::ingest;
@@ -102,12 +104,18 @@ impl Shop {
     }
 
     /// A batch of calls that were paid from a lease, of which so many are billed.
-    pub async fn batch(&self, (epoch, seq): (&str, u64), serial: u32, calls: u128, billed: u128) {
+    pub async fn batch(&self, batch: (&str, u64), serial: u32, calls: u128, billed: u128) {
+        let calls: Vec<(Units, bool)> = (0..calls).map(|n| (Units::CALL, n < billed)).collect();
+        self.batch_of(batch, serial, &calls).await;
+    }
+
+    /// A batch of calls with what each used, and whether it is billed.
+    pub async fn batch_of(&self, (epoch, seq): (&str, u64), serial: u32, calls: &[(Units, bool)]) {
         let from = GatewayEpoch { gateway: "gw-1".into(), epoch: epoch.to_owned() };
         let subscription: SubscriptionId = self.subscription.parse().unwrap();
         let mut leases = [0; LEASED_WINDOWS];
         leases[LeasedWindow::Wallet as usize] = serial;
-        let event = |n: u128| Event {
+        let event = |(n, (units, billable)): (u128, &(Units, bool))| Event {
             request: RequestId::from_u128(u128::from(seq) << 64 | n),
             subscription,
             credential: CredentialId::from_u128(1),
@@ -118,13 +126,14 @@ impl Shop {
             status: 200,
             tries: 1,
             ending: Ending::Complete,
-            billable: n < billed,
+            billable: *billable,
             kept: true,
             leases,
+            units: *units,
             bytes_in: 1,
             bytes_out: 1,
         };
-        let events: Vec<Event> = (0..calls).map(event).collect();
+        let events: Vec<Event> = (0..).zip(calls).map(event).collect();
         let batch = UsageBatch::pack(BatchId { from, seq }, Vec::new(), &events).unwrap();
         ingest::take(&self.plane.app.store, &self.plane.app.fold, "gw-1", batch).await.unwrap();
     }

@@ -32,7 +32,13 @@ fn start(counters: &Arc<dyn Counters>, name: &str) -> Gateway {
 }
 
 pub(super) async fn share_a_limit_and_return_what_is_idle(counters: Arc<dyn Counters>) {
-    let spec = CounterSpec { key: "shared".into(), window: LeasedWindow::Trial, max: MAX, hard: true };
+    let spec = CounterSpec {
+        key: "shared".into(),
+        window: LeasedWindow::Trial,
+        max: MAX,
+        hard: true,
+        units_per_call: 1,
+    };
     let gateways = [start(&counters, "book-a"), start(&counters, "book-b")];
     let admitted = Arc::new(AtomicU64::new(0));
     let calls: Vec<_> = (0..8)

@@ -228,7 +228,13 @@ async fn a_gateway_stops_reports_writes_says_so_and_takes_units_again() {
     let gateway = Gateway::at(&server, Desk::default());
     let Gateway { counters, book, desk, metrics, .. } = &gateway;
     let window = LeasedWindow::Trial;
-    let tally = book.tally(&CounterSpec { key: "quota:rebuilt".into(), window, max: MAX, hard: true });
+    let tally = book.tally(&CounterSpec {
+        key: "quota:rebuilt".into(),
+        window,
+        max: MAX,
+        hard: true,
+        units_per_call: 1,
+    });
 
     // An empty server is asked about like one that lost its memory.
     let mut taken = take_one(&tally).await;

@@ -275,7 +275,7 @@ async fn an_answer_that_is_none_grants_nothing() {
         Mood::Says(r#"{"granted":null}"#),
         Mood::Says(r#"{"granted":{"units":1,"remaining":0,"more":1}}"#),
         Mood::Says(r#"{"granted":{"units":1,"remaining":0},"more":1}"#),
-        Mood::Says(r#"{"granted":{"units":4000000,"remaining":0}}"#),
+        Mood::Says(r#"{"granted":{"units":40000000,"remaining":0}}"#),
     ] {
         let house = house(mood).await;
         let refused = house.wallets.grant(&request(1, 5)).await;

@@ -46,7 +46,7 @@ async fn earlier_lives_are_over_once_their_leases_are_closed_and_all_their_batch
         assert_eq!(noted.0.lock().len(), 1);
         assert!(!is_over(&life), "no batch is acknowledged");
         // This life's own calls are none of it.
-        let own = record(subscription, Unit { lease: 900, slot: 0 });
+        let own = record(subscription, Unit { lease: 900, units: 1, slot: 0 });
         let ticket = life.spool.begin(&own).unwrap();
         life.spool.end(ticket, &own);
         life.batcher.collect(&life.ledger).unwrap().unwrap();

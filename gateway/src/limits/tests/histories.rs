@@ -46,6 +46,7 @@ impl History {
                 window: if random.random_bool(0.5) { LeasedWindow::Day } else { LeasedWindow::Trial },
                 max: random.random_range(0..60),
                 hard: true,
+                units_per_call: 1,
             })
             .collect();
         let gateways = (0..random.random_range(1..=GATEWAYS))

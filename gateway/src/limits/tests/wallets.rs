@@ -10,6 +10,7 @@ mod histories;
 mod model;
 mod stale;
 mod threads;
+mod units;
 
 /// How long a lease is used, here.
 const MAX_MS: u64 = 5_000;
@@ -55,7 +56,13 @@ impl Till {
 
 fn wallet(subscription: u128) -> CounterSpec {
     let key = wallet_key(SubscriptionId::from_u128(subscription), PlanId::from_u128(1), 3);
-    CounterSpec { key, window: LeasedWindow::Wallet, max: crate::counters::COUNT_MAX, hard: true }
+    CounterSpec {
+        key,
+        window: LeasedWindow::Wallet,
+        max: crate::counters::COUNT_MAX,
+        hard: true,
+        units_per_call: 1,
+    }
 }
 
 /// The batch of this number in the life of this epoch.

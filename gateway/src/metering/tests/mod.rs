@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
-use apiclay_config::usage::{Ending, Event, GatewayEpoch, UsageBatch};
+use apiclay_config::usage::{Ending, Event, GatewayEpoch, Units, UsageBatch};
 use parking_lot::Mutex;
 
 use super::batch_file::{ACKED_SUFFIX, BATCH_SUFFIX, read_batch};
@@ -36,6 +36,7 @@ pub fn event(number: u128) -> Event {
         billable: true,
         kept: true,
         leases: [1, 0, 2, 0, 4],
+        units: Units::CALL,
         bytes_in: 7,
         bytes_out: 8,
     }

@@ -51,7 +51,7 @@ impl Slot {
 
     /// Whether a call can take a unit (`Slot::take`).
     pub(super) fn is_usable(&self) -> bool {
-        self.granted && !self.over && self.word.take().is_some()
+        self.granted && !self.over && self.word.take(1).is_some()
     }
 
     /// `Slot::open`.

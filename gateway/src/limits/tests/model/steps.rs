@@ -56,7 +56,7 @@ impl World {
         let (window, gateway) = (state.window, &mut state.gateways[n]);
         let Some(place) = gateway.usable() else { return };
         let slot = &mut gateway.slots[place];
-        let Some(word) = slot.word.take() else { return };
+        let Some(word) = slot.word.take(1) else { return };
         slot.word = word;
         state.noted.outside_window |= slot.window != window;
         state.noted.of_higher_limit |= slot.max > gateway.max;
