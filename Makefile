@@ -28,6 +28,9 @@ RUST_LIB_BACKTRACE ?= 0
 
 # Calls of `make soak`.
 SOAK_CALLS ?= 5000000
+# Processes that it kills; SEED says which and when (docs/reliability.md).
+KILLS ?= 300
+SEED ?= 20261128
 
 export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
@@ -52,9 +55,10 @@ bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _S
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger
 
-soak: tools-test ## the main job with five million calls, on both backends, in release
-	cargo build --locked --release --workspace --bins --test main_job
+soak: tools-test ## the main job with five million calls, on both backends, and KILLS=300 kills of SEED, in release
+	cargo build --locked --release --workspace --bins --test main_job --test kills
 	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak --workspace --test main_job
+	APICLAY_TEST_KILLS=$(KILLS) APICLAY_TEST_SEED=$(SEED) cargo nextest run --locked --release --profile soak --workspace --test kills
 
 check: tools-test ## formatting, lints, licences and sources, documentation
 	cargo fmt --all --check
