@@ -32,6 +32,9 @@ SIM_SEED ?= 0
 
 # Calls of `make soak`.
 SOAK_CALLS ?= 5000000
+# Processes that it kills; SEED says which and when (docs/reliability.md).
+KILLS ?= 300
+SEED ?= 20261128
 
 export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
@@ -62,9 +65,10 @@ bench-invoices: tools-test ## ten million calls into ten thousand invoices, on b
 bench-usage: tools-test ## calls a second that usage takes in and folds, and memory as months pass, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin usage
 
-soak: tools-test ## the main job with five million calls, on both backends, in release
-	cargo build --locked --release --workspace --bins --test main_job
+soak: tools-test ## the main job with five million calls, on both backends, and KILLS=300 kills of SEED, in release
+	cargo build --locked --release --workspace --bins --test main_job --test kills
 	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak --workspace --test main_job
+	APICLAY_TEST_KILLS=$(KILLS) APICLAY_TEST_SEED=$(SEED) cargo nextest run --locked --release --profile soak --workspace --test kills
 
 sim: tools-test ## ten million histories of money by seed, and the faults that they find: SIM_HISTORIES, SIM_SEED
 	APICLAY_SIM_HISTORIES=$(SIM_HISTORIES) APICLAY_SIM_SEED=$(SIM_SEED) cargo nextest run --locked --release --profile soak \

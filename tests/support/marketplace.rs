@@ -81,6 +81,14 @@ impl Marketplace {
     /// # Errors
     /// When one of them does not serve in time.
     pub async fn separate(mongod: &Mongod, redis: &Redis) -> Result<Self> {
+        Self::separate_with(mongod, redis, &[]).await
+    }
+
+    /// The same with further settings, for both planes.
+    ///
+    /// # Errors
+    /// When one of them does not serve in time.
+    pub async fn separate_with(mongod: &Mongod, redis: &Redis, extra: &[(&str, &str)]) -> Result<Self> {
         let folder = TempDir::with_prefix("apiclay-planes-")?;
         let control_data = folder.path().join("control");
         std::fs::create_dir(&control_data)?;
@@ -91,6 +99,7 @@ impl Marketplace {
         env.extend(setting("APICLAY_CONTROL_LISTEN", format!("127.0.0.1:{control_port}")));
         env.extend(setting("MONGODB_URI", mongod.uri()));
         env.extend(setting("REDIS_URL", redis.url()));
+        env.extend(extra.iter().flat_map(|(name, value)| setting(name, *value)));
         let (control, control_admin) =
             start("apiclay-control-plane", &["--demo"], &env, &control_data).await?;
 
@@ -113,8 +122,16 @@ impl Marketplace {
     /// # Errors
     /// When it does not serve in time.
     pub async fn further_gateway(&self, id: &str) -> Result<(Apiclay, SocketAddr)> {
-        let started = start_gateway(id, &self.env, &self.control_url, self.folder.path()).await?;
-        Ok((started.0, started.1))
+        let (gateway, address, _admin) = self.observed_gateway(id).await?;
+        Ok((gateway, address))
+    }
+
+    /// The same, and the `http://` address of what operators ask it.
+    ///
+    /// # Errors
+    /// When it does not serve in time.
+    pub async fn observed_gateway(&self, id: &str) -> Result<(Apiclay, SocketAddr, String)> {
+        start_gateway(id, &self.env, &self.control_url, self.folder.path()).await
     }
 
     /// The API, as nobody in particular.
@@ -185,6 +202,8 @@ async fn start_gateway(
     let port = free_port()?;
     let master_key = Path::new(&told("APICLAY_DATA_DIR")?).join(MASTER_KEY);
     let mut env = common(&data);
+    let of_gateways = |(name, _): &&(String, String)| name.starts_with("APICLAY_GATEWAY_");
+    env.extend(control_env.iter().filter(of_gateways).cloned());
     env.extend(setting("APICLAY_GATEWAY_ID", field("id")?));
     env.extend(setting("APICLAY_GATEWAY_TOKEN_FILE", token_file.display().to_string()));
     env.extend(setting("APICLAY_GATEWAY_LISTEN", format!("127.0.0.1:{port}")));

@@ -119,6 +119,7 @@ async fn every_admin_route_is_403_for_everybody_else() {
                 ("event", "none"),
                 ("refund", "rfd_00000000000000000000000000"),
                 ("invoice", "inv_00000000000000000000000000"),
+                ("vendor", "ven_00000000000000000000000000"),
             ];
             let path = filled(&path, &names);
             assert_eq!(

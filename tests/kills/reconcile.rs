@@ -1,0 +1,271 @@
+//! Whether all accounts of the same calls agree: what clients saw, what the vendor's server logged, what is on record (each call,
+//! and the sums that the API tells), what wallets were charged, and what was sold. Pure: accounts in, figures or faults out.
+//!
+//! Of the exceptions that the counting rules publish none may apply here: every gateway comes back with its folder as it was, and
+//! none is forgotten. So limits hold to the unit. What a kill of a gateway may leave open is one call a connection.
+
+use std::collections::HashMap;
+
+use apiclay_config::ids::{RequestId, SubscriptionId};
+use apiclay_config::usage::{Ending, Event, LeasedWindow};
+
+use crate::load::{Note, Outcome};
+use crate::market::Plan;
+use crate::record::Record;
+use crate::upstream::Served;
+use crate::victims::{Outage, Victim};
+
+/// Until when after everything served again a call may be told that there are no counters: each counter believes for a moment
+/// that nobody answers. No promise is measured here, and the machine may be busy.
+const SETTLING_MS: u64 = 5_000;
+/// How many faults are told; more say nothing new.
+const FAULTS_MAX: usize = 30;
+
+/// A subscription, as it was sold.
+#[derive(Debug, Clone)]
+pub struct Sold {
+    pub id: SubscriptionId,
+    pub plan: Plan,
+    /// Calls that it may make, in one window.
+    pub limit: Option<u64>,
+    /// Windows that the load touched.
+    pub windows: u64,
+    /// Index of its buyer.
+    pub buyer: usize,
+}
+
+/// All accounts.
+#[derive(Debug)]
+pub struct Accounts<'a> {
+    pub sold: &'a [Sold],
+    /// By buyer, what was put into the wallet.
+    pub top_ups_paise: &'a [u64],
+    pub notes: &'a [Note],
+    pub served: &'a [Served],
+    pub record: &'a Record,
+    pub outages: &'a [Outage],
+}
+
+/// Where a call stands that was open when its gateway was killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Left {
+    /// It never came to the vendor.
+    Nowhere,
+    /// In the vendor's log alone; its unit is on record as `unaccounted`.
+    VendorAlone,
+    /// On record as `interrupted`, billed 0.
+    Interrupted,
+    /// On record as answered, and not billed: the vendor's failure.
+    OnRecord,
+    /// Billed: all of it was written, and its client missed the end.
+    Billed,
+}
+
+/// A call that was open at a kill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Open {
+    pub outage: usize,
+    pub number: u64,
+    /// Where it came to the vendor.
+    pub request: Option<RequestId>,
+    pub left: Left,
+}
+
+/// Sums of a subscription.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    pub answered: u64,
+    pub refused: u64,
+    pub broken: u64,
+    /// Calls that the vendor answered with what is billable, whoever saw it.
+    pub served_billable: u64,
+    pub on_record: u64,
+    pub billed: u64,
+    pub interrupted: u64,
+    pub unaccounted: u64,
+    /// More than was sold.
+    pub excess: u64,
+}
+
+/// What comes of it when all agree.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// By subscription.
+    pub sums: Vec<Sum>,
+    pub open: Vec<Open>,
+    /// Units on record as unaccounted of trials, which name no subscription.
+    pub trials_unaccounted: u64,
+    /// Of each limit, what could not be used and no call is named for.
+    pub unused: u64,
+}
+
+/// Compares everything with everything.
+///
+/// # Errors
+/// What does not agree, one line a fault.
+pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
+    let mut faults = Vec::new();
+    let mut figures = Figures { sums: vec![Sum::default(); accounts.sold.len()], ..Figures::default() };
+    let served = vendors_log(accounts, &mut figures, &mut faults);
+    let events = events_by_request(accounts, &served, &mut figures, &mut faults);
+    for note in accounts.notes {
+        let line = served.get(&note.number);
+        let event = line.and_then(|line| events.get(&line.request)).copied();
+        call(accounts, note, line, event, &mut figures, &mut faults);
+    }
+    sums::open_at_most_one_a_connection(accounts, &figures, &mut faults);
+    sums::as_the_api_tells_them(accounts, &figures, &mut faults);
+    sums::limits(accounts, &mut figures, &mut faults);
+    sums::wallets(accounts, &figures, &mut faults);
+    if faults.is_empty() {
+        return Ok(figures);
+    }
+    let more = faults.len().saturating_sub(FAULTS_MAX);
+    faults.truncate(FAULTS_MAX);
+    Err(format!("the accounts do not agree (and {more} more faults):\n{}", faults.join("\n")))
+}
+
+/// The vendor's log by call. Several lines of one call are its tries, which share the id; the last one was answered.
+fn vendors_log(
+    accounts: &Accounts<'_>,
+    figures: &mut Figures,
+    faults: &mut Vec<String>,
+) -> HashMap<u64, Served> {
+    let sent: HashMap<u64, usize> =
+        accounts.notes.iter().map(|note| (note.number, note.subscription)).collect();
+    let mut served: HashMap<u64, Served> = HashMap::new();
+    for line in accounts.served {
+        if let Some(earlier) = served.insert(line.number, *line)
+            && earlier.request != line.request
+        {
+            faults.push(format!("call {}: its tries have different request ids", line.number));
+        }
+    }
+    for line in served.values() {
+        match sent.get(&line.number) {
+            None => faults.push(format!("call {}: the vendor served it, nobody sent it", line.number)),
+            Some(subscription) => {
+                figures.sums[*subscription].served_billable += u64::from(line.status < 500);
+            }
+        }
+    }
+    served
+}
+
+/// Events by request id: no call stands twice, and each came to the vendor.
+fn events_by_request<'a>(
+    accounts: &'a Accounts<'_>,
+    served: &HashMap<u64, Served>,
+    figures: &mut Figures,
+    faults: &mut Vec<String>,
+) -> HashMap<RequestId, &'a Event> {
+    let at_vendor: HashMap<RequestId, u64> =
+        served.values().map(|line| (line.request, line.number)).collect();
+    let sold: HashMap<SubscriptionId, usize> =
+        accounts.sold.iter().enumerate().map(|(at, one)| (one.id, at)).collect();
+    let mut events = HashMap::new();
+    for event in &accounts.record.events {
+        let sum = sold.get(&event.subscription).map(|at| &mut figures.sums[*at]);
+        if event.ending == Ending::Unaccounted {
+            let of_trial = event.leases[LeasedWindow::Trial as usize] != 0;
+            match sum {
+                Some(sum) => sum.unaccounted += 1,
+                None if of_trial => figures.trials_unaccounted += 1,
+                None => faults.push(format!("{}: unaccounted, of nobody", event.request)),
+            }
+            if event.billable {
+                faults.push(format!("{}: unaccounted, and billed", event.request));
+            }
+            continue;
+        }
+        let Some(sum) = sum else {
+            faults.push(format!("{}: on record for nobody", event.request));
+            continue;
+        };
+        sum.billed += u64::from(event.billable);
+        let interrupted = event.ending == Ending::Interrupted;
+        *(if interrupted { &mut sum.interrupted } else { &mut sum.on_record }) += 1;
+        if events.insert(event.request, event).is_some() {
+            faults.push(format!("{}: on record twice", event.request));
+        }
+        if !at_vendor.contains_key(&event.request) {
+            faults.push(format!("{}: on record, and never came to the vendor", event.request));
+        }
+    }
+    events
+}
+
+/// One call: what its client saw, what the vendor logged, what is on record.
+fn call(
+    accounts: &Accounts<'_>,
+    note: &Note,
+    line: Option<&Served>,
+    event: Option<&Event>,
+    figures: &mut Figures,
+    faults: &mut Vec<String>,
+) {
+    let number = note.number;
+    let mut fault = |what: String| faults.push(format!("call {number} at {} ms: {what}", note.begun_ms));
+    let sold = &accounts.sold[note.subscription];
+    let sum = &mut figures.sums[note.subscription];
+    match (&note.outcome, line, event) {
+        (Outcome::Answered(status), Some(line), Some(event)) => {
+            sum.answered += 1;
+            let billable = *status < 500;
+            if note.request != Some(line.request) || line.status != *status || event.status != *status {
+                fault(format!("clients saw {note:?}, the vendor {line:?}, the record has {event:?}"));
+            }
+            if event.billable != billable || event.ending != Ending::Complete || event.subscription != sold.id
+            {
+                fault(format!("answered whole with {status}, on record as {event:?}"));
+            }
+        }
+        (Outcome::Answered(status), line, event) => {
+            fault(format!("answered whole with {status}; the vendor has {line:?}, the record {event:?}"));
+        }
+        (Outcome::Refused(status, code), line, event) => {
+            sum.refused += 1;
+            if line.is_some() || event.is_some() {
+                fault(format!("{status} {code}, but the vendor has {line:?}, the record {event:?}"));
+            }
+            let used_up = code == sold.plan.used_up() && sold.limit.is_some();
+            let unsettled =
+                matches!(code.as_str(), "not_ready" | "counters_unavailable" | "metering_unavailable")
+                    && accounts
+                        .outages
+                        .iter()
+                        .any(|outage| overlaps(note, outage.kill_ms, outage.serving_ms + SETTLING_MS));
+            if !used_up && !unsettled {
+                let waited_ms = note.ended_ms - note.begun_ms;
+                fault(format!("refused with {status} {code} after {waited_ms} ms, no kill near"));
+            }
+        }
+        (Outcome::Broken, line, event) => {
+            sum.broken += 1;
+            let killed = |outage: &Outage| {
+                outage.victim == Victim::Gateway(note.gateway)
+                    && overlaps(note, outage.kill_ms, outage.back_ms)
+            };
+            let Some(outage) = accounts.outages.iter().position(killed) else {
+                return fault(format!("broke off, and gateway {} was not killed then", note.gateway));
+            };
+            let left = match (line, event) {
+                (None, _) => Left::Nowhere,
+                (Some(_), None) => Left::VendorAlone,
+                (Some(_), Some(event)) if event.billable => Left::Billed,
+                (Some(_), Some(event)) if event.ending == Ending::Interrupted => Left::Interrupted,
+                (Some(_), Some(_)) => Left::OnRecord,
+            };
+            figures.open.push(Open { outage, number, request: line.map(|line| line.request), left });
+        }
+    }
+}
+
+/// Whether a call was under way at any moment of these.
+pub fn overlaps(note: &Note, from_ms: u64, to_ms: u64) -> bool {
+    note.begun_ms <= to_ms && note.ended_ms >= from_ms
+}
+
+mod sums;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! The sums of a run: open calls by kill, usage and limits by subscription, charges by wallet.
+
+use super::{Accounts, Figures, Left, Sold, Sum};
+use crate::load::CONNECTIONS;
+use crate::market::{PRICE_PAISE, Plan};
+
+/// What a kill leaves open is one call a connection, and a unit without a record is such a call's.
+pub fn open_at_most_one_a_connection(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
+    for (number, outage) in accounts.outages.iter().enumerate() {
+        let open = figures.open.iter().filter(|open| open.outage == number).count();
+        if open > CONNECTIONS {
+            faults.push(format!(
+                "kill {number} ({:?}): {open} calls broke on {CONNECTIONS} connections",
+                outage.victim
+            ));
+        }
+    }
+    let without_record =
+        figures.open.iter().filter(|open| matches!(open.left, Left::Nowhere | Left::VendorAlone)).count()
+            as u64;
+    let unaccounted =
+        figures.trials_unaccounted + figures.sums.iter().map(|sum| sum.unaccounted).sum::<u64>();
+    if unaccounted > without_record {
+        faults.push(format!(
+            "{unaccounted} units are unaccounted for, {without_record} open calls have no record"
+        ));
+    }
+}
+
+/// The API's sums are those of the batches.
+pub fn as_the_api_tells_them(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
+    for ((sold, sum), usage) in accounts.sold.iter().zip(&figures.sums).zip(&accounts.record.usage) {
+        if (usage.calls, usage.billable) != (sum.on_record, sum.billed) {
+            let Sold { id, plan, .. } = sold;
+            faults.push(format!("{plan:?} {id}: the API tells {usage:?}, the batches hold {sum:?}"));
+        }
+    }
+}
+
+/// What was sold is never exceeded, and all of it could be used, but for units of calls that are named.
+pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<String>) {
+    let mut trials_missing = 0;
+    for (sold, sum) in accounts.sold.iter().zip(&mut figures.sums) {
+        let Some(limit) = sold.limit else { continue };
+        let most = limit * sold.windows;
+        // A wallet pays for what is billed; the others count what was let through and not given back.
+        let taken = match sold.plan {
+            Plan::Prepaid => sum.billed,
+            _ => (sum.billed + sum.interrupted + sum.unaccounted).max(sum.served_billable),
+        };
+        sum.excess = taken.saturating_sub(most);
+        if sum.excess > 0 {
+            faults.push(format!("{:?} {}: {taken} of {most} calls: {sum:?}", sold.plan, sold.id));
+        }
+        if sold.windows > 1 {
+            continue;
+        }
+        let missing = most.saturating_sub(taken);
+        match sold.plan {
+            Plan::Trial => trials_missing += most.saturating_sub(sum.billed + sum.interrupted),
+            _ if missing > 0 => {
+                figures.unused += missing;
+                faults.push(format!(
+                    "{:?} {}: only {taken} of {most} could be used: {sum:?}",
+                    sold.plan, sold.id
+                ));
+            }
+            _ => {}
+        }
+    }
+    if trials_missing != figures.trials_unaccounted {
+        let named = figures.trials_unaccounted;
+        faults.push(format!(
+            "{trials_missing} calls of trials could not be used, {named} are on record as unaccounted"
+        ));
+    }
+}
+
+/// Each wallet was charged what is billed, and nothing is held.
+pub fn wallets(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
+    for (buyer, (wallet, top_up)) in accounts.record.wallets.iter().zip(accounts.top_ups_paise).enumerate() {
+        let prepaid = |(sold, _): &(&Sold, &Sum)| sold.buyer == buyer && sold.plan == Plan::Prepaid;
+        let billed: u64 =
+            accounts.sold.iter().zip(&figures.sums).filter(prepaid).map(|(_, sum)| sum.billed).sum();
+        if wallet.held != 0 || wallet.balance + billed * PRICE_PAISE != *top_up {
+            faults.push(format!("buyer {buyer}: {wallet:?} paise of {top_up} after {billed} billed calls"));
+        }
+    }
+}
