@@ -19,6 +19,7 @@ mod commission;
 mod definitions;
 mod folding;
 mod idempotency;
+mod invoice_pages;
 mod invoices;
 mod lost;
 mod main_flow;
