@@ -124,8 +124,10 @@ async fn make_listing(vendor: &Api, admin: &Api, upstream: SocketAddr) -> anyhow
     let by_the_call = json!({"slug": "by-the-call", "name": "By the call", "price": price("0"), "limits": [limit("second", 100)],
         "usage_price": {"unit": "call", "amount": price("0.10")}, "trial": {"calls": 25}});
     vendor.send(Method::POST, &format!("{at}/plans"), by_the_call).await?;
+    let starter = json!({"slug": "starter", "name": "Starter", "price": price("99"), "limits": [limit("second", 50), limit("month", 1_000_000)]});
+    vendor.send(Method::POST, &format!("{at}/plans"), starter).await?;
     let limits = [limit("second", 500), limit("month", 10_000_000)];
-    let pro = json!({"slug": "pro", "name": "Pro", "price": {"amount": "499", "currency": "INR"}, "limits": limits, "trial": {"calls": 25}});
+    let pro = json!({"slug": "pro", "name": "Pro", "price": price("499"), "limits": limits, "trial": {"calls": 25}});
     vendor.send(Method::POST, &format!("{at}/plans"), pro).await?;
     vendor.send(Method::POST, &format!("{at}/submit"), json!({})).await?;
     admin

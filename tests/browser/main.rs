@@ -2,11 +2,12 @@
 //! find the listing, subscribe, make a key, call from the playground, see the call in the chart. Each page is asserted on
 //! by what a person sees, and a picture of each is kept for people to look at (`pictures`). The same way is walked again
 //! without JavaScript, where plain forms do all but the call from the page. `account` and `wallet` are stages of the way,
-//! `hands` is how a stage is walked.
+//! `hands` is how a stage is walked; `plans` is another way, of a buyer who pays by the month.
 
 mod account;
 mod hands;
 mod pictures;
+mod plans;
 mod wallet;
 
 use std::time::Duration;
@@ -94,16 +95,20 @@ async fn a_database_that_is_silent_is_a_page_too() -> Result<()> {
 }
 
 impl Buyer<'_> {
-    /// Nobody in particular finds the demo's listing, and what is not there.
-    async fn looks_around(&mut self) -> Result<()> {
-        // A demo fills itself through its own API after it is ready.
-        wait_until("the demo's listing", Duration::from_millis(PAGE_DEADLINE_MS), async || {
+    /// A demo fills itself through its own API after it is ready.
+    async fn waits_for_the_demo(&self) -> Result<()> {
+        self.until("the demo's listing", async || {
             self.goes_to("/").await?;
             let told = self.browser.find(Locator::Css("main")).await?.text().await?;
             ensure!(told.contains("Echo"), "it says {told:?}");
             Ok(())
         })
-        .await?;
+        .await
+    }
+
+    /// Nobody in particular finds the demo's listing, and what is not there.
+    async fn looks_around(&mut self) -> Result<()> {
+        self.waits_for_the_demo().await?;
         self.sees(".banner", "Demo").await?;
         self.picture("discover").await?;
         self.goes_to("/?q=nothing-is-called-this").await?;
@@ -203,10 +208,16 @@ impl Buyer<'_> {
         let playground = self.browser.find(Locator::Css("#playground")).await?;
         ensure!(!playground.is_displayed().await?, "a playground that cannot work is shown");
         self.picture("listing").await?;
+        self.calls_from_elsewhere(key, &["/hello"; CALLS]).await
+    }
+
+    /// At the address, and with the header, that the listing's page names.
+    async fn calls_from_elsewhere(&self, key: &str, paths: &[&str]) -> Result<()> {
+        let playground = self.browser.find(Locator::Css("#playground")).await?;
         let server = playground.attr("data-server").await?.context("the page names no server")?;
         let header = playground.attr("data-key-header").await?.context("the page names no header")?;
-        for _ in 0..CALLS {
-            let called = reqwest::Client::new().get(format!("{server}/hello")).header(&header, key);
+        for path in paths {
+            let called = reqwest::Client::new().get(format!("{server}{path}")).header(&header, key);
             let status = called.send().await?.status();
             ensure!(status.is_success(), "the gateway says {status}");
         }

@@ -1,6 +1,7 @@
 //! A buyer puts money into the wallet, by the demo's pretend payment page, and sees it there.
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
+use fantoccini::Locator;
 
 use crate::Buyer;
 
@@ -23,13 +24,7 @@ impl Buyer<'_> {
         // The bank refuses once; the order can still be paid.
         self.presses("[value=fail]").await?;
         self.sees("h1", "Top-up of").await?;
-        self.presses("a[href^='/demo/pay/']").await?;
-        self.presses("[value=pay]").await?;
-        self.until("the credit", async || {
-            self.goes_to("/wallet").await?;
-            self.sees(".figure", "₹1000.50").await
-        })
-        .await?;
+        self.pays("₹1000.50").await?;
         self.sees(".rows", "Top-up").await?;
         self.picture("wallet").await?;
         self.sets_a_budget().await?;
@@ -43,6 +38,22 @@ impl Buyer<'_> {
         self.picture("subscription-by-the-call").await?;
         self.presses("nav a[href='/subscriptions']").await?;
         self.sees("h1", "Subscriptions").await
+    }
+
+    /// On the pretend page of a top-up, until so much stands in the wallet.
+    pub async fn pays(&self, balance: &str) -> Result<()> {
+        self.presses("a[href^='/demo/pay/']").await?;
+        self.presses("[value=pay]").await?;
+        self.until("the credit", async || {
+            self.goes_to("/wallet").await?;
+            let told = self.browser.find(Locator::Css(".figure")).await?.text().await?;
+            ensure!(told == balance, "it says {told:?}");
+            // The money is there a moment before its order says so.
+            let page = self.browser.find(Locator::Css("main")).await?.text().await?;
+            ensure!(!page.contains("Not paid yet"), "the order waits still");
+            Ok(())
+        })
+        .await
     }
 
     /// A wrong amount stands beside its field; a budget that is set has a meter, and can be taken away.

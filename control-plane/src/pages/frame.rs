@@ -23,6 +23,8 @@ pub(super) struct Frame {
     pub demo: bool,
     /// What was done before the redirect that led here.
     pub notice: Option<&'static str>,
+    /// Whether it was not done.
+    pub refused: bool,
     /// Which part of the navigation this is.
     pub part: &'static str,
 }
@@ -35,6 +37,7 @@ impl Frame {
             csrf: visitor.map(|visitor| visitor.csrf.clone()).unwrap_or_default(),
             demo: app.demo,
             notice: None,
+            refused: false,
             part,
         }
     }
@@ -42,6 +45,7 @@ impl Frame {
     /// The same with a notice, by the word in the address. Only words of ours have a text.
     pub(super) fn after(mut self, done: Option<&str>) -> Self {
         self.notice = done.and_then(notice);
+        self.refused = done == Some("too_little");
         self
     }
 
@@ -62,6 +66,7 @@ fn notice(done: &str) -> Option<&'static str> {
         "cancelled" => "The subscription has ended. Its keys no longer work.",
         "cancels_at_end" => "It ends with its month, and nothing more is charged.",
         "plan_changed" => "The plan is changed.",
+        "plan_kept" => "You keep the plan you have.",
         "plan_changes" => "The plan changes with the next month.",
         "resumed" => "It goes on.",
         "too_little" => "Your wallet, or the budget you set for it, has too little left for this.",

@@ -63,6 +63,8 @@ struct InvoicePage {
     account: String,
     credits: Option<CreditShown>,
     lines: Vec<LineShown>,
+    /// Whether a line counts something.
+    has_units: bool,
     total: String,
 }
 
@@ -79,7 +81,7 @@ pub(super) async fn show(
         name: invoice.name(),
         what: match &invoice.of {
             Of::Month(covered) => words::written(covered.begins_at, "%B %Y"),
-            Of::Credit { invoice_name, .. } => format!("credit on {invoice_name}"),
+            Of::Credit { invoice_name, .. } => format!("Credit on {invoice_name}"),
         },
         total: signed(&invoice.total),
     };
@@ -102,6 +104,7 @@ pub(super) async fn show_one(
             Some(CreditShown { invoice: *id, name: invoice_name.clone(), reason: reason.clone() })
         }
     };
+    let lines: Vec<LineShown> = invoice.lines.iter().map(|line| line_shown(&invoice, line)).collect();
     let page = InvoicePage {
         frame: Frame::new(&app, Some(&visitor), "wallet"),
         name: invoice.name(),
@@ -113,7 +116,8 @@ pub(super) async fn show_one(
         email: visitor.account.email.clone(),
         account: visitor.account.id.to_string(),
         credits,
-        lines: invoice.lines.iter().map(|line| line_shown(&invoice, line)).collect(),
+        has_units: lines.iter().any(|line| line.units.is_some()),
+        lines,
         total: signed(&invoice.total),
     };
     render(&app, &page)
@@ -142,8 +146,8 @@ fn line_shown(invoice: &Invoice, line: &InvoiceLine) -> LineShown {
     }
 }
 
-/// `₹12.50`, and `−₹12.50` for what goes back.
+/// `₹12.00`, and `−₹12.00` for what goes back: with both decimals, as amounts stand one below the other.
 fn signed(amount: &Money) -> String {
-    let size = words::money(&Money::new(amount.micro.saturating_abs(), amount.currency));
+    let size = words::money_whole(&Money::new(amount.micro.saturating_abs(), amount.currency));
     if amount.micro < 0 { format!("−{size}") } else { size }
 }

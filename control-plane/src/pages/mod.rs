@@ -21,6 +21,7 @@ mod listing;
 mod password;
 mod paying;
 mod plan_change;
+mod plan_shown;
 mod route;
 mod routes_used;
 mod setup;

@@ -145,7 +145,7 @@ pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> O
     match subscription.state() {
         SubscriptionState::Active if subscription.cancels_at_end => Some(Resume {
             label: "Keep it".to_owned(),
-            told: "It goes on, and the next month is charged when this one ends.".to_owned(),
+            told: "Kept, it goes on, and the next month is charged when this one ends.".to_owned(),
         }),
         SubscriptionState::PastDue => Some(Resume {
             label: format!("Pay {price} now"),

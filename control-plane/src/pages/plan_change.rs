@@ -12,13 +12,14 @@ use serde::Deserialize;
 use super::Answer;
 use super::form::{Nothing, PostedBy};
 use super::frame::{Frame, render};
-use super::paying;
+use super::plan_shown::{self, PlanShown};
 use super::subscriptions::bought;
 use super::visitor::SignedIn;
 use super::words;
 use crate::app::App;
 use crate::http::{Code, Path, Problem};
 use crate::plans;
+use crate::plans::view::{self, PlanView};
 use crate::refusal::Refusal;
 use crate::store::Versioned;
 use crate::subscriptions::access;
@@ -28,14 +29,14 @@ use crate::subscriptions::quote::When;
 
 /// A plan to change to.
 struct Offer {
-    plan: PlanId,
-    name: String,
-    price: String,
+    plan: PlanShown,
     /// What it comes to now, in a sentence; none where it can only be had later, or not at all.
     now: Option<String>,
     due_now: String,
-    /// When it can be had with the next month.
+    /// The day from which it can be had with the next month.
     later: Option<String>,
+    /// Whether it is the present plan, which another is to follow.
+    keeps: bool,
     /// Why it cannot be had.
     refused: Option<String>,
 }
@@ -47,6 +48,7 @@ struct PlanChangePage {
     id: SubscriptionId,
     listing: String,
     plan: String,
+    has_month: bool,
     previewed_at: Timestamp,
     offers: Vec<Offer>,
 }
@@ -79,28 +81,30 @@ pub(super) async fn show(
         if other.retired_at.is_some() || is_mine {
             continue;
         }
-        let mut offer = offer(&app, &found, other.id, previewed_at).await?;
-        offer.price = paying::price(&revision.terms).unwrap_or_else(|| "Free".to_owned());
-        offer.name = other.name;
-        offers.push(offer);
+        // A change of plan begins no trial.
+        let view = PlanView { trial: None, ..view::present(&other, &revision.terms) };
+        offers.push(offer(&app, &found, &view, previewed_at).await?);
     }
+    offers.sort_by_key(|offer| (!offer.keeps, offer.plan.order));
+    let has_month = found.value.month().is_some();
     let frame = Frame::new(&app, Some(&visitor), "subscriptions");
-    render(&app, &PlanChangePage { frame, id, listing: listing.name, plan: plan.name, previewed_at, offers })
+    let (listing, plan) = (listing.name, plan.name);
+    render(&app, &PlanChangePage { frame, id, listing, plan, has_month, previewed_at, offers })
 }
 
 async fn offer(
     app: &App,
     found: &Versioned<Subscription>,
-    plan: PlanId,
+    view: &PlanView,
     previewed_at: Timestamp,
 ) -> Result<Offer, Problem> {
+    let plan = view.id;
     let mut offer = Offer {
-        plan,
-        name: String::new(),
-        price: String::new(),
+        plan: plan_shown::present(view, None, app.payments.is_some()),
         now: None,
         due_now: String::new(),
         later: found.value.month().map(|paid| words::day(paid.period.ends_at)),
+        keeps: plan == found.value.plan,
         refused: None,
     };
     if found.value.next_edition.is_some_and(|next| next.plan == plan) {
@@ -111,10 +115,10 @@ async fn offer(
     match buying::preview(app, found.clone(), &wanted).await {
         Ok(Possible { quote, .. }) => {
             offer.due_now = quote.due_now.micro.to_string();
-            offer.now = (plan != found.value.plan).then(|| told(&quote.due_now, found.value.paid.is_some()));
+            offer.now = (!offer.keeps).then(|| told(&quote.due_now, found.value.paid.is_some()));
         }
         Err(refusal @ Refusal::Because { .. }) => {
-            (offer.refused, offer.later) = (Some(refusal.to_string()), None);
+            (offer.refused, offer.later) = (Some(words::sentence(&refusal.to_string())), None);
         }
         Err(refusal) => return Err(refusal.into()),
     }
@@ -149,6 +153,7 @@ pub(super) async fn change(
     let agreed = Some(Money::new(micro, shown.quote.due_now.currency));
     let done = match buying::change(&app, found, &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
+        Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",
         Ok(_) => "plan_changes",
         Err(refusal) => return after(id, refusal),
     };

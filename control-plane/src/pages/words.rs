@@ -11,13 +11,21 @@ use crate::plans::terms::{LimitInput, TierMode, Trial, UsagePrice, WindowInput};
 /// `₹12.50`, `₹499`, `12.50 USD`.
 pub(super) fn money(amount: &Money) -> String {
     let text = amount.to_string();
-    let number = text.split(' ').next().unwrap_or_default();
-    let short = number.strip_suffix(".00").unwrap_or(number);
-    if amount.currency == Currency::INR {
-        format!("₹{short}")
-    } else {
-        format!("{short} {}", amount.currency.as_str())
-    }
+    let number = number_of(&text);
+    with_sign(number.strip_suffix(".00").unwrap_or(number), amount.currency)
+}
+
+/// `₹12.50`, `₹499.00`, for columns.
+pub(super) fn money_whole(amount: &Money) -> String {
+    with_sign(number_of(&amount.to_string()), amount.currency)
+}
+
+fn number_of(text: &str) -> &str {
+    text.split(' ').next().unwrap_or_default()
+}
+
+fn with_sign(number: &str, currency: Currency) -> String {
+    if currency == Currency::INR { format!("₹{number}") } else { format!("{number} {}", currency.as_str()) }
 }
 
 /// `1,234,567`. Templates hand over numbers by reference or not.
@@ -122,6 +130,14 @@ pub(super) fn billable(statuses: &[StatusRange]) -> String {
     let last = names.pop().unwrap_or_default();
     let named = if names.is_empty() { last } else { format!("{} or {last}", names.join(", ")) };
     format!("Only answers with status {named} count")
+}
+
+/// A problem's detail as a sentence of a page: `it has ended` becomes `It has ended.`
+pub(super) fn sentence(detail: &str) -> String {
+    let mut letters = detail.chars();
+    let first = letters.next().map(char::to_uppercase);
+    let whole: String = first.into_iter().flatten().chain(letters).collect();
+    if whole.ends_with(['.', '?', '!']) { whole } else { whole + "." }
 }
 
 /// `a day`.
@@ -240,11 +256,18 @@ mod tests {
     }
 
     #[test]
+    fn a_detail_is_told_as_a_sentence() {
+        assert_eq!(sentence("it has ended"), "It has ended.");
+        assert_eq!(sentence("Sign in first."), "Sign in first.");
+    }
+
+    #[test]
     fn numbers_are_read_easily() {
         assert_eq!(count(0_u64), "0");
         assert_eq!(count(999_u64), "999");
         assert_eq!(count(1_234_567_u64), "1,234,567");
         assert_eq!(money(&Money::new(499_000_000, Currency::INR)), "₹499");
+        assert_eq!(money_whole(&Money::new(499_000_000, Currency::INR)), "₹499.00");
         assert_eq!(money(&Money::new(250_000, Currency::INR)), "₹0.25");
         assert_eq!(moment(Timestamp(1_700_000_000_000)), "14 Nov 2023, 22:13 UTC");
     }

@@ -97,7 +97,9 @@ async fn each_part_of_a_budget_is_told_once_over_two_control_planes_and_anew_nex
     assert_eq!(told(), [] as [&str; 0]);
     calls(&shop, &second, 2, 1).await;
     assert_eq!(told(), ["You have spent half of your budget"]);
-    assert!(page(&shop).await.contains("You have spent ₹1 of your budget of ₹2."));
+    assert!(
+        page(&shop).await.contains("50 % of your budget is reached: you have spent ₹1 of ₹2 this month.")
+    );
     calls(&shop, &second, 3, 3).await;
     calls(&shop, &second, 4, 1).await;
     assert_eq!(told().len(), 3, "{:?}", told());

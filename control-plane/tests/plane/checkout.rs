@@ -2,22 +2,16 @@
 //! needs stands on it as data.
 
 use apiclay_control_plane::payments::documents::Order;
-use reqwest::{Method, Response};
+use reqwest::Response;
 use serde_json::json;
 
-use crate::support::market::{Who, admin, who};
-use crate::support::{PASSWORD, Plane, cookie_of, demo, taking};
+use crate::support::browsing::{self, browser};
+use crate::support::market::{admin, who};
+use crate::support::{Plane, demo, taking};
 
-/// A signed-in browser: its cookie.
-async fn browser(plane: &Plane, username: &str) -> String {
-    let answer = plane.post("/auth/login", json!({"login": username, "password": PASSWORD})).await;
-    assert_eq!(answer.status(), 200);
-    cookie_of(&answer)
-}
-
+/// A page that is there.
 async fn look(plane: &Plane, cookie: &str, path: &str) -> Response {
-    let root = plane.base.trim_end_matches("/backend/v1");
-    let answer = plane.http.get(format!("{root}{path}")).header("cookie", cookie).send().await.unwrap();
+    let answer = browsing::look(plane, cookie, path).await;
     assert_eq!(answer.status(), 200, "{path}");
     answer
 }
@@ -46,19 +40,12 @@ fn data(html: &str, name: &str) -> String {
         .to_owned()
 }
 
-async fn begin(plane: &Plane, buyer: &Who) -> (String, String) {
-    let asked = json!({"amount": {"amount": "1000.50", "currency": "INR"}});
-    let made = plane.done(buyer, Method::POST, "/wallet/topups", asked, 201).await;
-    let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    (text("id"), text("provider_order_id"))
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_top_up_is_paid_in_the_provider_s_checkout_on_its_own_page() {
     let plane = taking().await;
     let buyer = admin(&plane, "bela").await;
     let cookie = browser(&plane, "bela").await;
-    let (order, provider_order) = begin(&plane, &buyer).await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "1000.50").await;
     let path = format!("/wallet/topups/{order}");
     let answer = look(&plane, &cookie, &path).await;
     let (content, opener) = policies(&answer);
@@ -124,7 +111,7 @@ async fn in_a_demo_nothing_of_the_provider_s_is_let_in() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
     let cookie = browser(&plane, "bela").await;
-    let (order, provider_order) = begin(&plane, &buyer).await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "1000.50").await;
     let answer = look(&plane, &cookie, &format!("/wallet/topups/{order}")).await;
     assert_strict(&answer);
     let html = answer.text().await.unwrap();

@@ -9,13 +9,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::support::market::{Who, admin, code_of, on_sale, who};
+use crate::support::paying::rupees;
 use crate::support::{Plane, demo};
 
 const DAY_MS: i64 = 86_400_000;
-
-fn rupees(amount: &str) -> Value {
-    json!({"amount": amount, "currency": "INR"})
-}
 
 struct Shop {
     plane: Plane,
@@ -46,10 +43,7 @@ async fn shop() -> Shop {
     let plan = json!({"slug": "small", "name": "Small", "price": rupees("300")});
     let plan =
         plane.done(&vendor, Method::POST, &format!("/listings/{}/plans", sold.listing), plan, 201).await;
-    let order = json!({"amount": rupees("1000")});
-    let order = plane.done(&buyer, Method::POST, "/wallet/topups", order, 201).await;
-    plane.simulator().pay(order["provider_order_id"].as_str().unwrap()).unwrap();
-    assert!(plane.simulator().all_delivered(5_000).await);
+    plane.top_up(&buyer, "1000").await;
     plane.done(&buyer, Method::POST, "/subscriptions", json!({"plan_id": plan["id"]}), 201).await;
     Shop { plane, boss, vendor, buyer, other }
 }

@@ -5,6 +5,7 @@ use apiclay_control_plane::store::Query;
 use reqwest::{Method, Response};
 use serde_json::json;
 
+use crate::support::browsing::{browser, look};
 use crate::support::market::{Who, who};
 use crate::support::{PASSWORD, Person, Plane, cookie_of, demo, wrong};
 
@@ -73,19 +74,6 @@ async fn a_form_of_another_site_resets_nothing() {
     let request = plane.http.post(format!("{root}/password/forgot")).header("sec-fetch-site", "cross-site");
     let request = request.header("content-type", "application/x-www-form-urlencoded").body("email=a%40b.c");
     assert_eq!(request.send().await.unwrap().status(), 403);
-}
-
-/// A signed-in browser: its cookie.
-async fn browser(plane: &Plane, username: &str) -> String {
-    let login = [("login", username), ("password", PASSWORD), ("next", "/")];
-    let answer = post(plane, "/signin", &login).await;
-    assert_eq!(answer.status(), 303);
-    cookie_of(&answer)
-}
-
-async fn look(plane: &Plane, cookie: &str, path: &str) -> Response {
-    let root = plane.base.trim_end_matches("/backend/v1");
-    plane.http.get(format!("{root}{path}")).header("cookie", cookie).send().await.unwrap()
 }
 
 /// Posts the form on a page, with its hidden fields as they stand there.

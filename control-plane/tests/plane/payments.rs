@@ -23,18 +23,10 @@ fn rupees(amount: &str) -> Value {
     json!({"amount": {"amount": amount, "currency": "INR"}})
 }
 
-/// A top-up's id, and what the provider calls it.
-async fn begin(plane: &Plane, buyer: &Who, amount: &str) -> (String, String) {
-    let made = plane.done(buyer, Method::POST, "/wallet/topups", rupees(amount), 201).await;
-    assert_eq!(made["status"], "created");
-    let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    (text("id"), text("provider_order_id"))
-}
-
 /// The same for a buyer whose token is too old by the clock that tests set.
 async fn begin_by(plane: &Plane, buyer: &Who, amount: &str) -> (String, String) {
     let fresh = who_again(plane, buyer).await;
-    begin(plane, &fresh, amount).await
+    plane.begin_top_up(&fresh, amount).await
 }
 
 async fn who_again(plane: &Plane, who: &Who) -> Who {
@@ -84,7 +76,7 @@ async fn events(plane: &Plane) -> Vec<StoredEvent> {
 async fn one_payment_is_one_credit_whichever_way_it_is_told() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
-    let (order, provider_order) = begin(&plane, &buyer, "500").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "500").await;
     let paid = plane.simulator().pay(&provider_order).unwrap();
     // The browser, the events and the reconciler, all at once.
     let word = json!({"payment_id": paid.payment_id, "signature": paid.signature});
@@ -113,7 +105,7 @@ async fn an_event_a_hundred_times_over_four_connections_to_two_control_planes_is
     let plane = demo().await;
     let second = plane.second().await;
     let buyer = who(&plane, "bela").await;
-    let (_, provider_order) = begin(&plane, &buyer, "99.50").await;
+    let (_, provider_order) = plane.begin_top_up(&buyer, "99.50").await;
     // Nothing is delivered: the events are told here alone, the later ones first.
     plane.simulator().hold_webhooks();
     plane.simulator().pay(&provider_order).unwrap();
@@ -144,8 +136,8 @@ async fn an_event_a_hundred_times_over_four_connections_to_two_control_planes_is
 async fn what_the_provider_did_not_sign_credits_nothing() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
-    let (order, provider_order) = begin(&plane, &buyer, "500").await;
-    let (other, other_provider_order) = begin(&plane, &buyer, "1").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "500").await;
+    let (other, other_provider_order) = plane.begin_top_up(&buyer, "1").await;
     plane.simulator().hold_webhooks();
     let small = plane.simulator().pay(&other_provider_order).unwrap();
     let captured =
@@ -192,7 +184,7 @@ async fn what_the_provider_did_not_sign_credits_nothing() {
 async fn an_admin_sees_every_event_and_acts_on_one_again() {
     let plane = demo().await;
     let (buyer, boss) = (who(&plane, "bela").await, admin(&plane, "boss").await);
-    let (_, provider_order) = begin(&plane, &buyer, "500").await;
+    let (_, provider_order) = plane.begin_top_up(&buyer, "500").await;
     // An event of an order that nobody knows yet: its writer died before it noted the provider's name of it.
     let query = Query::by("provider_order").equals(provider_order.as_str());
     let known = plane.app.store.query::<Order>(&query).await.unwrap().items.remove(0);
@@ -224,13 +216,13 @@ async fn what_no_event_told_is_asked_for() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
     plane.simulator().hold_webhooks();
-    let (order, provider_order) = begin(&plane, &buyer, "10").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "10").await;
     plane.simulator().pay(&provider_order).unwrap();
     // Authorised, and never captured by anybody but us.
-    let (_, authorised) = begin(&plane, &buyer, "20").await;
+    let (_, authorised) = plane.begin_top_up(&buyer, "20").await;
     plane.simulator().authorize(&authorised).unwrap();
     // Refused, and let through by the bank a day later.
-    let (late_order, late) = begin(&plane, &buyer, "40").await;
+    let (late_order, late) = plane.begin_top_up(&buyer, "40").await;
     let failed = plane.simulator().fail(&late).unwrap();
     plane.simulator().lose_webhooks();
     plane.simulator().hold_webhooks();
@@ -260,7 +252,7 @@ async fn what_no_event_told_is_asked_for() {
 async fn the_reconciler_credits_no_payment_of_another_amount_than_its_order() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
-    let (order, provider_order) = begin(&plane, &buyer, "500").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "500").await;
     let known = plane.app.store.get::<Order>(&order).await.unwrap().unwrap();
     let mut less = known.value;
     less.amount.micro = 400_000_000;
@@ -279,13 +271,13 @@ async fn what_is_given_back_at_the_provider_s_desk_leaves_the_wallet_whichever_i
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
     // Credited, then given back in part, told twice.
-    let (_, provider_order) = begin(&plane, &buyer, "500").await;
+    let (_, provider_order) = plane.begin_top_up(&buyer, "500").await;
     let paid = plane.simulator().pay(&provider_order).unwrap();
     until_balance(&plane, &buyer, "500.00").await;
     plane.simulator().refund_at_desk(&paid.payment_id, 20_000).unwrap();
     until_balance(&plane, &buyer, "300.00").await;
     // Given back before anybody told of the payment: the reconciler hears of both.
-    let (order, provider_order) = begin(&plane, &buyer, "100").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "100").await;
     plane.simulator().hold_webhooks();
     let paid = plane.simulator().pay(&provider_order).unwrap();
     plane.simulator().refund_at_desk(&paid.payment_id, 10_000).unwrap();
@@ -343,7 +335,7 @@ async fn a_provider_that_is_away_or_loses_its_answer_makes_no_second_order() {
     plane.simulator().pay(made["provider_order_id"].as_str().unwrap()).unwrap();
     until_balance(&plane, &buyer, "500.00").await;
     // The browser's word while the provider is away: it stands, and the credit follows.
-    let (order, provider_order) = begin(&plane, &buyer, "5").await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "5").await;
     plane.simulator().hold_webhooks();
     let paid = plane.simulator().pay(&provider_order).unwrap();
     plane.simulator().lose_webhooks();

@@ -7,23 +7,15 @@ use apiclay_control_plane::payments::documents::{Handled, Order, StoredEvent, To
 use apiclay_control_plane::payments::reconcile::{reconcile, reconcile_within};
 use apiclay_control_plane::payments::simulator::Api;
 use apiclay_control_plane::store::{Document, Index, Query};
-use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::support::market::{Who, who};
-use crate::support::{NOW, Plane, demo};
+use crate::support::market::who;
+use crate::support::{NOW, demo};
 
 const MINUTE_MS: i64 = 60_000;
 /// As many as one turn takes.
 const TURN_MAX: usize = 100;
-
-async fn begin(plane: &Plane, buyer: &Who) -> (String, String) {
-    let asked = json!({"amount": {"amount": "10", "currency": "INR"}});
-    let made = plane.done(buyer, Method::POST, "/wallet/topups", asked, 201).await;
-    let text = |name: &str| made[name].as_str().unwrap().to_owned();
-    (text("id"), text("provider_order_id"))
-}
 
 fn stored(n: usize, record: Value) -> StoredEvent {
     StoredEvent {
@@ -42,8 +34,8 @@ async fn events_that_always_fail_keep_no_other_waiting() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
     plane.simulator().hold_webhooks();
-    let (_, lost) = begin(&plane, &buyer).await;
-    let (_, good) = begin(&plane, &buyer).await;
+    let (_, lost) = plane.begin_top_up(&buyer, "10").await;
+    let (_, good) = plane.begin_top_up(&buyer, "10").await;
     plane.simulator().pay(&good).unwrap();
     let told = plane.simulator().held();
     let captured = told.iter().find(|told| told.event == "payment.captured").unwrap();
@@ -85,7 +77,7 @@ async fn a_provider_that_hangs_does_not_hold_a_turn_up() {
     plane.simulator().hold_webhooks();
     let mut orders = Vec::new();
     for _ in 0..8 {
-        let (order, provider_order) = begin(&plane, &buyer).await;
+        let (order, provider_order) = plane.begin_top_up(&buyer, "10").await;
         plane.simulator().pay(&provider_order).unwrap();
         orders.push(order);
     }
@@ -136,7 +128,7 @@ async fn an_event_that_waits_since_an_earlier_release_is_acted_on() {
     let plane = demo().await;
     let buyer = who(&plane, "bela").await;
     plane.simulator().hold_webhooks();
-    let (order, provider_order) = begin(&plane, &buyer).await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "10").await;
     plane.simulator().pay(&provider_order).unwrap();
     let told = plane.simulator().held();
     let captured = told.iter().find(|told| told.event == "payment.captured").unwrap();

@@ -18,10 +18,8 @@ const MINUTE_MS: i64 = 60_000;
 
 /// A paid top-up: its id, and the payment's name.
 async fn topped_up(plane: &Plane, buyer: &Who, amount: &str) -> (String, String) {
-    let asked = json!({"amount": {"amount": amount, "currency": "INR"}});
-    let made = plane.done(buyer, Method::POST, "/wallet/topups", asked, 201).await;
-    let paid = plane.simulator().pay(made["provider_order_id"].as_str().unwrap()).unwrap();
-    let order = made["id"].as_str().unwrap().to_owned();
+    let (order, provider_order) = plane.begin_top_up(buyer, amount).await;
+    let paid = plane.simulator().pay(&provider_order).unwrap();
     let confirm = format!("/wallet/topups/{order}/confirm");
     let word = json!({"payment_id": paid.payment_id, "signature": paid.signature});
     let shown = plane.done(buyer, Method::POST, &confirm, word, 200).await;
@@ -205,13 +203,11 @@ async fn what_cannot_be_given_back_is_refused_and_leaves_nothing() {
     let plane = demo().await;
     let (buyer, boss) = (who(&plane, "bela").await, admin(&plane, "boss").await);
     let (order, _) = topped_up(&plane, &buyer, "500").await;
-    let asked = json!({"amount": {"amount": "5", "currency": "INR"}});
-    let unpaid = plane.done(&buyer, Method::POST, "/wallet/topups", asked, 201).await;
-    let unpaid = unpaid["id"].as_str().unwrap();
+    let (unpaid, _) = plane.begin_top_up(&buyer, "5").await;
     let none = "ord_00000000000000000000000000";
     for (body, wanted) in [
-        (of(unpaid, None), (409, "state_conflict")),
-        (of(unpaid, Some("5")), (409, "state_conflict")),
+        (of(&unpaid, None), (409, "state_conflict")),
+        (of(&unpaid, Some("5")), (409, "state_conflict")),
         (of(none, None), (404, "not_found")),
         (of("rfd_00000000000000000000000000", None), (400, "request_malformed")),
         (of(&order, Some("500.01")), (409, "refund_too_large")),

@@ -73,10 +73,7 @@ pub async fn shop_by_the_month(rupees: &str, month: &str, usage_price: Value) ->
 
 impl Shop {
     pub async fn top_up(&self, rupees: &str) {
-        let body = json!({"amount": {"amount": rupees, "currency": "INR"}});
-        let order = self.plane.done(&self.buyer, Method::POST, "/wallet/topups", body, 201).await;
-        self.plane.simulator().pay(order["provider_order_id"].as_str().unwrap()).unwrap();
-        assert!(self.plane.simulator().all_delivered(5_000).await);
+        self.plane.top_up(&self.buyer, rupees).await;
     }
 
     /// Asks for a lease of this number, and says these closes: the status, and what was granted.

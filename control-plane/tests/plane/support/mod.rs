@@ -1,8 +1,11 @@
 //! A control plane for tests: the real router over a real listener, a real embedded store in a folder of its own, a
 //! clock that stands still until it is set. Mail is read where the demo shows it.
 
+pub mod browsing;
 pub mod leases;
 pub mod market;
+pub mod months;
+pub mod paying;
 
 use std::sync::Arc;
 
