@@ -148,11 +148,11 @@ impl Buyer<'_> {
             ("₹400", Some("Your budget of ₹400 is spent. Nothing is stopped"), "budget-100"),
         ] {
             self.sets(budget).await?;
-            match told {
-                Some(told) => self.sees("main .alert", told).await?,
-                None => {
-                    ensure!(self.browser.find_all(Locator::Css("main .alert")).await?.is_empty(), "{name}")
-                }
+            if let Some(told) = told {
+                self.sees("main .alert", told).await?;
+            } else {
+                let alerts = self.browser.find_all(Locator::Css("main .alert")).await?;
+                ensure!(alerts.is_empty(), "{name} has an alert");
             }
             self.picture(name).await?;
         }
