@@ -202,7 +202,7 @@ impl World {
     }
 
     /// A moment before or after a month's end.
-    pub(super) fn to_months_end(&mut self) {
+    pub(super) fn near_months_end(&mut self) {
         let ends_at = Spending::default().at(self.now).resets_at();
         let off_ms = self.rng.random_range(-2_000..2_000);
         self.now = self.now.max(ends_at.plus_ms(off_ms));

@@ -178,7 +178,7 @@ impl World {
     /// Time goes by: seconds, or so much that windows and months end.
     fn pass(&mut self) {
         let ms = match self.rng.random_range(0..6) {
-            4 | 5 => return self.to_months_end(),
+            4 | 5 => return self.near_months_end(),
             0 => self.rng.random_range(0..20_000),
             1 => self.rng.random_range(0..DAY_MS),
             2 => self.rng.random_range(0..9 * DAY_MS),

@@ -43,6 +43,7 @@ fn event(number: u64, subscription: usize, status: u16, ending: Ending) -> Event
         ending,
         billable,
         kept: billable || ending == Ending::Interrupted,
+        units: apiclay_config::usage::Units::CALL,
         leases: [0; 5],
         bytes_in: 0,
         bytes_out: 0,
