@@ -56,7 +56,8 @@ pub async fn credit(
     check(&invoice, wanted)?;
     let entry = loop {
         if let Some(known) = journal.by_fact(&note_fact(wanted.id)).await? {
-            if known.reason != wanted.reason || amount_of(&invoice, &known) != wanted.amount.micro {
+            let same = named_in(&known) == Some((invoice.id, wanted.id)) && known.reason == wanted.reason;
+            if !same || amount_of(&invoice, &known) != wanted.amount.micro {
                 let detail = "choose another key for another credit note";
                 return Err(Refusal::because(Code::IdempotencyKeyReused, detail));
             }
@@ -116,7 +117,8 @@ async fn note(
     match numbered(store, made(invoice, id, entry, now)).await {
         Ok(_) => {}
         Err(IssueError::Store(error)) => return Err(error.into()),
-        Err(_) => return Err(Refusal::Changed),
+        // The money has moved: an answer that says so little was done would have the whole be done again.
+        Err(_) => return Err(Refusal::Internal("writing a credit note")),
     }
     let written = store.get::<Invoice>(&id.to_string()).await?;
     Ok(written.ok_or_else(|| StoreError::corrupt("invoices", &id.to_string(), "a note that is gone"))?.value)

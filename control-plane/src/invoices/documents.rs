@@ -88,7 +88,7 @@ pub struct InvoiceLine {
 /// What is charged for. Ordered as it is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Item {
-    /// For which subscription.
+    /// For which subscription; nil where a buyer had too many to name, and the revision 0.
     pub subscription: SubscriptionId,
     /// Under which plan.
     pub plan: PlanId,
@@ -183,9 +183,18 @@ impl Document for Invoice {
 pub struct InvoiceRun {
     /// Every wallet's months before this moment are invoiced.
     pub done_until: Timestamp,
-    /// The last wallet that the run under way has come to.
+    /// The months before this one are what the run under way is about.
+    #[serde(default)]
+    pub until: Timestamp,
+    /// The last wallet that it has come to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+    /// Wallets that it could not invoice: it is made again.
+    #[serde(default)]
+    pub failed: u64,
+    /// When it is made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_at: Option<Timestamp>,
 }
 
 impl InvoiceRun {

@@ -15,7 +15,7 @@ use super::number::{numbered, series};
 use super::slice::Slice;
 use super::{IssueError, credit};
 use crate::catalog::documents::Listing;
-use crate::ledger::{EntryKind, Holder, Journal, LedgerAccount, Proposal, Step};
+use crate::ledger::{EntryKind, Holder, Journal, LedgerAccount, LedgerError, Proposal, Refused, Step};
 use crate::plans::documents::Plan;
 use crate::store::{Query, Store, StoreError};
 use crate::vendors::documents::Vendor;
@@ -55,10 +55,17 @@ impl<'a> Issuer<'a> {
         let from = self.covered_through(&wallet).await?.saturating_add(1);
         let (mut issued, open) = self.walk(wallet, from).await?;
         if let Some(open) = open.filter(|open| open.has_charges() && open.is_over(self.now)) {
-            self.journal.append(&closing(&open)).await?;
+            match self.journal.append(&closing(&open)).await {
+                // Where another entry was quicker, or the clock went back, nothing is left to end, or not yet.
+                Ok(_) | Err(LedgerError::Refused(Refused::MonthGoesOn(_))) => {}
+                Err(error) => return Err(error.into()),
+            }
             // What was written in between is in front of that entry, and of the month.
-            let (more, _) = self.walk(wallet, open.covered().first_seq).await?;
+            let (more, still) = self.walk(wallet, open.covered().first_seq).await?;
             issued += more;
+            if still.is_some_and(|still| still.covered().begins_at == open.covered().begins_at) {
+                return Err(IssueError::Contended);
+            }
         }
         Ok(issued)
     }
@@ -80,7 +87,11 @@ impl<'a> Issuer<'a> {
             }
             issued += u32::from(self.issue(&month).await?);
         }
-        Ok((issued, months.last()))
+        let open = months.last();
+        for entry in open.iter().flat_map(Slice::credits) {
+            credit::note_of(self.store, *entry, self.now).await?;
+        }
+        Ok((issued, open))
     }
 
     /// Writes a month's invoice, unless it is there or nothing was charged; whether it wrote one.
@@ -129,7 +140,7 @@ impl<'a> Issuer<'a> {
     }
 }
 
-/// What a plan is called; its id where it is not there any more, which nothing does.
+/// What a plan is called. Plans that were sold are never deleted; a listing or vendor that is gone is told by its id.
 async fn names_of(store: &Store, id: PlanId) -> Result<Names, StoreError> {
     let Some(plan) = store.get::<Plan>(&id.to_string()).await?.map(|found| found.value) else {
         return Err(StoreError::corrupt("plans", &id.to_string(), "a plan that was sold is not there"));

@@ -14,29 +14,39 @@ use crate::store::{Query, Store, StoreError, Versioned};
 
 /// Wallets between two notes of how far the run is.
 const NOTED_EVERY_WALLETS: u32 = 200;
+/// A run in which a wallet could not be invoiced is made again after so long.
+const AGAIN_AFTER_MS: i64 = 3_600_000;
+/// A month is invoiced so long after its end: longer than any write may take, and than clocks of control planes differ. What
+/// keeps a late write out of it is not this but the entry that ends it; this is until every wallet has shown what it has.
+const SETTLED_AFTER_MS: i64 = 120_000;
 /// All wallets' rows begin so, and nothing else does.
 const WALLETS: &str = "wallet:";
 
 /// Writes every invoice that is due; how many.
 ///
 /// # Errors
-/// Where the store does not answer. A wallet that cannot be invoiced keeps no other waiting, and the run begins anew.
+/// Where the store does not answer. A wallet that cannot be invoiced keeps no other waiting, and the run is made again.
 pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
     let now = app.clock.now();
-    let until = month_begins_at(now);
+    let until = month_begins_at(now.plus_ms(-SETTLED_AFTER_MS));
     let found = app.store.get::<InvoiceRun>(InvoiceRun::ID).await?;
-    let mut run = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
+    let known = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();
     let mut version = found.map(|found| found.version);
-    if run.done_until >= until {
+    if known.done_until >= until || known.again_at.is_some_and(|again_at| now < again_at) {
         return Ok(0);
     }
+    // How far a run has come says nothing of a later one.
+    let done_until = known.done_until;
+    let mut run =
+        if known.until == until { known } else { InvoiceRun { done_until, until, ..InvoiceRun::default() } };
+    run.again_at = None;
     let issuer = Issuer::new(&app.store, &app.journal, now);
-    let (mut issued, mut failed, mut seen) = (0, 0_u32, 0_u32);
+    let (mut issued, mut seen) = (0, 0_u32);
     while let Some(wallet) = wallet_after(&app.store, run.after.as_deref()).await? {
         match issuer.wallet(wallet).await {
             Ok(more) => issued += more,
             Err(error) => {
-                failed += 1;
+                run.failed += 1;
                 tracing::error!(%wallet, "a wallet's month is invoiced later: {}", in_a_line(&error));
             }
         }
@@ -50,9 +60,12 @@ pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
             }
         }
     }
+    let failed = std::mem::take(&mut run.failed);
     run.after = None;
     if failed == 0 {
         run.done_until = until;
+    } else {
+        run.again_at = Some(now.plus_ms(AGAIN_AFTER_MS));
     }
     note(&app.store, &run, version).await?;
     if issued > 0 {

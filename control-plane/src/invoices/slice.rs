@@ -4,10 +4,13 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::JournalId;
+use apiclay_config::ids::{JournalId, SubscriptionId};
 
 use super::documents::{Covered, Item, What};
 use crate::ledger::{EntryKind, JournalEntry, LedgerAccount, Slot, Spending};
+
+/// Lines of an invoice; of more, those of one plan are one.
+pub const LINES_MAX: usize = 1_000;
 
 /// Why a month cannot be invoiced: the journal is not what it should be. Nothing is issued, and an operator must look.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -134,11 +137,31 @@ impl Slice {
         if charged_micro != i128::from(self.spent_micro) {
             return Err(unequal());
         }
-        let line = |(item, (units, micro)): (&Item, &(u64, i128))| {
-            let micro = i64::try_from(*micro).map_err(|_| unequal())?;
-            Ok((Item { what: item.what.with_units(*units), ..*item }, micro))
+        let line = |(item, (units, micro)): (Item, (u64, i128))| {
+            let micro = i64::try_from(micro).map_err(|_| unequal())?;
+            Ok((Item { what: item.what.with_units(units), ..item }, micro))
         };
-        self.sums.iter().map(line).collect()
+        self.lines().into_iter().map(line).collect()
+    }
+
+    /// The sums, a line each; where a buyer has more than is printed, those of one plan together.
+    fn lines(&self) -> BTreeMap<Item, (u64, i128)> {
+        if self.sums.len() <= LINES_MAX {
+            return self.sums.clone();
+        }
+        let mut lines: BTreeMap<Item, (u64, i128)> = BTreeMap::new();
+        for (item, (units, micro)) in &self.sums {
+            let together = Item {
+                subscription: SubscriptionId::from_u128(0),
+                plan_revision: 0,
+                what: item.what.in_month(&self.covered),
+                ..*item
+            };
+            let (all_units, all_micro) = lines.entry(together).or_default();
+            *all_units = all_units.saturating_add(*units);
+            *all_micro += micro;
+        }
+        lines
     }
 
     /// What was spent, in micro-units, as the row says.
@@ -149,6 +172,17 @@ impl Slice {
 }
 
 impl What {
+    /// The same of no period, but of the month.
+    const fn in_month(self, month: &Covered) -> Self {
+        let (begins_at, ends_at) = (month.begins_at, month.ends_at);
+        match self {
+            Self::Period { .. } => Self::Period { begins_at, ends_at },
+            Self::Change { .. } => Self::Change { begins_at, ends_at },
+            Self::Usage { units, .. } => Self::Usage { period_begins_at: begins_at, units },
+            Self::LateUsage { units, .. } => Self::LateUsage { period_begins_at: begins_at, units },
+        }
+    }
+
     const fn with_units(self, sum: u64) -> Self {
         match self {
             Self::Usage { period_begins_at, .. } => Self::Usage { period_begins_at, units: sum },

@@ -162,9 +162,11 @@ async fn run_all_cases(open: impl AsyncFn(&'static str) -> Store) {
         cases::a_month_in_which_more_went_back_is_a_credit_note,
         cases::numbers_have_no_gap_however_many_issue_at_once,
         cases::a_charge_for_nothing_is_not_invoiced,
+        cases::a_month_is_not_ended_by_a_clock_that_is_in_it,
         credits::money_goes_back_once_and_never_more_than_was_charged,
         credits::a_note_that_was_not_written_is_written_with_the_next_invoices,
         faults::what_was_tampered_with_is_found_and_named,
+        faults::a_last_month_without_an_invoice_is_found,
     );
 }
 

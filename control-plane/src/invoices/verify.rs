@@ -2,17 +2,19 @@
 //! row holds, credit notes that stand for entries. Nothing that an invoice says of itself is believed. Next: `apiclay ledger
 //! verify`.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use apiclay_config::ids::{InvoiceId, JournalId};
 
 use super::IssueError;
 use super::credit::{amount_of, named_in};
-use super::documents::{Invoice, Of};
+use super::documents::{Covered, Invoice, Of};
 use super::months::Months;
+use super::number::series;
 use super::run::{is_done_until, wallet_after};
 use super::slice::Slice;
-use crate::ledger::{EntryKind, JournalEntry, LedgerAccount};
+use crate::ledger::{EntryKind, Holder, JournalEntry, LedgerAccount};
+use crate::plans::documents::Plan;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
 
 /// Faults that are told.
@@ -26,6 +28,8 @@ pub struct Report {
     /// What is wrong, each with the invoice it is about.
     pub faults: Vec<String>,
     months: HashSet<InvoiceId>,
+    /// What credit notes give back of each invoice.
+    credits: HashMap<InvoiceId, i128>,
 }
 
 /// Reads every invoice, and every wallet's row.
@@ -39,6 +43,12 @@ pub async fn verify(store: &Store) -> Result<Report, StoreError> {
     while let Some(wallet) = wallet_after(store, name.as_deref()).await? {
         months(store, wallet, &mut report).await?;
         name = Some(wallet.to_string());
+    }
+    for (id, micro) in std::mem::take(&mut report.credits) {
+        let credited = store.get::<Invoice>(&id.to_string()).await?.map(|found| found.value);
+        if credited.is_none_or(|credited| i128::from(credited.total.micro) < micro) {
+            report.fault(format!("{micro} micro-units of {id} were given back, which is more than it has"));
+        }
     }
     for id in std::mem::take(&mut report.months) {
         report.fault(format!("{id} is of a month that the journal does not have"));
@@ -81,10 +91,11 @@ async fn by_itself(store: &Store, invoice: &Invoice, report: &mut Report) -> Res
             }
             report.months.insert(invoice.id);
         }
-        Of::Credit { entry, .. } => {
+        Of::Credit { invoice: credited, entry, .. } => {
             if !stands_for(store, invoice, *entry).await? {
                 report.fault(format!("{} gives back what {entry} does not", invoice.name()));
             }
+            *report.credits.entry(*credited).or_default() -= i128::from(invoice.total.micro);
         }
     }
     Ok(())
@@ -124,6 +135,16 @@ async fn months_of(store: &Store, wallet: LedgerAccount, report: &mut Report) ->
             held_against(store, &month, report).await?;
         }
     }
+    let Some(last) = months.last() else { return Ok(()) };
+    let Covered { wallet, begins_at, ends_at, .. } = *last.covered();
+    if is_done_until(store, ends_at).await? {
+        for entry in last.credits() {
+            note_is_there(store, *entry, report).await?;
+        }
+        if last.has_charges() {
+            report.fault(format!("the month from {begins_at} of {wallet} was not ended, and has no invoice"));
+        }
+    }
     Ok(())
 }
 
@@ -140,10 +161,11 @@ async fn note_is_there(store: &Store, entry: JournalId, report: &mut Report) -> 
 async fn held_against(store: &Store, month: &Slice, report: &mut Report) -> Result<(), IssueError> {
     let covered = month.covered();
     let id = Invoice::id_of(&covered.wallet, covered.begins_at);
+    // Before the invoice is looked for: the run may come to it at this moment.
+    let done = is_done_until(store, covered.ends_at).await?;
     let invoice = store.get::<Invoice>(&id.to_string()).await?.map(|found| found.value);
     let Some(invoice) = invoice else {
-        // The run may not have come to it yet.
-        if is_done_until(store, covered.ends_at).await? {
+        if done {
             let (wallet, from) = (covered.wallet, covered.begins_at);
             report.fault(format!("{wallet} has no invoice for the month from {from}"));
         }
@@ -157,6 +179,19 @@ async fn held_against(store: &Store, month: &Slice, report: &mut Report) -> Resu
     let (total, spent) = (invoice.total.micro, month.spent_micro());
     if total != spent {
         report.fault(format!("{name} says {total} micro-units, and the journal {spent}"));
+    }
+    let kind = if spent < 0 { "CN" } else { "INV" };
+    if invoice.series != series(kind, covered.begins_at)
+        || Holder::Wallet(invoice.account) != covered.wallet.holder
+        || invoice.total.currency != covered.wallet.currency
+    {
+        report.fault(format!("{name} is not of the account, the currency or the series of its wallet"));
+    }
+    for line in &invoice.lines {
+        let plan = store.get::<Plan>(&line.item.plan.to_string()).await?;
+        if plan.is_none_or(|plan| plan.value.vendor != line.vendor) {
+            report.fault(format!("a line of {name} names a vendor who did not sell it"));
+        }
     }
     let told = invoice.lines.iter().map(|line| (line.item, line.micro));
     if !told.eq(month.charges()?) {

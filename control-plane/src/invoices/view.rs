@@ -72,8 +72,9 @@ struct LineView {
     #[schema(value_type = String)]
     plan_id: PlanId,
     plan_revision: u32,
-    #[schema(value_type = String)]
-    subscription_id: SubscriptionId,
+    /// Null where there were too many to name: then it is all of one plan's.
+    #[schema(value_type = Option<String>)]
+    subscription_id: Option<SubscriptionId>,
     /// The first moment of the subscription's period.
     #[schema(value_type = String, format = DateTime)]
     period_begins_at: Timestamp,
@@ -144,7 +145,7 @@ fn present_line(invoice: &Invoice, line: &InvoiceLine) -> LineView {
         plan: line.plan_name.clone(),
         plan_id: line.item.plan,
         plan_revision: line.item.plan_revision,
-        subscription_id: line.item.subscription,
+        subscription_id: Some(line.item.subscription).filter(|id| id.as_u128() != 0),
         period_begins_at,
         period_ends_at,
         units,

@@ -218,6 +218,8 @@ impl JournalEntry {
 
 impl Document for JournalEntry {
     const COLLECTION: &'static str = "journal";
+    // 2: what a fee is for, and months that are ended.
+    const SCHEMA: u32 = 2;
     const INDEXES: &'static [Index] = &[
         Index { name: "idem", fields: &["idem"], unique: true, multi: true },
         Index { name: "slots", fields: &["slots.account", "slots.seq"], unique: true, multi: true },

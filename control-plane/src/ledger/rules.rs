@@ -67,6 +67,9 @@ pub enum Refused {
         /// How many there are.
         counted: i64,
     },
+    /// Nothing is left to end: the row is in the month in which it was to be ended, by this clock or by an entry in front.
+    #[error("the month of {0} goes on")]
+    MonthGoesOn(String),
     /// A mistake in our code or a hostile amount: nothing of it is written.
     #[error("the entry is not sound: {0}")]
     Unsound(&'static str),
@@ -138,6 +141,12 @@ fn next(proposal: &Proposal, row: String, head: &Head, at: Timestamp) -> Result<
             return Err(Refused::Counted { row, counted: head.posted });
         }
         posted = posted.checked_add_unsigned(usage.units).ok_or_else(|| too_large.clone())?;
+    }
+    if matches!(proposal.step, Step::CloseMonth(_)) {
+        spending = spending.at(at);
+        if spending.month == head.spending.month {
+            return Err(Refused::MonthGoesOn(row));
+        }
     }
     let seq = head.seq.checked_add(1).ok_or(too_large)?;
     Ok(Slot { account: row, seq, prev: head.hash.clone(), posted, pending, spending })

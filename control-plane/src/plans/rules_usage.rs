@@ -24,8 +24,11 @@ pub(super) fn check(faults: &mut Vec<Invalid>, usage: &UsagePrice, currency: Cur
     if usage.tiers.is_some() != usage.mode.is_some() {
         fault("/mode".into(), "with_tiers", "graduated or volume where there are tiers, and only there");
     }
-    if usage.included.is_some_and(|included| !(1..=CALLS_MAX).contains(&included)) {
-        fault("/included".into(), "out_of_range", &format!("1 to {CALLS_MAX} units, or left out"));
+    // No lease is made of fewer units than a call may use: they could not be used without money in the wallet.
+    let whole = usage.unit.metered().map_or(1, |unit| u64::from(unit.units_max_per_call));
+    if usage.included.is_some_and(|included| !(whole..=CALLS_MAX).contains(&included)) {
+        let rule = format!("{whole} (what one call may use) to {CALLS_MAX} units, or left out");
+        fault("/included".into(), "out_of_range", &rule);
     }
     if usage.amounts().any(|amount| amount.currency != currency) {
         let place = if usage.tiers.is_some() { "/tiers" } else { "/amount/currency" };
@@ -82,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::plans::bounds::PRICE_MAX_UNITS;
-    use crate::plans::units::UsageUnit;
+    use crate::plans::units::{MeteredUnit, UsageUnit};
 
     fn usage(mode: Option<TierMode>, tiers: &[(Option<u64>, i64)]) -> UsagePrice {
         let tier = |(up_to, micro): &(Option<u64>, i64)| Tier {
@@ -91,6 +94,16 @@ mod tests {
         };
         let tiers = Some(tiers.iter().map(tier).collect());
         UsagePrice { unit: UsageUnit::CALL, amount: None, tiers, mode, included: None }
+    }
+
+    fn token(units_max_per_call: u32) -> UsageUnit {
+        UsageUnit::Metered(MeteredUnit {
+            name: "token".to_owned(),
+            header: Some("x-tokens".to_owned()),
+            json_pointer: None,
+            units_max_per_call,
+            units_default: 1,
+        })
     }
 
     fn faults(usage: &UsagePrice) -> Vec<(String, &'static str)> {
@@ -120,6 +133,7 @@ mod tests {
             (UsagePrice { mode: graduated, ..flat.clone() }, "/mode", "with_tiers"),
             (usage(None, &[(None, 1)]), "/mode", "with_tiers"),
             (UsagePrice { included: Some(0), ..flat.clone() }, "/included", "out_of_range"),
+            (UsagePrice { unit: token(10), included: Some(9), ..flat.clone() }, "/included", "out_of_range"),
             (UsagePrice { included: Some(CALLS_MAX + 1), ..flat.clone() }, "/included", "out_of_range"),
             (UsagePrice::flat(dollars), "/amount/currency", "currency_differs"),
             (UsagePrice::flat(Money::new(-1, Currency::INR)), "/amount/amount", "out_of_range"),

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId};
 use apiclay_config::usage::{Ending, Event, LEASED_WINDOWS, LeasedWindow, Units};
-use apiclay_gateway::counters::{Close, LeaseId};
-use apiclay_gateway::limits::counter::{Ask, Decision};
+use apiclay_gateway::counters::LeaseId;
 use apiclay_gateway::limits::lease::LeaseWord;
-use apiclay_gateway::limits::store::{Built, Marker};
+use apiclay_gateway::limits::store::Marker;
 use apiclay_gateway::limits::windows::Window;
 use rand::Rng as _;
 
@@ -18,19 +17,17 @@ use super::faults::Fault;
 use super::world::{GATEWAYS, World};
 
 /// Units asked for at once.
-const WANT_UNITS: u32 = 4;
-/// The counter of the quota.
-const QUOTA: &str = "quota";
+pub(super) const WANT_UNITS: u32 = 4;
 
 /// A lease at its gateway.
 pub(super) struct Lease {
     pub(super) kind: LeasedWindow,
-    serial: u32,
-    epoch: u64,
+    pub(super) serial: u32,
+    pub(super) epoch: u64,
     pub(super) window: i64,
     ends: Option<Timestamp>,
     pub(super) units: u32,
-    word: LeaseWord,
+    pub(super) word: LeaseWord,
     /// Calls that kept their unit, of these those that are in batches, and the last such batch of each life.
     pub(super) kept: u32,
     batched: u32,
@@ -65,10 +62,10 @@ pub(super) struct Gateway {
     pub(super) up: bool,
     pub(super) enrolled: bool,
     pub(super) epoch: u64,
-    known: Marker,
+    pub(super) known: Marker,
     serials: u32,
     /// Asked for under this serial, and not answered.
-    asked: BTreeMap<LeasedWindow, u32>,
+    pub(super) asked: BTreeMap<LeasedWindow, u32>,
     pub(super) leases: Vec<Lease>,
     pub(super) flights: Vec<Flight>,
     spool: Vec<Event>,
@@ -103,7 +100,7 @@ impl Gateway {
         self.leases.iter_mut().find(|lease| lease.serial == serial).unwrap()
     }
 
-    fn name(&self, serial: u32, epoch: u64) -> LeaseId {
+    pub(super) fn name(&self, serial: u32, epoch: u64) -> LeaseId {
         LeaseId { gateway: self.id.clone(), epoch, serial }
     }
 
@@ -132,7 +129,7 @@ impl Gateway {
     }
 
     /// The serial of an asking: the same again where no answer came.
-    fn serial_for(&mut self, kind: LeasedWindow) -> u32 {
+    pub(super) fn serial_for(&mut self, kind: LeasedWindow) -> u32 {
         if let Some(asked) = self.asked.get(&kind) {
             return *asked;
         }
@@ -141,7 +138,7 @@ impl Gateway {
         self.serials
     }
 
-    fn opened(&mut self, kind: LeasedWindow, serial: u32, units: u32, window: &Window) {
+    pub(super) fn opened(&mut self, kind: LeasedWindow, serial: u32, units: u32, window: &Window) {
         self.asked.remove(&kind);
         self.leases.push(Lease {
             kind,
@@ -187,32 +184,6 @@ impl World {
         *admitted += 1;
         self.truth.most_admitted = self.truth.most_admitted.max(*admitted);
         self.gateways[n].flights.push(Flight { quota, wallet });
-    }
-
-    fn ask_quota(&mut self, n: usize) {
-        let window = Window::at(LeasedWindow::Day, self.now);
-        let serial = self.gateways[n].serial_for(LeasedWindow::Day);
-        let gateway = &self.gateways[n];
-        if !gateway.enrolled {
-            return;
-        }
-        let name = gateway.name(serial, gateway.epoch);
-        let ask = Ask { lease: &name, max: self.quota, hard: true, want: WANT_UNITS };
-        let counter = (Arc::from(QUOTA), window.id);
-        let known = gateway.known.clone();
-        let Ok((decision, _, marker)) = self.counters.grant(&known, &counter, &[], &ask) else { return };
-        if self.is_lost() {
-            return;
-        }
-        let gateway = &mut self.gateways[n];
-        gateway.known.learn(&marker);
-        match decision {
-            Decision::Same(units) | Decision::Fresh(units @ 1..) => {
-                gateway.opened(LeasedWindow::Day, serial, units, &window);
-            }
-            Decision::Fresh(0) => {}
-            Decision::Stale => drop(gateway.asked.remove(&LeasedWindow::Day)),
-        }
     }
 
     fn ask_wallet(&mut self, n: usize) {
@@ -341,28 +312,6 @@ impl World {
         }
     }
 
-    fn close_quota_lease(&mut self, n: usize, place: usize) {
-        let gateway = &self.gateways[n];
-        let lease = &gateway.leases[place];
-        let all_back = lease.epoch != gateway.epoch && self.has(Fault::KilledUnitsReturned);
-        let unspent = if all_back { lease.units } else { lease.word.free() };
-        let close = Close {
-            lease: gateway.name(lease.serial, lease.epoch),
-            window: lease.window,
-            unspent,
-            spent: None,
-        };
-        let known = gateway.known.clone();
-        if !gateway.enrolled || self.counters.close(&known, &Arc::from(QUOTA), &[close]).is_err() {
-            return;
-        }
-        // Nobody takes a unit of it any more, whether the answer comes or is asked for again.
-        let lost = self.is_lost();
-        let lease = &mut self.gateways[n].leases[place];
-        lease.word = lease.word.freeze().unwrap_or(lease.word);
-        lease.closed = !lost;
-    }
-
     fn close_wallet_lease(&mut self, n: usize, place: usize) {
         let lease = &mut self.gateways[n].leases[place];
         if lease.batched < lease.kept {
@@ -410,59 +359,6 @@ impl World {
         let epoch = self.gateways[n].epoch;
         if let Some(serial) = asked.get(&LeasedWindow::Wallet) {
             self.closed(n, (*serial, epoch), 0, Vec::new());
-        }
-    }
-
-    /// The counters' server starts again from an old copy; or such a copy is made.
-    pub(super) fn lose_counters(&mut self) {
-        match self.old_copy.take() {
-            Some(copy) if self.one_in(2) => {
-                let believed = self.has(Fault::OldCopyBelieved);
-                self.counters = copy;
-                if !believed {
-                    self.runs += 1;
-                    self.counters.run = format!("run-{}", self.runs).into();
-                }
-            }
-            kept => {
-                let sound =
-                    self.counters.marker.as_ref().is_some_and(|marker| marker.run == self.counters.run);
-                self.old_copy = kept.or_else(|| sound.then(|| self.counters.clone()));
-            }
-        }
-    }
-
-    /// Lost counters are built anew, of what every gateway reports.
-    pub(super) fn rebuild(&mut self) {
-        let run = self.counters.run.clone();
-        let stands = self.counters.marker.as_ref().is_some_and(|marker| marker.run == run);
-        if stands || self.gateways.iter().any(|gateway| gateway.enrolled && !gateway.up) {
-            return;
-        }
-        let marker = Marker { generation: self.next_generation, run };
-        self.next_generation += 1;
-        self.old_copy = None;
-        let mut built: BTreeMap<i64, Built> = BTreeMap::new();
-        for n in 0..GATEWAYS {
-            let gateway = &self.gateways[n];
-            for lease in gateway.leases.iter().filter(|lease| lease.kind == LeasedWindow::Day) {
-                let window = built.entry(lease.window).or_insert(Built { granted: 0, leases: Vec::new() });
-                let in_hand = !lease.closed && !self.has(Fault::RebuiltWithoutLeases);
-                window.granted += u64::from(if in_hand { lease.units } else { lease.kept });
-                if in_hand && gateway.enrolled {
-                    window.leases.push((gateway.name(lease.serial, lease.epoch), lease.units));
-                }
-            }
-        }
-        self.counters.begin(1);
-        for (window, counter) in built {
-            self.counters.build(&marker, (Arc::from(QUOTA), window), &counter).unwrap();
-        }
-        self.counters.mark(&marker, 1).unwrap();
-        for gateway in self.gateways.iter_mut().filter(|gateway| gateway.enrolled) {
-            gateway.known.learn(&marker);
-            // What was asked of the counters before is not known to these.
-            gateway.asked.remove(&LeasedWindow::Day);
         }
     }
 

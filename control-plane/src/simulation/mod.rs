@@ -3,12 +3,13 @@
 //! code (counters, leases, journal, prices, months, invoices); what it is driven by is written anew here, so that a fault can be
 //! planted anywhere. After each history everything is settled and every claim of `claims` must hold.
 //!
-//! `world` holds a history, `gateway` and `plane` are its two sides, `months` bills and invoices, `provider` pays, `books` is
+//! `world` holds a history, `gateway` and `plane` are its two sides, with `counters` between gateways, `months` bills and invoices, `provider` pays, `books` is
 //! the journal in memory, `faults` names what is planted.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_docs_in_private_items)]
 
 mod books;
 mod claims;
+mod counters;
 mod faults;
 mod gateway;
 mod months;

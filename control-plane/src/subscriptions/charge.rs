@@ -114,7 +114,8 @@ impl Charge {
         let paid = self.becomes.paid.or(subscription.paid).map(|paid| paid.period);
         let (begins_at, ends_at) =
             paid.map_or((self.at, self.at), |period| (period.begins_at, period.ends_at));
-        let change = self.purpose == Purpose::Change;
+        // Where nothing was paid for, a change begins a first period, which is paid for whole.
+        let change = self.purpose == Purpose::Change && subscription.paid.is_some();
         Fee { subscription: subscription.id, plan, plan_revision, begins_at, ends_at, change }
     }
 

@@ -1,9 +1,11 @@
 //! Invoices by the API: a month of a buyer's, shown to him alone, given back by an admin, and numbers that agree with the
 //! wallet and the vendor's balance.
 
+use apiclay_config::money::Currency;
 use apiclay_control_plane::invoices::documents::InvoiceRun;
 use apiclay_control_plane::invoices::run::issue_due;
 use apiclay_control_plane::invoices::verify::verify;
+use apiclay_control_plane::ledger::{Amount, EntryKind, Holder, LedgerAccount, Proposal, Step};
 use apiclay_control_plane::subscriptions::billing::bill_due;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -123,4 +125,36 @@ async fn a_month_is_invoiced_to_its_buyer_and_money_of_it_goes_back_with_a_note(
     assert_eq!(shop.earned().await, ["200.00", "20.00", "180.00"]);
     assert_eq!(shop.get(&shop.buyer, "/invoices").await["items"][0], note, "the newest first");
     assert_eq!(verify(&shop.plane.app.store).await.unwrap().faults, Vec::<String>::new());
+}
+
+/// One wallet's books are broken: the other's invoice is written, the month is not done, and an hour later it is tried again.
+#[tokio::test]
+async fn a_wallet_that_cannot_be_invoiced_keeps_no_other_waiting() {
+    let shop = shop().await;
+    let otto = LedgerAccount::wallet(shop.other.account.parse().unwrap(), Currency::INR);
+    let operator = LedgerAccount { holder: Holder::WriteOff, currency: Currency::INR };
+    let moves = |fact: &str, kind, micro: i64| Proposal {
+        facts: vec![fact.to_owned()],
+        kind,
+        step: Step::Move(vec![Amount { account: otto, micro }, Amount { account: operator, micro: -micro }]),
+        usage: None,
+        fee: None,
+        reason: "a charge that does not say for what".to_owned(),
+    };
+    for proposal in [moves("gift", EntryKind::TopUp, 500), moves("fee", EntryKind::PeriodFee, -300)] {
+        shop.plane.app.journal.append(&proposal).await.unwrap();
+    }
+    let store = &shop.plane.app.store;
+    let run = async || store.get::<InvoiceRun>(InvoiceRun::ID).await.unwrap().unwrap().value;
+    shop.plane.pass_ms(12 * DAY_MS);
+    assert_eq!(issue_due(&shop.plane.app).await.unwrap(), 1);
+    let failed = run().await;
+    assert_ne!(failed.done_until.to_string(), "2026-10-01T00:00:00.000Z");
+    assert_eq!(failed.again_at, Some(shop.plane.app.clock.now().plus_ms(3_600_000)));
+    assert_eq!(issue_due(&shop.plane.app).await.unwrap(), 0);
+    assert_eq!(run().await, failed, "not yet");
+    shop.plane.pass_ms(3_600_000);
+    assert_eq!(issue_due(&shop.plane.app).await.unwrap(), 0);
+    assert_ne!(run().await, failed);
+    assert_eq!(shop.get(&shop.buyer, "/invoices").await["items"].as_array().unwrap().len(), 1);
 }

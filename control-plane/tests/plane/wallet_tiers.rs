@@ -180,6 +180,8 @@ fn by_the_token(included: Option<u64>) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_calls_used_is_charged_and_a_lease_is_of_whole_calls() {
     let shop = shop_at("1", by_the_token(None)).await;
+    let (_, granted) = shop.ask_of(&json!(null), Some((9, 8)), json!([])).await;
+    assert_eq!(granted["units"], 0, "a gateway that has not heard of units would take one a call");
     assert_eq!(shop.lease(1, 1).await, 10, "one call, whatever is wanted");
     assert_eq!(shop.lease(2, 1_000).await, 30, "a part of the nine calls that are left");
     assert!(is(&shop.wallet().await, "1.00", "0.40"), "{:?}", shop.wallet().await);

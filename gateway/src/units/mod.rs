@@ -51,6 +51,8 @@ pub enum Reading {
 pub struct Body {
     scanner: Scanner,
     left_bytes: u64,
+    /// Whether there was more.
+    cut: bool,
 }
 
 #[derive(Debug)]
@@ -99,13 +101,13 @@ impl Meter {
             other if other.ends_with("+json") => Scanner::Json(JsonScanner::new(tokens)),
             _ => return None,
         };
-        Some(Reading::Body(Box::new(Body { scanner, left_bytes: METER_BODY_MAX_BYTES })))
+        Some(Reading::Body(Box::new(Body { scanner, left_bytes: METER_BODY_MAX_BYTES, cut: false })))
     }
 
     /// What a call is charged that ended so, as far as it is billed at all.
     #[must_use]
     pub fn units(&self, reading: Option<&Reading>, ending: Ending) -> Units {
-        let whole = ending == Ending::Complete;
+        let whole = ending == Ending::Complete && !reading.is_some_and(Reading::is_cut);
         let (said, from) = match reading.and_then(Reading::said) {
             None => return Units::assumed(self.units_default),
             // Of events that go on the last one may say more than those before it.
@@ -126,6 +128,7 @@ impl Reading {
         let Self::Body(body) = self else { return };
         let taken = usize::try_from(body.left_bytes).map_or(bytes.len(), |left| left.min(bytes.len()));
         body.left_bytes -= taken as u64;
+        body.cut |= taken < bytes.len();
         match &mut body.scanner {
             Scanner::Json(scanner) => scanner.feed(&bytes[..taken]),
             Scanner::Events(scanner) => scanner.feed(&bytes[..taken]),
@@ -140,6 +143,11 @@ impl Reading {
                 Scanner::Events(scanner) => scanner.seen(),
             },
         }
+    }
+
+    /// Whether it went on behind what was read of it.
+    fn is_cut(&self) -> bool {
+        matches!(self, Self::Body(body) if body.cut)
     }
 
     fn is_stream(&self) -> bool {

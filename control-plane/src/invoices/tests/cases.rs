@@ -1,8 +1,11 @@
 //! What a month holds, and who may write it.
 
+use apiclay_config::ids::JournalId;
+
 use super::*;
 use crate::invoices::IssueError;
-use crate::invoices::slice::Broken;
+use crate::invoices::slice::{Broken, LINES_MAX, Slice};
+use crate::ledger::rules::{Head, write};
 
 pub async fn a_month_is_all_that_was_charged_in_it_and_nothing_else(books: &Books) {
     books.append(top_up("topup:1", 1, 1_000)).await;
@@ -114,4 +117,41 @@ pub async fn a_charge_for_nothing_is_not_invoiced(books: &Books) {
     let issued = Issuer::new(&books.store, &books.journal, OCTOBER).wallet(wallet(1)).await;
     assert!(matches!(issued, Err(IssueError::Broken(Broken::Unnamed(_)))), "{issued:?}");
     assert_eq!(books.invoices().await, []);
+}
+
+pub async fn a_month_is_not_ended_by_a_clock_that_is_in_it(books: &Books) {
+    books.append(top_up("topup:1", 1, 1_000)).await;
+    books.append(fee("fee:1", 1, 300, SEPTEMBER, false)).await;
+    // The job has looked at the clock, which was set back before it wrote.
+    let early = Issuer::new(&books.store, &books.journal, OCTOBER).wallet(wallet(1)).await;
+    assert!(matches!(early, Err(IssueError::Contended)), "{early:?}");
+    books.append(fee("fee:2", 1, 40, SEPTEMBER, true)).await;
+    books.set(OCTOBER);
+    assert_eq!(books.issue(1).await, 1);
+    assert_eq!(books.invoices().await[0].total, rupees(340));
+    assert_eq!(books.faults().await, Vec::<String>::new());
+}
+
+/// However often a buyer subscribes and ends it, his invoice is of a size that can be stored.
+#[test]
+fn more_lines_than_are_printed_are_one_a_plan() {
+    let row = wallet(1).to_string();
+    let mut head = Head { posted: 1_000_000, ..Head::default() };
+    let mut month: Option<Slice> = None;
+    for n in 0..=LINES_MAX {
+        let mut charge = fee(&format!("fee:{n}"), 1, 3, SEPTEMBER, false);
+        charge.fee.as_mut().unwrap().subscription = SubscriptionId::from_u128(n as u128 + 1);
+        let heads = std::collections::BTreeMap::from([(row.clone(), head.clone())]);
+        let entry = write(&charge, &heads, JournalId::generate(), SEPTEMBER).unwrap();
+        let slot = &entry.slots[0];
+        let (seq, posted, pending, spending) = (slot.seq, slot.posted, slot.pending, slot.spending);
+        head = Head { seq, hash: entry.hash(), posted, pending, spending };
+        match &mut month {
+            Some(month) => assert!(month.take(&entry).unwrap()),
+            None => month = Some(Slice::begin(wallet(1), &entry).unwrap()),
+        }
+        let lines = month.as_ref().unwrap().charges().unwrap();
+        assert_eq!(lines.len(), if n < LINES_MAX { n + 1 } else { 1 });
+        assert_eq!(lines.iter().map(|(_, micro)| micro).sum::<i64>(), 3 * (n as i64 + 1));
+    }
 }

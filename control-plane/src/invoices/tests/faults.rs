@@ -24,11 +24,11 @@ pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
         reason: "a test".to_owned(),
     };
     let note = credit((&books.store, &books.journal, OCTOBER), &wish).await.unwrap();
-    books.store.insert(&InvoiceRun { done_until: OCTOBER, after: None }).await.unwrap();
+    books.store.insert(&InvoiceRun { done_until: OCTOBER, ..InvoiceRun::default() }).await.unwrap();
     assert_eq!(books.faults().await, Vec::<String>::new());
 
     let first = Invoice::id_of(&wallet(1), SEPTEMBER);
-    let planted: [(InvoiceId, Plant, &str); 7] = [
+    let planted: [(InvoiceId, Plant, &str); 10] = [
         (first, |one| one.total.micro += 1, "the lines of INV-2026-000001 do not sum to its total"),
         (
             first,
@@ -57,6 +57,13 @@ pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
             },
             "INV-2026-000001 covers another part of",
         ),
+        (first, |one| one.account = AccountId::from_u128(2), "INV-2026-000001 is not of the account"),
+        (
+            first,
+            |one| one.lines[0].vendor = VendorId::from_u128(2),
+            "a line of INV-2026-000001 names a vendor",
+        ),
+        (note.id, |one| one.total.micro = -321, "321 micro-units of inv_"),
         (note.id, |one| one.total.micro -= 1, "CN-2026-000001 gives back what"),
         (
             note.id,
@@ -85,5 +92,18 @@ pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
     assert!(faults.contains(&missing), "{faults:?}");
     assert!(faults.contains(&"INV-2026-000002 follows number 0 of its series".to_owned()), "{faults:?}");
     books.store.insert(&sound).await.unwrap();
+    assert_eq!(books.faults().await, Vec::<String>::new());
+}
+
+/// A buyer who has left: nothing follows his last charge, so nothing says that its month is complete.
+pub async fn a_last_month_without_an_invoice_is_found(books: &Books) {
+    books.append(top_up("topup:1", 1, 1_000)).await;
+    books.append(fee("fee:1", 1, 300, SEPTEMBER, false)).await;
+    books.set(NOVEMBER);
+    assert_eq!(books.faults().await, Vec::<String>::new(), "nobody has come to it yet");
+    books.store.insert(&InvoiceRun { done_until: OCTOBER, ..InvoiceRun::default() }).await.unwrap();
+    let month = format!("the month from 2026-09-01T00:00:00.000Z of {}", wallet(1));
+    assert_eq!(books.faults().await, [format!("{month} was not ended, and has no invoice")]);
+    assert_eq!(books.issue(1).await, 1);
     assert_eq!(books.faults().await, Vec::<String>::new());
 }

@@ -97,12 +97,11 @@ impl Model {
 fn any_proposal(rng: &mut StdRng, n: usize, holds: &[Hold]) -> Proposal {
     let account = wallet(rng.random_range(0..WALLETS));
     let micro = rng.random_range(1..200);
-    match rng.random_range(0..8) {
+    match rng.random_range(0..7) {
         0 => top_up(&format!("topup:{n}"), account, micro),
         1 => fee(&format!("fee:{n}"), account, micro),
         2 => proposal(&format!("hold:{n}"), EntryKind::Calls, Step::Hold(amount(account, micro))),
         3 => proposal(&format!("refund:{n}"), EntryKind::Refund, Step::Nothing),
-        4 => proposal(&format!("invoice:{n}"), EntryKind::Invoice, Step::CloseMonth(account)),
         _ if holds.is_empty() => top_up(&format!("topup:{n}"), account, micro),
         _ => {
             let hold = holds[rng.random_range(0..holds.len())];

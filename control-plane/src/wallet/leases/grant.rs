@@ -131,6 +131,10 @@ async fn blank(
     }
     let revision = plans::access::revision(&app.store, subscription.plan, asked.plan_revision).await?;
     let terms = revision.value.terms;
+    // A gateway from before units names no plan, and would take one unit for each call.
+    if terms.metered().is_some() && asked.plan.is_none() {
+        return Ok(None);
+    }
     let pricing = terms.usage_price.as_ref().filter(|_| terms.is_per_call()).and_then(Pricing::of);
     let Some(pricing) = pricing else { return Ok(None) };
     let name = (gateway, epoch, asked.serial);

@@ -23,6 +23,7 @@ pub struct Shop {
     pub plane: Plane,
     pub buyer: Who,
     pub subscription: String,
+    pub plan: String,
     pub vendor: String,
     pub gateway: Gateway,
 }
@@ -60,11 +61,12 @@ pub async fn shop_by_the_month(rupees: &str, month: &str, usage_price: Value) ->
     plane.done(&vendor, Method::POST, &format!("{listing}/publish"), json!({}), 200).await;
     let gateway = gateway(&plane, "gw-1").await;
     let vendor = made["id"].as_str().unwrap().to_owned();
-    let mut shop = Shop { plane, buyer, subscription: String::new(), vendor, gateway };
+    let plan = plan["id"].as_str().unwrap().to_owned();
+    let mut shop = Shop { plane, buyer, subscription: String::new(), plan, vendor, gateway };
     if rupees != "0" {
         shop.top_up(rupees).await;
     }
-    let bought = json!({"plan_id": plan["id"]});
+    let bought = json!({"plan_id": shop.plan});
     let subscription = shop.plane.done(&shop.buyer, Method::POST, "/subscriptions", bought, 201).await;
     assert_eq!(subscription["state"], "active");
     shop.subscription = subscription["id"].as_str().unwrap().to_owned();
@@ -78,7 +80,14 @@ impl Shop {
 
     /// Asks for a lease of this number, and says these closes: the status, and what was granted.
     pub async fn ask(&self, grant: Option<(u32, u32)>, closes: Value) -> (u16, Value) {
-        let grant = grant.map(|(serial, want)| json!({"serial": serial, "want": want, "plan_revision": 1}));
+        let plan = json!(self.plan);
+        self.ask_of(&plan, grant, closes).await
+    }
+
+    /// The same of this plan; a gateway of an earlier release names none.
+    pub async fn ask_of(&self, plan: &Value, grant: Option<(u32, u32)>, closes: Value) -> (u16, Value) {
+        let grant = grant
+            .map(|(serial, want)| json!({"serial": serial, "want": want, "plan": plan, "plan_revision": 1}));
         let body =
             json!({"epoch": EPOCH, "subscription": self.subscription, "grant": grant, "closes": closes});
         let answer = self.gateway.to(Method::POST, "/leases").json(&body).send().await.unwrap();
