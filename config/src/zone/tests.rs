@@ -1,3 +1,5 @@
+//! Windows in every zone of the bundled database: around each change of its clocks, and at any moment.
+
 use proptest::prelude::*;
 
 use super::*;

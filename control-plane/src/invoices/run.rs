@@ -8,6 +8,7 @@ use super::documents::InvoiceRun;
 use super::issue::Issuer;
 use super::slice::month_begins_at;
 use crate::app::App;
+use crate::ledger::balance::SETTLED_AFTER_MS;
 use crate::ledger::{JournalEntry, LedgerAccount};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError, Versioned};
@@ -16,9 +17,6 @@ use crate::store::{Query, Store, StoreError, Versioned};
 const NOTED_EVERY_WALLETS: u32 = 200;
 /// A run in which a wallet could not be invoiced is made again after so long.
 const AGAIN_AFTER_MS: i64 = 3_600_000;
-/// A month is invoiced so long after its end: longer than any write may take, and than clocks of control planes differ. What
-/// keeps a late write out of it is not this but the entry that ends it; this is until every wallet has shown what it has.
-const SETTLED_AFTER_MS: i64 = 120_000;
 /// All wallets' rows begin so, and nothing else does.
 const WALLETS: &str = "wallet:";
 
@@ -28,6 +26,7 @@ const WALLETS: &str = "wallet:";
 /// Where the store does not answer. A wallet that cannot be invoiced keeps no other waiting, and the run is made again.
 pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
     let now = app.clock.now();
+    // What keeps a late write out of a month is the entry that ends it; by then every wallet has shown what it has.
     let until = month_begins_at(now.plus_ms(-SETTLED_AFTER_MS));
     let found = app.store.get::<InvoiceRun>(InvoiceRun::ID).await?;
     let known = found.as_ref().map(|found| found.value.clone()).unwrap_or_default();

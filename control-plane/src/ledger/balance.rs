@@ -1,8 +1,6 @@
 //! What stands on accounts. One with a floor has its sum in its last entry; one without is summed along the index of
 //! lines, from a checkpoint behind everything that could still be on its way. Next: wallets, vendors' balances, statements.
 
-use std::time::Duration;
-
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::JournalId;
 use serde::{Deserialize, Serialize};
@@ -13,7 +11,7 @@ use crate::store::{Document, Index, QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreEr
 
 /// An entry older than this is surely in the index: longer than any write may take, and than clocks of control planes
 /// differ.
-const SETTLED_AFTER: Duration = Duration::from_secs(120);
+pub const SETTLED_AFTER_MS: i64 = 120_000;
 /// Entries summed anew before a checkpoint is moved.
 const CHECKPOINT_EVERY_ENTRIES: usize = 500;
 
@@ -53,8 +51,7 @@ pub async fn balance_of(store: &Store, account: LedgerAccount, now: Timestamp) -
     let known = store.get::<Checkpoint>(&key).await?;
     let mut posted = known.as_ref().map_or(0, |known| known.value.posted);
     let from = known.as_ref().map(|known| known.value.through);
-    let settled_ms = i64::try_from(SETTLED_AFTER.as_millis()).unwrap_or(i64::MAX);
-    let settled_before = now.plus_ms(-settled_ms);
+    let settled_before = now.plus_ms(-SETTLED_AFTER_MS);
     let (mut moved, mut settled) = (0, known.as_ref().map(|known| (known.value.through, posted)));
     // Entries are in the order of their ids; once one is young, what follows is not put into a checkpoint either.
     let mut young = false;

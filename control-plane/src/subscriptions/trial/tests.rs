@@ -1,3 +1,4 @@
+//! A trial by days begins once an account and listing, over both stores, and ends when its first begin says.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use apiclay_config::money::{Currency, Money};
