@@ -4,7 +4,7 @@
 //! Of the exceptions that the counting rules publish none may apply here: every gateway comes back with its folder as it was, and
 //! none is forgotten. So limits hold to the unit. What a kill of a gateway may leave open is one call a connection.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use apiclay_config::ids::{RequestId, SubscriptionId};
 use apiclay_config::usage::{Ending, Event, LeasedWindow};
@@ -18,8 +18,8 @@ use crate::victims::{Outage, Victim};
 /// Until when after everything served again a call may be told that there are no counters: each counter believes for a moment
 /// that nobody answers. No promise is measured here, and the machine may be busy.
 const SETTLING_MS: u64 = 5_000;
-/// How many faults are told; more say nothing new.
-const FAULTS_MAX: usize = 30;
+/// How many faults of a kind are told; more say nothing new.
+const FAULTS_OF_A_KIND_MAX: usize = 8;
 
 /// A subscription, as it was sold.
 #[derive(Debug, Clone)]
@@ -120,9 +120,19 @@ pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
     if faults.is_empty() {
         return Ok(figures);
     }
-    let more = faults.len().saturating_sub(FAULTS_MAX);
-    faults.truncate(FAULTS_MAX);
-    Err(format!("the accounts do not agree (and {more} more faults):\n{}", faults.join("\n")))
+    Err(format!("the accounts do not agree in {}:\n{}", faults.len(), by_kind(&faults)))
+}
+
+/// The first faults of each kind. Of a kind are those that differ in their numbers alone.
+fn by_kind(faults: &[String]) -> String {
+    let mut kinds: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for fault in faults {
+        kinds.entry(fault.replace(|c: char| c.is_ascii_digit(), "")).or_default().push(fault);
+    }
+    let kind = |of: &Vec<&str>| {
+        format!("{} such faults:\n  {}", of.len(), of[..of.len().min(FAULTS_OF_A_KIND_MAX)].join("\n  "))
+    };
+    kinds.values().map(kind).collect::<Vec<String>>().join("\n")
 }
 
 /// The vendor's log by call. Several lines of one call are its tries, which share the id; the last one was answered.
@@ -237,7 +247,11 @@ fn call(
                         .any(|outage| overlaps(note, outage.kill_ms, outage.serving_ms + SETTLING_MS));
             if !used_up && !unsettled {
                 let waited_ms = note.ended_ms - note.begun_ms;
-                fault(format!("refused with {status} {code} after {waited_ms} ms, no kill near"));
+                fault(format!(
+                    "{} at gateway {} refused with {status} {code} after {waited_ms} ms, no kill near",
+                    sold.plan.name(),
+                    note.gateway
+                ));
             }
         }
         (Outcome::Broken, line, event) => {
