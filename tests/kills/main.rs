@@ -14,6 +14,7 @@ mod record;
 mod upstream;
 mod victims;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
@@ -44,7 +45,7 @@ const DRAINS_AT_ONCE: usize = 24;
 const DRAIN_ROUNDS: u32 = 5;
 /// Calls of one round after which something is wrong with a limit.
 const DRAIN_CALLS_MAX: usize = 20 * market::LIMIT as usize;
-const DAY_S: u64 = 86_400;
+const DAY_MS: u64 = 86_400_000;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_accounts_agree_whoever_is_killed() -> Result<()> {
@@ -69,7 +70,7 @@ async fn story(kills: usize, seed: u64) -> Result<()> {
         stop: AtomicBool::new(false),
     });
     world.keep_a_copy().await?;
-    let first_day = day()?;
+    let first_ms = milliseconds()?;
     let mut notes = until_live(&load).await?;
     let running = Running(tokio::spawn(Arc::clone(&load).run()), Arc::clone(&load));
     let outages = world.suffer(&victims::steps(seed, kills), &load).await?;
@@ -78,9 +79,12 @@ async fn story(kills: usize, seed: u64) -> Result<()> {
     let (drained, record) = use_up(&world, &market, &load).await?;
     notes.extend(drained);
 
-    let windows = day()? - first_day + 1;
-    let sold = market.bought.iter().map(|one| {
-        let windows = if one.plan == Plan::Quota { windows } else { 1 };
+    let mut days = vec![BTreeSet::new(); market.bought.len()];
+    for note in &notes {
+        days[note.subscription].extend([note.begun_ms, note.ended_ms].map(|ms| (first_ms + ms) / DAY_MS));
+    }
+    let sold = market.bought.iter().zip(days).map(|(one, days)| {
+        let windows = if one.plan == Plan::Quota { days.len() as u64 } else { 1 };
         Ok(Sold { id: one.id.parse()?, plan: one.plan, limit: one.limit, windows, buyer: one.buyer })
     });
     let sold = sold.collect::<Result<Vec<Sold>>>()?;
@@ -97,8 +101,10 @@ async fn story(kills: usize, seed: u64) -> Result<()> {
     let figures = reconcile(&accounts).map_err(|faults| anyhow::anyhow!("{faults}\n{}", world.logs()))?;
     let verified = world.market.command(&["ledger", "verify"]).await?;
     ensure!(verified.contains("nothing is wrong"), "{verified}");
+    let charged = world.market.command(&["usage", "verify"]).await?;
+    ensure!(charged.contains("nothing is wrong"), "{charged}");
     println!("{}", figures::told(&accounts, &figures, seconds, seed));
-    println!("{verified}");
+    println!("{verified}\n{charged}");
     Ok(())
 }
 
@@ -180,9 +186,9 @@ async fn drain(load: &Load, subscription: usize) -> Result<Vec<Note>> {
     Ok(notes)
 }
 
-/// The number of the day, in UTC, which is where windows of days begin.
-fn day() -> Result<u64> {
-    Ok(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs() / DAY_S)
+/// When the load began. Windows of days begin at midnight, in UTC.
+fn milliseconds() -> Result<u64> {
+    Ok(u64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_millis())?)
 }
 
 fn number(name: &str, default: u64) -> Result<u64> {

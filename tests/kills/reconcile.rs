@@ -15,9 +15,9 @@ use crate::record::Record;
 use crate::upstream::Served;
 use crate::victims::{Outage, Victim};
 
-/// Until when after everything served again a call may be told that there are no counters: each counter believes for a moment
-/// that nobody answers. No promise is measured here, and the machine may be busy.
-const SETTLING_MS: u64 = 5_000;
+/// Until when after everything served again a call may be told that there are no counters: each counter believes for 100 ms
+/// that nobody answers. The pauses before kills are longer, so that refusals between them are seen.
+pub const SETTLING_MS: u64 = 500;
 /// How many faults of a kind are told; more say nothing new.
 const FAULTS_OF_A_KIND_MAX: usize = 8;
 
@@ -95,8 +95,6 @@ pub struct Figures {
     pub open: Vec<Open>,
     /// Units on record as unaccounted of trials, which name no subscription.
     pub trials_unaccounted: u64,
-    /// Of each limit, what could not be used and no call is named for.
-    pub unused: u64,
 }
 
 /// Compares everything with everything.
@@ -106,13 +104,24 @@ pub struct Figures {
 pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
     let mut faults = Vec::new();
     let mut figures = Figures { sums: vec![Sum::default(); accounts.sold.len()], ..Figures::default() };
-    let served = vendors_log(accounts, &mut figures, &mut faults);
+    let (served, tries) = vendors_log(accounts, &mut figures, &mut faults);
     let events = events_by_request(accounts, &served, &mut figures, &mut faults);
     for note in accounts.notes {
         let line = served.get(&note.number);
         let event = line.and_then(|line| events.get(&line.request)).copied();
         call(accounts, note, line, event, &mut figures, &mut faults);
+        let sold = &accounts.sold[note.subscription];
+        if let (Some(line), Some(event)) = (line, event) {
+            let tries = tries.get(&note.number).copied().unwrap_or(0);
+            if let Some(what) = recorded_otherwise(sold, line, tries, event) {
+                faults.push(format!(
+                    "call {}, {what}: the vendor has {line:?}, the record {event:?}",
+                    note.number
+                ));
+            }
+        }
     }
+    sums::units_of_calls_without_record(accounts, &figures, &mut faults);
     sums::open_at_most_one_a_connection(accounts, &figures, &mut faults);
     sums::as_the_api_tells_them(accounts, &figures, &mut faults);
     sums::limits(accounts, &mut figures, &mut faults);
@@ -135,16 +144,19 @@ fn by_kind(faults: &[String]) -> String {
     kinds.values().map(kind).collect::<Vec<String>>().join("\n")
 }
 
-/// The vendor's log by call. Several lines of one call are its tries, which share the id; the last one was answered.
+/// The vendor's log by call, and how often each came. Several lines of one call are its tries, which share the id; the last one
+/// was answered.
 fn vendors_log(
     accounts: &Accounts<'_>,
     figures: &mut Figures,
     faults: &mut Vec<String>,
-) -> HashMap<u64, Served> {
+) -> (HashMap<u64, Served>, HashMap<u64, u32>) {
     let sent: HashMap<u64, usize> =
         accounts.notes.iter().map(|note| (note.number, note.subscription)).collect();
     let mut served: HashMap<u64, Served> = HashMap::new();
+    let mut tries: HashMap<u64, u32> = HashMap::new();
     for line in accounts.served {
+        *tries.entry(line.number).or_default() += 1;
         if let Some(earlier) = served.insert(line.number, *line)
             && earlier.request != line.request
         {
@@ -159,7 +171,19 @@ fn vendors_log(
             }
         }
     }
-    served
+    (served, tries)
+}
+
+/// What is wrong with the record of a call that came to the vendor, be its client's answer whole or not.
+fn recorded_otherwise(sold: &Sold, line: &Served, tries: u32, event: &Event) -> Option<&'static str> {
+    let complete = event.ending == Ending::Complete;
+    match () {
+        () if event.subscription != sold.id => Some("on record for another subscription"),
+        () if event.billable != (complete && line.status < 500) => Some("billed otherwise"),
+        () if complete && event.status != line.status => Some("another status on record"),
+        () if complete && u32::from(event.tries) != tries => Some("another number of tries on record"),
+        () => None,
+    }
 }
 
 /// Events by request id: no call stands twice, and each came to the vendor.
@@ -221,12 +245,10 @@ fn call(
     match (&note.outcome, line, event) {
         (Outcome::Answered(status), Some(line), Some(event)) => {
             sum.answered += 1;
-            let billable = *status < 500;
             if note.request != Some(line.request) || line.status != *status || event.status != *status {
                 fault(format!("clients saw {note:?}, the vendor {line:?}, the record has {event:?}"));
             }
-            if event.billable != billable || event.ending != Ending::Complete || event.subscription != sold.id
-            {
+            if event.ending != Ending::Complete {
                 fault(format!("answered whole with {status}, on record as {event:?}"));
             }
         }
@@ -239,13 +261,11 @@ fn call(
                 fault(format!("{status} {code}, but the vendor has {line:?}, the record {event:?}"));
             }
             let used_up = code == sold.plan.used_up() && sold.limit.is_some();
-            let unsettled =
-                matches!(code.as_str(), "not_ready" | "counters_unavailable" | "metering_unavailable")
-                    && accounts
-                        .outages
-                        .iter()
-                        .any(|outage| overlaps(note, outage.kill_ms, outage.serving_ms + SETTLING_MS));
-            if !used_up && !unsettled {
+            let unsettled = |outage: &Outage| {
+                outage.victim.excuses(code, note.gateway, sold.plan)
+                    && overlaps(note, outage.kill_ms, outage.serving_ms + SETTLING_MS)
+            };
+            if !used_up && !accounts.outages.iter().any(unsettled) {
                 let waited_ms = note.ended_ms - note.begun_ms;
                 fault(format!(
                     "{} at gateway {} refused with {status} {code} after {waited_ms} ms, no kill near",

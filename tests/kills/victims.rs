@@ -1,5 +1,6 @@
 //! Who is killed, by a seed: cards of a deck that is shuffled anew whenever it is used up, so that every few kills everyone's
-//! turn has come. Each is started again after a moment, and must serve before the next one is killed.
+//! turn has come. Each is started again after a moment; then all must serve before the next one is killed, unless the seed wants
+//! two kills at once: the second falls while the first one is down, or while the others take it up again.
 
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
@@ -11,12 +12,19 @@ use tempfile::TempDir;
 
 use crate::chance::Chance;
 use crate::load::{GATEWAYS, Load};
+use crate::market::Plan;
+use crate::reconcile::SETTLING_MS;
 
 /// Longest time from a kill's start again until all of it serves: nobody waits so long for a machine that is only busy.
 const SERVING_DEADLINE: Duration = Duration::from_secs(120);
-/// Before a kill, and until the start again.
-const BEFORE_MS: [u64; 2] = [200, 1_500];
+/// Before a kill, and until the start again. Longer than all may take to settle after the kill before.
+const BEFORE_MS: [u64; 2] = [SETTLING_MS + 200, SETTLING_MS + 1_500];
 const DOWN_MS: [u64; 2] = [0, 1_000];
+/// Kills in a hundred during which another one falls: while the victim is down, and while it is taken up again.
+const WHILE_DOWN: u64 = 10;
+const WHILE_TAKEN_UP: u64 = 15;
+/// How long after the start again that is.
+const TAKEN_UP_MS: [u64; 2] = [0, 800];
 const GRANTED: [&str; 2] = [
     "apiclay_gateway_counters_duration_seconds_count{operation=\"grant\",outcome=\"ok\"}",
     "apiclay_gateway_wallets_duration_seconds_count{operation=\"grant\",outcome=\"ok\"}",
@@ -58,6 +66,28 @@ impl Victim {
             Self::Mongod => "mongod",
         }
     }
+
+    /// Whether a call is rightly refused so while it is down or taken up again. A gateway decides by itself who may call; the
+    /// control plane and its store stand behind wallets alone, and Redis behind all other counters.
+    pub fn excuses(self, code: &str, gateway: usize, plan: Plan) -> bool {
+        match self {
+            Self::Gateway(killed) => code == "not_ready" && killed == gateway,
+            Self::ControlPlane | Self::Mongod => code == "counters_unavailable" && plan == Plan::Prepaid,
+            Self::RedisWithItsData | Self::RedisWithNothing | Self::RedisWithAnOldCopy => {
+                code == "counters_unavailable" && plan != Plan::Prepaid
+            }
+        }
+    }
+
+    /// In this order they are started again where two are down: who needs another one starts after it.
+    fn order(self) -> usize {
+        match self {
+            Self::Mongod => 0,
+            Self::RedisWithItsData | Self::RedisWithNothing | Self::RedisWithAnOldCopy => 1,
+            Self::ControlPlane => 2,
+            Self::Gateway(number) => 3 + number,
+        }
+    }
 }
 
 /// One kill to come.
@@ -66,6 +96,18 @@ pub struct Step {
     victim: Victim,
     before_ms: u64,
     down_ms: u64,
+    then: Then,
+}
+
+/// When the next kill falls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Then {
+    /// Once all serves.
+    Served,
+    /// So long after this one's start again.
+    TakenUp(u64),
+    /// Before this one's start again.
+    Down,
 }
 
 /// So many kills of this seed.
@@ -78,8 +120,22 @@ pub fn steps(seed: u64, kills: usize) -> Vec<Step> {
             deck = DECK.to_vec();
         }
         let victim = deck.swap_remove(chance.between(0, deck.len() as u64) as usize);
-        let [before_ms, down_ms] = [BEFORE_MS, DOWN_MS].map(|[least, below]| chance.between(least, below));
-        steps.push(Step { victim, before_ms, down_ms });
+        let [before_ms, down_ms, taken_up_ms] =
+            [BEFORE_MS, DOWN_MS, TAKEN_UP_MS].map(|[least, below]| chance.between(least, below));
+        let then = match chance.between(0, 100) {
+            place if place < WHILE_DOWN => Then::Down,
+            place if place < WHILE_DOWN + WHILE_TAKEN_UP => Then::TakenUp(taken_up_ms),
+            _ => Then::Served,
+        };
+        steps.push(Step { victim, before_ms, down_ms, then });
+    }
+    for at in 0..steps.len() {
+        let again = steps.get(at + 1).map(|next| next.victim.order()) == Some(steps[at].victim.order());
+        let second = at > 0 && steps[at - 1].then != Then::Served;
+        // Nobody is killed who is down, and no three fall together.
+        if at + 1 == steps.len() || second || (again && steps[at].then == Then::Down) {
+            steps[at].then = Then::Served;
+        }
     }
     steps
 }
@@ -130,37 +186,62 @@ impl World {
     pub async fn suffer(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
         let buyers = load.bought.iter().map(|one| one.buyer).max().unwrap_or(1);
         let mut outages = Vec::new();
-        for (number, step) in steps.iter().enumerate() {
+        for together in steps.chunk_by(|one, _| one.then != Then::Served) {
+            let number = outages.len();
             load.buyer.store(1 + number * buyers / steps.len(), Ordering::SeqCst);
-            let suffered = self.one(step, load).await;
-            let outage = suffered.with_context(|| format!("kill {number}, {step:?}\n{}", self.logs()))?;
-            println!(
-                "kill {number}: {:?} at {} ms, back after {} ms, all serves after {} ms",
-                outage.victim,
-                outage.kill_ms,
-                outage.back_ms - outage.kill_ms,
-                outage.serving_ms - outage.kill_ms
-            );
-            outages.push(outage);
+            let suffered = self.together(together, load).await;
+            let suffered =
+                suffered.with_context(|| format!("kill {number}, {together:?}\n{}", self.logs()))?;
+            for (number, outage) in (number..).zip(&suffered) {
+                println!(
+                    "kill {number}: {:?} at {} ms, back after {} ms, all serves after {} ms",
+                    outage.victim,
+                    outage.kill_ms,
+                    outage.back_ms - outage.kill_ms,
+                    outage.serving_ms - outage.kill_ms
+                );
+            }
+            outages.extend(suffered);
         }
         Ok(outages)
     }
 
-    async fn one(&mut self, step: &Step, load: &Load) -> Result<Outage> {
-        tokio::time::sleep(Duration::from_millis(step.before_ms)).await;
-        let kill_ms = load.elapsed_ms();
-        self.kill(step.victim)?;
-        tokio::time::sleep(Duration::from_millis(step.down_ms)).await;
-        match step.victim {
-            Victim::Gateway(0) => self.market.gateway.restart().await?,
-            Victim::Gateway(_) => self.second.restart().await?,
-            Victim::ControlPlane => self.control()?.restart().await?,
-            Victim::Mongod => self.mongod.restart().await?,
-            _ => self.redis.restart().await?,
+    /// Kills that fall one into the other; at the end all serves.
+    async fn together(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
+        tokio::time::sleep(Duration::from_millis(steps[0].before_ms)).await;
+        let mut outages: Vec<Outage> = Vec::new();
+        for step in steps {
+            let kill_ms = load.elapsed_ms();
+            self.kill(step.victim)?;
+            outages.push(Outage { victim: step.victim, kill_ms, back_ms: 0, serving_ms: 0 });
+            tokio::time::sleep(Duration::from_millis(step.down_ms)).await;
+            if step.then == Then::Down {
+                continue;
+            }
+            let mut down: Vec<&mut Outage> =
+                outages.iter_mut().filter(|outage| outage.back_ms == 0).collect();
+            down.sort_by_key(|outage| outage.victim.order());
+            for outage in down {
+                self.start_again(outage.victim).await?;
+                outage.back_ms = load.elapsed_ms();
+            }
+            if let Then::TakenUp(ms) = step.then {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
         }
-        let back_ms = load.elapsed_ms();
         self.until_granted(load).await?;
-        Ok(Outage { victim: step.victim, kill_ms, back_ms, serving_ms: load.elapsed_ms() })
+        let serving_ms = load.elapsed_ms();
+        Ok(outages.into_iter().map(|outage| Outage { serving_ms, ..outage }).collect())
+    }
+
+    async fn start_again(&mut self, victim: Victim) -> Result<()> {
+        match victim {
+            Victim::Gateway(0) => self.market.gateway.restart().await,
+            Victim::Gateway(_) => self.second.restart().await,
+            Victim::ControlPlane => self.control()?.restart().await,
+            Victim::Mongod => self.mongod.restart().await,
+            _ => self.redis.restart().await,
+        }
     }
 
     fn kill(&mut self, victim: Victim) -> Result<()> {

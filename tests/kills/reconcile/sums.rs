@@ -1,5 +1,7 @@
 //! The sums of a run: open calls by kill, usage and limits by subscription, charges by wallet.
 
+use std::collections::HashMap;
+
 use super::{Accounts, Figures, Left, Sold, Sum};
 use crate::load::CONNECTIONS;
 use crate::market::{PRICE_PAISE, Plan};
@@ -27,6 +29,33 @@ pub fn open_at_most_one_a_connection(accounts: &Accounts<'_>, figures: &Figures,
     }
 }
 
+/// A call that stands in the vendor's log alone has taken a unit, which is on record without it: by subscription, and of trials,
+/// whose units name none, in sum.
+pub fn units_of_calls_without_record(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
+    let subscriptions: HashMap<u64, usize> =
+        accounts.notes.iter().map(|note| (note.number, note.subscription)).collect();
+    let alone = figures.open.iter().filter(|open| open.left == Left::VendorAlone);
+    let mut without = vec![0_u64; accounts.sold.len()];
+    for at in alone.filter_map(|open| subscriptions.get(&open.number)) {
+        without[*at] += 1;
+    }
+    let mut of_trials = 0;
+    for ((sold, sum), without) in accounts.sold.iter().zip(&figures.sums).zip(without) {
+        if sold.plan == Plan::Trial {
+            of_trials += without;
+        } else if without > sum.unaccounted {
+            let Sold { id, plan, .. } = sold;
+            faults.push(format!("{plan:?} {id}: {without} calls in the vendor's log alone, and {sum:?}"));
+        }
+    }
+    let named = figures.trials_unaccounted;
+    if of_trials > named {
+        faults.push(format!(
+            "{of_trials} calls of trials in the vendor's log alone, {named} units unaccounted"
+        ));
+    }
+}
+
 /// The API's sums are those of the batches.
 pub fn as_the_api_tells_them(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
     for ((sold, sum), usage) in accounts.sold.iter().zip(&figures.sums).zip(&accounts.record.usage) {
@@ -44,13 +73,16 @@ pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<S
         let Some(limit) = sold.limit else { continue };
         let most = limit * sold.windows;
         // A wallet pays for what is billed; the others count what was let through and not given back.
-        let taken = match sold.plan {
-            Plan::Prepaid => sum.billed,
-            _ => (sum.billed + sum.interrupted + sum.unaccounted).max(sum.served_billable),
+        let (taken, through) = match sold.plan {
+            Plan::Prepaid => (sum.billed, sum.billed),
+            _ => {
+                let taken = sum.billed + sum.interrupted + sum.unaccounted;
+                (taken, taken.max(sum.served_billable))
+            }
         };
-        sum.excess = taken.saturating_sub(most);
+        sum.excess = through.saturating_sub(most);
         if sum.excess > 0 {
-            faults.push(format!("{:?} {}: {taken} of {most} calls: {sum:?}", sold.plan, sold.id));
+            faults.push(format!("{:?} {}: {through} of {most} calls: {sum:?}", sold.plan, sold.id));
         }
         if sold.windows > 1 {
             continue;
@@ -58,13 +90,8 @@ pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<S
         let missing = most.saturating_sub(taken);
         match sold.plan {
             Plan::Trial => trials_missing += most.saturating_sub(sum.billed + sum.interrupted),
-            _ if missing > 0 => {
-                figures.unused += missing;
-                faults.push(format!(
-                    "{:?} {}: only {taken} of {most} could be used: {sum:?}",
-                    sold.plan, sold.id
-                ));
-            }
+            _ if missing > 0 => faults
+                .push(format!("{:?} {}: only {taken} of {most} could be used: {sum:?}", sold.plan, sold.id)),
             _ => {}
         }
     }

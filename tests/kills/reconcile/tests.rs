@@ -81,7 +81,7 @@ impl Story {
                 note(4, PREPAID, Outcome::Broken),
                 note(5, TRIAL, Outcome::Answered(404)),
                 note(6, TRIAL, refused(429, "trial_exhausted")),
-                note(7, PREPAID, refused(503, "counters_unavailable")),
+                note(7, PREPAID, refused(503, "not_ready")),
             ],
             served: vec![
                 served(0, 200),
@@ -149,10 +149,33 @@ fn a_whole_answer_that_is_not_on_record_or_not_billed_is_a_fault() {
     story.fails_because("answered whole with 200; the vendor has");
     let mut story = Story::that_agrees();
     story.record.events[0].billable = false;
-    story.fails_because("answered whole with 200, on record as");
+    story.fails_because("call 0, billed otherwise");
     let mut story = Story::that_agrees();
     story.record.events[1].billable = true;
-    story.fails_because("answered whole with 500, on record as");
+    story.fails_because("call 1, billed otherwise");
+    let mut story = Story::that_agrees();
+    story.record.events[0].tries = 2;
+    story.fails_because("call 0, another number of tries on record");
+}
+
+#[test]
+fn a_call_that_broke_off_is_on_record_as_it_was_too() {
+    let mut story = Story::that_agrees();
+    story.record.events[3].billable = false;
+    story.fails_because("call 4, billed otherwise");
+    let mut story = Story::that_agrees();
+    story.record.events[2].billable = true;
+    story.fails_because("call 2, billed otherwise");
+    let mut story = Story::that_agrees();
+    story.record.events[3].subscription = story.sold[QUOTA].id;
+    story.fails_because("call 4, on record for another subscription");
+    let mut story = Story::that_agrees();
+    story.record.events[3].status = 404;
+    story.fails_because("call 4, another status on record");
+    let mut story = Story::that_agrees();
+    story.record.events.pop();
+    story.fails_because("1 calls in the vendor's log alone");
+    story.fails_because("only 2 of 3 could be used");
 }
 
 #[test]
@@ -205,6 +228,9 @@ fn a_call_that_breaks_off_or_is_refused_without_a_kill_is_a_fault() {
     story.fails_because("gateway 0 was not killed then");
     let mut story = Story::that_agrees();
     story.outages[0].kill_ms = 1_001;
+    story.fails_because("refused with 503 not_ready after 100 ms, no kill near");
+    let mut story = Story::that_agrees();
+    story.notes[7].outcome = Outcome::Refused(503, "counters_unavailable".to_owned());
     story.fails_because("refused with 503 counters_unavailable after 100 ms, no kill near");
     let mut story = Story::that_agrees();
     story.notes[6].outcome = Outcome::Refused(429, "quota_exhausted".to_owned());
