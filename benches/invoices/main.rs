@@ -10,7 +10,7 @@ use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::ids::{AccountId, ListingId, PlanId, SubscriptionId, VendorId};
 use apiclay_config::money::{Currency, Money};
 use apiclay_control_plane::invoices::issue::Issuer;
-use apiclay_control_plane::invoices::run::wallet_after;
+use apiclay_control_plane::invoices::run::{all_of, wallets_after};
 use apiclay_control_plane::invoices::verify::verify;
 use apiclay_control_plane::ledger::{
     Amount, EntryKind, Hold, Holder, Journal, LedgerAccount, Outcome, Proposal, Step, Usage,
@@ -27,6 +27,8 @@ use clap::Parser;
 
 /// Wallets that are filled at once, for speed.
 const WRITERS: u64 = 32;
+/// Wallets looked up before they are invoiced.
+const WALLETS_AT_ONCE: usize = 200;
 /// 2026-09-10T00:00:00Z.
 const SEPTEMBER: Timestamp = Timestamp(1_788_998_400_000);
 /// 2026-10-01T00:00:00Z.
@@ -108,15 +110,18 @@ async fn register(store: &Store) -> Result<()> {
     store.insert(&plan).await.context("inserting a plan")
 }
 
-/// Every wallet's month, one wallet after the other, as the job does.
+/// Every wallet's month, as the job does.
 async fn issue_all(store: &Store, journal: &Journal) -> Result<u64> {
     let issuer = Issuer::new(store, journal, OCTOBER);
     let (mut issued, mut name) = (0, None);
-    while let Some(wallet) = wallet_after(store, name.as_deref()).await? {
-        issued += u64::from(issuer.wallet(wallet).await?);
-        name = Some(wallet.to_string());
+    loop {
+        let wallets = wallets_after(store, name.as_deref(), WALLETS_AT_ONCE).await?;
+        let Some(last) = wallets.last() else { return Ok(issued) };
+        name = Some(last.to_string());
+        let (more, failed) = all_of(&issuer, wallets).await;
+        ensure!(failed == 0, "{failed} wallets could not be invoiced");
+        issued += u64::from(more);
     }
-    Ok(issued)
 }
 
 /// Fills all wallets and charges them; how long the charges took.

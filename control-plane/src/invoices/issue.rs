@@ -29,6 +29,8 @@ pub struct Issuer<'a> {
     journal: &'a Journal,
     now: Timestamp,
     names: Mutex<HashMap<PlanId, Names>>,
+    /// Held while a number is taken: those who gather months at the same time would take it from each other.
+    numbering: tokio::sync::Mutex<()>,
 }
 
 /// What a plan is called, and whose it is.
@@ -44,7 +46,7 @@ impl<'a> Issuer<'a> {
     /// One that issues what is over at `now`.
     #[must_use]
     pub fn new(store: &'a Store, journal: &'a Journal, now: Timestamp) -> Self {
-        Self { store, journal, now, names: Mutex::default() }
+        Self { store, journal, now, names: Mutex::default(), numbering: tokio::sync::Mutex::default() }
     }
 
     /// Issues every month of a wallet that is over and has no invoice. How many.
@@ -123,6 +125,7 @@ impl<'a> Issuer<'a> {
             total,
             issued_at: self.now,
         };
+        let _one_at_a_time = self.numbering.lock().await;
         numbered(self.store, invoice).await
     }
 

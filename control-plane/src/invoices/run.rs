@@ -3,6 +3,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::process::in_a_line;
+use futures_util::{StreamExt as _, stream};
 
 use super::documents::InvoiceRun;
 use super::issue::Issuer;
@@ -14,7 +15,9 @@ use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError, Versioned};
 
 /// Wallets between two notes of how far the run is.
-const NOTED_EVERY_WALLETS: u32 = 200;
+const NOTED_EVERY_WALLETS: usize = 200;
+/// Wallets whose months are gathered at the same time; their numbers they take one after the other.
+const AT_ONCE_MAX: usize = 8;
 /// A run in which a wallet could not be invoiced is made again after so long.
 const AGAIN_AFTER_MS: i64 = 3_600_000;
 /// All wallets' rows begin so, and nothing else does.
@@ -40,23 +43,18 @@ pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
         if known.until == until { known } else { InvoiceRun { done_until, until, ..InvoiceRun::default() } };
     run.again_at = None;
     let issuer = Issuer::new(&app.store, &app.journal, now);
-    let (mut issued, mut seen) = (0, 0_u32);
-    while let Some(wallet) = wallet_after(&app.store, run.after.as_deref()).await? {
-        match issuer.wallet(wallet).await {
-            Ok(more) => issued += more,
-            Err(error) => {
-                run.failed += 1;
-                tracing::error!(%wallet, "a wallet's month is invoiced later: {}", in_a_line(&error));
-            }
-        }
-        run.after = Some(wallet.to_string());
-        seen += 1;
-        if seen.is_multiple_of(NOTED_EVERY_WALLETS) {
-            version = note(&app.store, &run, version).await?;
-            if version.is_none() {
-                // Another control plane is further.
-                return Ok(issued);
-            }
+    let mut issued = 0;
+    loop {
+        let wallets = wallets_after(&app.store, run.after.as_deref(), NOTED_EVERY_WALLETS).await?;
+        let Some(last) = wallets.last() else { break };
+        run.after = Some(last.to_string());
+        let (more, failed) = all_of(&issuer, wallets).await;
+        issued += more;
+        run.failed += failed;
+        version = note(&app.store, &run, version).await?;
+        if version.is_none() {
+            // Another control plane is further.
+            return Ok(issued);
         }
     }
     let failed = std::mem::take(&mut run.failed);
@@ -73,6 +71,19 @@ pub async fn issue_due(app: &App) -> Result<u32, Refusal> {
     Ok(issued)
 }
 
+/// Issues what these wallets are due; how many invoices, and how many wallets are left for later.
+pub async fn all_of(issuer: &Issuer<'_>, wallets: Vec<LedgerAccount>) -> (u32, u64) {
+    let each = stream::iter(wallets).map(async |wallet| match issuer.wallet(wallet).await {
+        Ok(issued) => (issued, 0),
+        Err(error) => {
+            tracing::error!(%wallet, "a wallet's month is invoiced later: {}", in_a_line(&error));
+            (0, 1)
+        }
+    });
+    let sum = async |(issued, failed), (more, later)| (issued + more, failed + later);
+    each.buffer_unordered(AT_ONCE_MAX).fold((0, 0), sum).await
+}
+
 /// Notes how far the run is; no version where another has written in between.
 async fn note(store: &Store, run: &InvoiceRun, version: Option<i64>) -> Result<Option<i64>, StoreError> {
     let written = match version {
@@ -84,6 +95,26 @@ async fn note(store: &Store, run: &InvoiceRun, version: Option<i64>) -> Result<O
         Err(StoreError::VersionMismatch | StoreError::Duplicate { .. }) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// So many wallets whose names follow this one's among those in the journal.
+///
+/// # Errors
+/// Where the store does not answer, or holds what is no wallet.
+pub async fn wallets_after(
+    store: &Store,
+    name: Option<&str>,
+    most: usize,
+) -> Result<Vec<LedgerAccount>, StoreError> {
+    let mut wallets = Vec::new();
+    let mut name = name.map(str::to_owned);
+    while wallets.len() < most
+        && let Some(wallet) = wallet_after(store, name.as_deref()).await?
+    {
+        name = Some(wallet.to_string());
+        wallets.push(wallet);
+    }
+    Ok(wallets)
 }
 
 /// The wallet whose name follows this one's among those in the journal.
