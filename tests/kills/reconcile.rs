@@ -15,9 +15,6 @@ use crate::record::Record;
 use crate::upstream::Served;
 use crate::victims::{Outage, Victim};
 
-/// Until when after everything served again a call may be told that there are no counters: each counter believes for 100 ms
-/// that nobody answers. The pauses before kills are longer, so that refusals between them are seen.
-pub const SETTLING_MS: u64 = 500;
 /// How many faults of a kind are told; more say nothing new.
 const FAULTS_OF_A_KIND_MAX: usize = 8;
 
@@ -203,8 +200,8 @@ fn events_by_request<'a>(
         if event.ending == Ending::Unaccounted {
             let of_trial = event.leases[LeasedWindow::Trial as usize] != 0;
             match sum {
-                Some(sum) => sum.unaccounted += 1,
-                None if of_trial => figures.trials_unaccounted += 1,
+                Some(sum) => sum.unaccounted += u64::from(event.units.count),
+                None if of_trial => figures.trials_unaccounted += u64::from(event.units.count),
                 None => faults.push(format!("{}: unaccounted, of nobody", event.request)),
             }
             if event.billable {
@@ -263,7 +260,7 @@ fn call(
             let used_up = code == sold.plan.used_up() && sold.limit.is_some();
             let unsettled = |outage: &Outage| {
                 outage.victim.excuses(code, note.gateway, sold.plan)
-                    && overlaps(note, outage.kill_ms, outage.serving_ms + SETTLING_MS)
+                    && overlaps(note, outage.kill_ms, outage.serving_ms + outage.victim.settling_ms())
             };
             if !used_up && !accounts.outages.iter().any(unsettled) {
                 let waited_ms = note.ended_ms - note.begun_ms;

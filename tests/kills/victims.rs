@@ -13,12 +13,11 @@ use tempfile::TempDir;
 use crate::chance::Chance;
 use crate::load::{GATEWAYS, Load};
 use crate::market::Plan;
-use crate::reconcile::SETTLING_MS;
 
 /// Longest time from a kill's start again until all of it serves: nobody waits so long for a machine that is only busy.
 const SERVING_DEADLINE: Duration = Duration::from_secs(120);
-/// Before a kill, and until the start again. Longer than all may take to settle after the kill before.
-const BEFORE_MS: [u64; 2] = [SETTLING_MS + 200, SETTLING_MS + 1_500];
+/// Before a kill, once all has settled after the one before; and until the start again.
+const BEFORE_MS: [u64; 2] = [200, 1_500];
 const DOWN_MS: [u64; 2] = [0, 1_000];
 /// Kills in a hundred during which another one falls: while the victim is down, and while it is taken up again.
 const WHILE_DOWN: u64 = 10;
@@ -76,6 +75,15 @@ impl Victim {
             Self::RedisWithItsData | Self::RedisWithNothing | Self::RedisWithAnOldCopy => {
                 code == "counters_unavailable" && plan != Plan::Prepaid
             }
+        }
+    }
+
+    /// Until when after everything served again a call may still be refused so: what asks believes for 100 ms that nobody answers,
+    /// and a question to a control plane that hangs is given up after 2 s. Nobody is killed meanwhile, so that refusals after it are seen.
+    pub fn settling_ms(self) -> u64 {
+        match self {
+            Self::ControlPlane | Self::Mongod => 2_500,
+            _ => 500,
         }
     }
 
@@ -185,10 +193,11 @@ impl World {
     /// Kills and starts again, one after the other, while the load runs.
     pub async fn suffer(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
         let buyers = load.bought.iter().map(|one| one.buyer).max().unwrap_or(1);
-        let mut outages = Vec::new();
+        let (mut outages, mut settling_ms) = (Vec::new(), 0);
         for together in steps.chunk_by(|one, _| one.then != Then::Served) {
             let number = outages.len();
             load.buyer.store(1 + number * buyers / steps.len(), Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(settling_ms + together[0].before_ms)).await;
             let suffered = self.together(together, load).await;
             let suffered =
                 suffered.with_context(|| format!("kill {number}, {together:?}\n{}", self.logs()))?;
@@ -201,6 +210,7 @@ impl World {
                     outage.serving_ms - outage.kill_ms
                 );
             }
+            settling_ms = together.iter().map(|step| step.victim.settling_ms()).max().unwrap_or(0);
             outages.extend(suffered);
         }
         Ok(outages)
@@ -208,7 +218,6 @@ impl World {
 
     /// Kills that fall one into the other; at the end all serves.
     async fn together(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
-        tokio::time::sleep(Duration::from_millis(steps[0].before_ms)).await;
         let mut outages: Vec<Outage> = Vec::new();
         for step in steps {
             let kill_ms = load.elapsed_ms();
