@@ -26,7 +26,7 @@ const FAULTS_OF_A_KIND_MAX: usize = 8;
 pub struct Sold {
     pub id: SubscriptionId,
     pub plan: Plan,
-    /// Calls that it may make, in one window.
+    /// Calls that it may make, in one window; by the unit, units.
     pub limit: Option<u64>,
     /// Windows that the load touched.
     pub windows: u64,
@@ -81,6 +81,8 @@ pub struct Sum {
     pub served_billable: u64,
     pub on_record: u64,
     pub billed: u64,
+    /// Units of billed calls; a call is one where none are counted.
+    pub units: u64,
     pub interrupted: u64,
     pub unaccounted: u64,
     /// More than was sold.
@@ -193,6 +195,7 @@ fn events_by_request<'a>(
             continue;
         };
         sum.billed += u64::from(event.billable);
+        sum.units += if event.billable { u64::from(event.units.count) } else { 0 };
         let interrupted = event.ending == Ending::Interrupted;
         *(if interrupted { &mut sum.interrupted } else { &mut sum.on_record }) += 1;
         if events.insert(event.request, event).is_some() {
@@ -225,9 +228,12 @@ fn call(
             if note.request != Some(line.request) || line.status != *status || event.status != *status {
                 fault(format!("clients saw {note:?}, the vendor {line:?}, the record has {event:?}"));
             }
+            let units = sold.plan.units_of(line.units);
             if event.billable != billable || event.ending != Ending::Complete || event.subscription != sold.id
             {
                 fault(format!("answered whole with {status}, on record as {event:?}"));
+            } else if billable && event.units.count != units {
+                fault(format!("the vendor said {:?} units, on record are {:?}", line.units, event.units));
             }
         }
         (Outcome::Answered(status), line, event) => {
@@ -266,7 +272,15 @@ fn call(
             let left = match (line, event) {
                 (None, _) => Left::Nowhere,
                 (Some(_), None) => Left::VendorAlone,
-                (Some(_), Some(event)) if event.billable => Left::Billed,
+                (Some(line), Some(event)) if event.billable => {
+                    if event.units.count != sold.plan.units_of(line.units) {
+                        fault(format!(
+                            "the vendor said {:?} units, on record are {:?}",
+                            line.units, event.units
+                        ));
+                    }
+                    Left::Billed
+                }
                 (Some(_), Some(event)) if event.ending == Ending::Interrupted => Left::Interrupted,
                 (Some(_), Some(_)) => Left::OnRecord,
             };

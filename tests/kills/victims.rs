@@ -128,10 +128,10 @@ impl World {
 
     /// Kills and starts again, one after the other, while the load runs.
     pub async fn suffer(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
-        let buyers = load.bought.iter().map(|one| one.buyer).max().unwrap_or(1);
+        let turns = load.bought.iter().map(|one| one.turn).max().unwrap_or(1);
         let mut outages = Vec::new();
         for (number, step) in steps.iter().enumerate() {
-            load.buyer.store(1 + number * buyers / steps.len(), Ordering::SeqCst);
+            load.turn.store(1 + number * turns / steps.len(), Ordering::SeqCst);
             let suffered = self.one(step, load).await;
             let outage = suffered.with_context(|| format!("kill {number}, {step:?}\n{}", self.logs()))?;
             println!(
