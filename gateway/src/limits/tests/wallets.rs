@@ -8,6 +8,7 @@ use model::{Ledger, Record};
 
 mod histories;
 mod model;
+mod orders;
 mod stale;
 mod threads;
 mod units;
