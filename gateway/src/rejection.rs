@@ -57,6 +57,8 @@ pub enum Rejection {
     MeteringUnavailable,
     /// No configuration yet.
     NotReady,
+    /// The listing, or the plan of the key's subscription, is one that this gateway cannot serve.
+    NotServed,
     /// The client took too long to send its request's head or body.
     ClientTimeout,
 }
@@ -160,6 +162,12 @@ impl Rejection {
             Self::MeteringUnavailable => {
                 (503, "metering_unavailable", "Calls cannot be recorded just now", "Try again in a moment.")
             }
+            Self::NotServed => (
+                503,
+                "not_served",
+                "This gateway cannot serve the call",
+                "It does not understand the API's or the plan's settings. The operator is told; try again later.",
+            ),
             Self::NotReady => (503, "not_ready", "The gateway is starting", "Try again in a moment."),
             Self::UpstreamTimeout => (
                 504,
@@ -201,7 +209,8 @@ impl Rejection {
             Self::ConcurrencyLimited
             | Self::CountersUnavailable
             | Self::MeteringUnavailable
-            | Self::NotReady => Some(0),
+            | Self::NotReady
+            | Self::NotServed => Some(0),
             _ => None,
         };
         if let Some(ms) = retry_after_ms {

@@ -134,6 +134,7 @@ fn by_plan(accounts: &Accounts<'_>, figures: &Figures, text: &mut String) {
                 limit += sold.limit.unwrap_or(0);
                 all.answered += sum.answered;
                 all.billed += sum.billed;
+                all.units += sum.units;
                 all.interrupted += sum.interrupted;
                 all.unaccounted += sum.unaccounted;
                 all.excess += sum.excess;
@@ -145,18 +146,21 @@ fn by_plan(accounts: &Accounts<'_>, figures: &Figures, text: &mut String) {
             if plan == Plan::Trial {
                 all.unaccounted += figures.trials_unaccounted;
             }
+            let billed_units =
+                if plan == Plan::Metered { format!(" ({} units)", all.units) } else { String::new() };
             let (name, limit) = if endless {
                 (
                     format!("{}, without end", if plan == Plan::Endless { "quota" } else { plan.name() }),
                     "-".to_owned(),
                 )
             } else {
-                (plan.name().to_owned(), limit.to_string())
+                let units = if plan == Plan::Metered { " units" } else { "" };
+                (plan.name().to_owned(), format!("{limit}{units}"))
             };
             let Sum { answered, billed, interrupted, unaccounted, excess, refused, .. } = all;
             let _ = writeln!(
                 text,
-                "| {name} | {subscriptions} | {limit} | {answered} | {billed} | {interrupted} | {unaccounted} | {excess} | \
+                "| {name} | {subscriptions} | {limit} | {answered} | {billed}{billed_units} | {interrupted} | {unaccounted} | {excess} | \
                  {refused} |"
             );
         }

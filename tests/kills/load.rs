@@ -62,8 +62,8 @@ pub struct Note {
 pub struct Load {
     pub gateways: [SocketAddr; GATEWAYS],
     pub bought: Vec<Bought>,
-    /// Which buyer's small plans are being called.
-    pub buyer: AtomicUsize,
+    /// Whose small plans are being called.
+    pub turn: AtomicUsize,
     pub seed: u64,
     pub started: Instant,
     pub next: AtomicU64,
@@ -154,14 +154,14 @@ impl Load {
         }
     }
 
-    /// Whose call it is: the buyer's without end, or of the buyer whose turn it is.
+    /// Whose call it is: the buyer's without end, or of those whose turn it is.
     fn choice(&self, chance: &mut Chance) -> usize {
-        let buyer = self.buyer.load(Ordering::SeqCst);
-        let of = |buyer: usize| self.bought.iter().enumerate().filter(move |(_, one)| one.buyer == buyer);
+        let turn = self.turn.load(Ordering::SeqCst);
+        let of = |turn: usize| self.bought.iter().enumerate().filter(move |(_, one)| one.turn == turn);
         let place = chance.between(0, 100);
-        let buyer = if place < ENDLESS_QUOTA + ENDLESS_WALLET { 0 } else { buyer };
-        let plans: Vec<usize> = of(buyer).map(|(at, _)| at).collect();
-        let which = if buyer == 0 { usize::from(place < ENDLESS_QUOTA) } else { chance.roll() as usize };
+        let turn = if place < ENDLESS_QUOTA + ENDLESS_WALLET { 0 } else { turn };
+        let plans: Vec<usize> = of(turn).map(|(at, _)| at).collect();
+        let which = if turn == 0 { usize::from(place < ENDLESS_QUOTA) } else { chance.roll() as usize };
         plans[which % plans.len()]
     }
 }

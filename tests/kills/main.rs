@@ -32,8 +32,8 @@ use victims::World;
 
 const KILLS_DEFAULT: u64 = 20;
 const SEED_DEFAULT: u64 = 20_261_128;
-/// Kills that fall upon each buyer's small plans.
-const KILLS_A_BUYER: usize = 5;
+/// Kills that fall upon each turn's small plans.
+const KILLS_A_TURN: usize = 5;
 /// How long a key may take to be known, and a top-up to be spent.
 const LIVE_DEADLINE: Duration = Duration::from_secs(60);
 const LIVE_PAUSE: Duration = Duration::from_millis(20);
@@ -59,11 +59,11 @@ async fn all_accounts_agree_whoever_is_killed() -> Result<()> {
 async fn story(kills: usize, seed: u64) -> Result<()> {
     let upstream = Upstream::start().await?;
     let mut world = World::start().await?;
-    let market = market::open(&world.market, upstream.address, (kills / KILLS_A_BUYER).max(2)).await?;
+    let market = market::open(&world.market, upstream.address, (kills / KILLS_A_TURN).max(2)).await?;
     let load = Arc::new(Load {
         gateways: world.addresses,
         bought: market.bought.clone(),
-        buyer: AtomicUsize::new(1),
+        turn: AtomicUsize::new(1),
         seed,
         started: Instant::now(),
         next: AtomicU64::new(0),

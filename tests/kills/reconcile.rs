@@ -23,7 +23,7 @@ const FAULTS_OF_A_KIND_MAX: usize = 8;
 pub struct Sold {
     pub id: SubscriptionId,
     pub plan: Plan,
-    /// Calls that it may make, in one window.
+    /// Calls that it may make, in one window; by the unit, units.
     pub limit: Option<u64>,
     /// Windows that the load touched.
     pub windows: u64,
@@ -78,6 +78,8 @@ pub struct Sum {
     pub served_billable: u64,
     pub on_record: u64,
     pub billed: u64,
+    /// Units of billed calls; a call is one where none are counted.
+    pub units: u64,
     pub interrupted: u64,
     pub unaccounted: u64,
     /// More than was sold.
@@ -196,12 +198,16 @@ fn events_by_request<'a>(
         accounts.sold.iter().enumerate().map(|(at, one)| (one.id, at)).collect();
     let mut events = HashMap::new();
     for event in &accounts.record.events {
-        let sum = sold.get(&event.subscription).map(|at| &mut figures.sums[*at]);
+        let at = sold.get(&event.subscription).copied();
+        let sum = at.map(|at| &mut figures.sums[at]);
         if event.ending == Ending::Unaccounted {
             let of_trial = event.leases[LeasedWindow::Trial as usize] != 0;
+            // Of a wallet's lease all such calls are one record, with the units that they held.
+            let held = at.map_or(1, |at| accounts.sold[at].plan.units_held());
+            let calls = u64::from(event.units.count / held);
             match sum {
-                Some(sum) => sum.unaccounted += u64::from(event.units.count),
-                None if of_trial => figures.trials_unaccounted += u64::from(event.units.count),
+                Some(sum) => sum.unaccounted += calls,
+                None if of_trial => figures.trials_unaccounted += calls,
                 None => faults.push(format!("{}: unaccounted, of nobody", event.request)),
             }
             if event.billable {
@@ -214,6 +220,7 @@ fn events_by_request<'a>(
             continue;
         };
         sum.billed += u64::from(event.billable);
+        sum.units += if event.billable { u64::from(event.units.count) } else { 0 };
         let interrupted = event.ending == Ending::Interrupted;
         *(if interrupted { &mut sum.interrupted } else { &mut sum.on_record }) += 1;
         if events.insert(event.request, event).is_some() {
@@ -245,8 +252,11 @@ fn call(
             if note.request != Some(line.request) || line.status != *status || event.status != *status {
                 fault(format!("clients saw {note:?}, the vendor {line:?}, the record has {event:?}"));
             }
+            let (billable, units) = (*status < 500, sold.plan.units_of(line.units));
             if event.ending != Ending::Complete {
                 fault(format!("answered whole with {status}, on record as {event:?}"));
+            } else if billable && event.units.count != units {
+                fault(format!("the vendor said {:?} units, on record are {:?}", line.units, event.units));
             }
         }
         (Outcome::Answered(status), line, event) => {
@@ -283,7 +293,15 @@ fn call(
             let left = match (line, event) {
                 (None, _) => Left::Nowhere,
                 (Some(_), None) => Left::VendorAlone,
-                (Some(_), Some(event)) if event.billable => Left::Billed,
+                (Some(line), Some(event)) if event.billable => {
+                    if event.units.count != sold.plan.units_of(line.units) {
+                        fault(format!(
+                            "the vendor said {:?} units, on record are {:?}",
+                            line.units, event.units
+                        ));
+                    }
+                    Left::Billed
+                }
                 (Some(_), Some(event)) if event.ending == Ending::Interrupted => Left::Interrupted,
                 (Some(_), Some(_)) => Left::OnRecord,
             };

@@ -19,6 +19,7 @@ use serde::Deserialize;
 use tokio::net::TcpListener;
 
 use crate::chance::Chance;
+use crate::market::{UNITS_HEADER, UNITS_MAX};
 
 const HEAD_MAX_MS: u64 = 16;
 const BODY_MAX_MS: u64 = 12;
@@ -33,6 +34,8 @@ pub struct Served {
     /// The id that the gateway gave it.
     pub request: RequestId,
     pub status: u16,
+    /// Units that it said the call used.
+    pub units: Option<u32>,
 }
 
 /// The server, which ends with the test.
@@ -75,12 +78,22 @@ fn status_of(roll: u64) -> StatusCode {
     }
 }
 
+/// Of ten answers one does not say how many units it used, and one that it used more than a call may.
+fn units_of(roll: u64) -> Option<u32> {
+    match roll % 10 {
+        0 => None,
+        1 => Some(UNITS_MAX + 5),
+        _ => u32::try_from(roll / 10 % u64::from(UNITS_MAX + 1)).ok(),
+    }
+}
+
 async fn now(State(log): State<Log>, headers: HeaderMap, Query(asked): Query<Asked>) -> Response {
     let request = headers.get("x-request-id").and_then(|id| id.to_str().ok()?.parse().ok());
     let Some(request) = request else { return StatusCode::BAD_REQUEST.into_response() };
     let mut chance = Chance::of(asked.n);
     let status = status_of(chance.roll());
-    let line = Served { number: asked.n, request, status: status.as_u16() };
+    let units = units_of(chance.roll());
+    let line = Served { number: asked.n, request, status: status.as_u16(), units };
     log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
     tokio::time::sleep(Duration::from_millis(chance.between(0, HEAD_MAX_MS))).await;
     let pause = Duration::from_millis(chance.between(0, BODY_MAX_MS));
@@ -91,5 +104,10 @@ async fn now(State(log): State<Log>, headers: HeaderMap, Query(asked): Query<Ask
         let text = HALVES.get(half)?;
         Some((Ok::<_, Infallible>(Bytes::from_static(text.as_bytes())), half + 1))
     });
-    (status, [("content-type", "application/json")], Body::from_stream(halves)).into_response()
+    let mut answer =
+        (status, [("content-type", "application/json")], Body::from_stream(halves)).into_response();
+    if let Some(units) = units {
+        answer.headers_mut().insert(UNITS_HEADER, units.into());
+    }
+    answer
 }

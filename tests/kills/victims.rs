@@ -71,9 +71,9 @@ impl Victim {
     pub fn excuses(self, code: &str, gateway: usize, plan: Plan) -> bool {
         match self {
             Self::Gateway(killed) => code == "not_ready" && killed == gateway,
-            Self::ControlPlane | Self::Mongod => code == "counters_unavailable" && plan == Plan::Prepaid,
+            Self::ControlPlane | Self::Mongod => code == "counters_unavailable" && plan.is_paid_by_wallet(),
             Self::RedisWithItsData | Self::RedisWithNothing | Self::RedisWithAnOldCopy => {
-                code == "counters_unavailable" && plan != Plan::Prepaid
+                code == "counters_unavailable" && !plan.is_paid_by_wallet()
             }
         }
     }
@@ -192,11 +192,11 @@ impl World {
 
     /// Kills and starts again, one after the other, while the load runs.
     pub async fn suffer(&mut self, steps: &[Step], load: &Load) -> Result<Vec<Outage>> {
-        let buyers = load.bought.iter().map(|one| one.buyer).max().unwrap_or(1);
+        let turns = load.bought.iter().map(|one| one.turn).max().unwrap_or(1);
         let (mut outages, mut settling_ms) = (Vec::new(), 0);
         for together in steps.chunk_by(|one, _| one.then != Then::Served) {
             let number = outages.len();
-            load.buyer.store(1 + number * buyers / steps.len(), Ordering::SeqCst);
+            load.turn.store(1 + number * turns / steps.len(), Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(settling_ms + together[0].before_ms)).await;
             let suffered = self.together(together, load).await;
             let suffered =

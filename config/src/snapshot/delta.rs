@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Binding, Credential, Listing, Plan, Snapshot, Subscription};
+use super::{Binding, Credential, Listing, Part, Plan, Snapshot, Subscription, Unread};
 use crate::ids::CredentialId;
 
 /// One thing put, or a key taken away. Listings and subscriptions that ended are put as what is refused: plans and keys still
@@ -22,6 +22,24 @@ pub enum Change {
     RemoveCredential(CredentialId),
     /// The plugins of the whole gateway.
     SetBindings(Vec<Binding>),
+    /// What [`Frame::read`] could not read. No control plane says it.
+    Unread(Unread),
+}
+
+impl Change {
+    /// The part that it puts in place of what was there.
+    #[must_use]
+    pub fn puts(&self) -> Option<Part> {
+        match self {
+            Self::PutListing(listing) => Some(Part::Listing(listing.id)),
+            Self::PutPlan(plan) => Some(Part::Plan(plan.id, plan.revision)),
+            Self::PutSubscription(subscription) => Some(Part::Subscription(subscription.id)),
+            Self::PutCredential(credential) => Some(Part::Credential(credential.id)),
+            Self::RemoveCredential(id) => Some(Part::Credential(*id)),
+            Self::SetBindings(_) => Some(Part::Everywhere),
+            Self::Unread(unread) => unread.part,
+        }
+    }
 }
 
 /// What one revision changes.
@@ -67,6 +85,8 @@ impl Snapshot {
 
     /// Applies one change. The revision is the caller's to move.
     pub fn apply(&mut self, change: &Change) {
+        let puts = change.puts();
+        self.unread.retain(|unread| unread.part != puts);
         match change {
             Change::PutListing(listing) => {
                 self.listings.insert(listing.id, (**listing).clone());
@@ -84,6 +104,21 @@ impl Snapshot {
                 self.credentials.remove(id);
             }
             Change::SetBindings(bindings) => self.bindings.clone_from(bindings),
+            Change::Unread(unread) => {
+                self.take_out(unread.part);
+                self.unread.push(unread.clone());
+            }
+        }
+    }
+
+    /// What was there of a part that is told anew and not understood holds no more: it may have allowed more.
+    fn take_out(&mut self, part: Option<Part>) {
+        match part {
+            Some(Part::Listing(id)) => drop(self.listings.remove(&id)),
+            Some(Part::Plan(id, revision)) => drop(self.plans.remove(&(id, revision))),
+            Some(Part::Subscription(id)) => drop(self.subscriptions.remove(&id)),
+            Some(Part::Credential(id)) => drop(self.credentials.remove(&id)),
+            Some(Part::Everywhere) | None => {}
         }
     }
 }

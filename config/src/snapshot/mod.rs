@@ -1,10 +1,16 @@
 //! The configuration a gateway serves from, as data: what is sold, where it is proxied, who may call it and how much. The
 //! control plane's push domain makes it, the stream carries it, [`validate()`] holds the rules that make it whole, and the
-//! gateway's runtime compiles it. Unknown fields are ignored, so that an older gateway reads a newer control plane.
+//! gateway's runtime compiles it. Unknown fields are ignored, and parts that cannot be
+//! read are left out each for itself ([`Frame::read`]), so that an older gateway reads a newer control plane.
 
 mod billable;
 mod delta;
+mod headers;
 mod meter;
+mod part;
+mod paths;
+mod plans_as_list;
+mod unread;
 mod validate;
 
 use std::collections::BTreeMap;
@@ -13,14 +19,17 @@ use serde::{Deserialize, Serialize};
 
 pub use billable::{STATUS_RANGES_MAX, StatusRange, StatusRangeError};
 pub use delta::{Change, Delta, Frame};
+pub use headers::{
+    KEY_HEADER, header_is_reserved, header_may_be_injected, header_may_be_metered, header_may_hold_keys,
+};
 pub use meter::{
     Meter, MeterSource, POINTER_MAX_BYTES, POINTER_TOKENS_MAX, PointerError, UNITS_PER_CALL_MAX,
     parse_pointer,
 };
-pub use validate::{
-    Fault, KEY_HEADER, PathError, header_is_reserved, header_may_be_injected, header_may_be_metered,
-    header_may_hold_keys, parse_path, slug_is_valid, validate,
-};
+pub use part::Part;
+pub use paths::{PathError, parse_path, slug_is_valid};
+pub use unread::Unread;
+pub use validate::{Fault, validate};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
@@ -46,6 +55,9 @@ pub struct Snapshot {
     /// Plugins attached to the whole gateway.
     #[serde(default)]
     pub bindings: Vec<Binding>,
+    /// What of it the reader could not read; nothing where it comes from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unread: Vec<Unread>,
 }
 
 /// An API that is sold, as the gateway proxies it.
@@ -266,28 +278,4 @@ pub struct Credential {
     /// Refused from then on.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-}
-
-/// Plans travel as a list: a pair cannot be a key in JSON.
-mod plans_as_list {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    use super::Plan;
-    use crate::ids::PlanId;
-
-    pub(super) fn serialize<S: Serializer>(
-        plans: &BTreeMap<(PlanId, u32), Plan>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(plans.values())
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<(PlanId, u32), Plan>, D::Error> {
-        let plans = Vec::<Plan>::deserialize(deserializer)?;
-        Ok(plans.into_iter().map(|plan| ((plan.id, plan.revision), plan)).collect())
-    }
 }

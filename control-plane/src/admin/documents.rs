@@ -36,7 +36,7 @@ pub struct GatewayReport {
     pub version: String,
     /// Of its present life.
     pub epoch: String,
-    /// Why what it was told is not what it serves, where that is so.
+    /// Why it does not serve all that it was told, where it does not.
     #[serde(default)]
     pub refused: Option<String>,
     /// When it said so.

@@ -40,7 +40,7 @@ struct GatewayView {
     revision: Option<u64>,
     /// How many revisions it lacks.
     lag: Option<u64>,
-    /// Why it serves an earlier configuration than it was told, where it does.
+    /// Why it does not serve all that it was told, where it does not.
     refused: Option<String>,
     version: Option<String>,
     epoch: Option<String>,

@@ -16,6 +16,7 @@ use crate::payments::reconcile::reconcile;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::subscriptions::billing::bill_due;
+use crate::subscriptions::trial;
 use crate::usage::{books, days, retention};
 use crate::wallet::leases::charge::charge_closed;
 
@@ -37,6 +38,8 @@ const PAYMENTS_INTERVAL_MS: u64 = 2_000;
 const CHARGES_INTERVAL_MS: u64 = 500;
 /// How often subscriptions are looked for whose next month begins, or whose charge nobody finished.
 const BILLING_INTERVAL_MS: u64 = 1_000;
+/// How often trials are looked for that end soon.
+const TRIALS_INTERVAL_MS: u64 = 60_000;
 /// How often it is looked whether a month is over whose invoices are not written.
 const INVOICES_INTERVAL_MS: u64 = 60_000;
 /// How often live gateways are counted.
@@ -93,6 +96,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "bill subscriptions", BILLING_INTERVAL_MS, |app: App| async move {
         bill_due(&app).await
+    });
+    every(&mut jobs, app, "tell of trials that end", TRIALS_INTERVAL_MS, |app: App| async move {
+        trial::telling::tell_due(&app.store, &app.mail, &app.app_url, app.clock.now()).await
     });
     every(&mut jobs, app, "issue invoices", INVOICES_INTERVAL_MS, |app: App| async move {
         issue_due(&app).await.map(drop)

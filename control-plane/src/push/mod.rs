@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use documents::{ChangeEntry, Kind, Published};
 pub use gateway_caller::GatewayCaller;
-pub use snapshot::{SnapshotError, build as snapshot};
+pub use snapshot::build as snapshot;
 pub use sweep::sweep;
 
 use crate::store::{Query, Store, StoreError, Versioned};

@@ -109,7 +109,7 @@ pub struct ReportInput {
     /// Of its present life.
     #[serde(default)]
     epoch: String,
-    /// Why what it was told is not what it serves.
+    /// Why it does not serve all that it was told.
     #[serde(default)]
     refused: Option<String>,
     /// Where it counts; an older gateway does not say.

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::PlanId;
-use apiclay_config::snapshot::{Fault, Snapshot, validate};
+use apiclay_config::snapshot::{Snapshot, validate};
 
 use super::changes::{all, everywhere};
 use super::{ChangeEntry, last_entry};
@@ -16,32 +16,14 @@ use crate::subscriptions::documents::{Credential, Subscription};
 
 /// For so long gateways say 403 of a cancelled subscription; after that they do not know it.
 const CANCELLED_KEEP_MS: i64 = 30 * 24 * 3_600_000;
-/// Faults named in one error.
+/// Faults named in one line of the log.
 const FAULTS_NAMED_MAX: usize = 5;
 
-/// Why there is no snapshot.
-#[derive(Debug, thiserror::Error)]
-pub enum SnapshotError {
-    /// The store does not answer.
-    #[error("the configuration cannot be read from the store")]
-    Store(#[from] StoreError),
-    /// It would not be whole: no gateway is sent it.
-    #[error("the configuration breaks rules and is not sent: {0}")]
-    Invalid(String),
-}
-
-impl SnapshotError {
-    fn invalid(faults: &[Fault]) -> Self {
-        let named: Vec<String> = faults.iter().take(FAULTS_NAMED_MAX).map(ToString::to_string).collect();
-        Self::Invalid(format!("{} ({} in all)", named.join("; "), faults.len()))
-    }
-}
-
-/// Builds and checks it.
+/// Builds it. What breaks a rule is said here and sent all the same: a gateway leaves out that part, and must hear of the others.
 ///
 /// # Errors
-/// Where the store does not answer, or the whole breaks a rule.
-pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotError> {
+/// Where the store does not answer.
+pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, StoreError> {
     let last = last_entry(store).await?;
     let mut snapshot = Snapshot {
         revision: last.as_ref().map_or(0, |entry| entry.revision),
@@ -80,5 +62,13 @@ pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, SnapshotEr
     }
     snapshot.bindings = everywhere(store).await?;
     let faults = validate(&snapshot);
-    if faults.is_empty() { Ok(snapshot) } else { Err(SnapshotError::invalid(&faults)) }
+    if !faults.is_empty() {
+        let named: Vec<String> = faults.iter().take(FAULTS_NAMED_MAX).map(ToString::to_string).collect();
+        tracing::error!(
+            faults = faults.len(),
+            "the configuration breaks rules, and gateways leave out: {}",
+            named.join("; ")
+        );
+    }
+    Ok(snapshot)
 }

@@ -9,7 +9,7 @@ use apiclay_config::wire;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::{ChangeEntry, Push, SnapshotError, changes, snapshot};
+use super::{ChangeEntry, Push, changes, snapshot};
 use crate::admin::gateways;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError};
@@ -32,17 +32,11 @@ pub(super) enum StreamEnd {
     #[error("the gateway has gone or does not read")]
     Gone,
     /// There is nothing to send.
-    #[error("there is no configuration to send")]
-    Configuration(#[from] SnapshotError),
+    #[error("the configuration cannot be read from the store")]
+    Configuration(#[from] StoreError),
     /// A frame cannot be written.
     #[error("a frame cannot be written")]
     Frame,
-}
-
-impl From<StoreError> for StreamEnd {
-    fn from(error: StoreError) -> Self {
-        Self::Configuration(error.into())
-    }
 }
 
 /// How many gateways are live, among which rates are divided; 0 while that is not known.

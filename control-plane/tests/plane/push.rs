@@ -204,3 +204,22 @@ async fn a_retired_listing_stays_and_is_refused_so_that_the_snapshot_stays_whole
     assert!(snapshot.listings.values().all(|listing| listing.suspended));
     assert_eq!(snapshot.subscriptions.len(), 1);
 }
+
+/// Of another version, say. A new gateway would be sent nothing for it, though every gateway leaves out that one plan alone.
+#[tokio::test]
+async fn a_plan_that_breaks_a_rule_keeps_no_gateway_from_its_snapshot() {
+    let plane = plane().await;
+    let listing = plane.push.insert(listing()).await.unwrap().value;
+    let sold = plane.push.insert(revision(listing.id)).await.unwrap().value;
+    let mut broken = revision(listing.id);
+    broken.terms.zone = Some("Mars/Olympus_Mons".to_owned());
+    let broken = plane.push.insert(broken).await.unwrap().value;
+    for plan in [&sold, &broken] {
+        plane.push.insert(subscription(plan)).await.unwrap();
+    }
+    let snapshot = push::snapshot(&plane.store, NOW).await.unwrap();
+    assert_eq!((snapshot.plans.len(), snapshot.subscriptions.len()), (2, 2));
+    let faults = apiclay_config::snapshot::validate(&snapshot);
+    let part = apiclay_config::snapshot::Part::Plan(broken.plan, broken.revision);
+    assert_eq!(faults.iter().map(|fault| fault.part).collect::<Vec<_>>(), [Some(part)]);
+}

@@ -1,13 +1,15 @@
 //! What operators see: Prometheus metrics, all under `apiclay_gateway_`, with a label for each listing and outcome and no
 //! label a stranger can invent. Counted by the settle phase, read at `/metrics`.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::snapshot::{Fault, Part};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
-    TextEncoder,
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::limits::{LeaseBook, Monotonic};
@@ -45,6 +47,7 @@ pub struct Metrics {
     monotonic: Monotonic,
     /// Revisions that were refused.
     pub refused_revisions: IntCounter,
+    config_left_out: IntGaugeVec,
     /// Connections that are open.
     pub connections: IntGauge,
     /// Bytes of the spool.
@@ -142,6 +145,10 @@ impl Metrics {
                 "config_refused_total",
                 "Revisions that were refused.",
             ))?,
+            config_left_out: IntGaugeVec::new(
+                name("config_left_out", "Parts of the configuration that cannot be served here, by kind."),
+                &["kind"],
+            )?,
             connections: gauge("connections", "Client connections that are open.")?,
             spool_bytes: gauge("spool_bytes", "Size of the spool on disk.")?,
             spool_open_records: gauge("spool_open_records", "Calls whose record is open.")?,
@@ -157,6 +164,7 @@ impl Metrics {
         self.registry.register(Box::new(self.rejections.clone()))?;
         self.registry.register(Box::new(self.duration.clone()))?;
         self.registry.register(Box::new(self.refused_revisions.clone()))?;
+        self.registry.register(Box::new(self.config_left_out.clone()))?;
         self.registry.register(Box::new(self.counters_duration.clone()))?;
         self.registry.register(Box::new(self.wallets_duration.clone()))?;
         self.registry.register(Box::new(self.counters_rebuild.lost.clone()))?;
@@ -187,6 +195,15 @@ impl Metrics {
     pub fn config_heard(&self, now: Timestamp) {
         self.config_heard_at.set(now.0 / 1_000);
         self.heard_ms.store(self.monotonic.now_ms(), Relaxed);
+    }
+
+    /// Notes which parts of the configuration cannot be served.
+    pub fn config_left_out(&self, faults: &[Fault]) {
+        let parts: BTreeSet<Part> = faults.iter().filter_map(|fault| fault.part).collect();
+        for kind in Part::KINDS {
+            let of_kind = parts.iter().filter(|part| part.kind() == kind).count();
+            self.config_left_out.with_label_values(&[kind]).set(i64::try_from(of_kind).unwrap_or(i64::MAX));
+        }
     }
 
     /// The counters of a listing, `vendor/listing`.

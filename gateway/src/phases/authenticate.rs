@@ -14,11 +14,14 @@ pub const KEY_HEADER: HeaderName = HeaderName::from_static(apiclay_config::snaps
 /// Finds the credential.
 ///
 /// # Errors
-/// When there is no key, more than one, none that we know, or one past its time.
+/// When there is no key, more than one, none that we know, one past its time, or one whose plan cannot be served here.
 pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
     let digest = find_key(call)?;
     let runtime = call.context.runtime.as_ref().ok_or(Rejection::NotReady)?;
-    let credential = runtime.credentials.get(&digest).ok_or(Rejection::CredentialInvalid)?;
+    let Some(credential) = runtime.credentials.get(&digest) else {
+        let is_left_out = runtime.left_out.credentials.contains(&digest);
+        return Err(if is_left_out { Rejection::NotServed } else { Rejection::CredentialInvalid });
+    };
     if credential.expires_at.is_some_and(|at| at <= call.context.at) {
         return Err(Rejection::CredentialExpired);
     }

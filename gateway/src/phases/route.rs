@@ -10,9 +10,9 @@ use crate::runtime::{Listing, Route};
 /// Finds the listing, and the route where the method has one. A preflight finds the route of the method it asks about.
 ///
 /// # Errors
-/// When no listing, or no route at this path, is there.
+/// When no listing, or no route at this path, is there; or the listing is there and cannot be served here.
 pub fn route(call: &mut Call<'_>) -> Result<(), Rejection> {
-    let (listing, below) = find_listing(call).ok_or(Rejection::RouteNotFound)?;
+    let (listing, below) = find_listing(call)?;
     let path = call.head.path.get(below..).filter(|p| !p.is_empty()).unwrap_or("/");
     let method = asked_method(call);
     let route = {
@@ -60,16 +60,26 @@ fn routes_here<'c>(call: &'c Call<'_>) -> Option<&'c [Arc<Route>]> {
     Some(call.context.listing.as_ref()?.routes.at(path).ok()?.value)
 }
 
-fn find_listing(call: &Call<'_>) -> Option<(Arc<Listing>, usize)> {
-    let runtime = call.context.runtime.as_ref()?;
-    if let Some(name) = call.gateway.listing_by_host(call.head.host) {
-        return Some((Arc::clone(runtime.listings.get(name.as_str())?), 0));
+fn find_listing(call: &Call<'_>) -> Result<(Arc<Listing>, usize), Rejection> {
+    let runtime = call.context.runtime.as_ref().ok_or(Rejection::NotReady)?;
+    let by_host = call.gateway.listing_by_host(call.head.host);
+    let (name, below) = match &by_host {
+        Some(name) => (name.as_str(), 0),
+        None => listing_of_path(call.head.path).ok_or(Rejection::RouteNotFound)?,
+    };
+    match runtime.listings.get(name) {
+        Some(listing) => Ok((Arc::clone(listing), below)),
+        None if runtime.left_out.listings.contains(name) => Err(Rejection::NotServed),
+        None => Err(Rejection::RouteNotFound),
     }
-    let path = &call.head.path[1..];
+}
+
+/// `vendor/listing`, and where the path goes on below.
+fn listing_of_path(path: &str) -> Option<(&str, usize)> {
+    let path = &path[1..];
     let vendor_end = path.find('/')?;
     let listing_end = path[vendor_end + 1..].find('/').map_or(path.len(), |at| vendor_end + 1 + at);
-    let listing = runtime.listings.get(&path[..listing_end])?;
-    Some((Arc::clone(listing), listing_end + 1))
+    Some((&path[..listing_end], listing_end + 1))
 }
 
 /// The method itself, or the one that a preflight asks about (the Fetch standard, section 4.8).

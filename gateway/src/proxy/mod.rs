@@ -31,8 +31,9 @@ use heads::{
     strip,
 };
 
-/// Grants that one call awaits at most before it is refused.
-const GRANTS_PER_CALL_MAX: usize = 8;
+/// How long one call awaits grants in all before it is refused, in milliseconds. By time: how many grants a burst takes depends on
+/// how many calls a lease is for, which are few where each may use many units.
+const GRANTS_WAIT_MAX_MS: u64 = 2_000;
 /// How long a pooled upstream connection may idle.
 const UPSTREAM_IDLE_S: u64 = 60;
 
@@ -66,11 +67,17 @@ impl PingoraLane {
             return Ok(Some(answer));
         }
         check_length(request, self.gateway.body_max_bytes)?;
-        for _ in 0..GRANTS_PER_CALL_MAX {
+        let mut waits_until = None;
+        loop {
             match phases::admit(&mut call)? {
                 Admission::Admitted => return Ok(None),
                 Admission::Respond(answer) => return Ok(Some(answer)),
                 Admission::Wait(waits_for) => {
+                    let now = tokio::time::Instant::now();
+                    let until = *waits_until.get_or_insert(now + Duration::from_millis(GRANTS_WAIT_MAX_MS));
+                    if now >= until {
+                        return Err(Rejection::CountersUnavailable);
+                    }
                     let credential = call.context.credential.clone().ok_or(Rejection::NotReady)?;
                     let granted = credential.entitlement.tallies[waits_for].tally.refill().await;
                     granted.map_err(|unavailable| {
@@ -80,7 +87,6 @@ impl PingoraLane {
                 }
             }
         }
-        Err(Rejection::CountersUnavailable)
     }
 }
 

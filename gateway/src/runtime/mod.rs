@@ -1,8 +1,11 @@
-//! A snapshot, compiled: what a call needs, ready to look up. Compiled whole or refused whole; routes hold built plugins,
-//! so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
+//! A snapshot, compiled: what a call needs, ready to look up. What cannot be served whole is left out whole; routes hold built
+//! plugins, so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
 
 mod billable;
 mod compile;
+mod entitlements;
+mod left_out;
+mod listings;
 pub mod rates;
 mod trial;
 
@@ -19,6 +22,7 @@ use http::{HeaderName, HeaderValue};
 
 pub use billable::Billable;
 pub use compile::{CompileError, Compiler};
+pub use left_out::LeftOut;
 pub use rates::Rate;
 
 use crate::limits::Tally;
@@ -33,6 +37,8 @@ pub struct Runtime {
     pub listings: HashMap<Box<str>, Arc<Listing>>,
     /// Keys by digest.
     pub credentials: HashMap<Digest, Arc<Credential>>,
+    /// What of it cannot be served here.
+    pub left_out: LeftOut,
 }
 
 /// A listing, ready to serve.

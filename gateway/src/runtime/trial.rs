@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, ListingId};
+use apiclay_config::ids::{AccountId, ListingId, PlanId};
 use apiclay_config::snapshot::{self, Snapshot};
 
 /// An account and the listing that it tries.
@@ -17,11 +17,15 @@ pub(super) fn trial_until(subscription: &snapshot::Subscription, plan: &snapshot
 }
 
 /// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
-/// is looked at. One counter with two sizes would change with every snapshot.
-pub(super) fn trials(snapshot: &Snapshot) -> HashMap<Trialist, u64> {
+/// is looked at; plans that are left out say nothing. One counter with two sizes would change with every snapshot.
+pub(super) fn trials(
+    snapshot: &Snapshot,
+    is_served: impl Fn((PlanId, u32)) -> bool,
+) -> HashMap<Trialist, u64> {
     let mut trials = HashMap::new();
     for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
-        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
+        let key = (subscription.plan, subscription.plan_revision);
+        let plan = snapshot.plans.get(&key).filter(|_| is_served(key));
         if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
             let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
             *largest = calls.max(*largest);

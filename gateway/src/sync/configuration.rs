@@ -1,27 +1,30 @@
-//! Which configuration is meant and which is served. What was told is kept apart from what is served, because a revision
-//! that cannot be compiled is refused whole, except that what it revokes holds all the same. A revision is served first and
-//! written then, so that no disk delays a revocation; it is acknowledged once it is on disk.
+//! Which configuration is meant and which is served. What was told is served, less the parts that cannot be; where the plugins of
+//! the whole gateway cannot, with those that were served before. So nothing that was told keeps a revocation from holding. A
+//! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk.
 
 use std::sync::Arc;
 
-use apiclay_config::snapshot::{Delta, Frame, Snapshot};
+use apiclay_config::snapshot::{Change, Delta, Frame, Part, Snapshot};
 
 use super::disk::{Disk, DiskError};
-use super::revocation::without_revoked;
 use crate::gateway::Gateway;
-use crate::runtime::{CompileError, Compiler};
+use crate::runtime::{CompileError, Compiler, Runtime};
 
-/// The two configurations, and where they go.
+/// What was told, what is served of it, and where both go.
 pub struct Configuration {
     gateway: Arc<Gateway>,
     compiler: Compiler,
     disk: Disk,
     /// As the control plane told it.
     told: Snapshot,
-    /// As it is served: the last that compiled, less what was revoked since.
+    /// As it is served: as told, but for the plugins of the whole gateway where those that were told cannot be built.
     served: Option<Snapshot>,
-    /// Why `told` is not what is served.
-    refused: Option<Arc<CompileError>>,
+    /// Whether such plugins were told.
+    is_refused: bool,
+    /// Why not all that was told is served.
+    wrong: Option<Arc<str>>,
+    /// What is on disk was not all understood, or not by this version: all is asked for anew.
+    asks_anew: bool,
     live_gateways: u32,
     /// What is not on disk yet of `told`.
     unwritten: Unwritten,
@@ -44,20 +47,26 @@ enum Unwritten {
 pub struct Applied {
     /// The revision that was told and is on disk.
     pub revision: u64,
-    /// Why what was told is not served, where it is not.
-    pub refused: Option<Arc<CompileError>>,
+    /// Why not all that was told is served, where it is not.
+    pub wrong: Option<Arc<str>>,
     /// Why what was told is not on disk, where it is not; it is tried again with the next frames.
     pub not_kept: Option<DiskError>,
 }
 
 /// Frames that do not follow from what is here: ask for a whole snapshot.
 #[derive(Debug, thiserror::Error)]
-#[error("revision {got} does not follow {have}; a whole snapshot is needed")]
-pub struct Gap {
-    /// What is here.
-    have: u64,
-    /// What came.
-    got: u64,
+pub enum Gap {
+    /// Another is missing in between.
+    #[error("revision {got} does not follow {have}; a whole snapshot is needed")]
+    Revision {
+        /// What is here.
+        have: u64,
+        /// What came.
+        got: u64,
+    },
+    /// It changes what nobody here can name; it may be a right that is taken away.
+    #[error("revision {0} has a change that this version does not know; a whole snapshot is needed")]
+    Unknown(u64),
 }
 
 impl Configuration {
@@ -72,7 +81,10 @@ impl Configuration {
             gateway,
             compiler,
             served: None,
-            refused: None,
+            is_refused: false,
+            wrong: None,
+            asks_anew: found.as_ref().is_some_and(|told| !told.unread.is_empty())
+                || !disk.is_of_this_version(),
             live_gateways: 1,
             unwritten: Unwritten::Deltas(Vec::new()),
             served_is_written: false,
@@ -80,13 +92,12 @@ impl Configuration {
             told: found.unwrap_or_default(),
             disk,
         };
-        if is_kept
-            && !configuration.serve_told()
-            && let Some(served) = configuration.disk.load_served()?
-        {
-            configuration.served = Some(served);
-            configuration.served_is_written = true;
-            configuration.serve_the_rest(true);
+        if is_kept {
+            configuration.serve_told();
+            if configuration.is_refused {
+                configuration.served = configuration.disk.load_served()?;
+                configuration.serve_told();
+            }
         }
         Ok(configuration)
     }
@@ -97,16 +108,16 @@ impl Configuration {
         &self.gateway
     }
 
-    /// What to report: the revision on disk, and why it is not what is served.
+    /// What to report: the revision on disk, and why not all of it is served.
     #[must_use]
-    pub fn standing(&self) -> (u64, Option<Arc<CompileError>>) {
-        (self.written_revision, self.refused.clone())
+    pub fn standing(&self) -> (u64, Option<Arc<str>>) {
+        (self.written_revision, self.wrong.clone())
     }
 
     /// The revision to continue from, 0 for everything, and the fingerprint of its change.
     #[must_use]
     pub fn revision(&self) -> (u64, Option<u64>) {
-        (self.told.revision, self.told.fingerprint)
+        if self.asks_anew { (0, None) } else { (self.told.revision, self.told.fingerprint) }
     }
 
     /// Applies frames in order, serves what they lead to, and puts it on disk.
@@ -121,7 +132,7 @@ impl Configuration {
                 Frame::Snapshot(snapshot) => {
                     self.told = *snapshot;
                     self.unwritten = Unwritten::Whole;
-                    told_more = true;
+                    (told_more, self.asks_anew) = (true, false);
                 }
                 Frame::Delta(delta) => {
                     if let Err(unfit) = self.follow(delta) {
@@ -135,23 +146,22 @@ impl Configuration {
                 }
             }
         }
-        let live_changed = self.live_gateways != live_before;
-        if told_more && !self.serve_told() {
+        if told_more || self.live_gateways != live_before {
+            self.serve_told();
+        }
+        if told_more && self.is_refused {
             self.gateway.metrics.refused_revisions.inc();
-            self.serve_the_rest(live_changed);
-        } else if live_changed && !told_more {
-            self.serve_again();
         }
         let not_kept = self.keep().err();
-        gap.map_or(
-            Ok(Applied { revision: self.written_revision, refused: self.refused.clone(), not_kept }),
-            Err,
-        )
+        gap.map_or(Ok(Applied { revision: self.written_revision, wrong: self.wrong.clone(), not_kept }), Err)
     }
 
     fn follow(&mut self, delta: Delta) -> Result<(), Gap> {
         if delta.revision != self.told.revision + 1 {
-            return Err(Gap { have: self.told.revision, got: delta.revision });
+            return Err(Gap::Revision { have: self.told.revision, got: delta.revision });
+        }
+        if delta.changes.iter().any(|change| matches!(change, Change::Unread(_)) && change.puts().is_none()) {
+            return Err(Gap::Unknown(delta.revision));
         }
         self.told.follow(&delta);
         if let Unwritten::Deltas(deltas) = &mut self.unwritten {
@@ -160,49 +170,57 @@ impl Configuration {
         Ok(())
     }
 
-    /// Serves what was told; `false` where it is refused.
-    fn serve_told(&mut self) -> bool {
+    /// Serves what was told, as far as it can be.
+    fn serve_told(&mut self) {
         match self.compiler.compile(&self.told, self.live_gateways) {
             Ok(runtime) => {
-                self.gateway.serve(runtime);
-                self.served = Some(self.told.clone());
-                self.served_is_written = false;
-                self.refused = None;
+                self.is_refused = false;
+                self.serve(runtime, self.told.clone());
             }
             Err(refused) => {
-                tracing::error!(error = %refused, "the last good configuration serves on");
-                self.refused = Some(Arc::new(refused));
+                self.is_refused = true;
+                self.serve_with_plugins_before(refused);
             }
         }
-        self.refused.is_none()
     }
 
-    /// Takes away from what is served what was told to be, though the rest of that is refused.
-    fn serve_the_rest(&mut self, anyway: bool) {
-        let Some(served) = &self.served else { return };
-        let rest = without_revoked(served, &self.told);
-        if rest != *served {
-            self.served = Some(rest);
-            self.served_is_written = false;
-        } else if !anyway {
-            return;
+    /// Serves what was told with the plugins of the whole gateway that are served: nobody passes without any.
+    fn serve_with_plugins_before(&mut self, refused: CompileError) {
+        let Some(served) = &self.served else { return self.note(Some(refused.to_string())) };
+        let mut told = Snapshot { bindings: served.bindings.clone(), ..self.told.clone() };
+        told.unread.retain(|unread| unread.part != Some(Part::Everywhere));
+        match self.compiler.compile(&told, self.live_gateways) {
+            Ok(mut runtime) => {
+                let everywhere = refused.faults.into_iter().filter(|f| f.part == Some(Part::Everywhere));
+                runtime.left_out.faults.splice(0..0, everywhere);
+                self.serve(runtime, told);
+            }
+            Err(before) => self.note(Some(format!("{refused}; and what was served before: {before}"))),
         }
-        self.serve_again();
     }
 
-    /// What is served, for another number of gateways or after a start.
-    fn serve_again(&mut self) {
-        let Some(served) = &self.served else { return };
-        match self.compiler.compile(served, self.live_gateways) {
-            Ok(runtime) => self.gateway.serve(runtime),
-            Err(refused) => tracing::error!(error = %refused, "what was served cannot be any more"),
+    fn serve(&mut self, runtime: Runtime, served: Snapshot) {
+        self.note(runtime.left_out.told());
+        self.gateway.serve(runtime);
+        self.served_is_written &= self.served.as_ref() == Some(&served);
+        self.served = Some(served);
+    }
+
+    /// Notes what is wrong with what was told, and says it once.
+    fn note(&mut self, wrong: Option<String>) {
+        if wrong.as_deref() != self.wrong.as_deref() {
+            match &wrong {
+                Some(wrong) => tracing::error!(wrong, "not all of the configuration is served"),
+                None => tracing::info!("all of the configuration is served again"),
+            }
         }
+        self.wrong = wrong.map(Arc::from);
     }
 
     /// Writes what is not on disk. What is served goes first: what was told may be of no use after a start.
     fn keep(&mut self) -> Result<(), DiskError> {
         if let Some(served) = &self.served
-            && self.refused.is_some()
+            && self.is_refused
             && !self.served_is_written
         {
             self.disk.replace_served(served)?;
@@ -220,7 +238,7 @@ impl Configuration {
         written?;
         self.unwritten = Unwritten::Deltas(Vec::new());
         self.written_revision = self.told.revision;
-        if self.refused.is_none() {
+        if !self.is_refused {
             // Later it would be an old one: should what was told not compile after a start, months after this.
             self.disk.remove_served()?;
         }

@@ -1,7 +1,8 @@
 //! The configuration on disk. As it was told: one file, a snapshot's frame and then a delta's for each revision since. A new
 //! file is written beside, synced and moved into place; the one before stays as a second choice, should this one be
 //! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. As it is
-//! served, where that is not what was told: a file of its own, read when what was told cannot be served after a start.
+//! served, where that is not what was told: a file of its own, read when what was told cannot be served after a start. And which
+//! version wrote it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,6 +11,8 @@ use std::path::{Path, PathBuf};
 use apiclay_config::snapshot::{Delta, Frame, Snapshot};
 use apiclay_config::wire;
 
+/// As it stands beside what is written.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// Deltas after which the file is written anew.
 const DELTAS_MAX: usize = 1_000;
 
@@ -18,6 +21,7 @@ pub struct Disk {
     current: PathBuf,
     previous: PathBuf,
     served: PathBuf,
+    version: PathBuf,
     file: Option<File>,
     deltas: usize,
 }
@@ -49,7 +53,14 @@ impl Disk {
     #[must_use]
     pub fn new(folder: &Path) -> Self {
         let (current, previous) = (folder.join("configuration"), folder.join("configuration.previous"));
-        Self { current, previous, served: folder.join("configuration.served"), file: None, deltas: 0 }
+        let (served, version) = (folder.join("configuration.served"), folder.join("configuration.version"));
+        Self { current, previous, served, version, file: None, deltas: 0 }
+    }
+
+    /// Whether this version wrote what is there: another may have passed over what it did not know of.
+    #[must_use]
+    pub fn is_of_this_version(&self) -> bool {
+        fs::read(&self.version).is_ok_and(|version| version == VERSION.as_bytes())
     }
 
     /// The last good configuration: the current file's as far as it can be believed, else the one before.
@@ -107,6 +118,10 @@ impl Disk {
             _ => {}
         }
         move_into_place(&beside, &self.current)?;
+        // After it: a kill in between has all asked for once more, and nothing missed.
+        if !self.is_of_this_version() {
+            fs::write(&self.version, VERSION).map_err(|e| failed(&self.version, e))?;
+        }
         self.file = Some(file);
         self.deltas = 0;
         Ok(())
@@ -177,9 +192,9 @@ fn failed(path: &Path, source: io::Error) -> DiskError {
 /// The snapshot and the deltas after it, up to the first frame that cannot be believed.
 fn read(bytes: &[u8]) -> Option<Snapshot> {
     let (payload, mut at) = wire::read(bytes).ok()??;
-    let Ok(Frame::Snapshot(mut snapshot)) = serde_json::from_slice(payload) else { return None };
+    let Ok(Frame::Snapshot(mut snapshot)) = Frame::read(payload) else { return None };
     while let Ok(Some((payload, used))) = wire::read(&bytes[at..]) {
-        let Ok(Frame::Delta(delta)) = serde_json::from_slice(payload) else { break };
+        let Ok(Frame::Delta(delta)) = Frame::read(payload) else { break };
         if delta.revision != snapshot.revision + 1 {
             break;
         }

@@ -6,7 +6,6 @@ mod disk;
 mod heard;
 mod leases;
 mod rebuild;
-mod revocation;
 mod stream;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -225,12 +225,12 @@ async fn follow_once(
     clock: &Clock,
     from_start: bool,
 ) -> Result<(), StreamError> {
-    let ((revision, fingerprint), (written, refused)) = {
+    let ((revision, fingerprint), (written, wrong)) = {
         let configuration = configuration.lock();
         (configuration.revision(), configuration.standing())
     };
     // A plugin type must be announced before anybody may bind it: report first.
-    control.report(written, refused.map(|r| r.to_string())).await?;
+    control.report(written, wrong.map(|wrong| wrong.to_string())).await?;
     let from = match fingerprint {
         _ if from_start => "0".to_owned(),
         None => revision.to_string(),
@@ -264,7 +264,7 @@ async fn follow_once(
                 "the configuration is served and not on disk");
         }
         if told_more || applied.revision != reported {
-            let wrong = applied.refused.map(|r| r.to_string());
+            let wrong = applied.wrong.map(|wrong| wrong.to_string());
             control.report(applied.revision, wrong.or(applied.not_kept.map(|e| e.to_string()))).await?;
             reported = applied.revision;
         }
@@ -317,7 +317,7 @@ fn take_frames(buffer: &mut Vec<u8>) -> Result<Vec<Frame>, StreamError> {
     let mut frames = Vec::new();
     let mut at = 0;
     while let Some((payload, used)) = wire::read(&buffer[at..])? {
-        frames.push(serde_json::from_slice(payload)?);
+        frames.push(Frame::read(payload)?);
         at += used;
     }
     buffer.drain(..at);

@@ -1,6 +1,7 @@
 //! What a gateway goes on serving when a revision, or its disk, cannot be used. Shown over a real folder, spool and counters.
 
 mod kept;
+mod parts;
 mod reconnect;
 
 use std::path::Path;
@@ -18,7 +19,6 @@ use apiclay_config::snapshot::{
 use apiclay_config::usage::GatewayEpoch;
 use tempfile::TempDir;
 
-use super::revocation::without_revoked;
 use super::{Applied, Configuration, Disk};
 use crate::counters::embedded::EmbeddedCounters;
 use crate::gateway::Gateway;
@@ -199,14 +199,14 @@ fn after_a_refused_revision_a_restart_serves_what_was_served() {
     let mut life = Life::begin(folder.path(), 1);
     life.tell(whole(&market(1)));
     let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
-    assert!(applied.refused.is_some() && life.opens());
+    assert!(applied.wrong.is_some() && life.opens());
     drop(life);
     let mut life = Life::begin(folder.path(), 2);
     assert!(life.opens(), "nothing is served after a restart");
     assert_eq!(life.configuration.revision().0, 2);
     // And what is mended is served again.
     let applied = life.change(3, vec![Change::SetBindings(Vec::new())]);
-    assert!(applied.refused.is_none() && life.opens());
+    assert!(applied.wrong.is_none() && life.opens());
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn a_refused_whole_snapshot_revokes_too() {
     snapshot.revision = 6;
     snapshot.credentials.clear();
     let applied = life.tell(whole(&snapshot));
-    assert!(applied.refused.is_some() && !life.opens(), "the key still opens");
+    assert!(applied.wrong.is_some() && !life.opens(), "the key still opens");
 }
 
 #[test]
@@ -261,7 +261,7 @@ fn an_end_that_was_brought_forward_holds_though_the_rest_is_refused() {
             Change::PutSubscription(Subscription { ends_at: ended, ..only_subscription(&first) })
         };
         let applied = life.change(2, vec![Change::SetBindings(unknown_plugin()), change]);
-        assert!(applied.refused.is_some() && !life.opens(), "key: {key_expires}");
+        assert!(applied.wrong.is_some() && !life.opens(), "key: {key_expires}");
     }
 }
 
@@ -290,27 +290,4 @@ fn two_plans_of_one_listing_share_one_trial_of_the_larger_size() {
     let runtime = life.gateway.runtime().unwrap();
     let maxima = runtime.credentials.values().map(|c| c.entitlement.tallies[0].tally.view().max);
     assert_eq!(maxima.collect::<Vec<_>>(), [1_000; 3]);
-}
-
-#[test]
-fn rights_go_and_nothing_comes() {
-    let served = market(1);
-    assert_eq!(without_revoked(&served, &served), served);
-    let nothing = without_revoked(&served, &Snapshot::default());
-    assert!(nothing.credentials.is_empty());
-    assert!(nothing.listings.values().all(|l| l.suspended));
-    assert!(nothing.subscriptions.values().all(|s| s.inactive));
-
-    let mut told = served.clone();
-    let mut served = served;
-    served.subscriptions.values_mut().for_each(|s| s.pays = true);
-    told.subscriptions.values_mut().for_each(|s| s.ends_at = Some(Timestamp(5)));
-    told.credentials.values_mut().for_each(|c| c.expires_at = Some(Timestamp(7)));
-    told.listings.values_mut().for_each(|l| l.routes.clear());
-    let less = without_revoked(&served, &told);
-    assert!(less.subscriptions.values().all(|s| s.ends_at == Some(Timestamp(5)) && !s.inactive && !s.pays));
-    assert!(less.credentials.values().all(|c| c.expires_at == Some(Timestamp(7))));
-    assert_eq!(less.listings, served.listings);
-    // An end that was put off is part of what is refused.
-    assert_eq!(without_revoked(&less, &served), less);
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Accounts, Figures, Left, Sold, Sum};
 use crate::load::CONNECTIONS;
-use crate::market::{PRICE_PAISE, Plan};
+use crate::market::{Plan, UNITS_MAX};
 
 /// What a kill leaves open is one call a connection, and a unit without a record is such a call's.
 pub fn open_at_most_one_a_connection(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
@@ -74,7 +74,7 @@ pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<S
         let most = limit * sold.windows;
         // A wallet pays for what is billed; the others count what was let through and not given back.
         let (taken, through) = match sold.plan {
-            Plan::Prepaid => (sum.billed, sum.billed),
+            Plan::Prepaid | Plan::Metered => (sum.units, sum.units),
             _ => {
                 let taken = sum.billed + sum.interrupted + sum.unaccounted;
                 (taken, taken.max(sum.served_billable))
@@ -89,6 +89,8 @@ pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<S
         }
         let missing = most.saturating_sub(taken);
         match sold.plan {
+            // What is less than a call may use serves none.
+            Plan::Metered if missing < u64::from(UNITS_MAX) => {}
             Plan::Trial => trials_missing += most.saturating_sub(sum.billed + sum.interrupted),
             _ if missing > 0 => faults
                 .push(format!("{:?} {}: only {taken} of {most} could be used: {sum:?}", sold.plan, sold.id)),
@@ -106,11 +108,17 @@ pub fn limits(accounts: &Accounts<'_>, figures: &mut Figures, faults: &mut Vec<S
 /// Each wallet was charged what is billed, and nothing is held.
 pub fn wallets(accounts: &Accounts<'_>, figures: &Figures, faults: &mut Vec<String>) {
     for (buyer, (wallet, top_up)) in accounts.record.wallets.iter().zip(accounts.top_ups_paise).enumerate() {
-        let prepaid = |(sold, _): &(&Sold, &Sum)| sold.buyer == buyer && sold.plan == Plan::Prepaid;
-        let billed: u64 =
-            accounts.sold.iter().zip(&figures.sums).filter(prepaid).map(|(_, sum)| sum.billed).sum();
-        if wallet.held != 0 || wallet.balance + billed * PRICE_PAISE != *top_up {
-            faults.push(format!("buyer {buyer}: {wallet:?} paise of {top_up} after {billed} billed calls"));
+        let of_buyer = |(sold, _): &(&Sold, &Sum)| sold.buyer == buyer;
+        let sums = accounts.sold.iter().zip(&figures.sums).filter(of_buyer);
+        let (mut billed, mut paise) = (0, 0);
+        for (sold, sum) in sums.filter(|(sold, _)| sold.plan.price_paise() > 0) {
+            billed += sum.billed;
+            paise += sum.units * sold.plan.price_paise();
+        }
+        if wallet.held != 0 || wallet.balance + paise != *top_up {
+            faults.push(format!(
+                "buyer {buyer}: {wallet:?} paise of {top_up} after {billed} billed calls of {paise} paise"
+            ));
         }
     }
 }

@@ -64,7 +64,7 @@ impl Story {
             outcome,
         };
         let refused = |status, code: &str| Outcome::Refused(status, code.to_owned());
-        let served = |number, status| Served { number, request: request(number), status };
+        let served = |number, status| Served { number, request: request(number), status, units: None };
         let mut unaccounted = event(90, QUOTA, 0, Ending::Unaccounted);
         unaccounted.kept = true;
         Self {
@@ -117,9 +117,13 @@ impl Story {
     }
 
     fn told(&self) -> Result<Figures, String> {
+        self.told_of(&[PRICE_PAISE])
+    }
+
+    fn told_of(&self, top_ups_paise: &[u64]) -> Result<Figures, String> {
         reconcile(&Accounts {
             sold: &self.sold,
-            top_ups_paise: &[PRICE_PAISE],
+            top_ups_paise,
             notes: &self.notes,
             served: &self.served,
             record: &self.record,
@@ -240,7 +244,7 @@ fn a_call_that_breaks_off_or_is_refused_without_a_kill_is_a_fault() {
 #[test]
 fn a_refused_call_never_comes_to_the_vendor() {
     let mut story = Story::that_agrees();
-    story.served.push(Served { number: 6, request: request(6), status: 200 });
+    story.served.push(Served { number: 6, request: request(6), status: 200, units: None });
     story.fails_because("429 trial_exhausted, but the vendor has");
 }
 
@@ -251,4 +255,34 @@ fn more_open_calls_than_connections_are_a_fault() {
         story.notes.push(Note { number, ..story.notes[2].clone() });
     }
     story.fails_because("5 calls broke on 4 connections");
+}
+
+#[test]
+fn units_on_record_are_those_that_the_vendor_said_and_the_wallet_paid() {
+    let by_units = |said, count: u32| {
+        let mut story = Story::that_agrees();
+        (story.sold[TRIAL].plan, story.sold[TRIAL].limit) = (Plan::Metered, Some(15));
+        story.notes.remove(6);
+        story.served[5].units = said;
+        story.record.events[4].units.count = count;
+        // The buyer's other call costs 25, and a unit 5.
+        story.record.wallets[0].balance = 15 * 5 - u64::from(count) * 5;
+        (story, 25 + 15 * 5)
+    };
+    let told = |(story, top_up): &(Story, u64)| story.told_of(&[*top_up]);
+    for (said, count) in [(Some(7), 7), (None, 3), (Some(25), 10), (Some(15), 10)] {
+        let figures = told(&by_units(said, count));
+        if 15 - count < 10 {
+            assert_eq!(figures.unwrap().sums[TRIAL].units, u64::from(count));
+        } else {
+            assert!(figures.unwrap_err().contains("only 3 of 15 could be used"));
+        }
+    }
+    assert!(told(&by_units(Some(7), 8)).unwrap_err().contains("the vendor said Some(7) units"));
+    let (mut story, top_up) = by_units(Some(7), 7);
+    story.record.wallets[0].balance += 5;
+    assert!(told(&(story, top_up)).unwrap_err().contains("after 2 billed calls of 60 paise"));
+    let (mut story, top_up) = by_units(Some(7), 7);
+    story.sold[TRIAL].limit = Some(6);
+    assert!(told(&(story, top_up)).unwrap_err().contains("7 of 6 calls"));
 }

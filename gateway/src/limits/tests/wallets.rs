@@ -8,6 +8,7 @@ use model::{Ledger, Record};
 
 mod histories;
 mod model;
+mod orders;
 mod stale;
 mod threads;
 mod units;
@@ -26,11 +27,12 @@ struct Till {
 impl Till {
     fn new(balance: u64) -> Self {
         let dir = Arc::new(tempfile::tempdir().unwrap());
-        Self::at(dir, balance)
+        Self::at(dir, balance, 1)
     }
 
-    fn at(dir: Arc<TempDir>, balance: u64) -> Self {
-        Self { dir, ledger: Arc::new(Ledger::new(balance)), monotonic: Arc::new(AtomicU64::new(1)) }
+    /// Of calls that take so many units each.
+    fn at(dir: Arc<TempDir>, balance: u64, per_call: u32) -> Self {
+        Self { dir, ledger: Arc::new(Ledger::new(balance, per_call)), monotonic: Arc::new(AtomicU64::new(1)) }
     }
 
     fn open(&self, epoch: u64) -> Arc<LeaseBook> {
@@ -73,8 +75,8 @@ fn batch_of(epoch: u64, seq: u64) -> BatchMark {
 /// Puts a lease's calls on record in a batch that the control plane gets.
 fn on_record(till: &Till, book: &LeaseBook, batch: BatchMark, lease: u32, calls: u32) {
     book.recorded(batch, lease, calls);
-    let record = Record { lease, kept: true, billable: true };
-    till.ledger.ingest("gw", batch.epoch, batch.seq, vec![record; calls as usize]);
+    let records = vec![Record::billed(lease, 1); calls as usize];
+    till.ledger.ingest("gw", batch.epoch, batch.seq, records);
 }
 
 async fn take_all(tally: &Tally, calls: usize) -> Vec<Unit> {

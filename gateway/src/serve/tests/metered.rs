@@ -51,7 +51,10 @@ fn upstream() -> Router {
 }
 
 async fn shop(source: MeterSource, balance: u64) -> Shop {
-    let meter = Meter { source, units_max_per_call: MOST, units_default: ASSUMED };
+    shop_of(Meter { source, units_max_per_call: MOST, units_default: ASSUMED }, balance).await
+}
+
+async fn shop_of(meter: Meter, balance: u64) -> Shop {
     let shop = Shop::open_before(upstream(), |plan| plan.meter = Some(meter)).await;
     shop.plane.wallet.lock().balance = balance;
     shop
@@ -219,4 +222,22 @@ async fn what_calls_did_not_use_pays_for_others_until_less_than_one_may_use_is_l
     shop.until("all is charged", |wallet| wallet.holds.is_empty()).await;
     let wallet = shop.plane.wallet.lock();
     assert_eq!((wallet.charged, wallet.balance), (19, 6));
+}
+
+/// A lease is for few calls where each may use very many units: a burst takes many leases, one after the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_calls_that_may_use_a_million_units_each_is_served_whole() {
+    const BURST: u64 = 60;
+    let most = apiclay_config::snapshot::UNITS_PER_CALL_MAX;
+    let meter = Meter { source: header(), units_max_per_call: most, units_default: ASSUMED };
+    let shop = shop_of(meter, u64::from(most) * BURST * 10).await;
+    let gateway = shop.gateway().await;
+    shop.until_live(&gateway).await;
+    let calls = (0..BURST).map(|_| shop.asks(&gateway, "x-units=900000", ""));
+    let answers = futures_util::future::join_all(calls).await;
+    let refused: Vec<_> = answers.iter().map(reqwest::Response::status).filter(|s| *s != 200).collect();
+    assert!(refused.is_empty(), "{} of {BURST}: {refused:?}", refused.len());
+    gateway.drain().await;
+    let events = shop.charged(usize::try_from(BURST).unwrap()).await;
+    assert!(units(&events).iter().all(|units| *units == reported(900_000)));
 }

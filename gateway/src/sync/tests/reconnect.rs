@@ -70,7 +70,7 @@ async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() 
     life.tell(whole(&market(1)));
     break_disk(folder.path());
     let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
-    let why = applied.refused.unwrap().to_string();
+    let why = applied.wrong.unwrap().to_string();
     assert!(why.contains("no-such") && applied.not_kept.is_some());
     let (url, mut asked) = control_plane().await;
     let token = secrecy::SecretString::from("token".to_owned());

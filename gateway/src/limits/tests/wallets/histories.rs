@@ -1,7 +1,8 @@
 //! Whole histories from a seed: gateways that pay for calls from one wallet, batch their records, are killed at any point and
-//! come again; requests and answers that get lost, come twice or late; a control plane that is away; money that comes. At no
-//! step is more held or charged than there is, nothing is spent after its close was said, and at the end every call is in
-//! exactly one close, no hold is left, and the whole balance is used.
+//! come again; requests and answers that get lost, come twice or late; a control plane that is away; money that comes. Calls take
+//! one unit, or as many as they may use, and give back what they did not. At no step is more held or charged than there is,
+//! nothing is spent after its close was said, and at the end every unit is in exactly one close, no hold is left, and the whole
+//! balance is used but for what is less than one call may use.
 
 use std::collections::VecDeque;
 
@@ -16,6 +17,8 @@ use crate::counters::LeaseId;
 const HISTORIES: u64 = 2_000;
 const SUBSCRIPTIONS: usize = 2;
 const GATEWAYS: usize = 3;
+/// Units that a call may use, by chance.
+const PER_CALL: [u32; 4] = [1, 1, 3, 10];
 /// Rounds in which what is under hold comes back and is used.
 const LAST_ROUNDS_MAX: usize = 200;
 
@@ -36,7 +39,7 @@ struct Gateway {
 impl Gateway {
     /// Begins a life, as `serve.rs` does: tells the book what the life before had on record, batches what was left, stops that
     /// life's leases and puts on record what had none.
-    fn start(&mut self, till: &Till) {
+    fn start(&mut self, till: &Till, per_call: u32) {
         let before = std::mem::take(&mut self.made);
         self.epoch += 1;
         self.seq = 0;
@@ -44,12 +47,14 @@ impl Gateway {
         for (mark, records) in &before {
             tell(&book, *mark, records);
         }
-        let tallies = (0..SUBSCRIPTIONS).map(|n| book.tally(&wallet(n as u128))).collect();
+        let spec = |n: usize| CounterSpec { units_per_call: per_call, ..wallet(n as u128) };
+        let tallies = (0..SUBSCRIPTIONS).map(|n| book.tally(&spec(n))).collect();
         self.running = Some((Arc::clone(&book), tallies));
         self.batch(true);
         for unaccounted in book.stop_earlier_wallets() {
-            let record = Record { lease: unaccounted.lease, kept: true, billable: false };
-            self.spool.extend(std::iter::repeat_n(record, unaccounted.units as usize));
+            // All of a lease's in one, as the gateway records them.
+            let (lease, units) = (unaccounted.lease, unaccounted.units);
+            self.spool.push(Record { lease, kept: true, billable: false, units });
         }
     }
 
@@ -78,7 +83,7 @@ impl Gateway {
 fn tell(book: &LeaseBook, mark: BatchMark, records: &[Record]) {
     let mut kept = std::collections::BTreeMap::<u32, u32>::new();
     for record in records.iter().filter(|record| record.kept) {
-        *kept.entry(record.lease).or_default() += 1;
+        *kept.entry(record.lease).or_default() += record.units;
     }
     for (lease, units) in kept {
         book.recorded(mark, lease, units);
@@ -98,12 +103,15 @@ struct History {
     till: Till,
     gateways: Vec<Gateway>,
     money: u64,
+    /// Units that a call takes until it is known how many it used.
+    per_call: u32,
 }
 
 impl History {
     fn new(seed: u64, dirs: &[Arc<TempDir>]) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let money = random.random_range(0..200);
+        let per_call = PER_CALL[random.random_range(0..PER_CALL.len())];
         let gateway = |n: usize| Gateway {
             name: format!("gw-{n}"),
             dir: dirs[n].clone(),
@@ -116,7 +124,8 @@ impl History {
             unsent: VecDeque::new(),
         };
         let gateways = (0..random.random_range(1..=GATEWAYS)).map(gateway).collect();
-        Self { seed, random, till: Till::at(dirs[0].clone(), money), gateways, money }
+        let till = Till::at(dirs[0].clone(), money, per_call);
+        Self { seed, random, till, gateways, money, per_call }
     }
 
     async fn take(&mut self, n: usize, subscription: usize) -> bool {
@@ -130,7 +139,7 @@ impl History {
         true
     }
 
-    /// Ends a call: billed, given back, or interrupted, and on record.
+    /// Ends a call: billed for what it used, or given back whole; and on record.
     fn settle(&mut self, n: usize, billable: bool) {
         let gateway = &mut self.gateways[n];
         let Some((_, tallies)) = &gateway.running else { return };
@@ -138,13 +147,17 @@ impl History {
             return;
         }
         let at = self.random.random_range(0..gateway.in_flight.len());
-        let (subscription, unit) = gateway.in_flight.swap_remove(at);
-        if !billable {
-            tallies[subscription].give_back(unit);
+        let (subscription, mut unit) = gateway.in_flight.swap_remove(at);
+        assert_eq!(unit.units, self.per_call, "seed {}: a call has less than it may use", self.seed);
+        // Where units are counted a call may have used none.
+        let least = u32::from(self.per_call == 1);
+        let used = if billable { self.random.random_range(least..=self.per_call) } else { 0 };
+        if let Some(rest) = unit.keep(used) {
+            tallies[subscription].give_back(rest);
         }
         // Some are refused before they have a record.
         if billable || self.random.random_bool(0.7) {
-            gateway.spool.push(Record { lease: unit.lease, kept: billable, billable });
+            gateway.spool.push(Record { lease: unit.lease, kept: billable, billable, units: used });
         }
     }
 
@@ -162,7 +175,7 @@ impl History {
         let n = self.random.random_range(0..self.gateways.len());
         let ledger = Arc::clone(&self.till.ledger);
         match self.random.random_range(0..100) {
-            _ if self.gateways[n].running.is_none() => self.gateways[n].start(&self.till),
+            _ if self.gateways[n].running.is_none() => self.gateways[n].start(&self.till, self.per_call),
             0..40 => {
                 let subscription = self.random.random_range(0..SUBSCRIPTIONS);
                 for _ in 0..self.random.random_range(1..10) {
@@ -221,7 +234,7 @@ impl History {
         ledger.away.store(false, SeqCst);
         for n in 0..self.gateways.len() {
             if self.gateways[n].running.is_none() {
-                self.gateways[n].start(&self.till);
+                self.gateways[n].start(&self.till, self.per_call);
             }
         }
         for round in 0.. {
@@ -230,7 +243,7 @@ impl History {
             self.bring_home().await;
             let n = self.random.random_range(0..self.gateways.len());
             let subscription = self.random.random_range(0..SUBSCRIPTIONS);
-            if ledger.balance() == 0 {
+            if ledger.balance() < u64::from(self.per_call) {
                 break;
             }
             for _ in 0..50 {
@@ -243,7 +256,8 @@ impl History {
             self.bring_home().await;
         }
         ledger.is_even();
-        assert_eq!(ledger.charged(), self.money, "seed {}", self.seed);
+        let left = self.money - ledger.charged();
+        assert!(left < u64::from(self.per_call), "seed {}: {left} is left", self.seed);
     }
 }
 

@@ -22,8 +22,7 @@ impl Batches {
         let mark = batch_of(1, *seq);
         let mut kept = BTreeMap::<u32, u32>::new();
         leases.iter().for_each(|lease| *kept.entry(*lease).or_default() += 1);
-        let record = |lease| Record { lease, kept: true, billable: true };
-        let records = leases.drain(..).map(record).collect();
+        let records = leases.drain(..).map(|lease| Record::billed(lease, 1)).collect();
         // The book first: a close that it says at once finds its batch missing, and waits for it.
         kept.into_iter().for_each(|(lease, units)| book.recorded(mark, lease, units));
         till.ledger.ingest("gw", 1, *seq, records);

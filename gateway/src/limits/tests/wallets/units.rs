@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn calls_that_may_use_many_units_give_back_what_they_did_not_and_others_take_it() {
-    let till = Till::new(1_000);
+    let till = Till::at(Arc::new(tempfile::tempdir().unwrap()), 1_000, 10);
     let book = till.open(1);
     let tally = book.tally(&CounterSpec { units_per_call: 10, ..wallet(1) });
     let mut first = take(&tally).await.unwrap();

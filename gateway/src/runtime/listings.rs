@@ -1,0 +1,131 @@
+//! Compiles listings and the plugins that are bound to a place. What is wrong is noted as faults of the part; whoever compiles the
+//! whole leaves it out. Next: `compile.rs`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use apiclay_config::snapshot::{self, Binding, Fault, Part};
+use apiclay_plugins::by_name;
+use http::{HeaderName, HeaderValue};
+use secrecy::ExposeSecret as _;
+
+use super::compile::Compiler;
+use super::{Bound, Listing, Route};
+use crate::phases::authenticate::KEY_HEADER;
+use crate::upstreams::Upstream;
+
+impl Compiler {
+    /// The listing, and what is wrong with it.
+    pub(super) fn listing(
+        &mut self,
+        listing: &snapshot::Listing,
+        everywhere: &[Bound],
+        faults: &mut Vec<Fault>,
+    ) -> Listing {
+        let part = Part::Listing(listing.id);
+        let mut fault = |rule: String| faults.push(fault_of(part, &part, rule));
+        let name = format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str();
+        let mut injected = Vec::with_capacity(listing.secrets.len());
+        for secret in &listing.secrets {
+            let place = format!("{}/{}", listing.id, secret.header);
+            let opened =
+                self.master_key.as_ref().ok_or(()).and_then(|k| k.open(&secret.value, &place).map_err(drop));
+            let header = HeaderName::try_from(secret.header.as_str());
+            let value = opened.ok().and_then(|value| HeaderValue::from_str(value.expose_secret()).ok());
+            match (header, value) {
+                (Ok(header), Some(mut value)) => {
+                    value.set_sensitive(true);
+                    injected.push((header, value));
+                }
+                _ => {
+                    fault(format!(
+                        "its secret for `{}` cannot be opened with this master key",
+                        secret.header
+                    ));
+                }
+            }
+        }
+        let key_header = listing.key_header.as_deref().unwrap_or(snapshot::KEY_HEADER);
+        let key_header = HeaderName::try_from(key_header).unwrap_or_else(|_| {
+            fault(format!("`{key_header}` is no header's name"));
+            KEY_HEADER
+        });
+        let upstream = self.upstream(listing);
+        if let Err(wrong) = &upstream {
+            fault(wrong.clone());
+        }
+        let plugins = bind(part, &listing.id, &listing.bindings, everywhere, faults);
+        let mut by_path: HashMap<&str, Vec<Arc<Route>>> = HashMap::new();
+        for route in &listing.routes {
+            let compiled = Route {
+                id: route.id,
+                method: route.method.as_str().into(),
+                plugins: bind(part, &route.id, &route.bindings, &plugins, faults),
+            };
+            by_path.entry(&route.path).or_default().push(Arc::new(compiled));
+        }
+        let mut routes = matchit::Router::new();
+        for (path, methods) in by_path {
+            if let Err(wrong) = routes.insert(path, methods) {
+                faults.push(fault_of(part, &part, format!("`{path}`: {wrong}")));
+            }
+        }
+        Listing {
+            id: listing.id,
+            calls: self.metrics.listing(&name),
+            name,
+            suspended: listing.suspended,
+            routes,
+            upstream: upstream.unwrap_or_default(),
+            key_header,
+            injected,
+            plugins,
+        }
+    }
+
+    fn upstream(&mut self, listing: &snapshot::Listing) -> Result<Arc<Upstream>, String> {
+        let known = self.upstreams.get(&listing.id).filter(|(from, _)| *from == listing.upstream);
+        if let Some(kept) = known.and_then(|(_, upstream)| upstream.upgrade()) {
+            return Ok(kept);
+        }
+        let upstream = Arc::new(Upstream::compile(&listing.upstream, &self.egress)?);
+        self.upstreams.insert(listing.id, (listing.upstream.clone(), Arc::downgrade(&upstream)));
+        Ok(upstream)
+    }
+}
+
+/// Builds the plugins bound here, with those of the wider place, in the registry's order and the narrower after the wider; it
+/// replaces what has its type and does not stay.
+pub(super) fn bind(
+    part: Part,
+    place: &dyn std::fmt::Display,
+    bindings: &[Binding],
+    wider: &[Bound],
+    faults: &mut Vec<Fault>,
+) -> Vec<Bound> {
+    let mut bound: Vec<Bound> =
+        wider.iter().filter(|w| w.stays || !bindings.iter().any(|b| b.plugin == w.name)).cloned().collect();
+    for binding in bindings {
+        let built = by_name(&binding.plugin).and_then(|r| Ok((r, (r.build)(&binding.config)?)));
+        match built {
+            Ok((registered, plugin)) => bound.push(Bound {
+                binding: binding.id,
+                name: registered.name,
+                order: apiclay_plugins::registry()
+                    .iter()
+                    .position(|r| r.name == registered.name)
+                    .unwrap_or(0),
+                stays: binding.stays,
+                plugin: Arc::from(plugin),
+            }),
+            Err(wrong) => faults.push(fault_of(part, place, wrong.to_string())),
+        }
+    }
+    bound.sort_by_key(|b| b.order);
+    bound
+}
+
+/// A rule that a part breaks at a place of it.
+pub(super) fn fault_of(part: Part, place: &dyn std::fmt::Display, rule: String) -> Fault {
+    Fault { part: Some(part), place: place.to_string(), rule }
+}

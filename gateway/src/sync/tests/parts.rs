@@ -1,0 +1,215 @@
+//! What a gateway cannot understand of a configuration is refused for itself: it keeps nothing else from being served, and no
+//! revocation from holding.
+
+use apiclay_config::snapshot::Part;
+use http::{HeaderMap, HeaderValue};
+use secrecy::ExposeSecret as _;
+
+use super::super::configuration::Gap;
+use super::*;
+use crate::context::{Context, Head, HeaderLines};
+use crate::phases::{Call, identify};
+
+/// Keys by what they are for: their form is checked before they are looked up.
+struct Keys {
+    first: String,
+    new: String,
+    mars: String,
+}
+
+fn keys() -> Keys {
+    let key = || key::generate().expose_secret().to_owned();
+    Keys { first: key(), new: key(), mars: key() }
+}
+
+/// The market, whose subscriber has the first key.
+fn market_of(keys: &Keys, revision: u64) -> Snapshot {
+    let mut market = market(revision);
+    market.credentials.values_mut().for_each(|one| one.digest = key::digest(keys.first.as_bytes()));
+    market
+}
+
+/// A key of `subscription`.
+fn key_of(subscription: SubscriptionId, key: &str) -> Change {
+    Change::PutCredential(Credential {
+        id: CredentialId::generate(),
+        subscription,
+        digest: key::digest(key.as_bytes()),
+        expires_at: None,
+    })
+}
+
+/// Another subscription to `plan`, with a key.
+fn subscriber(first: &Subscription, plan: &Plan, key: &str) -> [Change; 2] {
+    let id = SubscriptionId::generate();
+    let subscription = Subscription { id, plan: plan.id, plan_revision: plan.revision, ..first.clone() };
+    [Change::PutSubscription(subscription), key_of(id, key)]
+}
+
+/// The answer to a call with this key: 200 where phases 1 to 5 let it go on.
+fn answer(life: &Life, path: &str, key: &str) -> (u16, &'static str) {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", HeaderValue::from_str(key).unwrap());
+    let mut context = Context::new(Clock::System.now());
+    let head = Head { method: "GET", path, host: "a.example", headers: &HeaderLines(&headers) };
+    match identify(&mut Call { head, context: &mut context, gateway: &life.gateway }) {
+        Ok(_) => (200, ""),
+        Err(rejection) => (rejection.status(), rejection.code()),
+    }
+}
+
+fn left_out(life: &Life, kind: &str) -> bool {
+    let line = format!("apiclay_gateway_config_left_out{{kind=\"{kind}\"}} 1");
+    life.gateway.metrics.text().unwrap().contains(&line)
+}
+
+const PATH: &str = "/acme/echo/now";
+const REFUSED: (u16, &str) = (503, "not_served");
+const GOES_ON: (u16, &str) = (200, "");
+
+#[test]
+fn a_plan_in_a_zone_that_is_not_known_is_refused_and_keeps_nothing_else_from_being_served() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let first = market_of(&keys, 1);
+    let plan = first.plans.values().next().unwrap().clone();
+    let on_mars = Plan { id: PlanId::generate(), zone: Some("Mars/Olympus_Mons".to_owned()), ..plan.clone() };
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&first));
+    let mut changes = vec![Change::PutPlan(Box::new(on_mars.clone()))];
+    changes.extend(subscriber(&only_subscription(&first), &on_mars, &keys.mars));
+    changes.extend(subscriber(&only_subscription(&first), &plan, &keys.new));
+    let applied = life.change(2, changes);
+    assert!(applied.wrong.unwrap().contains("Mars/Olympus_Mons"));
+    assert_eq!(answer(&life, PATH, &keys.first), GOES_ON);
+    assert_eq!(answer(&life, PATH, &keys.new), GOES_ON, "what came beside it is not served");
+    assert_eq!(answer(&life, PATH, &keys.mars), REFUSED);
+    assert!(left_out(&life, "plan") && !left_out(&life, "listing"));
+    life.change(3, vec![Change::RemoveCredential(only_credential(&first).id)]);
+    assert_eq!(answer(&life, PATH, &keys.first).0, 401);
+    drop(life);
+
+    let mut life = Life::begin(folder.path(), 2);
+    assert_eq!(answer(&life, PATH, &keys.first).0, 401);
+    assert_eq!(answer(&life, PATH, &keys.new), GOES_ON);
+    assert_eq!(answer(&life, PATH, &keys.mars), REFUSED);
+    let known = Plan { zone: Some("Asia/Kolkata".to_owned()), ..on_mars };
+    let applied = life.change(4, vec![Change::PutPlan(Box::new(known))]);
+    assert_eq!((applied.wrong, applied.revision), (None, 4));
+    assert_eq!(answer(&life, PATH, &keys.mars), GOES_ON);
+    assert!(!left_out(&life, "plan"));
+}
+
+/// A limit that says nothing is no limit.
+#[test]
+fn a_plan_whose_limit_is_of_no_use_lets_nobody_through() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut snapshot = market_of(&keys, 1);
+    for plan in snapshot.plans.values_mut() {
+        let window = apiclay_config::snapshot::Window::Day;
+        plan.limits = vec![apiclay_config::snapshot::Limit { window, max: 0, hard: true }];
+    }
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&snapshot));
+    assert_eq!(answer(&life, PATH, &keys.first), REFUSED);
+}
+
+#[test]
+fn a_listing_that_cannot_be_served_is_there_and_says_so_and_the_others_are_served() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut life = Life::begin(folder.path(), 1);
+    let first = market_of(&keys, 1);
+    life.tell(whole(&first));
+    let mut other = first.listings.values().next().unwrap().clone();
+    (other.id, other.slug, other.bindings) = (ListingId::generate(), "other".to_owned(), unknown_plugin());
+    life.change(2, vec![Change::PutListing(Box::new(other.clone()))]);
+    assert_eq!(answer(&life, PATH, &keys.first), GOES_ON);
+    assert_eq!(answer(&life, "/acme/other/now", &keys.first), REFUSED);
+    assert_eq!(answer(&life, "/acme/another/now", &keys.first), (404, "route_not_found"));
+    assert!(left_out(&life, "listing"));
+    other.bindings = Vec::new();
+    life.change(3, vec![Change::PutListing(Box::new(other))]);
+    assert_eq!(answer(&life, "/acme/other/now", &keys.first), (403, "not_entitled"));
+}
+
+#[test]
+fn plugins_of_the_whole_gateway_that_are_not_known_keep_those_before_and_nothing_else_waits() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let first = market_of(&keys, 1);
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&first));
+    life.change(2, vec![Change::SetBindings(unknown_plugin())]);
+    assert!(left_out(&life, "everywhere"));
+    let id = only_subscription(&first).id;
+    life.change(3, vec![key_of(id, &keys.new), Change::RemoveCredential(only_credential(&first).id)]);
+    for restarted in [false, true] {
+        if restarted {
+            drop(life);
+            life = Life::begin(folder.path(), 2);
+        }
+        assert_eq!(answer(&life, PATH, &keys.new), GOES_ON, "restarted: {restarted}");
+        assert_eq!(answer(&life, PATH, &keys.first).0, 401, "restarted: {restarted}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_until_it_is_told_anew_and_asked_for_at_the_next_start() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let first = market_of(&keys, 1);
+    let listing = first.listings.values().next().unwrap().id;
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&first));
+    let frame = serde_json::json!({"delta": {"revision": 2, "changes": [
+        {"put_listing": {"id": listing, "vendor_slug": "acme", "slug": "echo", "upstream": "by pigeon"}}]}});
+    let applied = life.tell(vec![Frame::read(frame.to_string().as_bytes()).unwrap()]);
+    assert_eq!(applied.revision, 2);
+    assert_eq!(answer(&life, PATH, &keys.first), REFUSED, "not where it was, nor gone");
+    assert_eq!(life.configuration.revision().0, 2);
+    drop(life);
+    let mut life = Life::begin(folder.path(), 2);
+    assert_eq!(answer(&life, PATH, &keys.first), REFUSED);
+    assert_eq!(life.configuration.revision(), (0, None), "this version may understand it");
+    life.tell(whole(&Snapshot { revision: 2, ..first }));
+    assert_eq!(answer(&life, PATH, &keys.first), GOES_ON);
+    assert_eq!(life.configuration.revision().0, 2);
+}
+
+#[test]
+fn a_kind_of_change_that_is_not_known_is_not_passed_over() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&market_of(&keys, 1)));
+    let frame = serde_json::json!({"delta": {"revision": 2, "changes": [{"remove_account": "acc_1"}]}});
+    let frame = Frame::read(frame.to_string().as_bytes()).unwrap();
+    let gap = life.configuration.apply(vec![frame]).unwrap_err();
+    assert!(matches!(gap, Gap::Unknown(2)), "{gap}");
+    assert_eq!(life.configuration.revision().0, 1);
+}
+
+/// What an older version wrote lacks what it did not know of.
+#[test]
+fn what_another_version_wrote_is_served_and_asked_for_anew() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    Life::begin(folder.path(), 1).tell(whole(&market_of(&keys, 3)));
+    assert_eq!(Life::begin(folder.path(), 2).configuration.revision().0, 3);
+    std::fs::write(folder.path().join("configuration.version"), "0.0.0").unwrap();
+    let mut life = Life::begin(folder.path(), 3);
+    assert_eq!((answer(&life, PATH, &keys.first), life.configuration.revision().0), (GOES_ON, 0));
+    life.tell(whole(&market_of(&keys, 4)));
+    drop(life);
+    assert_eq!(Life::begin(folder.path(), 4).configuration.revision().0, 4);
+}
+
+#[test]
+fn parts_are_counted_once_however_much_is_wrong_with_them() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut snapshot = market_of(&keys, 1);
+    for listing in snapshot.listings.values_mut() {
+        listing.upstream.targets.clear();
+        listing.bindings = unknown_plugin();
+    }
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&snapshot));
+    assert!(left_out(&life, "listing"));
+    let faults = &life.gateway.runtime().unwrap().left_out.faults;
+    assert!(faults.len() > 1 && faults.iter().all(|fault| matches!(fault.part, Some(Part::Listing(_)))));
+}
