@@ -17,6 +17,7 @@ pub mod phases;
 pub mod proxy;
 mod rebuild;
 pub mod rejection;
+mod relay;
 mod run;
 pub mod runtime;
 mod serve;

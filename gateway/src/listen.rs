@@ -24,6 +24,7 @@ use crate::front::certificates::Certificates;
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
 use crate::proxy::PingoraLane;
+use crate::relay::Relay;
 
 /// Upstream connections kept open over all targets.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
@@ -64,7 +65,8 @@ pub(crate) async fn listen(
     options.h2c = true;
     options.h2_idle_timeout = Some(limits.idle_timeout);
     lane.server_options = Some(options);
-    let front = Front::new(Arc::new(lane), limits, Arc::clone(&gateway.metrics));
+    let relay = settings.fast_lane.then(|| Relay::new(Arc::clone(&gateway), limits.body_timeout));
+    let front = Front::new(relay, Arc::new(lane), limits, Arc::clone(&gateway.metrics));
     let open = front.open_connections();
     let mut service = Service::new("gateway".to_owned(), front);
     let mut options = TcpSocketOptions::default();

@@ -2,8 +2,10 @@
 //! (RFC 9457, `application/problem+json`). The lanes write that answer.
 
 use apiclay_config::ids::RequestId;
+use apiclay_plugins::Answer;
 use bytes::Bytes;
-use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue};
 
 /// Where a buyer reads what a code means.
 const TYPE_BASE: &str = "https://docs.apiclay.dev/problems/";
@@ -189,6 +191,16 @@ impl Rejection {
     #[must_use]
     pub fn status(&self) -> u16 {
         self.parts().0
+    }
+
+    /// The problem as an answer, ready to be written.
+    #[must_use]
+    pub fn answer(&self, request: RequestId) -> Answer {
+        let Problem { status, headers, body } = self.problem(request);
+        let mut lines: Vec<(HeaderName, HeaderValue)> =
+            headers.into_iter().map(|(name, value)| (HeaderName::from_static(name), value)).collect();
+        lines.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        Answer { status, headers: lines, body: body.to_vec() }
     }
 
     /// The answer: the only place where a rejection becomes HTTP.

@@ -12,6 +12,7 @@ mod frames;
 mod framing;
 mod heads;
 mod http2;
+mod lanes;
 mod paths;
 mod site;
 mod upstream;

@@ -59,6 +59,12 @@ pub struct Site {
 
 impl Site {
     pub async fn start() -> Result<Self> {
+        // The whole of these tests can be run over the one lane or the other.
+        Self::start_with(&std::env::var("APICLAY_FAST_LANE").unwrap_or_else(|_| "on".to_owned())).await
+    }
+
+    /// The same with the fast lane `on` or `off`.
+    pub async fn start_with(fast_lane: &str) -> Result<Self> {
         let upstream = Upstream::start().await?;
         let head_deadline_ms = HEAD_DEADLINE_MS.to_string();
         let body_max_bytes = BODY_MAX_BYTES.to_string();
@@ -66,6 +72,7 @@ impl Site {
             ("APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS", head_deadline_ms.as_str()),
             ("APICLAY_GATEWAY_BODY_MAX_BYTES", body_max_bytes.as_str()),
             ("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "8000"),
+            ("APICLAY_FAST_LANE", fast_lane),
         ];
         let market = Marketplace::embedded(&settings).await?;
         let vendor = market.api()?.sign_up("vendor").await?;

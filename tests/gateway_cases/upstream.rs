@@ -181,6 +181,9 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
              RateLimit: \"x\";r=1\r\nX-Request-Id: theirs\r\n\r\n";
         stream.write_all(early.as_bytes()).await?;
     }
+    if let Some(shape) = target.strip_prefix("/files/shape?") {
+        return shaped(stream, request, shape).await;
+    }
     if target.starts_with("/zeros") {
         return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n").await;
     }
@@ -200,4 +203,64 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     let vary = "Vary: Accept\r\nVary: Accept-Language\r\n";
     let head = format!("HTTP/1.1 200 OK\r\n{vary}Content-Length: {}\r\n\r\n{body}", body.len());
     stream.write_all(head.as_bytes()).await
+}
+
+/// Header lines of an answer, whatever they are good for.
+const SHAPES: [&str; 8] = [
+    "",
+    "Set-Cookie: a=1; Path=/; Domain=theirs.test; HttpOnly\r\n",
+    "Set-Cookie: apiclay_session=theirs\r\nSet-Cookie: b=2\r\n",
+    "Connection: X-Hop\r\nX-Hop: 1\r\nX-Stays: 1\r\n",
+    "RateLimit: \"x\";r=1\r\nX-Request-Id: theirs\r\nKeep-Alive: timeout=9\r\n",
+    "Connection: close\r\n",
+    "Trailer: X-After\r\nx_under: 1\r\nServer: theirs\r\n",
+    "Proxy-Authenticate: Basic\r\nETag: \"a\"\r\nX-Empty:\r\n",
+];
+
+/// An answer as the query wants it: `status`, `bytes` of body in this `frame`, and which `head` lines.
+async fn shaped(stream: &mut TcpStream, request: &Request, query: &str) -> std::io::Result<()> {
+    let value = |name: &str| {
+        let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+        pairs.filter(|(own, _)| *own == name).map(|(_, value)| value).next().unwrap_or_default()
+    };
+    let (status, frame) = (value("status"), value("frame"));
+    let lines = SHAPES[value("head").parse::<usize>().unwrap_or(0) % SHAPES.len()];
+    let data: Vec<u8> =
+        (0..value("bytes").parse().unwrap_or(0)).map(|at: usize| b'a' + (at % 26) as u8).collect();
+    let mut body = Vec::new();
+    let framing = match frame {
+        "chunks" | "odd-chunks" | "both" => {
+            let odd = frame == "odd-chunks";
+            for piece in data.chunks(7_000) {
+                body.extend_from_slice(
+                    format!("{:X}{}\r\n", piece.len(), if odd { ";of=7 000" } else { "" }).as_bytes(),
+                );
+                body.extend_from_slice(piece);
+                body.extend_from_slice(b"\r\n");
+            }
+            body.extend_from_slice(if odd { b"00\r\nX-After: 1\r\n\r\n" } else { b"0\r\n\r\n" });
+            let length = if frame == "both" { "Content-Length: 3\r\n" } else { "" };
+            format!("{length}Transfer-Encoding: chunked\r\n")
+        }
+        "close" => {
+            body = data;
+            String::new()
+        }
+        _ => {
+            body = data;
+            format!("Content-Length: {}\r\n", body.len())
+        }
+    };
+    let bodiless = request.line().starts_with("HEAD ") || ["204", "304"].contains(&status);
+    // Without a body nothing else says that the connection ends.
+    let closes = if bodiless && frame == "close" { "Connection: close\r\n" } else { "" };
+    let mut answer = format!("HTTP/1.1 {status} Because\r\n{closes}{lines}{framing}\r\n").into_bytes();
+    if !bodiless {
+        answer.extend_from_slice(&body);
+    }
+    stream.write_all(&answer).await?;
+    if frame == "close" || lines.starts_with("Connection: close") {
+        return Err(std::io::ErrorKind::ConnectionAborted.into());
+    }
+    Ok(())
 }

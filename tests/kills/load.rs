@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use apiclay_config::ids::RequestId;
-use apiclay_tests::{Answer, Wire};
+use apiclay_tests::{Answer, Chance, Wire};
 
-use crate::chance::Chance;
 use crate::market::{Bought, PREFIX};
 use crate::upstream::HALVES;
 

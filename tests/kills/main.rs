@@ -5,7 +5,6 @@
 //! `reconcile.rs` compares, `figures.rs` prints. `APICLAY_TEST_KILLS` says how many kills (`make soak`: 300),
 //! `APICLAY_TEST_SEED` which. docs/reliability.md has the figures of a long run.
 
-mod chance;
 mod figures;
 mod load;
 mod market;

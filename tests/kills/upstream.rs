@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use apiclay_config::ids::RequestId;
+use apiclay_tests::Chance;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Query, State};
@@ -18,7 +19,6 @@ use futures_util::stream;
 use serde::Deserialize;
 use tokio::net::TcpListener;
 
-use crate::chance::Chance;
 use crate::market::{UNITS_HEADER, UNITS_MAX};
 
 const HEAD_MAX_MS: u64 = 16;

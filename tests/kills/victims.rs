@@ -7,10 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{Apiclay, Marketplace, Mongod, Persist, Redis, http_client, wait_until};
+use apiclay_tests::{Apiclay, Chance, Marketplace, Mongod, Persist, Redis, http_client, wait_until};
 use tempfile::TempDir;
 
-use crate::chance::Chance;
 use crate::load::{GATEWAYS, Load};
 use crate::market::Plan;
 

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod apiclay;
+pub mod chance;
 pub mod chromium;
 pub mod http1;
 pub mod marketplace;
@@ -17,6 +18,7 @@ pub mod wait;
 
 pub use api::Api;
 pub use apiclay::{Apiclay, Ready};
+pub use chance::Chance;
 pub use chromium::Chromium;
 pub use http1::{Answer, Wire};
 pub use marketplace::Marketplace;

@@ -3,7 +3,7 @@
 //! whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
 
 pub mod certificates;
-mod framing;
+pub(crate) mod framing;
 mod gate;
 pub mod head;
 
@@ -24,6 +24,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
 use crate::rejection::Rejection;
+use crate::relay::{After, Relay};
 use framing::Frame;
 use gate::Gate;
 
@@ -49,6 +50,8 @@ pub struct FrontLimits {
 
 /// The service behind the gateway's listeners.
 pub struct Front {
+    /// The fast lane, unless it is switched off.
+    relay: Option<Relay>,
     lane: Arc<HttpProxy<PingoraLane>>,
     limits: FrontLimits,
     metrics: Arc<Metrics>,
@@ -64,10 +67,15 @@ enum Next {
 }
 
 impl Front {
-    /// A front before `lane`.
+    /// A front before `relay`, where there is one, and `lane`.
     #[must_use]
-    pub fn new(lane: Arc<HttpProxy<PingoraLane>>, limits: FrontLimits, metrics: Arc<Metrics>) -> Self {
-        Self { lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
+    pub fn new(
+        relay: Option<Relay>,
+        lane: Arc<HttpProxy<PingoraLane>>,
+        limits: FrontLimits,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { relay, lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// How many connections are open, for the drain at shutdown.
@@ -91,6 +99,15 @@ impl Front {
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
                 Next::Head(head) => {
+                    let after = match &self.relay {
+                        Some(relay) => relay.call(&mut stream, &head, &mut buffer, shutdown).await,
+                        None => After::NotTaken,
+                    };
+                    match after {
+                        After::Next => continue,
+                        After::Close => return close(stream).await,
+                        After::NotTaken => {}
+                    }
                     let Some((returned, rest)) = self.call(stream, head, buffer, shutdown).await else {
                         return;
                     };
@@ -203,6 +220,13 @@ impl Front {
         if matches!(written, Ok(Ok(()))) {
             linger(&mut stream).await;
         }
+    }
+}
+
+/// Ends a connection whose last answer was written.
+async fn close(mut stream: Stream) {
+    if tokio::io::AsyncWriteExt::shutdown(&mut stream).await.is_ok() {
+        linger(&mut stream).await;
     }
 }
 

@@ -12,7 +12,11 @@ pub mod route;
 pub mod settle;
 pub mod upstream;
 
+use std::time::Duration;
+
 use apiclay_plugins::{Access, Answer, Request, Verdict};
+
+use tokio::time::Instant;
 
 use crate::context::{Context, Head, WithoutSecrets};
 use crate::gateway::Gateway;
@@ -29,8 +33,12 @@ pub struct Call<'a> {
     pub gateway: &'a Gateway,
 }
 
+/// How long one call awaits grants in all before it is refused, in milliseconds. By time: how many grants a burst takes depends on
+/// how many calls a lease is for, which are few where each may use many units.
+const GRANTS_WAIT_MAX_MS: u64 = 2_000;
+
 /// What the phases before the upstream decided.
-pub enum Admission {
+enum Admission {
     /// Send it on.
     Admitted,
     /// A plugin answers.
@@ -39,11 +47,44 @@ pub enum Admission {
     Wait(usize),
 }
 
+/// Phases 1 to 6, with a body of this length, as far as it is known; awaits grants on the way. `Some` is a plugin's answer.
+///
+/// # Errors
+/// Why the call is refused.
+pub async fn admitted(call: &mut Call<'_>, body_bytes: u64) -> Result<Option<Answer>, Rejection> {
+    if let Some(answer) = identify(call)? {
+        return Ok(Some(answer));
+    }
+    if body_bytes > call.gateway.body_max_bytes {
+        return Err(Rejection::BodyTooLarge);
+    }
+    let mut waits_until = None;
+    loop {
+        match admit(call)? {
+            Admission::Admitted => return Ok(None),
+            Admission::Respond(answer) => return Ok(Some(answer)),
+            Admission::Wait(waits_for) => {
+                let now = Instant::now();
+                let until = *waits_until.get_or_insert(now + Duration::from_millis(GRANTS_WAIT_MAX_MS));
+                if now >= until {
+                    return Err(Rejection::CountersUnavailable);
+                }
+                let credential = call.context.credential.clone().ok_or(Rejection::NotReady)?;
+                let granted = credential.entitlement.tallies[waits_for].tally.refill().await;
+                granted.map_err(|unavailable| {
+                    tracing::warn!(error = %unavailable, "no grant");
+                    Rejection::CountersUnavailable
+                })?;
+            }
+        }
+    }
+}
+
 /// Phases 1 to 5, and plugins' `on_access`.
 ///
 /// # Errors
 /// Why the call is refused.
-pub fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
+pub(crate) fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
     accept::accept(call)?;
     route::route(call)?;
     if let Some(answer) = on_access(call)? {
@@ -65,7 +106,7 @@ pub fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
 ///
 /// # Errors
 /// Why the call is refused.
-pub fn admit(call: &mut Call<'_>) -> Result<Admission, Rejection> {
+fn admit(call: &mut Call<'_>) -> Result<Admission, Rejection> {
     match reserve::reserve(call)? {
         Some(waits_for) => Ok(Admission::Wait(waits_for)),
         None => match on_request(call)? {

@@ -136,6 +136,15 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
     }
 }
 
+/// What a vendor's cookies are confined to: his listing's path, or nothing where the host is his alone.
+#[must_use]
+pub fn cookie_path(context: &Context) -> String {
+    match &context.listing {
+        Some(listing) if context.path_below > 0 => format!("/{}", listing.name),
+        _ => String::new(),
+    }
+}
+
 /// A vendor's `Set-Cookie`: dropped under our names, otherwise confined to the listing's path on this host.
 #[must_use]
 pub fn confine_cookie(value: &[u8], listing_path: &str) -> Option<Vec<u8>> {

@@ -64,6 +64,17 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     );
 }
 
+/// Closes the record of an answer that was taken from the upstream but never shown: it is billed 0, its units are given back. What
+/// follows is a refusal.
+pub fn unanswered(gateway: &Gateway, context: &mut Context) {
+    if let (Some(ticket), Some(mut event)) = (context.ticket.take(), context.event.take()) {
+        reserve::give_back(context);
+        event.ending = Ending::UpstreamBroke;
+        event.kept = false;
+        gateway.spool.end(ticket, &event);
+    }
+}
+
 fn complete_plugins(context: &Context, duration_us: u64) {
     let Some(route) = &context.route else { return };
     let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.plugins);

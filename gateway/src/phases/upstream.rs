@@ -12,6 +12,13 @@ pub fn upstream(context: &mut Context) -> Option<usize> {
     (picked < listing.upstream.targets.len()).then_some(picked)
 }
 
+/// Whether the listing allows another try.
+#[must_use]
+pub fn may_retry(context: &Context) -> bool {
+    let retries_max = context.listing.as_ref().map_or(0, |listing| listing.upstream.retries_max);
+    context.tries <= retries_max
+}
+
 /// The target picked last.
 #[must_use]
 pub fn picked(context: &Context) -> Option<&Target> {

@@ -3,8 +3,7 @@
 use apiclay_config::usage::Ending;
 use apiclay_plugins::Answer;
 use bytes::Bytes;
-use http::HeaderValue;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::CONTENT_LENGTH;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -22,15 +21,8 @@ impl PingoraLane {
         context: &mut Context,
         rejection: Rejection,
     ) -> Result<()> {
-        let problem = rejection.problem(context.request);
-        let mut headers: Vec<_> = problem
-            .headers
-            .into_iter()
-            .map(|(name, value)| (http::HeaderName::from_static(name), value))
-            .collect();
-        headers.push((CONTENT_TYPE, HeaderValue::from_static("application/problem+json")));
+        let answer = rejection.answer(context.request);
         context.rejection = Some(rejection);
-        let answer = Answer { status: problem.status, headers, body: problem.body.to_vec() };
         self.answer(session, context, answer).await
     }
 

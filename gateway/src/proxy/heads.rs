@@ -46,15 +46,14 @@ pub(super) fn host_of(request: &RequestHeader) -> Option<&str> {
     host_name(host.or_else(|| request.uri.authority().map(|a| a.as_str().as_bytes()))?)
 }
 
-/// One length of plain digits (RFC 9110, section 8.6), within the limit; the front has checked it for HTTP/1.1.
-pub(super) fn check_length(request: &RequestHeader, body_max_bytes: u64) -> Result<(), Rejection> {
+/// One length of plain digits (RFC 9110, section 8.6), 0 where none is said; the front has checked it for HTTP/1.1.
+pub(super) fn length(request: &RequestHeader) -> Result<u64, Rejection> {
     let wrong = Rejection::Malformed("Content-Length is not a number of bytes.");
     let mut lengths = request.headers.get_all(CONTENT_LENGTH).iter();
-    let Some(length) = lengths.next() else { return Ok(()) };
+    let Some(length) = lengths.next() else { return Ok(0) };
     let digits = length.to_str().ok().filter(|l| !l.is_empty() && l.bytes().all(|b| b.is_ascii_digit()));
     match (digits.and_then(|l| l.parse::<u64>().ok()), lengths.next()) {
-        (Some(length), None) if length <= body_max_bytes => Ok(()),
-        (Some(_), None) => Err(Rejection::BodyTooLarge),
+        (Some(length), None) => Ok(length),
         _ => Err(wrong),
     }
 }
@@ -84,11 +83,7 @@ pub(super) fn confine_cookies(context: &Context, response: &mut ResponseHeader) 
         return Ok(());
     }
     response.remove_header(&SET_COOKIE);
-    let by_path = context.path_below > 0;
-    let listing_path = match &context.listing {
-        Some(listing) if by_path => format!("/{}", listing.name),
-        _ => String::new(),
-    };
+    let listing_path = respond::cookie_path(context);
     for cookie in cookies {
         if let Some(confined) = respond::confine_cookie(cookie.as_bytes(), &listing_path) {
             response.append_header(SET_COOKIE, confined)?;

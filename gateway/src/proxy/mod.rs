@@ -22,18 +22,14 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::context::{Context, Head, HeaderLines};
 use crate::gateway::Gateway;
-use crate::phases::{self, Admission, Call, forward, respond, settle, upstream};
+use crate::phases::{self, Call, forward, respond, settle, upstream};
 use crate::rejection::Rejection;
 
 use endings::Failed;
 use heads::{
-    check_authority, check_length, confine_cookies, finish_head, forward_cookies, has_no_body, host_of, peer,
-    strip,
+    check_authority, confine_cookies, finish_head, forward_cookies, has_no_body, host_of, length, peer, strip,
 };
 
-/// How long one call awaits grants in all before it is refused, in milliseconds. By time: how many grants a burst takes depends on
-/// how many calls a lease is for, which are few where each may use many units.
-const GRANTS_WAIT_MAX_MS: u64 = 2_000;
 /// How long a pooled upstream connection may idle.
 const UPSTREAM_IDLE_S: u64 = 60;
 
@@ -63,30 +59,7 @@ impl PingoraLane {
             headers: &headers,
         };
         let mut call = Call { head, context, gateway: &self.gateway };
-        if let Some(answer) = phases::identify(&mut call)? {
-            return Ok(Some(answer));
-        }
-        check_length(request, self.gateway.body_max_bytes)?;
-        let mut waits_until = None;
-        loop {
-            match phases::admit(&mut call)? {
-                Admission::Admitted => return Ok(None),
-                Admission::Respond(answer) => return Ok(Some(answer)),
-                Admission::Wait(waits_for) => {
-                    let now = tokio::time::Instant::now();
-                    let until = *waits_until.get_or_insert(now + Duration::from_millis(GRANTS_WAIT_MAX_MS));
-                    if now >= until {
-                        return Err(Rejection::CountersUnavailable);
-                    }
-                    let credential = call.context.credential.clone().ok_or(Rejection::NotReady)?;
-                    let granted = credential.entitlement.tallies[waits_for].tally.refill().await;
-                    granted.map_err(|unavailable| {
-                        tracing::warn!(error = %unavailable, "no grant");
-                        Rejection::CountersUnavailable
-                    })?;
-                }
-            }
-        }
+        phases::admitted(&mut call, length(request)?).await
     }
 }
 
@@ -103,6 +76,7 @@ impl ProxyHttp for PingoraLane {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         context.peer = peer(session);
         context.secure = session.digest().is_some_and(|d| d.ssl_digest.is_some());
+        take_connection_options(session, context)?;
         match self.admit(session, context).await {
             Ok(None) => {}
             Ok(Some(answer)) => {
@@ -114,7 +88,6 @@ impl ProxyHttp for PingoraLane {
                 return Ok(true);
             }
         }
-        take_connection_options(session, context)?;
         // Admitted: the client that asked first may send its body. The upstream is not asked: its answer comes anyway.
         if session.req_header().headers.contains_key(http::header::EXPECT) && !session.is_body_empty() {
             session.as_downstream_mut().write_continue_response().await?;
@@ -156,7 +129,7 @@ impl ProxyHttp for PingoraLane {
                     tracing::warn!(request_id = %context.request, error = %reason, "a target has no address");
                 }
             }
-            if !may_retry(context) {
+            if !upstream::may_retry(context) {
                 return refused(context, Rejection::UpstreamUnreachable);
             }
         };
@@ -277,7 +250,7 @@ impl ProxyHttp for PingoraLane {
         mut error: Box<Error>,
     ) -> Box<Error> {
         // Nothing was sent: any call may be tried again.
-        error.set_retry(may_retry(context));
+        error.set_retry(upstream::may_retry(context));
         error
     }
 
@@ -296,7 +269,7 @@ impl ProxyHttp for PingoraLane {
             && *error.esource() == ErrorSource::Upstream
             && !endings::is_timeout(&error);
         // A pooled connection that the upstream had closed meanwhile costs one try more than the listing allows.
-        error.set_retry(safe && (may_retry(context) || (client_reused && context.tries <= 1)));
+        error.set_retry(safe && (upstream::may_retry(context) || (client_reused && context.tries <= 1)));
         error
     }
 
@@ -313,7 +286,7 @@ impl ProxyHttp for PingoraLane {
         let refused_status = rejection.as_ref().map_or(0, Rejection::status);
         if let Some(rejection) = rejection.filter(|_| !begun) {
             // The record of an answer that never began is closed as broken off: billed 0, its units given back.
-            settle_unanswered(&self.gateway, context);
+            settle::unanswered(&self.gateway, context);
             session.set_keepalive(None);
             if let Err(gone) = self.refuse(session, context, rejection).await {
                 tracing::debug!(error = %gone, "the client left before its refusal");
@@ -352,6 +325,10 @@ impl ProxyHttp for PingoraLane {
 /// takes any `Upgrade` for one: only what the front let through as an upgrade stays.
 fn take_connection_options(session: &mut Session, context: &mut Context) -> Result<()> {
     context.hop_by_hop = forward::hop_by_hop(&HeaderLines(&session.req_header().headers));
+    if context.hop_by_hop.iter().any(|name| name == "close") {
+        // Pingora looks at the first `Connection` line alone.
+        session.set_keepalive(None);
+    }
     let upgrades = context.hop_by_hop.iter().any(|name| name == "upgrade");
     let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     let request = session.req_header_mut();
@@ -370,23 +347,8 @@ fn take_connection_options(session: &mut Session, context: &mut Context) -> Resu
     Ok(())
 }
 
-/// Closes the record of an answer that was taken from the upstream but never shown; what follows is a refusal.
-fn settle_unanswered(gateway: &Gateway, context: &mut Context) {
-    if let (Some(ticket), Some(mut event)) = (context.ticket.take(), context.event.take()) {
-        phases::reserve::give_back(context);
-        event.ending = Ending::UpstreamBroke;
-        event.kept = false;
-        gateway.spool.end(ticket, &event);
-    }
-}
-
 fn refused<T>(context: &mut Context, rejection: Rejection) -> Result<T> {
     let status = rejection.status();
     context.rejection = Some(rejection);
     Error::e_explain(ErrorType::HTTPStatus(status), "refused by a phase")
-}
-
-fn may_retry(context: &Context) -> bool {
-    let retries_max = context.listing.as_ref().map_or(0, |l| l.upstream.retries_max);
-    context.tries <= retries_max
 }

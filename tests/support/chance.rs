@@ -1,10 +1,12 @@
-//! Chance from a seed: the same seed picks the same victims, pauses and calls.
+//! Chance from a seed: the same seed picks the same again, whatever is picked by it.
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
 pub struct Chance(u64);
 
 impl Chance {
+    /// From this seed.
+    #[must_use]
     pub fn of(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,0 +1,51 @@
+//! What a call needs room for. A thread keeps the room of calls that are over for those to come: in the steady state no call
+//! allocates any, and a connection that waits for its next call has none.
+
+use std::cell::RefCell;
+
+use bytes::BytesMut;
+
+use super::request::Request;
+use super::upstream::Exchange;
+
+/// Rooms that a thread keeps.
+const KEPT_MAX: usize = 256;
+/// A room whose buffers have grown beyond this is not kept.
+const KEPT_MAX_BYTES: usize = 131_072;
+
+/// Room for one call.
+#[derive(Debug, Default)]
+pub struct Room {
+    /// Where the parts of the request stand.
+    pub request: Request,
+    /// What the client sends while the call goes on.
+    pub followers: BytesMut,
+    /// The exchange with the upstream.
+    pub exchange: Exchange,
+}
+
+// A call holds its room across waits: a pointer, not the room, stands in its future.
+type Kept = Vec<Box<Room>>;
+
+thread_local! {
+    static KEPT: RefCell<Kept> = const { RefCell::new(Vec::new()) };
+}
+
+/// Room for a call.
+#[must_use]
+pub fn take() -> Box<Room> {
+    KEPT.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// The call is over.
+pub fn put(mut room: Box<Room>) {
+    room.followers.clear();
+    if room.exchange.capacity_bytes() + room.followers.capacity() > KEPT_MAX_BYTES {
+        return;
+    }
+    KEPT.with_borrow_mut(|kept| {
+        if kept.len() < KEPT_MAX {
+            kept.push(room);
+        }
+    });
+}

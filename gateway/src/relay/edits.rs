@@ -1,0 +1,38 @@
+//! Header lines as they are written, and plugins' edits of a head that is written anew: which lines do not stay as they came, and
+//! which come in the end.
+
+use apiclay_plugins::{HeaderEdit, HeaderEdits};
+use http::HeaderName;
+
+/// Plugins' edits of a head that is written anew.
+pub struct Edits<'a>(pub &'a HeaderEdits);
+
+impl Edits<'_> {
+    /// Whether lines of this name, in lower case, do not stay as they came.
+    #[must_use]
+    pub fn replaces(&self, name: &str) -> bool {
+        self.0.iter().any(|(own, edit)| own.as_str() == name && !matches!(edit, HeaderEdit::Add(_)))
+    }
+
+    /// Writes what they add, in the order in which they were asked for, but for names that stand already.
+    pub fn write(&self, out: &mut Vec<u8>, stands: &dyn Fn(&HeaderName) -> bool) {
+        let edits: Vec<&(HeaderName, HeaderEdit)> = self.0.iter().collect();
+        for (at, (name, edit)) in edits.iter().enumerate() {
+            let (HeaderEdit::Set(value) | HeaderEdit::Add(value)) = edit else { continue };
+            let undone = |(own, later): &&(HeaderName, HeaderEdit)| {
+                own == name && !matches!(later, HeaderEdit::Add(_))
+            };
+            if !edits[at + 1..].iter().any(undone) && !stands(name) {
+                line(out, name.as_str(), value.as_bytes());
+            }
+        }
+    }
+}
+
+/// Writes one header line.
+pub fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}

@@ -1,0 +1,259 @@
+//! The fast lane: HTTP/1.1 in and out, without an allocation or a task a call that it can do without. The front hands it a request
+//! that is whole in its buffer, the phases decide as they do for Pingora's lane, and what goes each way is one write where it fits
+//! in one. What this lane does not take (upgrades, bodies that still come) goes through `crate::proxy`, on the same connection.
+
+mod answer;
+mod body;
+mod buffers;
+mod edits;
+mod lines;
+mod pool;
+mod request;
+mod upstream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use apiclay_config::usage::Ending;
+use apiclay_plugins::{Answer, HeaderEdits};
+use bytes::{Buf as _, BytesMut};
+use pingora_core::connectors::TransportConnector;
+use pingora_core::protocols::Stream;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt as _;
+
+use crate::context::{Context, Head};
+use crate::front::head;
+use crate::gateway::Gateway;
+use crate::phases::{self, Call, forward, respond, settle};
+use crate::rejection::Rejection;
+
+use body::Framing;
+use buffers::Room;
+use request::Sent;
+use upstream::{Failed, Got};
+
+/// What becomes of the client's connection after a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum After {
+    /// It carries another one.
+    Next,
+    /// It is closed.
+    Close,
+    /// This lane does not take the call; nothing has been done.
+    NotTaken,
+}
+
+/// The lane.
+pub struct Relay {
+    gateway: Arc<Gateway>,
+    connector: TransportConnector,
+    /// For one write to a client.
+    write_timeout: Duration,
+}
+
+/// The client of one call.
+struct Client<'a> {
+    stream: &'a mut Stream,
+    /// What it sends while the call goes on.
+    followers: &'a mut BytesMut,
+    write_timeout: Duration,
+    /// It wants no further call on this connection.
+    said_close: bool,
+    shutdown: &'a ShutdownWatch,
+}
+
+/// The client has gone, or does not take what it is sent.
+#[derive(Debug)]
+struct Gone;
+
+impl Client<'_> {
+    /// Whether the connection ends with this call.
+    fn closes(&self) -> bool {
+        self.said_close || *self.shutdown.borrow()
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match tokio::time::timeout(self.write_timeout, write).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(Gone),
+        }
+    }
+}
+
+impl Relay {
+    /// A lane of `gateway`.
+    #[must_use]
+    pub fn new(gateway: Arc<Gateway>, write_timeout: Duration) -> Self {
+        Self { gateway, connector: TransportConnector::new(None), write_timeout }
+    }
+
+    /// One call, whose head stands at the beginning of `buffer`; takes it from there.
+    pub async fn call(
+        &self,
+        stream: &mut Stream,
+        head: &head::Head,
+        buffer: &mut BytesMut,
+        shutdown: &ShutdownWatch,
+    ) -> After {
+        let mut room = buffers::take();
+        if !room.request.read(buffer, head) {
+            buffers::put(room);
+            return After::NotTaken;
+        }
+        let mut context = Context::new(self.gateway.clock.now());
+        context.peer = match stream.get_socket_digest().as_ref().and_then(|digest| digest.peer_addr()) {
+            Some(SocketAddr::Inet(address)) => Some(address.ip()),
+            _ => None,
+        };
+        context.secure = stream.get_ssl_digest().is_some();
+        let Room { request, followers, exchange } = &mut *room;
+        let sent = request.sent(buffer);
+        context.hop_by_hop = forward::hop_by_hop(&sent.lines);
+        let said_close = context.hop_by_hop.iter().any(|name| name == "close");
+        let client = Client { stream, followers, write_timeout: self.write_timeout, said_close, shutdown };
+        let after = self.serve(client, &sent, exchange, &mut context).await;
+        // Settled already, but where the client left between two steps.
+        settle::settle(&self.gateway, &mut context, Ending::ClientLeft);
+        buffer.advance(request.bytes());
+        buffer.extend_from_slice(followers);
+        buffers::put(room);
+        after
+    }
+
+    async fn serve(
+        &self,
+        mut client: Client<'_>,
+        sent: &Sent<'_>,
+        exchange: &mut upstream::Exchange,
+        context: &mut Context,
+    ) -> After {
+        let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
+        let (path, _) = sent.path_and_query();
+        let head = Head { method: sent.method, path, host, headers: &sent.lines };
+        let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
+        let admitted = phases::admitted(&mut call, sent.body.len() as u64).await;
+        context.bytes_in = sent.body.len() as u64;
+        let got = match admitted {
+            Ok(None) => self.ask(&mut client, sent, host, exchange, context).await,
+            Ok(Some(answer)) => return self.answer(client, sent, context, &answer).await,
+            Err(rejection) => Err(Failed::Refused(rejection)),
+        };
+        match got {
+            Ok(got) => self.pass(client, sent, exchange, got, context).await,
+            Err(Failed::ClientLeft) => After::Close,
+            Err(Failed::Refused(rejection)) => self.refuse(client, sent, context, rejection).await,
+        }
+    }
+
+    /// The upstream's answer, to its body's end.
+    async fn pass(
+        &self,
+        mut client: Client<'_>,
+        sent: &Sent<'_>,
+        exchange: &mut upstream::Exchange,
+        mut got: Got,
+        context: &mut Context,
+    ) -> After {
+        let head_lines = exchange.head.lines(&exchange.read);
+        let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
+        let opened =
+            opened.and_then(|()| respond::plugins(context, exchange.head.status, &sent.lines, &head_lines));
+        let edits = match opened {
+            Ok(edits) => edits,
+            Err(rejection) => {
+                settle::unanswered(&self.gateway, context);
+                return self.refuse(client, sent, context, rejection).await;
+            }
+        };
+        exchange.out.clear();
+        let closes = client.closes();
+        let until_close = got.body.framing == Framing::UntilClose;
+        exchange.head.write(&mut exchange.out, head_lines, context, &edits, (until_close, closes));
+        exchange.read.advance(exchange.head.bytes);
+        loop {
+            let mut data = |piece: &[u8]| {
+                context.bytes_out += piece.len() as u64;
+                if let Some(reading) = &mut context.reading {
+                    reading.feed(piece);
+                }
+            };
+            let Ok(taken) = got.body.framing.pass(&exchange.read, &mut exchange.out, &mut data) else {
+                settle::settle(&self.gateway, context, Ending::UpstreamBroke);
+                return After::Close;
+            };
+            exchange.read.advance(taken);
+            let done = got.body.framing == Framing::Done;
+            if done {
+                settle::settle(&self.gateway, context, Ending::Complete);
+            }
+            if client.write(&exchange.out).await.is_err() {
+                settle::settle(&self.gateway, context, Ending::ClientLeft);
+                return After::Close;
+            }
+            if done {
+                // More than its body would be taken for the next call's answer.
+                got.finish(context, exchange.read.is_empty());
+                return if closes { After::Close } else { After::Next };
+            }
+            exchange.out.clear();
+            exchange.read.clear();
+            match got.read(&mut exchange.read, &mut client).await {
+                upstream::Read::Bytes => {}
+                upstream::Read::End if until_close => {
+                    settle::settle(&self.gateway, context, Ending::Complete);
+                    let written = client.write(body::LAST_CHUNK).await;
+                    return if closes || written.is_err() { After::Close } else { After::Next };
+                }
+                upstream::Read::End | upstream::Read::TimedOut => {
+                    settle::settle(&self.gateway, context, Ending::UpstreamBroke);
+                    return After::Close;
+                }
+                upstream::Read::ClientLeft => {
+                    settle::settle(&self.gateway, context, Ending::ClientLeft);
+                    return After::Close;
+                }
+            }
+        }
+    }
+
+    async fn refuse(
+        &self,
+        client: Client<'_>,
+        sent: &Sent<'_>,
+        context: &mut Context,
+        rejection: Rejection,
+    ) -> After {
+        let answer = rejection.answer(context.request);
+        context.rejection = Some(rejection);
+        self.answer(client, sent, context, &answer).await
+    }
+
+    /// An answer of the gateway's own.
+    async fn answer(
+        &self,
+        mut client: Client<'_>,
+        sent: &Sent<'_>,
+        context: &mut Context,
+        answer: &Answer,
+    ) -> After {
+        let closes = client.closes();
+        context.status = answer.status;
+        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
+        let edits: HeaderEdits =
+            respond::plugins(context, answer.status, &sent.lines, &answer::Own(answer)).unwrap_or_default();
+        let mut out = Vec::new();
+        answer::own(&mut out, answer, context, &edits, closes, sent.method != "HEAD");
+        // Before the last write, as for every call.
+        settle::settle(&self.gateway, context, Ending::Complete);
+        match client.write(&out).await {
+            Ok(()) if !closes => After::Next,
+            _ => After::Close,
+        }
+    }
+}
