@@ -26,6 +26,8 @@ pub struct Metrics {
     pub(crate) books_faults: IntGauge,
     /// When that began, in seconds since 1970; 0 where there was none.
     pub(crate) books_checked_s: IntGauge,
+    /// Refunds that an admin is to decide.
+    pub(crate) refunds_undecided: IntGauge,
 }
 
 impl Default for Metrics {
@@ -81,6 +83,10 @@ impl Metrics {
             "apiclay_control_books_faults",
             "Things that the last check found wrong in the journal, or different between it and usage on record.",
         );
+        let refunds_undecided = gauge(
+            "apiclay_control_refunds_undecided",
+            "Refunds of which the provider says nothing usable: an admin is to say what became of them.",
+        );
         let books_checked_s =
             gauge("apiclay_control_books_checked_timestamp_seconds", "When the books were last checked.");
         registry.register(Box::new(usage_conflicts.clone())).expect("registered once");
@@ -94,6 +100,7 @@ impl Metrics {
             config_revision,
             live_gateways,
             books_faults,
+            refunds_undecided,
             books_checked_s,
         }
     }

@@ -17,7 +17,7 @@ mod unread;
 pub use address::PeerAddress;
 pub use caller::{Admin, Caller, Via};
 pub use conditional::{IfMatch, Tagged};
-pub use idempotency::NewId;
+pub use idempotency::{NewId, OnceId};
 pub use json::Json;
 pub use paging::{Listed, Paging};
 pub use params::{Path, Query};

@@ -1,17 +1,18 @@
-//! Gives money of an invoice back: one entry of the journal, and a credit note that names the invoice. The invoice itself
+//! Gives money of a line of an invoice back: one entry of the journal, and a credit note that names both. The invoice itself
 //! stays as it is. Credits of one invoice are numbered in the facts of their entries, so that two admins at once cannot give
-//! back more than was charged. Next: the journal, and `issue`, which numbers the note.
+//! back more than was charged. What is charged for a period stands in a row of the journal, and credits of it as well as what a
+//! change of plan gives back take their place there: neither goes beyond what the other has left. Next: the journal, and
+//! `notes`, which writes the note.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{InvoiceId, JournalId, VendorId};
+use apiclay_config::ids::{InvoiceId, VendorId};
 use apiclay_config::money::Money;
 
-use super::IssueError;
-use super::documents::{Invoice, Of};
-use super::number::{numbered, series};
+use super::documents::{Invoice, InvoiceLine, What};
+use super::notes::{amount_of, credit_fact, facts, line_in, named_in, note, note_fact};
 use crate::http::Code;
 use crate::ledger::{
-    Amount, EntryKind, Holder, Journal, JournalEntry, LedgerAccount, LedgerError, Proposal, Step,
+    Amount, EntryKind, Fee, Holder, Journal, LedgerAccount, LedgerError, Proposal, Refused, Step,
 };
 use crate::refusal::Refusal;
 use crate::store::{Store, StoreError};
@@ -27,9 +28,11 @@ pub struct Wanted {
     pub id: InvoiceId,
     /// Of which invoice.
     pub invoice: InvoiceId,
+    /// Of which of its lines, counted from 1.
+    pub line: u32,
     /// How much; more than zero.
     pub amount: Money,
-    /// Who bears it, less what the operator keeps of his sales; the operator alone where nobody is named.
+    /// The line's vendor where he bears it, less what the operator keeps of his sales; else the operator alone does.
     pub vendor: Option<VendorId>,
     /// Why; it stands on the note.
     pub reason: String,
@@ -40,7 +43,8 @@ pub struct Wanted {
 struct Credited {
     notes: u32,
     micro: i64,
-    of_vendor_micro: i64,
+    /// Of the line, or by an earlier release of no line.
+    of_line_micro: i64,
 }
 
 /// Gives it back, or finds that it was; the credit note.
@@ -53,28 +57,35 @@ pub async fn credit(
 ) -> Result<Invoice, Refusal> {
     let invoice = store.get::<Invoice>(&wanted.invoice.to_string()).await?;
     let invoice = invoice.ok_or(Refusal::NotFound("invoice"))?.value;
-    check(&invoice, wanted)?;
+    let line = check(&invoice, wanted)?;
     let entry = loop {
         if let Some(known) = journal.by_fact(&note_fact(wanted.id)).await? {
-            let same = named_in(&known) == Some((invoice.id, wanted.id)) && known.reason == wanted.reason;
+            let same = named_in(&known) == Some((invoice.id, wanted.id))
+                && line_in(&known) == Some(wanted.line)
+                && known.reason == wanted.reason;
             if !same || amount_of(&invoice, &known) != wanted.amount.micro {
                 let detail = "choose another key for another credit note";
                 return Err(Refusal::because(Code::IdempotencyKeyReused, detail));
             }
             break known;
         }
-        let credited = credited(journal, &invoice, wanted.vendor).await?;
-        check_left(&invoice, wanted, &credited)?;
+        let credited = credited(journal, &invoice, wanted.line).await?;
+        let fee = fee_of(journal, line).await?;
+        check_left(&invoice, line, wanted, &credited, fee.map(|(_, left_micro)| left_micro))?;
         let rate = match wanted.vendor {
             Some(vendor) => rate_of(store, vendor).await?,
             None => 0,
         };
-        match journal.append(&proposal(&invoice, wanted, credited.notes + 1, rate)).await {
+        let mut proposal = proposal(&invoice, wanted, credited.notes + 1, rate);
+        proposal.fee = fee.map(|(fee, _)| fee);
+        match journal.append(&proposal).await {
             Ok(appended) if named_in(&appended.entry) == Some((invoice.id, wanted.id)) => {
                 break appended.entry;
             }
-            // Another admin's credit has this number, be it for the same: look again what is left.
-            Ok(_) | Err(LedgerError::OtherContent { .. }) => {}
+            // Another admin's credit has this number, be it for the same, or a change of plan has given back: look again what
+            // is left.
+            Ok(_)
+            | Err(LedgerError::OtherContent { .. } | LedgerError::Refused(Refused::GivenBack { .. })) => {}
             Err(LedgerError::Store(error)) => return Err(error.into()),
             Err(LedgerError::Contended) => return Err(Refusal::Changed),
             Err(LedgerError::Refused(_)) => return Err(Refusal::Internal("giving money of an invoice back")),
@@ -83,66 +94,8 @@ pub async fn credit(
     note(store, &invoice, wanted.id, &entry, now).await
 }
 
-/// Writes the credit note of an entry where whoever gave the money back died before he did.
-///
-/// # Errors
-/// Where the store does not answer.
-pub(super) async fn note_of(store: &Store, entry: JournalId, now: Timestamp) -> Result<(), IssueError> {
-    let Some(entry) = store.get::<JournalEntry>(&entry.to_string()).await?.map(|found| found.value) else {
-        return Ok(());
-    };
-    let Some((invoice, id)) = named_in(&entry) else { return Ok(()) };
-    if store.get::<Invoice>(&id.to_string()).await?.is_some() {
-        return Ok(());
-    }
-    let Some(invoice) = store.get::<Invoice>(&invoice.to_string()).await? else { return Ok(()) };
-    numbered(store, made(&invoice.value, id, &entry, now)).await.map(drop)
-}
-
-/// The invoice and the credit note that an entry's facts name.
-pub(super) fn named_in(entry: &JournalEntry) -> Option<(InvoiceId, InvoiceId)> {
-    let after = |begin: &str| entry.idem.iter().find_map(|fact| fact.strip_prefix(begin));
-    let (invoice, _) = after("credit:")?.split_once(':')?;
-    Some((invoice.parse().ok()?, after("credit-note:")?.parse().ok()?))
-}
-
-/// The credit note of an entry that gave money back; written where it is not there.
-async fn note(
-    store: &Store,
-    invoice: &Invoice,
-    id: InvoiceId,
-    entry: &JournalEntry,
-    now: Timestamp,
-) -> Result<Invoice, Refusal> {
-    match numbered(store, made(invoice, id, entry, now)).await {
-        Ok(_) => {}
-        Err(IssueError::Store(error)) => return Err(error.into()),
-        // The money has moved: an answer that says so little was done would have the whole be done again.
-        Err(_) => return Err(Refusal::Internal("writing a credit note")),
-    }
-    let written = store.get::<Invoice>(&id.to_string()).await?;
-    Ok(written.ok_or_else(|| StoreError::corrupt("invoices", &id.to_string(), "a note that is gone"))?.value)
-}
-
-fn made(invoice: &Invoice, id: InvoiceId, entry: &JournalEntry, now: Timestamp) -> Invoice {
-    Invoice {
-        id,
-        series: series("CN", entry.at),
-        number: 0,
-        account: invoice.account,
-        of: Of::Credit {
-            invoice: invoice.id,
-            invoice_name: invoice.name(),
-            entry: entry.id,
-            reason: entry.reason.clone(),
-        },
-        lines: Vec::new(),
-        total: Money::new(amount_of(invoice, entry).saturating_neg(), invoice.total.currency),
-        issued_at: now,
-    }
-}
-
-fn check(invoice: &Invoice, wanted: &Wanted) -> Result<(), Refusal> {
+/// The line, where money of it can go back at all.
+fn check<'a>(invoice: &'a Invoice, wanted: &Wanted) -> Result<&'a InvoiceLine, Refusal> {
     if invoice.is_credit() {
         let detail = "this gives money back already; credit the invoice that took it";
         return Err(Refusal::because(Code::StateConflict, detail));
@@ -154,53 +107,76 @@ fn check(invoice: &Invoice, wanted: &Wanted) -> Result<(), Refusal> {
     if wanted.amount.micro <= 0 {
         return Err(Refusal::field("/amount/amount", "out_of_range", "more than zero"));
     }
-    if let Some(vendor) = wanted.vendor
-        && invoice.lines.iter().all(|line| line.vendor != vendor)
-    {
-        let rule = "a vendor of this invoice's lines, or nobody: then the operator bears it";
+    let place = usize::try_from(wanted.line).ok().and_then(|line| line.checked_sub(1));
+    let Some(line) = place.and_then(|place| invoice.lines.get(place)) else {
+        let rule = format!("1 to {}, as the invoice's lines stand", invoice.lines.len());
+        return Err(Refusal::field("/line", "out_of_range", rule));
+    };
+    if wanted.vendor.is_some_and(|vendor| vendor != line.vendor) {
+        let rule = "the vendor of this line, or nobody: then the operator bears it";
         return Err(Refusal::field("/vendor_id", "invalid", rule));
     }
-    Ok(())
+    if line.item.subscription.as_u128() == 0 && period_of(line).is_some() {
+        let detail = "this line is of several subscriptions, of whose months some may have gone back already: it cannot be told what is left of it";
+        return Err(Refusal::because(Code::StateConflict, detail));
+    }
+    Ok(line)
 }
 
 /// All credits of an invoice, by the numbers in their facts.
-async fn credited(
-    journal: &Journal,
-    invoice: &Invoice,
-    vendor: Option<VendorId>,
-) -> Result<Credited, StoreError> {
+async fn credited(journal: &Journal, invoice: &Invoice, line: u32) -> Result<Credited, StoreError> {
     let mut credited = Credited::default();
     while let Some(entry) = journal.by_fact(&credit_fact(invoice.id, credited.notes + 1)).await? {
         let micro = amount_of(invoice, &entry);
-        let of_vendor = |holder: Holder| match holder {
-            Holder::Vendor(of) | Holder::Commission(of) => Some(of) == vendor,
-            _ => false,
-        };
         credited.notes += 1;
         credited.micro = credited.micro.saturating_add(micro);
-        if entry.lines.iter().any(|line| of_vendor(line.account.holder)) {
-            credited.of_vendor_micro = credited.of_vendor_micro.saturating_add(micro);
+        if line_in(&entry).is_none_or(|of| of == line) {
+            credited.of_line_micro = credited.of_line_micro.saturating_add(micro);
         }
     }
     Ok(credited)
 }
 
-fn check_left(invoice: &Invoice, wanted: &Wanted, credited: &Credited) -> Result<(), Refusal> {
+/// What a line that charges for a period is for, and what was charged for that period and did not go back; none for usage, and
+/// where an earlier release began the period: then nothing is known of it beside the line.
+async fn fee_of(journal: &Journal, line: &InvoiceLine) -> Result<Option<(Fee, i64)>, StoreError> {
+    let Some(fee) = period_of(line) else { return Ok(None) };
+    let head = journal.head(&fee.row()).await?;
+    Ok((head.seq > 0).then_some((fee, head.posted)))
+}
+
+fn period_of(line: &InvoiceLine) -> Option<Fee> {
+    let (begins_at, ends_at, change) = match line.item.what {
+        What::Period { begins_at, ends_at } => (begins_at, ends_at, false),
+        What::Change { begins_at, ends_at } => (begins_at, ends_at, true),
+        What::Usage { .. } | What::LateUsage { .. } => return None,
+    };
+    let (subscription, plan, plan_revision) =
+        (line.item.subscription, line.item.plan, line.item.plan_revision);
+    Some(Fee { subscription, plan, plan_revision, begins_at, ends_at, change, counted: true })
+}
+
+fn check_left(
+    invoice: &Invoice,
+    line: &InvoiceLine,
+    wanted: &Wanted,
+    credited: &Credited,
+    of_period_micro: Option<i64>,
+) -> Result<(), Refusal> {
     if credited.notes >= CREDITS_MAX {
         let detail = format!("an invoice has {CREDITS_MAX} credit notes at most");
         return Err(Refusal::because(Code::LimitReached, detail));
     }
-    let mut left_micro = invoice.total.micro.saturating_sub(credited.micro);
-    if let Some(vendor) = wanted.vendor {
-        let sold = invoice.lines.iter().filter(|line| line.vendor == vendor).map(|line| line.micro);
-        let sold = sold.fold(0_i64, i64::saturating_add);
-        left_micro = left_micro.min(sold.saturating_sub(credited.of_vendor_micro));
-    }
+    let of_invoice = invoice.total.micro.saturating_sub(credited.micro);
+    let of_line = line.micro.saturating_sub(credited.of_line_micro);
+    let left_micro = of_invoice.min(of_line).min(of_period_micro.unwrap_or(i64::MAX));
     if wanted.amount.micro <= left_micro {
         return Ok(());
     }
     let left = Money::new(left_micro.max(0), invoice.total.currency);
-    let detail = format!("{left} is left to be given back of this, other credit notes deducted");
+    let detail = format!(
+        "{left} is left to be given back of this line, other credit notes deducted and what a change of plan gave back"
+    );
     Err(Refusal::because(Code::RefundTooLarge, detail))
 }
 
@@ -216,25 +192,11 @@ fn proposal(invoice: &Invoice, wanted: &Wanted, number: u32, basis_points: u32) 
         ],
     };
     Proposal {
-        facts: vec![credit_fact(invoice.id, number), note_fact(wanted.id)],
+        facts: facts(invoice.id, number, wanted.line, wanted.id),
         kind: EntryKind::Correction,
         step: Step::Move(lines),
         usage: None,
         fee: None,
         reason: wanted.reason.clone(),
     }
-}
-
-/// What an entry put into the invoice's wallet, in micro-units.
-pub(super) fn amount_of(invoice: &Invoice, entry: &JournalEntry) -> i64 {
-    let wallet = LedgerAccount::wallet(invoice.account, invoice.total.currency);
-    entry.lines.iter().find(|line| line.account == wallet).map_or(0, |line| line.micro)
-}
-
-fn credit_fact(invoice: InvoiceId, number: u32) -> String {
-    format!("credit:{invoice}:{number}")
-}
-
-fn note_fact(note: InvoiceId) -> String {
-    format!("credit-note:{note}")
 }

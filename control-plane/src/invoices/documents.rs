@@ -43,6 +43,9 @@ pub enum Of {
         invoice: InvoiceId,
         /// That one's number, for people.
         invoice_name: String,
+        /// Which of its lines, counted from 1; none where an earlier release gave money back of the whole.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        line: Option<u32>,
         /// The journal's entry that gave it back.
         entry: JournalId,
         /// Why.

@@ -13,7 +13,7 @@ use super::documents::{Invoice, InvoiceLine, Of};
 use super::months::Months;
 use super::number::{numbered, series};
 use super::slice::Slice;
-use super::{IssueError, credit};
+use super::{IssueError, notes};
 use crate::catalog::documents::Listing;
 use crate::ledger::{EntryKind, Holder, Journal, LedgerAccount, LedgerError, Proposal, Refused, Step};
 use crate::plans::documents::Plan;
@@ -85,13 +85,13 @@ impl<'a> Issuer<'a> {
         let mut months = Months::of(self.store, wallet, from);
         while let Some(month) = months.next().await? {
             for entry in month.credits() {
-                credit::note_of(self.store, *entry, self.now).await?;
+                notes::note_of(self.store, *entry, self.now).await?;
             }
             issued += u32::from(self.issue(&month).await?);
         }
         let open = months.last();
         for entry in open.iter().flat_map(Slice::credits) {
-            credit::note_of(self.store, *entry, self.now).await?;
+            notes::note_of(self.store, *entry, self.now).await?;
         }
         Ok((issued, open))
     }

@@ -1,13 +1,14 @@
 //! Invoices: what each wallet's calendar month came to, numbered without gaps, never changed, and credit notes.
 //!
-//! `slice` gathers a month from the wallet's row of the journal (pure), along which `months` walks, `issue` ends the month there and writes its invoice under
-//! the next `number`, `run` does so for every wallet once a month is over, `credit` gives money of an invoice back, `verify` reckons everything
-//! anew. `documents` is what is stored, `view` what is told of it, `routes` and `routes_admin` the API.
+//! `slice` gathers a month from the wallet's row of the journal (pure), along which `months` walks, `issue` ends the month there
+//! and writes its invoice under the next `number`, `run` does so for every wallet once a month is over, `credit` gives money of
+//! an invoice back and `notes` writes the note, `verify` reckons everything anew. `documents` is what is stored, `view` what is told of it, `routes` and `routes_admin` the API.
 
 pub mod credit;
 pub mod documents;
 pub mod issue;
 mod months;
+mod notes;
 mod number;
 pub mod routes;
 pub mod routes_admin;

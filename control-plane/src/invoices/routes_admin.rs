@@ -15,7 +15,7 @@ use super::view::{InvoiceView, present};
 use crate::app::App;
 use crate::catalog::rules::check_reason;
 use crate::http::problem::ProblemBody;
-use crate::http::{Admin, Json, Listed, NewId, Paging, Path, Problem, Query};
+use crate::http::{Admin, Json, Listed, OnceId, Paging, Path, Problem, Query};
 use crate::plans::terms::MoneyShape;
 use crate::refusal::Refusal;
 use crate::store;
@@ -53,10 +53,14 @@ async fn show(
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct CreditInput {
-    /// How much: no more than the invoice's total, other credit notes deducted.
+    /// Of which of its lines, counted from 1.
+    line: u32,
+    /// How much: no more than the line's amount and the invoice's total, other credit notes deducted and what a change of plan
+    /// gave back of the same month.
     #[schema(value_type = MoneyShape)]
     amount: Money,
-    /// The vendor who bears it, and with him the operator by today's rate of commission. Left out: the operator alone.
+    /// The line's vendor where he bears it, and with him the operator by today's rate of commission. Left out: the operator
+    /// alone.
     #[serde(default)]
     #[schema(value_type = Option<String>)]
     vendor_id: Option<VendorId>,
@@ -64,21 +68,22 @@ struct CreditInput {
     reason: String,
 }
 
-/// Gives money of an invoice back to the buyer's wallet, with a credit note.
-#[utoipa::path(post, path = "/invoices/{invoice}/credit-notes", tag = "admin", params(("invoice" = String, Path)),
-    request_body = CreditInput, responses(
+/// Gives money of a line of an invoice back to the buyer's wallet, with a credit note. Needs an `Idempotency-Key`: what is sent
+/// again under it gives nothing back again.
+#[utoipa::path(post, path = "/invoices/{invoice}/credit-notes", tag = "admin", params(("invoice" = String, Path),
+    ("Idempotency-Key" = String, Header)), request_body = CreditInput, responses(
     (status = 201, body = InvoiceView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
 async fn give_back(
     State(app): State<App>,
     _: Admin,
     Path(invoice): Path<InvoiceId>,
-    new_id: NewId,
+    new_id: OnceId,
     Json(input): Json<CreditInput>,
 ) -> Result<(StatusCode, Json<InvoiceView>), Problem> {
     check_reason(&input.reason)?;
-    let CreditInput { amount, vendor_id: vendor, reason } = input;
-    let wanted = Wanted { id: new_id.id(), invoice, amount, vendor, reason };
+    let CreditInput { line, amount, vendor_id: vendor, reason } = input;
+    let wanted = Wanted { id: new_id.id(), invoice, line, amount, vendor, reason };
     let note = credit((&app.store, &app.journal, app.clock.now()), &wanted).await?;
     Ok((StatusCode::CREATED, Json(present(&note))))
 }

@@ -116,6 +116,7 @@ fn fee(fact: &str, n: u128, micro: i64, begins_at: Timestamp, change: bool) -> P
         begins_at,
         ends_at: begins_at.plus_ms(30 * DAY_MS),
         change,
+        counted: true,
     };
     Proposal { fee: Some(fee), ..moves(fact, EntryKind::PeriodFee, (wallet(n), vendor()), micro) }
 }
@@ -165,6 +166,8 @@ async fn run_all_cases(open: impl AsyncFn(&'static str) -> Store) {
         cases::a_month_is_not_ended_by_a_clock_that_is_in_it,
         credits::money_goes_back_once_and_never_more_than_was_charged,
         credits::a_note_that_was_not_written_is_written_with_the_next_invoices,
+        credits::what_goes_back_of_a_period_goes_back_once,
+        credits::a_period_of_an_earlier_release_is_credited_by_its_invoice_alone,
         faults::what_was_tampered_with_is_found_and_named,
         faults::a_last_month_without_an_invoice_is_found,
     );

@@ -7,9 +7,9 @@ use std::collections::{HashMap, HashSet};
 use apiclay_config::ids::{InvoiceId, JournalId};
 
 use super::IssueError;
-use super::credit::{amount_of, named_in};
 use super::documents::{Covered, Invoice, Of};
 use super::months::Months;
+use super::notes::{amount_of, line_in, named_in};
 use super::number::series;
 use super::run::{is_done_until, wallet_after};
 use super::slice::Slice;
@@ -28,8 +28,8 @@ pub struct Report {
     /// What is wrong, each with the invoice it is about.
     pub faults: Vec<String>,
     months: HashSet<InvoiceId>,
-    /// What credit notes give back of each invoice.
-    credits: HashMap<InvoiceId, i128>,
+    /// What credit notes give back of each invoice, by the line that they name.
+    credits: HashMap<InvoiceId, HashMap<Option<u32>, i128>>,
 }
 
 /// Reads every invoice, and every wallet's row.
@@ -44,10 +44,20 @@ pub async fn verify(store: &Store) -> Result<Report, StoreError> {
         months(store, wallet, &mut report).await?;
         name = Some(wallet.to_string());
     }
-    for (id, micro) in std::mem::take(&mut report.credits) {
+    for (id, credits) in std::mem::take(&mut report.credits) {
         let credited = store.get::<Invoice>(&id.to_string()).await?.map(|found| found.value);
-        if credited.is_none_or(|credited| i128::from(credited.total.micro) < micro) {
+        let micro: i128 = credits.values().sum();
+        if credited.as_ref().is_none_or(|credited| i128::from(credited.total.micro) < micro) {
             report.fault(format!("{micro} micro-units of {id} were given back, which is more than it has"));
+        }
+        for (line, micro) in credits.into_iter().filter_map(|(line, micro)| Some((line?, micro))) {
+            let lines = credited.as_ref().map_or(&[][..], |credited| &credited.lines);
+            let named = usize::try_from(line).ok().and_then(|line| lines.get(line.checked_sub(1)?));
+            if named.is_none_or(|named| i128::from(named.micro) < micro) {
+                let what =
+                    format!("{micro} micro-units of line {line} of {id} were given back, which is more");
+                report.fault(format!("{what} than it has"));
+            }
         }
     }
     for id in std::mem::take(&mut report.months) {
@@ -91,11 +101,12 @@ async fn by_itself(store: &Store, invoice: &Invoice, report: &mut Report) -> Res
             }
             report.months.insert(invoice.id);
         }
-        Of::Credit { invoice: credited, entry, .. } => {
+        Of::Credit { invoice: credited, line, entry, .. } => {
             if !stands_for(store, invoice, *entry).await? {
                 report.fault(format!("{} gives back what {entry} does not", invoice.name()));
             }
-            *report.credits.entry(*credited).or_default() -= i128::from(invoice.total.micro);
+            let of_invoice = report.credits.entry(*credited).or_default();
+            *of_invoice.entry(*line).or_default() -= i128::from(invoice.total.micro);
         }
     }
     Ok(())
@@ -106,9 +117,10 @@ async fn stands_for(store: &Store, note: &Invoice, entry: JournalId) -> Result<b
     let Some(entry) = store.get::<JournalEntry>(&entry.to_string()).await?.map(|found| found.value) else {
         return Ok(false);
     };
-    let Of::Credit { invoice, reason, .. } = &note.of else { return Ok(false) };
+    let Of::Credit { invoice, line, reason, .. } = &note.of else { return Ok(false) };
     Ok(entry.kind == EntryKind::Correction
         && named_in(&entry) == Some((*invoice, note.id))
+        && line_in(&entry) == *line
         && entry.reason == *reason
         && amount_of(note, &entry).checked_neg() == Some(note.total.micro))
 }

@@ -53,6 +53,8 @@ struct Credited {
     #[schema(value_type = String)]
     invoice_id: InvoiceId,
     number: String,
+    /// Which of its lines, counted from 1; null on notes of earlier releases.
+    line: Option<u32>,
     reason: String,
 }
 
@@ -110,9 +112,12 @@ pub fn present(invoice: &Invoice) -> InvoiceView {
     };
     let credits = match &invoice.of {
         Of::Month(_) => None,
-        Of::Credit { invoice: id, invoice_name, reason, .. } => {
-            Some(Credited { invoice_id: *id, number: invoice_name.clone(), reason: reason.clone() })
-        }
+        Of::Credit { invoice: id, invoice_name, line, reason, .. } => Some(Credited {
+            invoice_id: *id,
+            number: invoice_name.clone(),
+            line: *line,
+            reason: reason.clone(),
+        }),
     };
     InvoiceView {
         id: invoice.id,

@@ -13,6 +13,7 @@ use crate::admin::gateways;
 use crate::app::App;
 use crate::invoices::run::issue_due;
 use crate::payments::reconcile::reconcile;
+use crate::payments::refunds::gauge_undecided;
 use crate::push::{self, POLL_INTERVAL_MS};
 use crate::refusal::Refusal;
 use crate::subscriptions::billing::bill_due;
@@ -34,6 +35,8 @@ const BOOKS_INTERVAL_MS: u64 = 60_000;
 const ENDED_INTERVAL_MS: u64 = 600_000;
 /// How often top-ups are looked for that the provider is to be asked about.
 const PAYMENTS_INTERVAL_MS: u64 = 2_000;
+/// How often refunds are counted that an admin is to decide.
+const UNDECIDED_INTERVAL_MS: u64 = 60_000;
 /// How often leases on wallets are looked for whose calls are all on record.
 const CHARGES_INTERVAL_MS: u64 = 500;
 /// How often subscriptions are looked for whose next month begins, or whose charge nobody finished.
@@ -90,6 +93,9 @@ pub fn start(app: &App) -> JoinSet<()> {
     });
     every(&mut jobs, app, "reconcile payments", PAYMENTS_INTERVAL_MS, |app: App| async move {
         reconcile(&app).await
+    });
+    every(&mut jobs, app, "count undecided refunds", UNDECIDED_INTERVAL_MS, |app: App| async move {
+        gauge_undecided(&app).await
     });
     every(&mut jobs, app, "charge calls", CHARGES_INTERVAL_MS, |app: App| async move {
         charge_closed(&app).await

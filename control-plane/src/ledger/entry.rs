@@ -124,7 +124,8 @@ impl Usage {
     }
 }
 
-/// Which period of which plan a fee is for. It moves nothing; invoices name it.
+/// Which period of which plan a fee is for, or what goes back of one. It moves nothing; invoices name it. What a period was
+/// charged for, less what went back, stands in a row of its own, below which nothing goes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Fee {
@@ -141,19 +142,37 @@ pub struct Fee {
     /// Whether it is the difference to another plan within the period, and not the whole of it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub change: bool,
+    /// Whether it stands in its period's row: not so for a period whose first charge an earlier release made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted: bool,
+}
+
+impl Fee {
+    /// The row of a period's charges: what stands in it is what was charged, less what went back, in micro-units.
+    #[must_use]
+    pub fn row_of(subscription: SubscriptionId, begins_at: Timestamp) -> String {
+        format!("fee:{subscription}:{}", begins_at.0)
+    }
+
+    /// Its row.
+    #[must_use]
+    pub fn row(&self) -> String {
+        Self::row_of(self.subscription, self.begins_at)
+    }
 }
 
 /// An entry's place in one row, and the row's sums after it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Slot {
-    /// The row: an account with a floor, a period's units, or a stripe.
+    /// The row: an account with a floor, a period's units or charges, or a stripe.
     pub account: String,
     /// 1 for the row's first entry, without gaps.
     pub seq: i64,
     /// [`JournalEntry::hash`] of the entry before; empty for the first.
     pub prev: String,
-    /// What stands on the account after it, in micro-units; in a period's row, how many units were charged for.
+    /// What stands on the account after it, in micro-units; in a period's row, how many units were charged for, or how much
+    /// was charged and did not go back.
     pub posted: i64,
     /// How much of that is held, in micro-units.
     pub pending: i64,
@@ -218,8 +237,8 @@ impl JournalEntry {
 
 impl Document for JournalEntry {
     const COLLECTION: &'static str = "journal";
-    // 2: what a fee is for, and months that are ended.
-    const SCHEMA: u32 = 2;
+    // 2: what a fee is for, and months that are ended. 3: rows of what a period was charged for.
+    const SCHEMA: u32 = 3;
     const INDEXES: &'static [Index] = &[
         Index { name: "idem", fields: &["idem"], unique: true, multi: true },
         Index { name: "slots", fields: &["slots.account", "slots.seq"], unique: true, multi: true },

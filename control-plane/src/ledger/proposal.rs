@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::account::LedgerAccount;
+use super::account::{Holder, LedgerAccount};
 use super::entry::{Amount, EntryKind, Fee, Hold, Outcome, Usage};
 
 /// Rows that entries without an account of their own row take turns in.
@@ -20,7 +20,7 @@ pub struct Proposal {
     pub step: Step,
     /// Which units it charges for.
     pub usage: Option<Usage>,
-    /// What a fee is for; no part of what makes two proposals the same.
+    /// What a fee is for, or what goes back of one; no part of what makes two proposals the same.
     pub fee: Option<Fee>,
     /// For people; no part of what makes two proposals the same.
     pub reason: String,
@@ -63,7 +63,8 @@ impl Proposal {
         blake3::hash(&bytes.unwrap_or_default()).to_hex().to_string()
     }
 
-    /// The rows it takes a place in: accounts with a floor, the period it charges units of; or else a stripe. No repeats.
+    /// The rows it takes a place in: accounts with a floor, the period it charges units of, the one that a fee is for; or else
+    /// a stripe. No repeats.
     #[must_use]
     pub fn rows(&self) -> Vec<String> {
         let mut rows: Vec<String> = self
@@ -73,6 +74,7 @@ impl Proposal {
             .filter(LedgerAccount::has_floor)
             .map(|account| account.to_string())
             .chain(self.usage.map(|usage| usage.row()))
+            .chain(self.counted_fee().map(Fee::row))
             .collect();
         rows.sort_unstable();
         rows.dedup();
@@ -99,6 +101,17 @@ impl Proposal {
             Step::Move(lines) | Step::Close { lines, .. } => lines,
             Step::Hold(_) | Step::Nothing | Step::CloseMonth(_) => &[],
         }
+    }
+
+    /// The fee whose period's row it takes a place in: none where nothing moves.
+    pub(super) fn counted_fee(&self) -> Option<&Fee> {
+        self.fee.as_ref().filter(|fee| fee.counted && !self.lines().is_empty())
+    }
+
+    /// What leaves the wallet, in micro-units; below zero where something comes back to it.
+    pub(super) fn taken(&self) -> i64 {
+        let of_wallet = self.lines().iter().find(|line| matches!(line.account.holder, Holder::Wallet(_)));
+        of_wallet.map_or(0, |line| line.micro.saturating_neg())
     }
 
     /// Whose month it ends.

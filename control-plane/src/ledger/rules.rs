@@ -67,6 +67,16 @@ pub enum Refused {
         /// How many there are.
         counted: i64,
     },
+    /// More would go back of a period than was charged for it.
+    #[error("{left_micro} micro-units are left of {row}, and {wanted_micro} would go back")]
+    GivenBack {
+        /// The period's row.
+        row: String,
+        /// What was charged, less what went back.
+        left_micro: i64,
+        /// What would go back.
+        wanted_micro: i64,
+    },
     /// Nothing is left to end: the row is in the month in which it was to be ended, by this clock or by an entry in front.
     #[error("the month of {0} goes on")]
     MonthGoesOn(String),
@@ -142,6 +152,17 @@ fn next(proposal: &Proposal, row: String, head: &Head, at: Timestamp) -> Result<
         }
         posted = posted.checked_add_unsigned(usage.units).ok_or_else(|| too_large.clone())?;
     }
+    if proposal.counted_fee().is_some_and(|fee| fee.row() == row) {
+        let taken = proposal.taken();
+        posted = posted.checked_add(taken).ok_or_else(|| too_large.clone())?;
+        if posted < 0 {
+            return Err(Refused::GivenBack {
+                row,
+                left_micro: head.posted,
+                wanted_micro: taken.saturating_neg(),
+            });
+        }
+    }
     if matches!(proposal.step, Step::CloseMonth(_)) {
         spending = spending.at(at);
         if spending.month == head.spending.month {
@@ -177,8 +198,8 @@ fn check(proposal: &Proposal) -> Result<(), Refused> {
     if proposal.kind == EntryKind::Invoice && !matches!(proposal.step, Step::CloseMonth(_)) {
         return Err(Refused::Unsound("an invoice that does more than end a month"));
     }
-    if proposal.fee.is_some() && proposal.kind != EntryKind::PeriodFee {
-        return Err(Refused::Unsound("what a fee is for, in an entry that is none"));
+    if proposal.fee.is_some() && !matches!(proposal.kind, EntryKind::PeriodFee | EntryKind::Correction) {
+        return Err(Refused::Unsound("what a fee is for, in an entry that neither takes nor gives one back"));
     }
     match &proposal.step {
         Step::Move(_) if lines.is_empty() && proposal.usage.is_none() => {

@@ -107,8 +107,9 @@ async fn calls(app: &App, subscription: &Subscription, terms: &Terms) -> Result<
     let period = Period::containing(subscription.anchor(), app.clock.now());
     let edition = (subscription.plan, subscription.plan_revision);
     let before = units_charged(&app.journal, subscription.id, edition, &period).await?;
-    let included = subscription.included(pricing.included);
-    let left = included::left(&app.journal, subscription.id, &period, included).await?;
+    let (month, included) =
+        included::of_subscription(&app.store, subscription, terms, app.clock.now()).await?;
+    let left = included::left(&app.journal, &month, included).await?;
     let of_call = usage.unit.metered().map_or(1, |unit| unit.units_max_per_call);
     let next_micro = pricing.price_max_from(before).saturating_mul(i64::from(of_call));
     Ok(Calls { included_left: usage.included.map(|_| left), of_call: u64::from(of_call), next_micro })

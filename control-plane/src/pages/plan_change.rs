@@ -23,9 +23,12 @@ use crate::plans::view::{self, PlanView};
 use crate::refusal::Refusal;
 use crate::store::Versioned;
 use crate::subscriptions::access;
-use crate::subscriptions::buying::{self, Possible, Wanted};
+use crate::subscriptions::buying;
+use crate::subscriptions::changing::{self, Possible, Wanted};
 use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::giving_back::Bound;
 use crate::subscriptions::quote::When;
+use crate::subscriptions::trial;
 
 /// A plan to change to.
 struct Offer {
@@ -81,8 +84,8 @@ pub(super) async fn show(
         if other.retired_at.is_some() || is_mine {
             continue;
         }
-        // A change of plan begins no trial.
-        let view = PlanView { trial: None, ..view::present(&other, &revision.terms) };
+        let mut view = view::present(&other, &revision.terms);
+        view.trial = view.trial.filter(|_| trial::comes_with_change(&revision.terms));
         offers.push(offer(&app, &found, &view, previewed_at).await?);
     }
     offers.sort_by_key(|offer| (!offer.keeps, offer.plan.order));
@@ -112,10 +115,13 @@ async fn offer(
         return Ok(offer);
     }
     let wanted = Wanted { plan, when: When::Now, previewed_at: Some(previewed_at) };
-    match buying::preview(app, found.clone(), &wanted).await {
-        Ok(Possible { quote, .. }) => {
+    match changing::preview(app, found.clone(), &wanted).await {
+        Ok(Possible { quote, left, .. }) => {
             offer.due_now = quote.due_now.micro.to_string();
-            offer.now = (!offer.keeps).then(|| told(&quote.due_now, found.value.paid.is_some()));
+            let why =
+                why_no_more(quote.bound, found.value.month().map_or(0, |paid| paid.included), left.units);
+            let told = told(&quote.due_now, found.value.paid.is_some());
+            offer.now = (!offer.keeps).then(|| format!("{told}{why}"));
         }
         Err(refusal @ Refusal::Because { .. }) => {
             (offer.refused, offer.later) = (Some(words::sentence(&refusal.to_string())), None);
@@ -137,6 +143,17 @@ fn told(due: &Money, has_month: bool) -> String {
     }
 }
 
+/// Why less goes back of the present month than is left of its time, in a sentence behind the figure.
+fn why_no_more(bound: Option<Bound>, included: u64, left: u64) -> String {
+    match bound {
+        Some(Bound::IncludedUnits) => format!(
+            " Of the present month no more goes back than its included part that is unused: {left} of {included}."
+        ),
+        Some(Bound::ChargesLeft) => " The rest of the present month was given back already.".to_owned(),
+        Some(Bound::TimeLeft) | None => String::new(),
+    }
+}
+
 /// Changes the plan.
 pub(super) async fn change(
     State(app): State<App>,
@@ -148,10 +165,10 @@ pub(super) async fn change(
     let Chosen { plan, when, previewed_at, due_now } = given;
     let wanted = Wanted { plan, when, previewed_at: Some(previewed_at) };
     let micro: i64 = due_now.parse().map_err(|_| Problem::field("/due_now", "invalid", "as it was shown"))?;
-    let shown = buying::preview(&app, found.clone(), &wanted).await?;
+    let shown = changing::preview(&app, found.clone(), &wanted).await?;
     let micro = if when == When::Now { micro } else { 0 };
     let agreed = Some(Money::new(micro, shown.quote.due_now.currency));
-    let done = match buying::change(&app, found, &wanted, agreed).await {
+    let done = match changing::change(&app, found, &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
         Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",
         Ok(_) => "plan_changes",

@@ -5,7 +5,7 @@
 //! wire, for tests and the demo; [`taking`] says which of the two takes payments here. What a provider tells, whichever way
 //! it comes (`routes_topups`: the buyer's browser, `routes_webhook`: an event, `reconcile`: asked by us), is one business
 //! fact with one key, and [`settle`] is the one way from there into the journal; [`refunds`] is the way back, ours
-//! (`routes_refunds`) and the provider's own.
+//! (`routes_refunds`; where the provider says nothing usable, `routes_refund_decisions`) and the provider's own.
 
 pub mod documents;
 pub mod minor;
@@ -17,6 +17,7 @@ pub mod reconcile;
 pub mod refunds;
 pub mod routes_admin;
 pub mod routes_dev;
+mod routes_refund_decisions;
 pub mod routes_refunds;
 pub mod routes_topups;
 pub mod routes_webhook;

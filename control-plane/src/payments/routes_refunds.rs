@@ -8,7 +8,7 @@ use apiclay_config::money::Money;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -16,7 +16,7 @@ use super::PaymentError;
 use super::documents::Order;
 use super::minor::to_minor;
 use super::refunds::rules::FIRST_DUE_AFTER_MS;
-use super::refunds::{Refund, RefundState};
+use super::refunds::{Refund, RefundState, undecided};
 use super::till::{provider, till};
 use crate::app::App;
 use crate::catalog::rules::check_reason;
@@ -36,7 +36,10 @@ const WAITS_MAX_MS: u64 = 20_000;
 
 /// Below `/admin`.
 pub fn admin() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(create, list)).routes(routes!(show))
+    OpenApiRouter::default()
+        .routes(routes!(create, list))
+        .routes(routes!(show))
+        .merge(super::routes_refund_decisions::admin())
 }
 
 /// What goes back.
@@ -57,7 +60,7 @@ struct RefundInput {
 
 /// A refund.
 #[derive(Debug, Serialize, ToSchema)]
-struct RefundView {
+pub(super) struct RefundView {
     #[schema(value_type = String)]
     id: RefundId,
     #[schema(value_type = String)]
@@ -74,6 +77,8 @@ struct RefundView {
     #[schema(value_type = String)]
     by: AccountId,
     state: RefundState,
+    /// Whether the provider has said nothing usable for so long that an admin is to say what became of it.
+    needs_decision: bool,
     /// Why it failed; null where it did not.
     failure: Option<String>,
     /// What the provider calls it.
@@ -82,7 +87,7 @@ struct RefundView {
     created_at: Timestamp,
 }
 
-fn present(refund: &Refund) -> RefundView {
+pub(super) fn present(refund: &Refund, now: Timestamp) -> RefundView {
     RefundView {
         id: refund.id,
         order_id: refund.order,
@@ -92,6 +97,7 @@ fn present(refund: &Refund) -> RefundView {
         reason: refund.reason.clone(),
         by: refund.by,
         state: refund.state,
+        needs_decision: refund.needs_decision(now),
         failure: refund.failure.clone(),
         provider_refund_id: refund.provider_refund.clone(),
         created_at: refund.created_at,
@@ -135,7 +141,7 @@ async fn create(
         | RefundState::Reserved
         | RefundState::Held
         | RefundState::Processed
-        | RefundState::Failed => Ok((StatusCode::CREATED, Json(present(&refund)))),
+        | RefundState::Failed => Ok((StatusCode::CREATED, Json(present(&refund, app.clock.now())))),
     }
 }
 
@@ -215,16 +221,36 @@ fn choose(order: &Order, asked: Option<Money>) -> Result<(String, Money), Proble
     Ok((payment.to_owned(), amount))
 }
 
+/// Which refunds.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Which {
+    /// Only those that an admin is to decide, all on one page, the longest due first.
+    #[serde(default)]
+    needs_decision: bool,
+    /// At most so many items, up to 100.
+    limit: Option<usize>,
+    /// Where the page before said the next one begins.
+    cursor: Option<String>,
+}
+
 /// All refunds, the newest first.
-#[utoipa::path(get, path = "/refunds", tag = "admin", params(Paging), responses(
+#[utoipa::path(get, path = "/refunds", tag = "admin", params(Which), responses(
     (status = 200, body = Listed<RefundView>), (status = 403, body = ProblemBody)))]
 async fn list(
     State(app): State<App>,
     _: Admin,
-    Query(paging): Query<Paging>,
+    Query(which): Query<Which>,
 ) -> Result<Json<Listed<RefundView>>, Problem> {
+    let now = app.clock.now();
+    if which.needs_decision {
+        let waiting = undecided(&app.store, now).await?;
+        return Ok(Json(Listed::whole(waiting.iter().map(|refund| present(refund, now)).collect())));
+    }
+    let paging = Paging { limit: which.limit, cursor: which.cursor };
     let page = app.store.query::<Refund>(&paging.apply(store::Query::by("id").descending())).await?;
-    Ok(Json(Listed::present(page, |refund| present(&refund.value))))
+    Ok(Json(Listed::present(page, |refund| present(&refund.value, now))))
 }
 
 /// A refund, and how far it is.
@@ -236,5 +262,5 @@ async fn show(
     Path(id): Path<RefundId>,
 ) -> Result<Json<RefundView>, Problem> {
     let refund = app.store.get::<Refund>(&id.to_string()).await?.ok_or(Refusal::NotFound("refund"))?;
-    Ok(Json(present(&refund.value)))
+    Ok(Json(present(&refund.value, app.clock.now())))
 }

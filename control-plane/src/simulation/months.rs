@@ -6,7 +6,7 @@ use super::books::Unwritten;
 use super::faults::Fault;
 use super::world::{Issued, World};
 use crate::invoices::slice::{Slice, month_begins_at};
-use crate::ledger::{EntryKind, JournalEntry, Proposal, Spending, Step};
+use crate::ledger::{EntryKind, Holder, JournalEntry, Proposal, Spending, Step};
 use crate::subscriptions::charge::{Charge, Purpose};
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::life::Due;
@@ -199,6 +199,12 @@ impl World {
             entry.lines.iter().filter(|line| line.account == wallet).map(|line| -line.micro).sum::<i64>()
         };
         self.books.row(&wallet.to_string()).filter(purchase).map(of).sum()
+    }
+
+    /// What an entry took for calls, from the wallet or the operator.
+    pub(super) fn taken_for_calls(&self, entry: &JournalEntry) -> i64 {
+        let pays = |holder: Holder| matches!(holder, Holder::Wallet(_) | Holder::WriteOff);
+        entry.lines.iter().filter(|line| pays(line.account.holder)).map(|line| -line.micro).sum()
     }
 
     /// A moment before or after a month's end.

@@ -13,7 +13,7 @@ use super::faults::Fault;
 use super::gateway::life;
 use super::months::RATE_BASIS_POINTS;
 use super::world::World;
-use crate::ledger::{Holder, JournalEntry, LedgerAccount, Proposal, Usage};
+use crate::ledger::{JournalEntry, Proposal, Usage};
 use crate::store::Document as _;
 use crate::usage::rollup::{Portion, Rollup, portions};
 use crate::wallet::leases::documents::{Closed, WalletLease};
@@ -154,8 +154,8 @@ impl World {
         if lease.included == 0 {
             return 0;
         }
-        let account = LedgerAccount::included(lease.subscription, lease.period.begins_at).to_string();
-        let mut include = rules::include(lease);
+        let account = rules::included_account(lease).to_string();
+        let mut include = rules::include(&lease.included_month(), lease.included);
         if self.has(Fault::IncludedTwice) {
             include.facts[0].push_str(&format!(":{}", lease.serial));
         }
@@ -292,11 +292,5 @@ impl World {
                 known.close(Closed { spent: 0, folded_first: Vec::new() }, now);
             }
         }
-    }
-
-    /// What an entry took for calls, from the wallet or the operator.
-    pub(super) fn taken_for_calls(&self, entry: &JournalEntry) -> i64 {
-        let pays = |holder: Holder| matches!(holder, Holder::Wallet(_) | Holder::WriteOff);
-        entry.lines.iter().filter(|line| pays(line.account.holder)).map(|line| -line.micro).sum()
     }
 }

@@ -7,21 +7,22 @@ use apiclay_config::money::Money;
 use apiclay_config::process::in_a_line;
 use futures_util::{StreamExt as _, stream};
 
-use super::charge::{Becomes, Charge, Edition, Purpose, fact};
+use super::affording::was_made;
+use super::charge::{Becomes, Charge, Edition, Purpose};
 use super::documents::Subscription;
 use super::letters;
 use super::life::Due;
+use super::trial;
 use crate::accounts::documents::Account;
 use crate::app::App;
 use crate::catalog;
-use crate::http::Code;
 use crate::ledger::{LedgerError, Refused};
 use crate::plans;
 use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError, Versioned};
 use crate::vendors::commission::rate_of;
-use crate::wallet::{budget, statement};
+use crate::wallet::budget;
 
 /// Subscriptions looked at in one page of a turn.
 const TURN_MAX: usize = 500;
@@ -80,7 +81,10 @@ pub async fn up_to_date(
             Due::End => next.end(now),
             Due::Renew(edition) => {
                 let terms = terms_of(app, edition).await?;
-                let becomes = next.renewed(edition, &terms);
+                let mut becomes = next.renewed(edition, &terms);
+                if edition != next.edition() {
+                    becomes.trial_ends_at = trial::with_change(&app.store, &next, &terms, now).await?;
+                }
                 let rate = rate(app, &next, Purpose::Renewal).await?;
                 next.charge(Purpose::Renewal, (terms.price, rate), becomes, now);
             }
@@ -167,7 +171,10 @@ async fn make(app: &App, subscription: &Subscription, charge: &Charge) -> Result
         }
         // Another content under a charge's fact is that it was declined.
         Err(LedgerError::OtherContent { .. }) => Ok(Came::Declined),
-        Err(LedgerError::Refused(Refused::Floor { .. } | Refused::Ceiling { .. })) => Ok(Came::Refused),
+        // Of the wallet, of included units that were to be taken, or of what is left of a period's charges.
+        Err(LedgerError::Refused(
+            Refused::Floor { .. } | Refused::Ceiling { .. } | Refused::GivenBack { .. },
+        )) => Ok(Came::Refused),
         Err(error) => Err(failed(error)),
     }
 }
@@ -189,7 +196,7 @@ fn settled(next: &mut Subscription, came: Came, now: Timestamp) {
     }
 }
 
-/// Charges a subscription and says what it is then.
+/// Charges a subscription so much, taking so many included units back in the same entry, and says what it is then.
 ///
 /// # Errors
 /// Where the wallet does not have the money, or somebody else wrote in between.
@@ -197,16 +204,19 @@ pub(super) async fn charge(
     app: &App,
     found: Versioned<Subscription>,
     purpose: Purpose,
-    amount: Money,
+    (amount, takes_units): (Money, u64),
     becomes: Becomes,
 ) -> Result<Versioned<Subscription>, Refusal> {
     let mut next = found.value.clone();
     let rate = rate(app, &next, purpose).await?;
     next.charge(purpose, (amount, rate), becomes, app.clock.now());
+    if let Some(charge) = &mut next.charging {
+        charge.takes_units = takes_units;
+    }
     let number = next.charges;
     let written = write(app, &found, next).await?;
     let after = up_to_date(app, written).await?;
-    was_made(app, &after.value, number, amount).await?;
+    was_made(app, &after.value, (purpose, number), amount).await?;
     Ok(after)
 }
 
@@ -239,57 +249,6 @@ pub(super) async fn give_up(
     let mut next = found.value.clone();
     settled(&mut next, decline(app, &found.value, &charge).await?, app.clock.now());
     Ok(write(app, &found, next).await?)
-}
-
-/// Whether the charge of this number was made.
-///
-/// # Errors
-/// Where it was declined: what is missing.
-pub(super) async fn was_made(
-    app: &App,
-    subscription: &Subscription,
-    number: u32,
-    amount: Money,
-) -> Result<(), Refusal> {
-    if amount.is_zero() {
-        return Ok(());
-    }
-    match app.journal.by_fact(&fact(subscription, number)).await? {
-        Some(entry) if !entry.is_nothing() => Ok(()),
-        _ => {
-            can_pay(app, subscription, amount).await?;
-            // There is enough by now, and was not then.
-            let told = "there was too little in your wallet; there is enough now, so try again";
-            Err(Refusal::because(Code::BalanceInsufficient, told))
-        }
-    }
-}
-
-/// Whether a wallet has so much free, and its budget as much left. A look ahead: what decides is the journal.
-///
-/// # Errors
-/// Where it has not.
-pub(super) async fn can_pay(app: &App, subscription: &Subscription, amount: Money) -> Result<(), Refusal> {
-    let (account, currency) = (subscription.account, amount.currency);
-    let standing = statement::standing(&app.journal, account, currency).await?;
-    let free = standing.free();
-    if free.micro < amount.micro {
-        let missing = Money::new(amount.micro.saturating_sub(free.micro), currency);
-        let told =
-            format!("{amount} is to be paid and {free} is free in your wallet; top up {missing} or more");
-        return Err(Refusal::because(Code::BalanceInsufficient, told));
-    }
-    let budget = budget::find(&app.store, account, currency).await?.map(|found| found.value);
-    let Some(budget) = budget.filter(|budget| budget.ceiling().is_some()) else { return Ok(()) };
-    let left = budget.left(standing.spending.at(app.clock.now()));
-    if left < amount.micro {
-        let left = Money::new(left.max(0), currency);
-        let told = format!(
-            "{amount} is to be paid and {left} is left of the budget that you set for this month; raise it first"
-        );
-        return Err(Refusal::because(Code::BudgetReached, told));
-    }
-    Ok(())
 }
 
 /// The subscription as it is now.

@@ -1,16 +1,15 @@
-//! What a buyer does with a subscription: begins, ends, resumes, changes it. Each brings it up to date first, so that no
-//! charge in hand is forgotten. Next: `billing`, which charges; called by the API's routes and by the pages.
+//! What a buyer does with a subscription: begins, ends, resumes it (`changing` changes it). Each brings it up to date first, so
+//! that no charge in hand is forgotten. Next: `billing`, which charges; called by the API's routes and by the pages.
 
-use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
-use apiclay_config::money::Money;
 
 use super::access;
-use super::billing::{can_pay, charge, give_up, is_callable, rate, terms_of, up_to_date, was_made, write};
+use super::affording::{can_pay, was_made};
+use super::billing::{charge, give_up, is_callable, rate, terms_of, up_to_date, write};
 use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
 use super::life::SubscriptionState;
-use super::quote::{self, Quote, When};
+use super::quote::When;
 use super::rules::SUBSCRIPTIONS_PER_ACCOUNT_MAX;
 use super::trial;
 use crate::app::App;
@@ -57,7 +56,7 @@ pub(crate) async fn subscribe(
         return Ok(begun);
     }
     let after = up_to_date(app, begun).await?;
-    was_made(app, &after.value, 1, price).await?;
+    was_made(app, &after.value, (Purpose::Start, 1), price).await?;
     Ok(after)
 }
 
@@ -148,124 +147,16 @@ pub(crate) async fn resume(
             }
             can_pay(app, &found.value, terms.price).await?;
             let becomes = Subscription::begun(edition, &terms, app.clock.now());
-            charge(app, found, Purpose::Resume, terms.price, becomes).await
+            charge(app, found, Purpose::Resume, (terms.price, 0), becomes).await
         }
     }
 }
 
-/// What a buyer wants another plan for.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Wanted {
-    /// The plan.
-    pub plan: PlanId,
-    /// When.
-    pub when: When,
-    /// By which moment its preview was reckoned.
-    pub previewed_at: Option<Timestamp>,
-}
-
-/// A change that can be made, and the subscription it is of.
-pub(crate) struct Possible {
-    pub found: Versioned<Subscription>,
-    pub quote: Quote,
-    /// What each month costs after it.
-    pub next_price: Money,
-}
-
-/// What a change of plan comes to.
-///
-/// # Errors
-/// Where it cannot be made.
-pub(crate) async fn preview(
-    app: &App,
-    found: Versioned<Subscription>,
-    wanted: &Wanted,
-) -> Result<Possible, Refusal> {
-    let found = up_to_date(app, found).await?;
-    match found.value.state() {
-        SubscriptionState::Active | SubscriptionState::Unpaid => {}
-        SubscriptionState::PastDue => {
-            let told = "the month that has begun is to be paid first: top up, or end the subscription";
-            return Err(Refusal::because(Code::PaymentDue, told));
-        }
-        SubscriptionState::Cancelled | SubscriptionState::Incomplete => return Err(ended()),
-    }
-    let plan = plans::access::on_sale(&app.store, wanted.plan).await?;
-    if plan.listing != found.value.listing {
-        let told = "this plan is of another listing; begin a subscription to it";
-        return Err(Refusal::because(Code::StateConflict, told));
-    }
-    catalog::access::on_sale(&app.store, plan.listing).await?;
-    let edition = Edition { plan: plan.id, revision: plan.revision };
-    if edition.plan != found.value.plan
-        && access::has_live_to(&app.store, found.value.account, plan.id).await?
-    {
-        return Err(has_it());
-    }
-    let terms = terms_of(app, edition).await?;
-    if terms.is_priced() && app.payments.is_none() {
-        return Err(Refusal::because(Code::PaymentUnavailable, "nobody takes payments here"));
-    }
-    let now = app.clock.now();
-    let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
-    let mut quote = quote::now(&found.value, edition, &terms, moment)?;
-    if wanted.when == When::PeriodEnd {
-        let Some(paid) = found.value.month() else {
-            let told = "no month is paid for whose end could be waited for; change now";
-            return Err(Refusal::because(Code::StateConflict, told));
-        };
-        let nothing = Money::new(0, terms.price.currency);
-        let becomes = found.value.renewed(edition, &terms);
-        quote = Quote {
-            effective_at: paid.period.ends_at,
-            credit: nothing,
-            price: nothing,
-            due_now: nothing,
-            becomes,
-        };
-    }
-    Ok(Possible { found, quote, next_price: terms.price })
-}
-
-/// Changes the plan.
-///
-/// # Errors
-/// Where it cannot be made, costs something else than its buyer agreed to, or cannot be paid.
-pub(crate) async fn change(
-    app: &App,
-    found: Versioned<Subscription>,
-    wanted: &Wanted,
-    agreed: Option<Money>,
-) -> Result<Versioned<Subscription>, Refusal> {
-    let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
-    if let Some(agreed) = agreed
-        && agreed != quote.due_now
-    {
-        let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
-        return Err(Refusal::because(Code::AmountChanged, told));
-    }
-    if wanted.when == When::PeriodEnd {
-        let mut next = found.value.clone();
-        let edition = quote.becomes.edition;
-        next.next_edition = (edition != next.edition()).then_some(edition);
-        next.cancels_at_end = false;
-        return Ok(write(app, &found, next).await?);
-    }
-    can_pay(app, &found.value, quote.due_now).await?;
-    let terms = terms_of(app, quote.becomes.edition).await?;
-    // A month that is paid for leaves nothing to try, and its account's one trial for another time.
-    if !quote.becomes.pays || terms.is_per_call() {
-        let of = (found.value.account, found.value.listing);
-        quote.becomes.trial_ends_at = trial::ends_at(&app.store, of, &terms, app.clock.now()).await?;
-    }
-    charge(app, found, Purpose::Change, quote.due_now, quote.becomes).await
-}
-
-fn has_it() -> Refusal {
+pub(super) fn has_it() -> Refusal {
     let told = "you have a live subscription to this plan already, or one that changes to it";
     Refusal::because(Code::AlreadySubscribed, told)
 }
 
-fn ended() -> Refusal {
+pub(super) fn ended() -> Refusal {
     Refusal::because(Code::SubscriptionInactive, "this subscription has ended; begin another")
 }

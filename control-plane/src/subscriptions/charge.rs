@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::documents::Subscription;
 use super::period::Period;
-use crate::ledger::{EntryKind, Fee, LedgerAccount, Proposal, Step};
+use crate::ledger::{Amount, EntryKind, Fee, Holder, LedgerAccount, Proposal, Step};
 use crate::vendors::commission::Sale;
 
 /// An edition of a plan.
@@ -35,6 +35,12 @@ pub struct Paid {
     pub commission_basis_points: Option<u32>,
     /// Calls that were bought with it: a change within the month brings no more.
     pub included: u64,
+    /// Whether what was charged for it stands in a row of the journal: not so where an earlier release began it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub counted: bool,
+    /// Included units of it that can be used no more: their part of a price went back.
+    #[serde(default, skip_serializing_if = "is_none_taken")]
+    pub taken_units: u64,
 }
 
 /// What a charge is for.
@@ -77,10 +83,18 @@ pub struct Charge {
     /// What is paid, or given back where it is negative.
     #[serde(flatten)]
     pub sale: Sale,
+    /// Included units of the month that is left which can be used no more: their part of its price goes back.
+    #[serde(default, skip_serializing_if = "is_none_taken")]
+    pub takes_units: u64,
     /// What follows.
     pub becomes: Becomes,
     /// When it was decided on.
     pub at: Timestamp,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+const fn is_none_taken(units: &u64) -> bool {
+    *units == 0
 }
 
 /// The fact that a subscription's charge of this number stands for.
@@ -99,7 +113,9 @@ impl Charge {
             Purpose::Renewal => "Next month of",
             Purpose::Change => "Change of plan of",
         };
-        self.proposal(subscription, Step::Move(self.sale.lines(wallet, subscription.vendor)), what)
+        let mut lines = self.sale.lines(wallet, subscription.vendor);
+        lines.extend(self.units_taken(subscription).into_iter().flatten());
+        self.proposal(subscription, Step::Move(lines), what)
     }
 
     /// The entry after which it can never be made.
@@ -108,15 +124,25 @@ impl Charge {
         self.proposal(subscription, Step::Nothing, "Not enough money for a charge of")
     }
 
+    /// Units that go where they came from, in the same entry: were they taken by a lease in between, nothing is given back.
+    fn units_taken(&self, subscription: &Subscription) -> Option<[Amount; 2]> {
+        let units = i64::try_from(self.takes_units).ok().filter(|units| *units > 0)?;
+        let account = LedgerAccount::included(subscription.id, subscription.paid?.period.begins_at);
+        let granted = LedgerAccount { holder: Holder::IncludedGranted, currency: account.currency };
+        let micro = units.saturating_neg();
+        Some([Amount { account, micro }, Amount { account: granted, micro: units }])
+    }
+
     /// Of which period it is: the one that is paid for, or where money goes back, the one that was.
     fn fee(&self, subscription: &Subscription) -> Fee {
         let Edition { plan, revision: plan_revision } = self.becomes.edition;
-        let paid = self.becomes.paid.or(subscription.paid).map(|paid| paid.period);
+        let paid = self.becomes.paid.or(subscription.paid);
+        let counted = paid.is_some_and(|paid| paid.counted);
         let (begins_at, ends_at) =
-            paid.map_or((self.at, self.at), |period| (period.begins_at, period.ends_at));
+            paid.map_or((self.at, self.at), |paid| (paid.period.begins_at, paid.period.ends_at));
         // Where nothing was paid for, a change begins a first period, which is paid for whole.
         let change = self.purpose == Purpose::Change && subscription.paid.is_some();
-        Fee { subscription: subscription.id, plan, plan_revision, begins_at, ends_at, change }
+        Fee { subscription: subscription.id, plan, plan_revision, begins_at, ends_at, change, counted }
     }
 
     fn proposal(&self, subscription: &Subscription, step: Step, what: &str) -> Proposal {

@@ -145,6 +145,8 @@ impl Subscription {
 
 impl Document for Subscription {
     const COLLECTION: &'static str = "subscriptions";
+    // 2: whether what was charged for a month stands in a row.
+    const SCHEMA: u32 = 2;
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
         Index { name: "wakes_at", fields: &["wakes_at"], unique: false, multi: false },

@@ -92,7 +92,8 @@ impl Subscription {
     pub fn included(&self, by_plan: u64) -> u64 {
         match self.paid {
             _ if self.past_due_since.is_some() => 0,
-            Some(paid) => paid.included.min(by_plan),
+            // Those that were taken back count as used on their account.
+            Some(paid) => paid.included.min(by_plan).saturating_add(paid.taken_units),
             None => by_plan,
         }
     }
@@ -147,7 +148,8 @@ impl Subscription {
         }
         let sale = Sale::new(amount, basis_points);
         self.charges = self.charges.saturating_add(1);
-        self.charging = Some(Charge { number: self.charges, purpose, sale, becomes, at: now });
+        self.charging =
+            Some(Charge { number: self.charges, purpose, sale, takes_units: 0, becomes, at: now });
         if sale.amount.is_zero() {
             self.made(now);
         }
@@ -160,7 +162,9 @@ impl Subscription {
         let price = terms.price;
         let ended = self.paid.map_or(self.anchor(), |paid| paid.period.ends_at);
         let period = Period::containing(self.anchor(), ended);
-        let paid = Paid { period, price, commission_basis_points: None, included: terms.included() };
+        let included = terms.included();
+        let paid =
+            Paid { period, price, commission_basis_points: None, included, counted: true, taken_units: 0 };
         Becomes {
             edition,
             pays: terms.is_priced(),
@@ -174,7 +178,8 @@ impl Subscription {
     pub fn begun(edition: Edition, terms: &Terms, now: Timestamp) -> Becomes {
         let period = Period::containing(now, now);
         let (price, included) = (terms.price, terms.included());
-        let paid = Paid { period, price, commission_basis_points: None, included };
+        let paid =
+            Paid { period, price, commission_basis_points: None, included, counted: true, taken_units: 0 };
         Becomes { edition, pays: true, paid: Some(paid), trial_ends_at: None }
     }
 

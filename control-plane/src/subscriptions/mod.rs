@@ -2,11 +2,15 @@
 //! within a second.
 
 pub mod access;
+mod affording;
 pub mod billing;
 pub(crate) mod buying;
+pub(crate) mod changing;
 pub mod charge;
 pub(crate) mod credential_routes;
 pub mod documents;
+pub(crate) mod free_months;
+pub(crate) mod giving_back;
 mod letters;
 pub mod life;
 pub mod period;
@@ -22,5 +26,6 @@ use crate::store::{Store, StoreError};
 pub(crate) async fn register(store: &Store) -> Result<(), StoreError> {
     store.register::<documents::Subscription>().await?;
     store.register::<trial::TrialBegun>().await?;
+    store.register::<free_months::FreeMonths>().await?;
     store.register::<documents::Credential>().await
 }

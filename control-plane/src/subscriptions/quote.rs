@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charge::{Becomes, Edition, Paid};
 use super::documents::Subscription;
+use super::giving_back::{self, Bound, Left};
 use crate::http::Code;
 use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
@@ -41,6 +42,10 @@ pub struct Quote {
     pub effective_at: Timestamp,
     /// What is left of the old plan's period.
     pub credit: Money,
+    /// Why that is no more; none where no period is paid for, or the change waits for its end.
+    pub bound: Option<Bound>,
+    /// Included units of the old plan's period that can be used no more once that is made.
+    pub takes_units: u64,
     /// What the new plan costs for as long.
     pub price: Money,
     /// What is charged now; goes back into the wallet where negative.
@@ -52,7 +57,8 @@ pub struct Quote {
 /// What it costs to have another plan from `at` on.
 ///
 /// Within a paid period the new plan takes its place until its end, and both are reckoned by the part that is left, in whole
-/// micro-units, rounded towards zero. Where nothing is paid for, a first period begins.
+/// micro-units, rounded towards zero; of the old one no more goes back than it has left otherwise. Where nothing is paid for, a
+/// first period begins.
 ///
 /// # Errors
 /// Where prices are of two currencies, or too large to reckon with.
@@ -61,6 +67,7 @@ pub fn now(
     edition: Edition,
     terms: &Terms,
     moment: Moment,
+    left_of: &Left,
 ) -> Result<Quote, Refusal> {
     let (at, pays) = (moment.at, terms.is_priced());
     let zero = Money::new(0, terms.price.currency);
@@ -68,7 +75,16 @@ pub fn now(
         let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms, at));
         let (price, becomes) =
             (terms.price, begun.unwrap_or(Becomes { edition, pays, paid: None, trial_ends_at: None }));
-        return Ok(Quote { effective_at: at, credit: zero, price, due_now: price, becomes });
+        let (bound, takes_units) = (None, 0);
+        return Ok(Quote {
+            effective_at: at,
+            credit: zero,
+            bound,
+            takes_units,
+            price,
+            due_now: price,
+            becomes,
+        });
     };
     if old.price.currency != terms.price.currency {
         let told = "the two plans are priced in two currencies; end this subscription and begin another";
@@ -87,14 +103,21 @@ pub fn now(
     let micro = |money: Money| i128::from(money.micro);
     let price = part(micro(terms.price))?;
     let due = part(micro(terms.price) - micro(old.price))?;
-    let credit = price.checked_sub(due).ok_or(Refusal::Internal("reckoning a part"))?;
+    let by_time = price.checked_sub(due).ok_or(Refusal::Internal("reckoning a part"))?;
+    let (credit, bound) = giving_back::credit(&old, by_time, left_of);
+    let due = price.checked_sub(credit).ok_or(Refusal::Internal("reckoning a part"))?;
+    // With nothing to pay nothing is entered, and nothing can be taken in the same entry.
+    let takes_units = if credit > 0 && due != 0 { giving_back::units_taken(&old, left_of, terms) } else { 0 };
     let money = |micro| Money::new(micro, terms.price.currency);
     // The month stays also where the new plan has no price: who comes back to a plan that has one finds what he has used of it.
     let included = old.included.min(terms.included());
-    let paid = Some(Paid { price: terms.price, included, ..old });
+    let taken_units = old.taken_units.saturating_add(takes_units);
+    let paid = Some(Paid { price: terms.price, included, taken_units, ..old });
     Ok(Quote {
         effective_at: at,
         credit: money(credit),
+        bound: Some(bound),
+        takes_units,
         price: money(price),
         due_now: money(due),
         becomes: Becomes { edition, pays, paid, trial_ends_at: None },
@@ -138,7 +161,14 @@ mod tests {
         );
         let period = Period { begins_at: Timestamp(0), ends_at: Timestamp(30 * DAY_MS) };
         let price = Money::new(micro, Currency::INR);
-        subscription.paid = Some(Paid { period, price, commission_basis_points: None, included: 0 });
+        subscription.paid = Some(Paid {
+            period,
+            price,
+            commission_basis_points: None,
+            included: 0,
+            counted: true,
+            taken_units: 0,
+        });
         subscription
     }
 
@@ -157,10 +187,12 @@ mod tests {
         (Edition { plan: PlanId::from_u128(2), revision: 1 }, terms)
     }
 
+    const ALL_LEFT: Left = Left { units: 0, charged_micro: None };
+
     fn due(from: i64, to_micro: i64, at_ms: i64) -> (i64, i64, i64) {
         let (edition, terms) = to(to_micro);
         let moment = Moment { at: Timestamp(at_ms), stands_ms: 0 };
-        let quote = now(&paying(from), edition, &terms, moment).unwrap();
+        let quote = now(&paying(from), edition, &terms, moment, &ALL_LEFT).unwrap();
         (quote.price.micro, quote.credit.micro, quote.due_now.micro)
     }
 
@@ -168,8 +200,11 @@ mod tests {
     fn up_by_now_and_down_by_any_preview_that_stands_is_never_paid_for() {
         let (large, cheap) = (to(900_000_000), to(300_000_000));
         for begun_ms in [QUOTE_STANDS_MS, DAY_MS, 29 * DAY_MS] {
-            let up = |moment| now(&paying(300_000_000), large.0, &large.1, moment).unwrap().due_now.micro;
-            let down = |moment| now(&paying(900_000_000), cheap.0, &cheap.1, moment).unwrap().due_now.micro;
+            let due = |from: i64, to: &(Edition, Terms), moment| {
+                now(&paying(from), to.0, &to.1, moment, &ALL_LEFT).unwrap().due_now.micro
+            };
+            let up = |moment| due(300_000_000, &large, moment);
+            let down = |moment| due(900_000_000, &cheap, moment);
             let now_at = Moment { at: Timestamp(begun_ms), stands_ms: 0 };
             for back_ms in [0, 1, QUOTE_STANDS_MS / 2, QUOTE_STANDS_MS] {
                 let stands = Moment { at: Timestamp(begun_ms - back_ms), stands_ms: QUOTE_STANDS_MS };
@@ -190,6 +225,27 @@ mod tests {
         // A third of a micro-unit is nobody's.
         assert_eq!(due(1, 2, 20 * DAY_MS).2, 0);
         assert_eq!(due(2, 1, 20 * DAY_MS).2, 0);
+    }
+
+    #[test]
+    fn no_more_goes_back_than_the_units_and_the_charges_that_are_left() {
+        let mut used = paying(300);
+        let paid = used.paid.as_mut().unwrap();
+        (paid.included, paid.taken_units) = (10, 5);
+        let reckoned = |to_micro, left: Left| {
+            let (edition, terms) = to(to_micro);
+            let moment = Moment { at: Timestamp(15 * DAY_MS), stands_ms: 0 };
+            let quote = now(&used, edition, &terms, moment, &left).unwrap();
+            (quote.due_now.micro, quote.bound, quote.becomes.paid.unwrap().taken_units - 5)
+        };
+        let left = |units, charged_micro| Left { units, charged_micro: Some(charged_micro) };
+        assert_eq!(reckoned(0, left(10, 300)), (-150, Some(Bound::TimeLeft), 10));
+        assert_eq!(reckoned(0, left(4, 300)), (-120, Some(Bound::IncludedUnits), 4));
+        assert_eq!(reckoned(0, left(0, 300)), (0, Some(Bound::IncludedUnits), 0));
+        assert_eq!(reckoned(0, left(4, 20)), (-20, Some(Bound::ChargesLeft), 4));
+        // Up as well: what is used of the old plan is not deducted from the new one's price.
+        assert_eq!(reckoned(900, left(4, 300)), (450 - 120, Some(Bound::IncludedUnits), 4));
+        assert_eq!(reckoned(900, left(10, 0)), (450, Some(Bound::ChargesLeft), 0));
     }
 
     #[test]

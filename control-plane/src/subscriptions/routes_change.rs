@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::buying::{self, Possible, Wanted};
+use super::changing::{self, Possible, Wanted};
+use super::giving_back::Bound;
 use super::period::Period;
 use super::quote::When;
 use super::routes::{SubscriptionView, present};
@@ -43,9 +44,16 @@ struct ChangePreview {
     /// When the new plan begins.
     #[schema(value_type = String, format = DateTime)]
     effective_at: Timestamp,
-    /// What is left of the present plan's month.
+    /// What goes back of the present plan's month: its part of the time that is left; where the plan includes calls or units, at
+    /// most the part of these that are neither used nor held by a gateway; never more than was charged and did not go back.
     #[schema(value_type = MoneyShape)]
     credit: Money,
+    /// Why the credit is no more; null where no month is paid for, or the change waits for its end.
+    credit_bound_by: Option<Bound>,
+    /// Units that the present plan's month includes; null where it includes none, or none is paid for.
+    included: Option<u64>,
+    /// Those of them that are neither used nor held by a gateway.
+    included_left: Option<u64>,
     /// What the new plan costs for as long.
     #[schema(value_type = MoneyShape)]
     price: Money,
@@ -93,11 +101,15 @@ async fn preview(
     let previewed_at = app.clock.now();
     let when = asked.when.unwrap_or_default();
     let wanted = Wanted { plan: asked.plan_id, when, previewed_at: Some(previewed_at) };
-    let Possible { quote, next_price, .. } = buying::preview(&app, found, &wanted).await?;
+    let Possible { quote, found, left, next_price } = changing::preview(&app, found, &wanted).await?;
+    let included = found.value.month().map(|paid| paid.included).filter(|units| *units > 0);
     Ok(Json(ChangePreview {
         when,
         effective_at: quote.effective_at,
         credit: quote.credit,
+        credit_bound_by: quote.bound,
+        included,
+        included_left: included.map(|_| left.units),
         price: quote.price,
         due_now: quote.due_now,
         next_price,
@@ -121,6 +133,6 @@ async fn change(
     let found = access::own(&app.store, id, caller.account).await?;
     if_match.check(found.version)?;
     let Change { plan_id: plan, when, previewed_at, due_now } = input;
-    let changed = buying::change(&app, found, &Wanted { plan, when, previewed_at }, due_now).await?;
+    let changed = changing::change(&app, found, &Wanted { plan, when, previewed_at }, due_now).await?;
     Ok(Tagged(changed.version, Json(present(&changed.value))))
 }

@@ -9,6 +9,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, ListingId};
 use serde::{Deserialize, Serialize};
 
+use super::documents::Subscription;
 use crate::plans::terms::Terms;
 use crate::store::{Document, FIRST_VERSION, Index, Store, StoreError, Versioned};
 
@@ -103,6 +104,29 @@ async fn note(
         known = again;
     }
     Err(StoreError::VersionMismatch)
+}
+
+/// The same where a subscription changes to these terms, be it now or with its next month.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn with_change(
+    store: &Store,
+    subscription: &Subscription,
+    terms: &Terms,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    if !comes_with_change(terms) {
+        return Ok(None);
+    }
+    ends_at(store, (subscription.account, subscription.listing), terms, now).await
+}
+
+/// Whether a change to these terms begins a trial. A month that is paid for leaves nothing to try, and its account's one trial
+/// for another time.
+#[must_use]
+pub fn comes_with_change(terms: &Terms) -> bool {
+    !terms.is_priced() || terms.is_per_call()
 }
 
 #[cfg(test)]

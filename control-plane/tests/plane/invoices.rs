@@ -57,7 +57,8 @@ impl Shop {
 
     async fn give_back(&self, invoice: &str, body: Value) -> reqwest::Response {
         let path = format!("/admin/invoices/{invoice}/credit-notes");
-        self.plane.call(&self.boss, Method::POST, &path, body).await
+        let asked = self.plane.to(Method::POST, &path).bearer_auth(&self.boss.token);
+        asked.header("idempotency-key", body.to_string()).json(&body).send().await.unwrap()
     }
 
     /// What the vendor's buyers were charged, what of it the operator keeps, what is the vendor's.
@@ -101,16 +102,20 @@ async fn a_month_is_invoiced_to_its_buyer_and_money_of_it_goes_back_with_a_note(
 
     assert_eq!(shop.earned().await, ["300.00", "30.00", "270.00"]);
     for (body, code) in [
-        (json!({"amount": rupees("0"), "reason": "x"}), "validation_failed"),
-        (json!({"amount": rupees("300.01"), "reason": "x"}), "refund_too_large"),
-        (json!({"amount": {"amount": "1", "currency": "USD"}, "reason": "x"}), "validation_failed"),
-        (json!({"amount": rupees("1"), "reason": ""}), "validation_failed"),
+        (json!({"line": 1, "amount": rupees("0"), "reason": "x"}), "validation_failed"),
+        (json!({"line": 1, "amount": rupees("300.01"), "reason": "x"}), "refund_too_large"),
+        (
+            json!({"line": 1, "amount": {"amount": "1", "currency": "USD"}, "reason": "x"}),
+            "validation_failed",
+        ),
+        (json!({"line": 1, "amount": rupees("1"), "reason": ""}), "validation_failed"),
+        (json!({"line": 2, "amount": rupees("1"), "reason": "x"}), "validation_failed"),
     ] {
         assert_eq!(code_of(shop.give_back(id, body.clone()).await).await.1, code, "{body}");
     }
     shop.plane.pass_ms(1);
     let vendor = line["vendor_id"].clone();
-    let body = json!({"amount": rupees("100"), "vendor_id": vendor, "reason": "The API was down"});
+    let body = json!({"line": 1, "amount": rupees("100"), "vendor_id": vendor, "reason": "The API was down"});
     let note = shop.give_back(id, body).await;
     assert_eq!(note.status(), 201);
     let note = crate::support::body_of(note).await;
@@ -120,7 +125,10 @@ async fn a_month_is_invoiced_to_its_buyer_and_money_of_it_goes_back_with_a_note(
     );
     assert_eq!(note["total"], rupees("-100.00"));
     assert_eq!(note["credits"]["number"], "INV-2026-000001");
-    assert_eq!(note["credits"]["reason"], "The API was down");
+    assert_eq!(
+        (&note["credits"]["reason"], &note["credits"]["line"]),
+        (&json!("The API was down"), &json!(1))
+    );
     assert_eq!(shop.get(&shop.buyer, "/wallet").await["balance"], rupees("800.00"));
     assert_eq!(shop.earned().await, ["200.00", "20.00", "180.00"]);
     assert_eq!(shop.get(&shop.buyer, "/invoices").await["items"][0], note, "the newest first");

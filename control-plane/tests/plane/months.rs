@@ -118,7 +118,14 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
     let becomes = Becomes {
         edition: late.edition(),
         pays: true,
-        paid: Some(Paid { period, price: price(300), commission_basis_points: None, included: 0 }),
+        paid: Some(Paid {
+            period,
+            price: price(300),
+            commission_basis_points: None,
+            included: 0,
+            counted: true,
+            taken_units: 0,
+        }),
         trial_ends_at: None,
     };
     late.charges -= 1;

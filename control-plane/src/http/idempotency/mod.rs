@@ -13,6 +13,7 @@ use apiclay_config::ids::{Id, Kind};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 
+use crate::http::problem::{Code, Problem};
 use crate::store::{Document, Store, StoreError};
 
 pub(crate) use layer::once;
@@ -46,6 +47,30 @@ impl<S: Sync> FromRequestParts<S> for NewId {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
         Ok(parts.extensions.get::<Self>().copied().unwrap_or_default())
+    }
+}
+
+/// The same where a request is refused that has no key: sent again without one it would have its effect again.
+#[derive(Debug, Clone, Copy)]
+pub struct OnceId(u128);
+
+impl OnceId {
+    /// The id of the one thing of this kind that the request makes.
+    #[must_use]
+    pub fn id<K: Kind>(self) -> Id<K> {
+        Id::from_u128(self.0)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OnceId {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let derived = parts.extensions.get::<NewId>().and_then(|new| new.derived);
+        derived.map(Self).ok_or_else(|| {
+            let detail = "send an Idempotency-Key of 1 to 255 characters, another one for each thing that is to be done once";
+            Problem::new(Code::RequestMalformed, detail)
+        })
     }
 }
 

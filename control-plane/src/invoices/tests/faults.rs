@@ -19,6 +19,7 @@ pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
     let wish = Wanted {
         id: InvoiceId::from_u128(7),
         invoice: Invoice::id_of(&wallet(1), SEPTEMBER),
+        line: 1,
         amount: rupees(100),
         vendor: None,
         reason: "a test".to_owned(),

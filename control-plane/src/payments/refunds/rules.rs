@@ -132,6 +132,13 @@ pub(crate) fn close(hold: Hold, outcome: Outcome) -> Proposal {
     proposal(close_fact(hold.entry), Step::Close { hold, outcome, lines }, "A top-up given back")
 }
 
+/// Ends the hold as an admin says: the provider has given it back under this name, of which nothing else is booked then.
+pub(crate) fn close_as(hold: Hold, name: &str) -> Proposal {
+    let mut posted = close(hold, Outcome::Posted);
+    posted.facts.push(format!("refund:{name}"));
+    posted
+}
+
 /// The fact of a refund that the provider made after its hold had been void.
 pub(crate) fn late_fact(hold: JournalId) -> String {
     format!("late:{hold}")

@@ -141,13 +141,13 @@ impl Till<'_> {
         Ok(self.journal.by_fact(&close_fact(hold.entry)).await?.is_some())
     }
 
-    async fn hold_of(&self, refund: &Refund) -> Result<Hold, PaymentError> {
+    pub(super) async fn hold_of(&self, refund: &Refund) -> Result<Hold, PaymentError> {
         let held = self.journal.by_fact(&refund.fact()).await?;
         held.and_then(|held| held.made_hold()).ok_or(PaymentError::NotHeldYet)
     }
 
     /// Notes something on a refund, whoever else does at the same time.
-    async fn change(
+    pub(super) async fn change(
         &self,
         mut refund: Versioned<Refund>,
         change: impl Fn(&mut Refund),

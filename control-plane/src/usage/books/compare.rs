@@ -54,6 +54,16 @@ impl Tally {
         *self.on_record.entry((subscription, plan_revision)).or_default() += u64::from(units);
     }
 
+    /// Whose account of included calls paid for which subscription's, where the two are not one and the numbers agree: right for
+    /// months that an account has once, whatever it ends and buys again.
+    pub(super) fn of_a_shared_month(&self) -> Option<(ChargedFor, SubscriptionId)> {
+        let of = self.charged_for.filter(|of| of.plan_revision.is_none())?;
+        let mut theirs = self.on_record.keys().map(|(subscription, _)| *subscription);
+        let subscription = theirs.next().filter(|first| theirs.all(|other| other == *first))?;
+        let agrees = !self.is_open() && self.charged == self.billed() && subscription != of.subscription;
+        agrees.then_some((of, subscription))
+    }
+
     pub(super) const fn is_open(&self) -> bool {
         self.held && !self.ended
     }

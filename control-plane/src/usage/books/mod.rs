@@ -19,7 +19,10 @@ use super::rollup::MINUTES_PER_HOUR;
 use crate::ledger::{self, JournalEntry};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError};
-use crate::wallet::leases::{self, documents::WalletLease};
+use crate::wallet::leases::{
+    self,
+    documents::{IncludedMonth, WalletLease},
+};
 use charged::Charges;
 use compare::{Leases, Tally};
 use record::Record;
@@ -141,8 +144,19 @@ async fn judge(store: &Store, report: &mut Report, name: &str, tally: &Tally) ->
     if report.since.is_some() && charged::held_before(store, name, report.since).await? {
         return Ok(());
     }
+    if is_of_a_shared_month(store, name, tally).await? {
+        return Ok(());
+    }
     report.faults.extend(compare::lease(name, tally));
     Ok(())
+}
+
+/// Whether a lease was granted of another subscription's account of included calls, as it says itself.
+async fn is_of_a_shared_month(store: &Store, name: &str, tally: &Tally) -> Result<bool, StoreError> {
+    let Some((of, subscription)) = tally.of_a_shared_month() else { return Ok(false) };
+    let lease = store.get::<WalletLease>(name).await?.map(|found| found.value);
+    let month = IncludedMonth { subscription: of.subscription, begins_at: of.period_begins_at };
+    Ok(lease.is_some_and(|lease| lease.subscription == subscription && lease.included_in == Some(month)))
 }
 
 /// Whether a lease of this number of the gateway's, of whichever life, has billed calls that are to be charged yet.

@@ -9,7 +9,9 @@ use apiclay_config::ids::{AccountId, JournalId, PlanId, SubscriptionId, VendorId
 use apiclay_config::money::Money;
 use serde::{Deserialize, Serialize};
 
+use crate::ledger::LedgerAccount;
 use crate::store::{Document, Index};
+use crate::subscriptions::charge::Paid;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::period::Period;
 
@@ -44,6 +46,10 @@ pub struct WalletLease {
     /// Units of that month that cost nothing, as the plan says.
     #[serde(default)]
     pub included: u64,
+    /// Where they stand, if not under the subscription's own month: those of a plan that costs nothing a month are an account's
+    /// once, whatever it ends and buys again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub included_in: Option<IncludedMonth>,
     /// What is counted in place of calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metered: Option<Metered>,
@@ -75,6 +81,29 @@ pub struct WalletLease {
     /// Done with, since then: nothing of it will change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub over_since: Option<Timestamp>,
+}
+
+/// A month whose included units stand on one account of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IncludedMonth {
+    /// Under whose name.
+    pub subscription: SubscriptionId,
+    /// The month's first moment.
+    pub begins_at: Timestamp,
+}
+
+impl IncludedMonth {
+    /// That of a month which a subscription has paid for.
+    #[must_use]
+    pub const fn of_paid(subscription: &Subscription, paid: &Paid) -> Self {
+        Self { subscription: subscription.id, begins_at: paid.period.begins_at }
+    }
+
+    /// What its units stand on.
+    #[must_use]
+    pub const fn account(&self) -> LedgerAccount {
+        LedgerAccount::included(self.subscription, self.begins_at)
+    }
 }
 
 /// A unit that is not a call.
@@ -118,6 +147,7 @@ impl WalletLease {
             asked_at: now,
             period: Period::containing(subscription.anchor(), now),
             included: 0,
+            included_in: None,
             metered: None,
             kept: 0,
             billable: 0,
@@ -141,6 +171,13 @@ impl WalletLease {
     #[must_use]
     pub fn hold_fact(&self) -> String {
         format!("hold:{}", self.id())
+    }
+
+    /// Where its month's included units stand.
+    #[must_use]
+    pub fn included_month(&self) -> IncludedMonth {
+        let own = IncludedMonth { subscription: self.subscription, begins_at: self.period.begins_at };
+        self.included_in.unwrap_or(own)
     }
 
     /// Units that a call takes of it: a lease of fewer serves none.

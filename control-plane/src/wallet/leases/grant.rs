@@ -143,7 +143,10 @@ async fn blank(
     let before = units_charged(&app.journal, subscription.id, edition, &lease.period).await?;
     lease.price.micro = pricing.price_max_from(before);
     lease.commission_basis_points = rate_of(&app.store, subscription.vendor).await?;
-    lease.included = subscription.included(pricing.included);
+    let now = lease.asked_at;
+    let (month, included) = included::of_caller(&app.store, subscription, &terms, now).await?;
+    (lease.included_in, lease.included) =
+        (Some(month).filter(|month| *month != lease.included_month()), included);
     lease.metered = terms
         .metered()
         .map(|unit| Metered { name: unit.name.clone(), units_max_per_call: unit.units_max_per_call });

@@ -1,11 +1,9 @@
 //! What is entered in the journal for a lease: its hold, the end of it, and what comes late. Pure; `grant` and `reckon` append
 //! what is made here.
 
-use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::SubscriptionId;
 use apiclay_config::money::{Currency, Money};
 
-use super::documents::WalletLease;
+use super::documents::{IncludedMonth, WalletLease};
 use crate::ledger::{
     Amount, EntryKind, Hold, Holder, JournalEntry, LedgerAccount, Outcome, Proposal, Step, Usage,
 };
@@ -43,29 +41,29 @@ pub(crate) fn no_hold(lease: &WalletLease) -> Proposal {
 
 /// What the calls that the lease's month includes stand on.
 pub(crate) fn included_account(lease: &WalletLease) -> LedgerAccount {
-    LedgerAccount::included(lease.subscription, lease.period.begins_at)
+    lease.included_month().account()
 }
 
 /// The fact that a month has its included calls.
-pub(crate) fn granted_fact(subscription: SubscriptionId, begins_at: Timestamp) -> String {
-    format!("included:{subscription}:{}", begins_at.0)
+pub(crate) fn granted_fact(month: &IncludedMonth) -> String {
+    format!("included:{}:{}", month.subscription, month.begins_at.0)
 }
 
-/// The entry that puts the calls there that the lease's month includes.
-pub(crate) fn include(lease: &WalletLease) -> Proposal {
+/// The entry that puts so many units there that a month includes.
+pub(crate) fn include(month: &IncludedMonth, units: u64) -> Proposal {
     // At most `CALLS_MAX`.
-    let calls = i64::try_from(lease.included).unwrap_or(i64::MAX);
+    let calls = i64::try_from(units).unwrap_or(i64::MAX);
     let granted = LedgerAccount { holder: Holder::IncludedGranted, currency: Currency::CALLS };
     Proposal {
-        facts: vec![granted_fact(lease.subscription, lease.period.begins_at)],
+        facts: vec![granted_fact(month)],
         kind: EntryKind::Calls,
         step: Step::Move(vec![
-            Amount { account: included_account(lease), micro: calls },
+            Amount { account: month.account(), micro: calls },
             Amount { account: granted, micro: calls.saturating_neg() },
         ]),
         usage: None,
         fee: None,
-        reason: format!("{} included in a month of {}", lease.told(lease.included), lease.subscription),
+        reason: format!("{units} units included in a month of {}", month.subscription),
     }
 }
 

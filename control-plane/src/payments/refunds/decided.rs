@@ -1,0 +1,91 @@
+//! A refund of which the provider says nothing usable for so long that a person decides it, by what the provider's dashboard
+//! shows. What he says is entered under the same facts as the provider's own word, so that the two are one; whichever comes second
+//! finds the first. Next: `routes_refund_decisions`, and the operator's gauge.
+
+use apiclay_config::clock::Timestamp;
+
+use super::rules::close_as;
+use super::{Refund, RefundState};
+use crate::app::App;
+use crate::ledger::LedgerError;
+use crate::payments::PaymentError;
+use crate::payments::till::Till;
+use crate::refusal::Refusal;
+use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError, Versioned};
+
+/// From asking for a refund until a person is to decide it, in milliseconds: seven days. Until then it goes on by itself.
+pub const DECISION_AFTER_MS: i64 = 7 * 24 * 3_600_000;
+
+impl Refund {
+    /// Whether a person is to decide what became of it.
+    #[must_use]
+    pub fn needs_decision(&self, now: Timestamp) -> bool {
+        let age_ms = now.0.saturating_sub(self.created_at.0);
+        self.state == RefundState::Held && self.due_at.is_some() && age_ms >= DECISION_AFTER_MS
+    }
+}
+
+/// All that a person is to decide.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn undecided(store: &Store, now: Timestamp) -> Result<Vec<Refund>, StoreError> {
+    let (mut all, mut cursor) = (Vec::new(), None);
+    loop {
+        let due = Query::by("due_at").limit(QUERY_LIMIT_MAX_ITEMS).cursor(cursor);
+        let page = store.query::<Refund>(&due).await?;
+        all.extend(page.items.into_iter().map(|found| found.value).filter(|one| one.needs_decision(now)));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(all);
+        }
+    }
+}
+
+/// Shows how many these are.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn gauge_undecided(app: &App) -> Result<(), Refusal> {
+    let waiting = undecided(&app.store, app.clock.now()).await?.len();
+    app.metrics.refunds_undecided.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    Ok(())
+}
+
+impl Till<'_> {
+    /// The buyer has it, under this name of the provider's: it leaves the wallet. None where the books say otherwise: it was
+    /// freed, or that name is another refund's.
+    ///
+    /// # Errors
+    /// Where a step could not be made now. Said again it does what is left.
+    pub(in crate::payments) async fn decided_given_back(
+        &self,
+        refund: Versioned<Refund>,
+        name: &str,
+    ) -> Result<Option<Versioned<Refund>>, PaymentError> {
+        let hold = self.hold_of(&refund.value).await?;
+        match self.journal.append(&close_as(hold, name)).await {
+            Ok(_) => {}
+            Err(LedgerError::OtherContent { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        }
+        let noted = self.change(refund, |refund| {
+            refund.provider_refund.get_or_insert_with(|| name.to_owned());
+            refund.was_processed(self.now);
+        });
+        self.step(noted.await?).await.map(Some)
+    }
+
+    /// The buyer does not have it: it is free in the wallet again. None where it was given back meanwhile.
+    ///
+    /// # Errors
+    /// As [`Till::decided_given_back`].
+    pub(in crate::payments) async fn decided_failed(
+        &self,
+        refund: Versioned<Refund>,
+        why: &str,
+    ) -> Result<Option<Versioned<Refund>>, PaymentError> {
+        let (refund, as_decided) = self.failed(refund, why).await?;
+        if as_decided { self.step(refund).await.map(Some) } else { Ok(None) }
+    }
+}

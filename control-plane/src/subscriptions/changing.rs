@@ -1,0 +1,151 @@
+//! A change of plan: what it comes to, and having it. Whoever agreed to a figure pays that or nothing. Next: `quote`, which
+//! reckons it, and `billing`, which charges; called by the API's routes and by the pages.
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::PlanId;
+use apiclay_config::money::Money;
+
+use super::access;
+use super::affording::can_pay;
+use super::billing::{charge, terms_of, up_to_date, write};
+use super::buying::{ended, has_it};
+use super::charge::{Edition, Purpose};
+use super::documents::Subscription;
+use super::giving_back::Left;
+use super::life::SubscriptionState;
+use super::quote::{self, Quote, When};
+use super::trial;
+use crate::app::App;
+use crate::http::Code;
+use crate::ledger::Fee;
+use crate::refusal::Refusal;
+use crate::store::Versioned;
+use crate::wallet::leases::documents::IncludedMonth;
+use crate::wallet::leases::included;
+use crate::{catalog, plans};
+
+/// What a buyer wants another plan for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    /// The plan.
+    pub plan: PlanId,
+    /// When.
+    pub when: When,
+    /// By which moment its preview was reckoned.
+    pub previewed_at: Option<Timestamp>,
+}
+
+/// A change that can be made, and the subscription it is of.
+pub(crate) struct Possible {
+    pub found: Versioned<Subscription>,
+    pub quote: Quote,
+    /// What is left of the month that is paid for, beside time.
+    pub left: Left,
+    /// What each month costs after it.
+    pub next_price: Money,
+}
+
+/// What a change of plan comes to.
+///
+/// # Errors
+/// Where it cannot be made.
+pub(crate) async fn preview(
+    app: &App,
+    found: Versioned<Subscription>,
+    wanted: &Wanted,
+) -> Result<Possible, Refusal> {
+    let found = up_to_date(app, found).await?;
+    match found.value.state() {
+        SubscriptionState::Active | SubscriptionState::Unpaid => {}
+        SubscriptionState::PastDue => {
+            let told = "the month that has begun is to be paid first: top up, or end the subscription";
+            return Err(Refusal::because(Code::PaymentDue, told));
+        }
+        SubscriptionState::Cancelled | SubscriptionState::Incomplete => return Err(ended()),
+    }
+    let plan = plans::access::on_sale(&app.store, wanted.plan).await?;
+    if plan.listing != found.value.listing {
+        let told = "this plan is of another listing; begin a subscription to it";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
+    catalog::access::on_sale(&app.store, plan.listing).await?;
+    let edition = Edition { plan: plan.id, revision: plan.revision };
+    if edition.plan != found.value.plan
+        && access::has_live_to(&app.store, found.value.account, plan.id).await?
+    {
+        return Err(has_it());
+    }
+    let terms = terms_of(app, edition).await?;
+    if terms.is_priced() && app.payments.is_none() {
+        return Err(Refusal::because(Code::PaymentUnavailable, "nobody takes payments here"));
+    }
+    let now = app.clock.now();
+    let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
+    let left = left_of(app, &found.value).await?;
+    let mut quote = quote::now(&found.value, edition, &terms, moment, &left)?;
+    if wanted.when == When::PeriodEnd {
+        let Some(paid) = found.value.month() else {
+            let told = "no month is paid for whose end could be waited for; change now";
+            return Err(Refusal::because(Code::StateConflict, told));
+        };
+        let nothing = Money::new(0, terms.price.currency);
+        let becomes = found.value.renewed(edition, &terms);
+        quote = Quote {
+            effective_at: paid.period.ends_at,
+            credit: nothing,
+            bound: None,
+            takes_units: 0,
+            price: nothing,
+            due_now: nothing,
+            becomes,
+        };
+    }
+    Ok(Possible { found, quote, left, next_price: terms.price })
+}
+
+/// Changes the plan.
+///
+/// # Errors
+/// Where it cannot be made, costs something else than its buyer agreed to, or cannot be paid.
+pub(crate) async fn change(
+    app: &App,
+    found: Versioned<Subscription>,
+    wanted: &Wanted,
+    agreed: Option<Money>,
+) -> Result<Versioned<Subscription>, Refusal> {
+    let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
+    if let Some(agreed) = agreed
+        && agreed != quote.due_now
+    {
+        let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
+        return Err(Refusal::because(Code::AmountChanged, told));
+    }
+    if wanted.when == When::PeriodEnd {
+        let mut next = found.value.clone();
+        let edition = quote.becomes.edition;
+        next.next_edition = (edition != next.edition()).then_some(edition);
+        next.cancels_at_end = false;
+        return Ok(write(app, &found, next).await?);
+    }
+    can_pay(app, &found.value, quote.due_now).await?;
+    let terms = terms_of(app, quote.becomes.edition).await?;
+    quote.becomes.trial_ends_at =
+        trial::with_change(&app.store, &found.value, &terms, app.clock.now()).await?;
+    if let Some(paid) = found.value.paid.filter(|_| quote.takes_units > 0) {
+        // They are to be there before they can be taken: nobody may have asked for them yet.
+        included::put(&app.journal, &IncludedMonth::of_paid(&found.value, &paid), paid.included).await?;
+    }
+    charge(app, found, Purpose::Change, (quote.due_now, quote.takes_units), quote.becomes).await
+}
+
+/// What is left of the month that is paid for: it bounds what goes back of its price.
+async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal> {
+    let Some(paid) = subscription.month() else { return Ok(Left::default()) };
+    let month = IncludedMonth::of_paid(subscription, &paid);
+    let units = included::left(&app.journal, &month, subscription.included(paid.included)).await?;
+    let charged_micro = match paid.counted {
+        true => Some(app.journal.head(&Fee::row_of(subscription.id, paid.period.begins_at)).await?.posted),
+        false => None,
+    };
+    Ok(Left { units, charged_micro })
+}

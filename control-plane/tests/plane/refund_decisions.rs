@@ -1,0 +1,167 @@
+//! Refunds that the provider never answers usably: after seven days the operator sees them, and says what the provider's
+//! dashboard shows, once, on record, and the same whether the provider tells it as well.
+
+use apiclay_control_plane::admin::documents::Decision;
+use apiclay_control_plane::ledger::verify::verify;
+use apiclay_control_plane::payments::reconcile::reconcile;
+use apiclay_control_plane::payments::refunds::gauge_undecided;
+use apiclay_control_plane::payments::simulator::Api;
+use apiclay_control_plane::store::Query;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::market::{Who, admin, code_of, who};
+use crate::support::{Plane, demo};
+
+const DAY_MS: i64 = 86_400_000;
+
+struct Desk {
+    plane: Plane,
+    buyer: Who,
+    boss: Who,
+}
+
+async fn desk() -> Desk {
+    let plane = demo().await;
+    let (mut buyer, mut boss) = (who(&plane, "bela").await, admin(&plane, "boss").await);
+    for who in [&mut buyer, &mut boss] {
+        // One that outlives the days that pass here.
+        let token = json!({"name": "days", "scopes": ["read", "write", "admin"]});
+        let token = plane.call(who, Method::POST, "/me/tokens", token).await;
+        who.token = crate::support::body_of(token).await["token"].as_str().unwrap().to_owned();
+    }
+    Desk { plane, buyer, boss }
+}
+
+impl Desk {
+    /// A top-up of so much that is to go back while the provider does not answer: the refund's id.
+    async fn waiting(&self, amount: &str) -> String {
+        let (order, provider_order) = self.plane.begin_top_up(&self.buyer, amount).await;
+        let paid = self.plane.simulator().pay(&provider_order).unwrap();
+        let confirm = format!("/wallet/topups/{order}/confirm");
+        let word = json!({"payment_id": paid.payment_id, "signature": paid.signature});
+        self.plane.done(&self.buyer, Method::POST, &confirm, word, 200).await;
+        self.plane.simulator().set_api(Api::Down);
+        let asked = json!({"order_id": order, "reason": "the buyer asked for it"});
+        let made = self.plane.done(&self.boss, Method::POST, "/admin/refunds", asked, 201).await;
+        assert_eq!((&made["state"], &made["needs_decision"]), (&json!("held"), &json!(false)));
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    async fn decide(&self, refund: &str, body: &Value) -> reqwest::Response {
+        let path = format!("/admin/refunds/{refund}/decide");
+        self.plane.call(&self.boss, Method::POST, &path, body.clone()).await
+    }
+
+    async fn to_decide(&self) -> Vec<Value> {
+        let path = "/admin/refunds?needs_decision=true";
+        let listed = self.plane.done(&self.boss, Method::GET, path, json!(null), 200).await;
+        listed["items"].as_array().unwrap().clone()
+    }
+
+    async fn gauge(&self) -> String {
+        gauge_undecided(&self.plane.app).await.unwrap();
+        let text = self.plane.app.metrics.text();
+        let found = text.lines().find_map(|line| line.strip_prefix("apiclay_control_refunds_undecided "));
+        found.unwrap().to_owned()
+    }
+
+    /// Balance and held, in whole rupees; the books are whole.
+    async fn wallet(&self) -> (i64, i64) {
+        assert_eq!(verify(&self.plane.app.store).await.unwrap().faults, []);
+        let head = self.plane.app.journal.head(&format!("wallet:{}:INR", self.buyer.account)).await.unwrap();
+        (head.posted / 1_000_000, head.pending / 1_000_000)
+    }
+
+    async fn decisions(&self, refund: &str) -> Vec<String> {
+        let of = Query::by("subject").equals(refund);
+        let found = self.plane.app.store.query::<Decision>(&of).await.unwrap();
+        found.items.into_iter().map(|one| one.value.action).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_without_a_usable_answer_is_shown_and_decided_after_seven_days() {
+    let desk = desk().await;
+    let refund = desk.waiting("100").await;
+    let given =
+        json!({"outcome": "processed", "provider_refund_id": "rfnd_1", "reason": "seen at the provider"});
+    assert_eq!(code_of(desk.decide(&refund, &given).await).await, (409, "state_conflict".to_owned()));
+    desk.plane.pass_ms(7 * DAY_MS - 1);
+    reconcile(&desk.plane.app).await.unwrap();
+    assert_eq!((desk.to_decide().await, desk.gauge().await.as_str()), (vec![], "0"));
+    desk.plane.pass_ms(1);
+    let waiting = desk.to_decide().await;
+    assert_eq!(
+        (waiting.len(), &waiting[0]["id"], &waiting[0]["needs_decision"]),
+        (1, &json!(refund), &json!(true))
+    );
+    assert_eq!(desk.gauge().await, "1");
+    for wrong in [
+        json!({"outcome": "processed", "reason": "x"}),
+        json!({"outcome": "processed", "provider_refund_id": "", "reason": "x"}),
+        json!({"outcome": "processed", "provider_refund_id": "a/b", "reason": "x"}),
+        json!({"outcome": "failed", "provider_refund_id": "rfnd_1", "reason": "x"}),
+        json!({"outcome": "failed", "reason": ""}),
+    ] {
+        assert_eq!(code_of(desk.decide(&refund, &wrong).await).await, (400, "validation_failed".to_owned()));
+    }
+    desk.plane
+        .done(&desk.buyer, Method::POST, &format!("/admin/refunds/{refund}/decide"), given.clone(), 403)
+        .await;
+    assert_eq!((desk.decisions(&refund).await, desk.wallet().await), (vec![], (100, 100)));
+    for _ in 0..2 {
+        let decided = desk.decide(&refund, &given).await;
+        assert_eq!(decided.status(), 200);
+        let decided = crate::support::body_of(decided).await;
+        assert_eq!(
+            (&decided["state"], &decided["provider_refund_id"]),
+            (&json!("processed"), &json!("rfnd_1"))
+        );
+    }
+    assert_eq!(desk.decisions(&refund).await, ["refund.processed.rfnd_1"]);
+    assert_eq!((desk.wallet().await, desk.gauge().await.as_str()), ((0, 0), "0"));
+    // That name is this refund's: no other can be said to be it, and what failed is not said of what was given back.
+    let failed = json!({"outcome": "failed", "reason": "x"});
+    assert_eq!(code_of(desk.decide(&refund, &failed).await).await.1, "state_conflict");
+    desk.plane.simulator().set_api(Api::Up);
+    let other = desk.waiting("50").await;
+    desk.plane.pass_ms(7 * DAY_MS);
+    assert_eq!(code_of(desk.decide(&other, &given).await).await.1, "state_conflict");
+    assert_eq!(desk.wallet().await, (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_says_after_a_decision_is_booked_once() {
+    let desk = desk().await;
+    let refund = desk.waiting("100").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    let failed = json!({"outcome": "failed", "reason": "the dashboard shows none"});
+    assert_eq!(desk.decide(&refund, &failed).await.status(), 200);
+    assert_eq!(
+        (desk.wallet().await, desk.decisions(&refund).await),
+        ((100, 0), vec!["refund.failed".to_owned()])
+    );
+    // It is over: the reconciler asks nobody any more.
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.pass_ms(DAY_MS);
+    reconcile(&desk.plane.app).await.unwrap();
+    assert_eq!(desk.wallet().await, (100, 0));
+    // Two admins at once, and the reconciler, with the provider back: one outcome, whoever is first.
+    let second = desk.plane.second().await;
+    let other = desk.waiting("40").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    desk.plane.simulator().set_api(Api::Up);
+    let path = format!("/admin/refunds/{other}/decide");
+    let given = json!({"outcome": "processed", "provider_refund_id": "rfnd_9", "reason": "seen"});
+    let (one, two, three) = tokio::join!(
+        desk.plane.call(&desk.boss, Method::POST, &path, failed),
+        second.call(&desk.boss, Method::POST, &path, given),
+        reconcile(&desk.plane.app)
+    );
+    three.unwrap();
+    assert!([one.status(), two.status()].iter().all(|status| [200, 409].contains(&status.as_u16())));
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    let (balance, held) = desk.wallet().await;
+    assert!(held == 0 && [100, 140].contains(&balance), "{balance} {held}");
+}
