@@ -2,10 +2,12 @@
 //! find the listing, subscribe, make a key, call from the playground, see the call in the chart. Each page is asserted on
 //! by what a person sees, and a picture of each is kept for people to look at (`pictures`). The same way is walked again
 //! without JavaScript, where plain forms do all but the call from the page. `account` and `wallet` are stages of the way,
-//! `hands` is how a stage is walked; `plans` is another way, of a buyer who pays by the month.
+//! `hands` is how a stage is walked; `plans` is another way, of a buyer who pays by the month; `paying` is of the script that brings
+//! the checkout's word.
 
 mod account;
 mod hands;
+mod paying;
 mod pictures;
 mod plans;
 mod wallet;

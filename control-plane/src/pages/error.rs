@@ -7,9 +7,9 @@ use askama::Template;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
-use super::faults::sentence;
 use super::frame::{Frame, render_as};
 use super::visitor;
+use super::words::sentence;
 use crate::app::App;
 use crate::http::{Code, Problem};
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::words::sentence;
 use crate::http::{Code, Problem};
 
 /// Faults by field, and one for the whole form.
@@ -48,14 +49,6 @@ impl Faults {
     pub(super) fn at(&self, field: &str) -> Option<&str> {
         self.fields.get(field).map(String::as_str)
     }
-}
-
-/// With a capital and a full stop.
-pub(super) fn sentence(text: &str) -> String {
-    let mut chars = text.chars();
-    let first = chars.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-    let stop = if text.ends_with(['.', '?', '!']) || text.is_empty() { "" } else { "." };
-    format!("{first}{}{stop}", chars.as_str())
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What stands around every page: who is signed in, the demo's banner, a notice after a redirect, styles and scripts.
 //! [`render`] is the one way from a template to an answer; it says what the browser may load and call.
 
+use std::borrow::Cow;
+
 use askama::Template;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
@@ -22,7 +24,7 @@ pub(super) struct Frame {
     /// Whether nothing here is real.
     pub demo: bool,
     /// What was done before the redirect that led here.
-    pub notice: Option<&'static str>,
+    pub notice: Option<Cow<'static, str>>,
     /// Whether it was not done.
     pub refused: bool,
     /// Which part of the navigation this is.
@@ -44,8 +46,14 @@ impl Frame {
 
     /// The same with a notice, by the word in the address. Only words of ours have a text.
     pub(super) fn after(mut self, done: Option<&str>) -> Self {
-        self.notice = done.and_then(notice);
-        self.refused = done == Some("too_little");
+        self.notice = done.and_then(notice).map(Cow::Borrowed);
+        self.refused = matches!(done, Some("too_little" | "plan_revised"));
+        self
+    }
+
+    /// The same with why what was asked for was not done.
+    pub(super) fn refusing(mut self, why: String) -> Self {
+        (self.notice, self.refused) = (Some(Cow::Owned(why)), true);
         self
     }
 
@@ -62,6 +70,9 @@ fn notice(done: &str) -> Option<&'static str> {
         "sign_in_needed" => "Sign in to go on.",
         "signed_out" => "You are signed out.",
         "subscribed" => "You are subscribed. Create a key to begin calling.",
+        "plan_revised" => {
+            "The plan has changed since this page was shown. Nothing was charged; this is what it is now."
+        }
         "already_subscribed" => "You have this plan already; this is your subscription.",
         "cancelled" => "The subscription has ended. Its keys no longer work.",
         "cancels_at_end" => "It ends with its month, and nothing more is charged.",

@@ -60,7 +60,6 @@ struct InvoicePage {
     host: String,
     buyer: String,
     email: String,
-    account: String,
     credits: Option<CreditShown>,
     lines: Vec<LineShown>,
     /// Whether a line counts something.
@@ -114,7 +113,6 @@ pub(super) async fn show_one(
         host: app.app_url.host_str().unwrap_or_default().to_owned(),
         buyer: visitor.account.name.clone(),
         email: visitor.account.email.clone(),
-        account: visitor.account.id.to_string(),
         credits,
         has_units: lines.iter().any(|line| line.units.is_some()),
         lines,

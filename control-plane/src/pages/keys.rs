@@ -42,6 +42,11 @@ pub(super) async fn back(Path(id): Path<SubscriptionId>) -> Redirect {
     Redirect::to(&format!("/subscriptions/{id}"))
 }
 
+/// The same from an address of one key.
+pub(super) async fn back_from_key(Path((id, _)): Path<(SubscriptionId, String)>) -> Redirect {
+    Redirect::to(&format!("/subscriptions/{id}"))
+}
+
 /// Makes a key and shows it, this once.
 pub(super) async fn make(
     State(app): State<App>,

@@ -23,6 +23,7 @@ use crate::subscriptions::documents::Subscription;
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     route: Option<RouteId>,
+    done: Option<String>,
 }
 
 #[derive(Template)]
@@ -60,7 +61,7 @@ pub(super) async fn show(
     }
     shown.sort_by_key(|plan| plan.order);
     let page = ListingPage {
-        frame: Frame::new(&app, visitor.as_ref(), "discover"),
+        frame: Frame::new(&app, visitor.as_ref(), "discover").after(asked.done.as_deref()),
         here: format!("/l/{}/{}", card.vendor, card.slug),
         routes: routes.iter().map(|route| RouteLink::new(route, chosen.map(|chosen| chosen.id))).collect(),
         chosen: chosen.map(|route| RouteShown::new(route, &server, &card.key_header)),

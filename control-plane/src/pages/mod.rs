@@ -5,6 +5,7 @@
 //! or shown again with what is wrong beside each field. Scripts (`web/scripts`) only add.
 
 mod account;
+mod amount;
 mod assets;
 mod budget;
 mod chart;
@@ -17,7 +18,9 @@ mod home;
 mod invitation;
 mod invoices;
 mod keys;
+mod limits;
 mod listing;
+mod movements;
 mod password;
 mod paying;
 mod plan_change;
@@ -73,13 +76,13 @@ pub fn routes() -> Router<App> {
         .route("/account/sessions/{session}/end", post(account::end_session))
         .route("/subscriptions", get(subscriptions::show).post(subscriptions::subscribe))
         .route("/subscriptions/{subscription}", get(subscription::show))
-        .route("/subscriptions/{subscription}/cancel", post(subscriptions::cancel))
+        .route("/subscriptions/{subscription}/cancel", get(keys::back).post(subscriptions::cancel))
         .route("/subscriptions/{subscription}/plans", get(plan_change::show))
-        .route("/subscriptions/{subscription}/change", post(plan_change::change))
-        .route("/subscriptions/{subscription}/resume", post(plan_change::resume))
+        .route("/subscriptions/{subscription}/change", get(keys::back).post(plan_change::change))
+        .route("/subscriptions/{subscription}/resume", get(keys::back).post(plan_change::resume))
         .route("/subscriptions/{subscription}/keys", get(keys::back).post(keys::make))
-        .route("/subscriptions/{subscription}/keys/{key}/rotate", post(keys::rotate))
-        .route("/subscriptions/{subscription}/keys/{key}/revoke", post(keys::revoke))
+        .route("/subscriptions/{subscription}/keys/{key}/rotate", get(keys::back_from_key).post(keys::rotate))
+        .route("/subscriptions/{subscription}/keys/{key}/revoke", get(keys::back_from_key).post(keys::revoke))
         .route("/wallet", get(wallet::show))
         .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
         .route("/wallet/budget", get(async || Redirect::to("/wallet")).post(wallet::set_budget))

@@ -38,6 +38,8 @@ pub(super) struct Paying {
 pub(super) struct Resume {
     pub label: String,
     pub told: String,
+    /// What it charges at once, in micro-units: the form carries what its reader saw.
+    pub due_now: i64,
 }
 
 pub(super) fn badge(subscription: &Subscription) -> Badge {
@@ -142,15 +144,18 @@ pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> O
 
 /// What going on with it would mean, where that changes anything.
 pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> Option<Resume> {
-    let price = words::money(&due(subscription, terms));
+    let due = due(subscription, terms);
+    let (price, due_now) = (words::money(&due), due.micro);
     match subscription.state() {
         SubscriptionState::Active if subscription.cancels_at_end => Some(Resume {
             label: "Keep it".to_owned(),
             told: "Kept, it goes on, and the next month is charged when this one ends.".to_owned(),
+            due_now: 0,
         }),
         SubscriptionState::PastDue => Some(Resume {
             label: format!("Pay {price} now"),
             told: "Pays the month that has begun from your wallet.".to_owned(),
+            due_now,
         }),
         SubscriptionState::Active | SubscriptionState::Unpaid
             if !subscription.pays && !terms.price.is_zero() && app.payments.is_some() =>
@@ -160,6 +165,7 @@ pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> O
                 told: format!(
                     "A first month begins now. Each month after it costs {price}, from your wallet, until you end it."
                 ),
+                due_now,
             })
         }
         _ => None,

@@ -3,18 +3,21 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{PlanId, SubscriptionId};
-use apiclay_config::money::Money;
+use apiclay_config::money::{Currency, Money};
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse, Redirect};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
 use super::Answer;
-use super::form::{Nothing, PostedBy};
-use super::frame::{Frame, render};
+use super::chart::Width;
+use super::form::PostedBy;
+use super::frame::{Frame, render, render_as};
 use super::plan_shown::{self, PlanShown};
+use super::subscription::SubscriptionPage;
 use super::subscriptions::bought;
-use super::visitor::SignedIn;
+use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
 use crate::http::{Code, Path, Problem};
@@ -67,6 +70,14 @@ pub(super) struct Chosen {
     due_now: String,
 }
 
+/// What a form says of going on.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Resumed {
+    /// Micro-units, as shown.
+    due_now: String,
+}
+
 /// The page.
 pub(super) async fn show(
     State(app): State<App>,
@@ -74,7 +85,15 @@ pub(super) async fn show(
     Path(id): Path<SubscriptionId>,
 ) -> Answer {
     let found = access::own(&app.store, id, visitor.account.id).await?;
-    let (listing, plan) = bought(&app, &found.value).await?;
+    render(&app, &page(&app, &visitor, &found).await?)
+}
+
+async fn page(
+    app: &App,
+    visitor: &Visitor,
+    found: &Versioned<Subscription>,
+) -> Result<PlanChangePage, Problem> {
+    let (listing, plan) = bought(app, &found.value).await?;
     let previewed_at = app.clock.now();
     let mut offers = Vec::new();
     for (other, revision) in plans::access::of_listing(&app.store, listing.id).await? {
@@ -86,13 +105,18 @@ pub(super) async fn show(
         }
         let mut view = view::present(&other, &revision.terms);
         view.trial = view.trial.filter(|_| trial::comes_with_change(&revision.terms));
-        offers.push(offer(&app, &found, &view, previewed_at).await?);
+        offers.push(offer(app, found, &view, previewed_at).await?);
     }
     offers.sort_by_key(|offer| (!offer.keeps, offer.plan.order));
-    let has_month = found.value.month().is_some();
-    let frame = Frame::new(&app, Some(&visitor), "subscriptions");
-    let (listing, plan) = (listing.name, plan.name);
-    render(&app, &PlanChangePage { frame, id, listing, plan, has_month, previewed_at, offers })
+    Ok(PlanChangePage {
+        frame: Frame::new(app, Some(visitor), "subscriptions"),
+        id: found.value.id,
+        has_month: found.value.month().is_some(),
+        listing: listing.name,
+        plan: plan.name,
+        previewed_at,
+        offers,
+    })
 }
 
 async fn offer(
@@ -163,16 +187,26 @@ pub(super) async fn change(
     let PostedBy { visitor, given } = posted;
     let found = access::own(&app.store, id, visitor.account.id).await?;
     let Chosen { plan, when, previewed_at, due_now } = given;
+    let due_now = micro(&due_now)?;
+    let due_now = if when == When::Now { due_now } else { 0 };
+    let agreed = Some(Money::new(due_now, currency_of(&app, &found.value).await?));
     let wanted = Wanted { plan, when, previewed_at: Some(previewed_at) };
-    let micro: i64 = due_now.parse().map_err(|_| Problem::field("/due_now", "invalid", "as it was shown"))?;
-    let shown = changing::preview(&app, found.clone(), &wanted).await?;
-    let micro = if when == When::Now { micro } else { 0 };
-    let agreed = Some(Money::new(micro, shown.quote.due_now.currency));
-    let done = match changing::change(&app, found, &wanted, agreed).await {
+    let done = match changing::change(&app, found.clone(), &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
         Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",
         Ok(_) => "plan_changes",
-        Err(refusal) => return after(id, refusal),
+        Err(refusal) => {
+            return match after(refusal)? {
+                Refused::NoMoney => Ok(to_wallet()),
+                Refused::Because(status, why) => {
+                    // Read again: it may have been brought up to date, or somebody else changed it.
+                    let found = access::own(&app.store, id, visitor.account.id).await?;
+                    let mut again = page(&app, &visitor, &found).await?;
+                    again.frame = again.frame.refusing(why);
+                    render_as(&app, status, &again)
+                }
+            };
+        }
     };
     Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
 }
@@ -181,23 +215,63 @@ pub(super) async fn change(
 pub(super) async fn resume(
     State(app): State<App>,
     Path(id): Path<SubscriptionId>,
-    posted: PostedBy<Nothing>,
+    posted: PostedBy<Resumed>,
 ) -> Answer {
-    let found = access::own(&app.store, id, posted.visitor.account.id).await?;
-    match buying::resume(&app, found).await {
-        Ok(_) => Ok(Redirect::to(&format!("/subscriptions/{id}?done=resumed")).into_response()),
-        Err(refusal) => after(id, refusal),
+    let PostedBy { visitor, given } = posted;
+    let found = access::own(&app.store, id, visitor.account.id).await?;
+    let agreed = Money::new(micro(&given.due_now)?, currency_of(&app, &found.value).await?);
+    let refusal = match buying::resume(&app, found, Some(agreed)).await {
+        Ok(_) => return Ok(Redirect::to(&format!("/subscriptions/{id}?done=resumed")).into_response()),
+        Err(refusal) => refusal,
+    };
+    match after(refusal)? {
+        Refused::NoMoney => Ok(to_wallet()),
+        Refused::Because(status, why) => {
+            let mut again = SubscriptionPage::of(&app, &visitor, id, Width::default()).await?;
+            again.frame = again.frame.refusing(why);
+            render_as(&app, status, &again)
+        }
     }
 }
 
-/// Whoever has too little is led to where he adds some; whoever saw an old figure, to the new one.
-fn after(id: SubscriptionId, refusal: Refusal) -> Answer {
-    let to = match &refusal {
+/// Micro-units as a form carries them.
+fn micro(shown: &str) -> Result<i64, Problem> {
+    let malformed = "the form's amount is none; load its page again";
+    shown.parse().map_err(|_| Problem::new(Code::RequestMalformed, malformed))
+}
+
+/// What a subscription is paid in: a change to a plan in another currency is refused.
+async fn currency_of(app: &App, subscription: &Subscription) -> Result<Currency, Problem> {
+    let edition = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision).await?;
+    Ok(edition.value.terms.price.currency)
+}
+
+/// What follows from a refusal.
+enum Refused {
+    /// He is led to where he adds some.
+    NoMoney,
+    /// The page is shown again as it is now, under this status, and says why.
+    Because(StatusCode, String),
+}
+
+fn after(refusal: Refusal) -> Result<Refused, Problem> {
+    let (code, why) = match &refusal {
         Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. } => {
-            "/wallet?done=too_little".to_owned()
+            return Ok(Refused::NoMoney);
         }
-        Refusal::Because { code: Code::AmountChanged, .. } => format!("/subscriptions/{id}/plans"),
+        Refusal::Because { code, detail } => {
+            (*code, format!("{} {}", words::sentence(code.title()), words::sentence(detail)))
+        }
+        Refusal::NotFound(_) => (Code::NotFound, "This plan is not on sale any more.".to_owned()),
+        Refusal::Changed => {
+            (Code::ChangedMeanwhile, "It was changed at the same time; this is how it is now.".to_owned())
+        }
         _ => return Err(refusal.into()),
     };
-    Ok(Redirect::to(&to).into_response())
+    let status = StatusCode::from_u16(code.status()).map_err(Problem::internal)?;
+    Ok(Refused::Because(status, why))
+}
+
+fn to_wallet() -> Response {
+    Redirect::to("/wallet?done=too_little").into_response()
 }

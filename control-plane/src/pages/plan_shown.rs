@@ -12,6 +12,7 @@ use crate::plans::view::PlanView;
 #[derive(Debug)]
 pub(super) struct PlanShown {
     pub id: String,
+    pub revision: u32,
     pub name: String,
     pub price: String,
     pub per: String,
@@ -63,6 +64,7 @@ pub(super) fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payme
     let usage_price = usage.filter(|_| !by_the_call);
     PlanShown {
         id: plan.id.to_string(),
+        revision: plan.revision,
         name: plan.name.clone(),
         price,
         per,

@@ -42,7 +42,7 @@ fn row(item: &RouteItem, routes: &[Route]) -> RouteRow {
 fn name_of(id: RouteId, routes: &[Route]) -> String {
     let known = routes.iter().find(|route| route.id == id);
     known.map_or_else(
-        || format!("A route since removed ({id})"),
+        || "A route since removed".to_owned(),
         |route| format!("{} {}", route.method, route.path),
     )
 }
@@ -80,7 +80,7 @@ mod tests {
             p95: "51 ms".to_owned(),
         };
         assert_eq!(rows[0], first);
-        assert!(rows[1].name.starts_with("A route since removed (rte_"), "{}", rows[1].name);
+        assert_eq!(rows[1].name, "A route since removed");
         assert_eq!(rows[2].name, "Other routes");
     }
 }

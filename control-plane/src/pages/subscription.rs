@@ -3,7 +3,6 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, SubscriptionId};
-use apiclay_config::zone::{UTC, Zone};
 use askama::Template;
 use axum::extract::State;
 use serde::Deserialize;
@@ -12,6 +11,7 @@ use super::Answer;
 use super::chart::{Bar, Width, bars};
 use super::faults::Faults;
 use super::frame::{Frame, render};
+use super::limits::{self, Limits, UnitsShown, limits, whole_from};
 use super::paying::{self, Badge, Paying, Resume};
 use super::routes_used::{self, RouteRow};
 use super::subscriptions::bought;
@@ -22,11 +22,9 @@ use crate::discover::routes::server_at;
 use crate::http::{Path, Problem, Query};
 use crate::plans;
 use crate::plans::documents::Plan;
-use crate::plans::terms::{LimitInput, Terms, Unit, WindowInput};
 use crate::subscriptions::access;
-use crate::subscriptions::documents::{Credential, Subscription};
+use crate::subscriptions::documents::Credential;
 use crate::usage::routes::{Range, by_route, of as usage_of};
-use crate::usage::series::Step;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,15 +43,6 @@ pub(super) struct KeyShown {
     expired: bool,
 }
 
-/// A limit, and how much of it is used.
-struct Meter {
-    text: String,
-    used: u64,
-    max: u64,
-    /// Thousandths, for the bar.
-    thousandths: u64,
-}
-
 /// A key that has just been made: this once.
 pub(super) struct NewKey {
     pub name: String,
@@ -63,7 +52,7 @@ pub(super) struct NewKey {
 #[derive(Template)]
 #[template(path = "subscription.html")]
 pub(super) struct SubscriptionPage {
-    frame: Frame,
+    pub frame: Frame,
     id: SubscriptionId,
     listing: String,
     listing_path: String,
@@ -79,10 +68,9 @@ pub(super) struct SubscriptionPage {
     resume: Option<Resume>,
     /// What is agreed to by whoever ends it; none where that was done.
     ending: Option<String>,
-    rates: Vec<String>,
+    limits: Limits,
     /// Which answers are billed, where the plan says it.
     billable: Option<String>,
-    meters: Vec<Meter>,
     keys: Vec<KeyShown>,
     /// Makes a form that is sent twice make one key.
     once: CredentialId,
@@ -93,6 +81,8 @@ pub(super) struct SubscriptionPage {
     bars: Vec<Bar>,
     busiest: u64,
     calls: u64,
+    /// Of what is shown, where the plan counts others than calls.
+    units: Option<UnitsShown>,
     routes: Vec<RouteRow>,
     total: u64,
 }
@@ -122,7 +112,6 @@ impl SubscriptionPage {
         let (listing, plan) = bought(app, &subscription).await?;
         let terms = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision);
         let terms = terms.await?.value.terms;
-        let (rates, meters) = limits(app, &subscription, &terms, now).await?;
         let next_plan = match subscription.next_edition {
             Some(next) => app.store.get::<Plan>(&next.plan.to_string()).await?,
             None => None,
@@ -132,7 +121,7 @@ impl SubscriptionPage {
         let from = width.begin(now);
         let range = Range { from: Some(from), to: None, by: Some(width.step()) };
         let usage = usage_of(app, &subscription, range).await?;
-        let whole = usage_of(app, &subscription, whole_from(None)).await?;
+        let whole = usage_of(app, &subscription, whole_from(None)).await?.total;
         let by_route = by_route(app, &subscription, whole_from(Some(from))).await?;
         let bars = bars(width, now, &usage.items);
         Ok(Self {
@@ -151,9 +140,8 @@ impl SubscriptionPage {
             outlook: paying::outlook(&subscription, next_plan.as_deref()),
             resume: paying::resume(app, &subscription, &terms),
             ending: (!subscription.cancels_at_end).then(|| paying::ending(&subscription, now)),
-            rates,
+            limits: limits(app, &subscription, &terms, &whole).await?,
             billable: terms.billable_statuses.as_deref().map(words::billable),
-            meters,
             keys: keys.iter().map(|found| present(&found.value, now)).collect(),
             once: CredentialId::generate(),
             new_key: None,
@@ -163,8 +151,9 @@ impl SubscriptionPage {
             busiest: bars.iter().map(|bar| bar.calls).max().unwrap_or(0),
             calls: bars.iter().map(|bar| bar.calls).sum(),
             bars,
+            units: limits::units(&terms, &usage.total),
             routes: routes_used::rows(&by_route.items, &listing.routes),
-            total: whole.total.calls,
+            total: whole.calls,
         })
     }
 }
@@ -177,68 +166,5 @@ fn present(credential: &Credential, now: Timestamp) -> KeyShown {
         made: words::day(credential.created_at),
         ends: credential.expires_at.map(words::moment),
         expired: credential.expires_at.is_some_and(|at| at <= now),
-    }
-}
-
-/// The limits of the edition that was bought: rates as text, quotas with what is used of them on record.
-async fn limits(
-    app: &App,
-    subscription: &Subscription,
-    terms: &Terms,
-    now: Timestamp,
-) -> Result<(Vec<String>, Vec<Meter>), Problem> {
-    let (mut rates, mut meters) = (Vec::new(), Vec::new());
-    // A month that is paid for needs no trial.
-    if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
-        if let Some(calls) = trial.calls {
-            let used = usage_of(app, subscription, whole_from(None)).await?.total.calls;
-            meters.push(meter("Trial".to_owned(), used, calls));
-        }
-        if let Some(ends_at) = subscription.trial_ends_at.filter(|_| trial.days.is_some()) {
-            let over = if ends_at <= now { "Trial was over" } else { "Trial until" };
-            rates.push(format!("{over} {}", words::moment(ends_at)));
-        }
-    }
-    let zone = Zone::named(terms.zone.as_deref().unwrap_or(UTC)).unwrap_or_default();
-    let clocks = terms.zone.as_deref().unwrap_or(UTC).replace('_', " ");
-    for limit in &terms.limits {
-        let input =
-            LimitInput { unit: Unit::Call, window: limit.window.into(), max: limit.max, hard: limit.hard };
-        let Some(begin) = begin_of(input.window, &zone, now) else {
-            rates.push(words::limit(&input));
-            continue;
-        };
-        let used = usage_of(app, subscription, whole_from(Some(begin))).await?.total.calls;
-        let name = match input.window {
-            WindowInput::Hour => "This hour".to_owned(),
-            WindowInput::Day => format!("Today ({clocks})"),
-            _ => format!("This month ({clocks})"),
-        };
-        meters.push(meter(name, used, input.max));
-    }
-    if let Some(calls) = terms.concurrency_max {
-        rates.push(format!("{} at a time", words::count(u64::from(calls))));
-    }
-    Ok((rates, meters))
-}
-
-/// For the sum alone, which whole days make cheapest.
-const fn whole_from(from: Option<Timestamp>) -> Range {
-    Range { from, to: None, by: Some(Step::Day) }
-}
-
-fn meter(text: String, used: u64, max: u64) -> Meter {
-    let thousandths = (u128::from(used.min(max)) * 1000).checked_div(u128::from(max)).unwrap_or(0);
-    // At most 1000.
-    Meter { text, used, max, thousandths: thousandths as u64 }
-}
-
-/// When the window of a quota began; none for rates, which are too short to show.
-fn begin_of(window: WindowInput, zone: &Zone, now: Timestamp) -> Option<Timestamp> {
-    match window {
-        WindowInput::Second | WindowInput::Minute => None,
-        WindowInput::Hour => Some(zone.hour(now).starts),
-        WindowInput::Day => Some(zone.day(now).starts),
-        WindowInput::Month => Some(zone.month(now).starts),
     }
 }

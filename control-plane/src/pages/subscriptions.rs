@@ -32,6 +32,8 @@ pub(super) struct Asked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Bought {
     plan: PlanId,
+    /// The edition that the page showed.
+    plan_revision: String,
 }
 
 /// A box is ticked by whoever means it.
@@ -93,16 +95,30 @@ pub(super) async fn bought(app: &App, subscription: &Subscription) -> Result<(Li
     Ok((listing.value, plan.value))
 }
 
-/// Buys a plan; whoever has it already is led to it.
+/// Buys a plan as its page showed it; whoever has it already is led to it.
 pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) -> Answer {
     let PostedBy { visitor, given } = posted;
     let to = |id: SubscriptionId, done: &str| {
         Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
     };
-    match buying::subscribe(&app, visitor.account.id, SubscriptionId::generate(), given.plan).await {
+    let shown = given.plan_revision.parse().map_err(|_| {
+        Problem::new(Code::RequestMalformed, "the plan's edition is none; load the listing's page again")
+    })?;
+    let new = SubscriptionId::generate();
+    match buying::subscribe(&app, visitor.account.id, new, (given.plan, Some(shown))).await {
         Ok(made) => to(made.value.id, "subscribed"),
         Err(Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. }) => {
             Ok(Redirect::to("/wallet?done=too_little").into_response())
+        }
+        Err(refusal @ Refusal::Because { code: Code::AmountChanged, .. }) => {
+            let plan = app.store.get::<Plan>(&given.plan.to_string()).await?.map(|plan| plan.value.listing);
+            let listing = match plan {
+                Some(listing) => app.store.get::<Listing>(&listing.to_string()).await?,
+                None => None,
+            };
+            let Some(listing) = listing.map(|listing| listing.value) else { return Err(refusal.into()) };
+            let path = format!("/l/{}/{}?done=plan_revised", listing.vendor_slug, listing.slug);
+            Ok(Redirect::to(&path).into_response())
         }
         Err(refusal @ Refusal::Because { code: Code::AlreadySubscribed, .. }) => {
             let key = Subscription::live_key_of(visitor.account.id, given.plan);

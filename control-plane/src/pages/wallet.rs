@@ -9,28 +9,27 @@ use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
 use super::Answer;
+use super::amount::amount_of;
 use super::budget::{self, BudgetShown};
 use super::faults::Faults;
 use super::form::{Nothing, PostedBy};
 use super::frame::{Frame, render, render_again};
+use super::movements::{self, Movements, Show};
 use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
-use crate::http::{Code, Paging, Problem, Query};
-use crate::ledger::EntryKind;
+use crate::http::{Code, Problem, Query};
 use crate::payments::documents::{Order, TopUpStatus};
-use crate::payments::routes_topups as topups;
-use crate::store;
+use crate::payments::{routes_topups as topups, waiting};
 use crate::wallet::budget as budgets;
-use crate::wallet::statement::{self, Movement};
-
-/// Top-ups that are shown while they wait.
-const WAITING_SHOWN_MAX: usize = 5;
+use crate::wallet::statement;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     cursor: Option<String>,
+    #[serde(default)]
+    show: Show,
     done: Option<String>,
 }
 
@@ -38,16 +37,6 @@ pub(super) struct Asked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     amount: String,
-}
-
-struct MovementShown {
-    what: &'static str,
-    /// What more is to be said of it.
-    reason: Option<String>,
-    at: String,
-    amount: String,
-    incoming: bool,
-    after: String,
 }
 
 struct WaitingShown {
@@ -65,11 +54,16 @@ struct WalletPage {
     free: String,
     takes_payments: bool,
     amount: String,
-    movements: Vec<MovementShown>,
-    next_cursor: Option<String>,
-    waiting: Vec<WaitingShown>,
+    /// Above the field for it.
+    hint: String,
+    top_up_faults: Faults,
+    movements: Movements,
+    /// To be paid.
+    unpaid: Vec<WaitingShown>,
+    /// Paid, as their buyer has shown, and not yet by the provider's own word.
+    confirming: Vec<WaitingShown>,
     budget: BudgetShown,
-    faults: Faults,
+    budget_faults: Faults,
 }
 
 /// The page.
@@ -79,7 +73,7 @@ pub(super) async fn show(
     Query(asked): Query<Asked>,
 ) -> Answer {
     let frame = Frame::new(&app, Some(&visitor), "wallet").after(asked.done.as_deref());
-    let given = Given { cursor: asked.cursor, ..Given::default() };
+    let given = Given { cursor: asked.cursor, show: asked.show, ..Given::default() };
     render(&app, &page(&app, &visitor, frame, given).await?)
 }
 
@@ -88,22 +82,24 @@ pub(super) async fn show(
 struct Given {
     /// Where the movements begin.
     cursor: Option<String>,
+    /// Which of them.
+    show: Show,
     /// To be topped up.
     amount: String,
+    top_up_faults: Faults,
     /// The budget's form, where it was sent.
     budget: Option<budget::Wanted>,
-    /// Of either form.
-    faults: Faults,
+    budget_faults: Faults,
 }
 
 /// The page, with forms as they were given.
 async fn page(app: &App, visitor: &Visitor, frame: Frame, given: Given) -> Result<WalletPage, Problem> {
-    let Given { cursor, amount, budget: wanted, faults } = given;
+    let Given { cursor, show, amount, top_up_faults, budget: wanted, budget_faults } = given;
     let (account, currency) = (visitor.account.id, Currency::INR);
     let standing = statement::standing(&app.journal, account, currency).await?;
-    let paging = Paging { limit: None, cursor };
-    let found = statement::movements(&app.store, account, currency, paging).await?;
-    let movements = found.items.iter().map(|entry| statement::movement(&entry.value, account, currency));
+    let waiting = waiting::shown(&app.store, account).await?;
+    let (confirming, unpaid) =
+        waiting.iter().partition::<Vec<_>, _>(|order| order.status == TopUpStatus::Confirming);
     Ok(WalletPage {
         frame,
         balance: words::money(&standing.balance),
@@ -111,62 +107,43 @@ async fn page(app: &App, visitor: &Visitor, frame: Frame, given: Given) -> Resul
         free: words::money(&standing.free()),
         takes_payments: app.payments.is_some(),
         amount,
-        movements: movements.map(shown).collect(),
-        next_cursor: found.next_cursor,
-        waiting: waiting(app, visitor).await?,
+        hint: format!("{}. What you do not spend stays yours.", bounds(currency)?),
+        top_up_faults,
+        movements: movements::shown(app, account, currency, (show, cursor)).await?,
+        unpaid: unpaid.into_iter().map(present).collect(),
+        confirming: confirming.into_iter().map(present).collect(),
         budget: budget::shown(app, account, &standing, wanted).await?,
-        faults,
+        budget_faults,
     })
 }
 
-async fn waiting(app: &App, visitor: &Visitor) -> Result<Vec<WaitingShown>, Problem> {
-    let mine = store::Query::by("account").equals(visitor.account.id.to_string()).descending();
-    let found = app.store.query::<Order>(&mine.limit(WAITING_SHOWN_MAX)).await?;
-    let orders = found.items.into_iter().map(|order| order.value);
-    let waits = |order: &Order| matches!(order.status, TopUpStatus::Created | TopUpStatus::Confirming);
-    let shown = |order: Order| WaitingShown {
-        id: order.id,
-        amount: words::money(&order.amount),
-        at: words::moment(order.created_at),
-    };
-    Ok(orders.filter(waits).map(shown).collect())
+fn present(order: &Order) -> WaitingShown {
+    WaitingShown { id: order.id, amount: words::money(&order.amount), at: words::moment(order.created_at) }
 }
 
-fn shown(movement: Movement) -> MovementShown {
-    let incoming = movement.amount.micro > 0;
-    let amount = Money::new(movement.amount.micro.saturating_abs(), movement.amount.currency);
-    MovementShown {
-        what: match movement.kind {
-            EntryKind::TopUp => "Top-up",
-            EntryKind::Refund => "Refund",
-            EntryKind::PeriodFee => "Plan",
-            EntryKind::Calls => "Calls",
-            EntryKind::Correction => "Correction",
-            EntryKind::Invoice => "Invoice",
-        },
-        // Of a top-up it is the order's id, which is for the books.
-        reason: Some(movement.reason).filter(|_| movement.kind != EntryKind::TopUp),
-        at: words::moment(movement.at),
-        amount: words::money(&amount),
-        incoming,
-        after: words::money(&movement.balance_after),
-    }
+/// `From ₹1 to ₹500,000`.
+fn bounds(currency: Currency) -> Result<String, Problem> {
+    let (least, most) = topups::bounds(currency).map_err(Problem::internal)?;
+    Ok(format!("From {} to {}", words::money_parted(&least), words::money_parted(&most)))
 }
 
 /// Begins a top-up, and leads to where it is paid.
 pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> Answer {
     let PostedBy { visitor, given } = posted;
-    let begun = match amount_of(given.amount.trim()) {
-        Ok(amount) => topups::begin(&app, visitor.account.id, OrderId::generate(), amount).await,
+    let begun = match amount_of(&given.amount) {
+        Ok(amount) => match within(amount) {
+            Ok(()) => topups::begin(&app, visitor.account.id, OrderId::generate(), amount).await,
+            Err(problem) => Err(problem),
+        },
         Err(problem) => Err(problem),
     };
     match begun {
         Ok(order) => Ok(Redirect::to(&format!("/wallet/topups/{}", order.id)).into_response()),
         Err(problem) => {
-            let faults =
+            let top_up_faults =
                 Faults::of(problem, &[(Code::LimitReached, "amount")])?.renamed("amount/amount", "amount");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
-            let again = Given { amount: given.amount, faults, ..Given::default() };
+            let again = Given { amount: given.amount, top_up_faults, ..Given::default() };
             render_again(&app, &page(&app, &visitor, frame, again).await?)
         }
     }
@@ -175,7 +152,7 @@ pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> A
 /// Sets a budget.
 pub(super) async fn set_budget(State(app): State<App>, posted: PostedBy<budget::Wanted>) -> Answer {
     let PostedBy { visitor, given } = posted;
-    let set = match amount_of(given.budget.trim()) {
+    let set = match amount_of(&given.budget) {
         Ok(amount) => {
             let (now, hard_stop) = (app.clock.now(), given.hard_stop.is_some());
             let set =
@@ -187,10 +164,10 @@ pub(super) async fn set_budget(State(app): State<App>, posted: PostedBy<budget::
     match set {
         Ok(_) => Ok(Redirect::to("/wallet?done=budget_set").into_response()),
         Err(problem) => {
-            let faults =
+            let budget_faults =
                 Faults::of(problem, &[])?.renamed("amount/amount", "budget").renamed("amount", "budget");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
-            let again = Given { budget: Some(given), faults, ..Given::default() };
+            let again = Given { budget: Some(given), budget_faults, ..Given::default() };
             render_again(&app, &page(&app, &visitor, frame, again).await?)
         }
     }
@@ -202,10 +179,11 @@ pub(super) async fn remove_budget(State(app): State<App>, posted: PostedBy<Nothi
     Ok(Redirect::to("/wallet?done=budget_removed").into_response())
 }
 
-/// Rupees as people write them: `500`, `1,000.50`, `₹500`.
-fn amount_of(text: &str) -> Result<Money, Problem> {
-    let plain = text.trim_start_matches('₹').trim().replace(',', "");
-    let wire = serde_json::json!({ "amount": plain, "currency": Currency::INR });
-    serde_json::from_value(wire)
-        .map_err(|_| Problem::field("/amount", "amount_invalid", "an amount in rupees, such as 500 or 99.50"))
+/// Whether so much can be topped up, told in the words of the page.
+fn within(amount: Money) -> Result<(), Problem> {
+    let (least, most) = topups::bounds(amount.currency).map_err(Problem::internal)?;
+    if (least.micro..=most.micro).contains(&amount.micro) {
+        return Ok(());
+    }
+    Err(Problem::field("/amount", "out_of_range", bounds(amount.currency)?))
 }

@@ -3,7 +3,7 @@
 use std::borrow::Borrow;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::money::{Currency, Money};
+use apiclay_config::money::{Currency, MICRO_PER_UNIT, Money};
 use apiclay_config::snapshot::StatusRange;
 
 use crate::plans::terms::{LimitInput, TierMode, Trial, UsagePrice, WindowInput};
@@ -18,6 +18,14 @@ pub(super) fn money(amount: &Money) -> String {
 /// `₹12.50`, `₹499.00`, for columns.
 pub(super) fn money_whole(amount: &Money) -> String {
     with_sign(number_of(&amount.to_string()), amount.currency)
+}
+
+/// `₹1`, `₹500,000`: whole numbers with their thousands parted, for bounds; others as [`money`] writes them.
+pub(super) fn money_parted(amount: &Money) -> String {
+    if amount.micro < 0 || amount.micro % MICRO_PER_UNIT != 0 {
+        return money(amount);
+    }
+    with_sign(&count(amount.micro.unsigned_abs() / MICRO_PER_UNIT.unsigned_abs()), amount.currency)
 }
 
 fn number_of(text: &str) -> &str {
@@ -132,12 +140,12 @@ pub(super) fn billable(statuses: &[StatusRange]) -> String {
     format!("Only answers with status {named} count")
 }
 
-/// A problem's detail as a sentence of a page: `it has ended` becomes `It has ended.`
-pub(super) fn sentence(detail: &str) -> String {
-    let mut letters = detail.chars();
+/// With a capital and a full stop: `it has ended` becomes `It has ended.`
+pub(super) fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
     let first = letters.next().map(char::to_uppercase);
     let whole: String = first.into_iter().flatten().chain(letters).collect();
-    if whole.ends_with(['.', '?', '!']) { whole } else { whole + "." }
+    if whole.is_empty() || whole.ends_with(['.', '?', '!']) { whole } else { whole + "." }
 }
 
 /// `a day`.
@@ -259,6 +267,7 @@ mod tests {
     fn a_detail_is_told_as_a_sentence() {
         assert_eq!(sentence("it has ended"), "It has ended.");
         assert_eq!(sentence("Sign in first."), "Sign in first.");
+        assert_eq!(sentence(""), "");
     }
 
     #[test]
@@ -269,6 +278,8 @@ mod tests {
         assert_eq!(money(&Money::new(499_000_000, Currency::INR)), "₹499");
         assert_eq!(money_whole(&Money::new(499_000_000, Currency::INR)), "₹499.00");
         assert_eq!(money(&Money::new(250_000, Currency::INR)), "₹0.25");
+        assert_eq!(money_parted(&Money::new(500_000_000_000, Currency::INR)), "₹500,000");
+        assert_eq!(money_parted(&Money::new(1_500_000, Currency::INR)), "₹1.50");
         assert_eq!(moment(Timestamp(1_700_000_000_000)), "14 Nov 2023, 22:13 UTC");
     }
 }

@@ -26,6 +26,7 @@ pub mod settle;
 pub mod simulator;
 pub mod taking;
 mod till;
+pub(crate) mod waiting;
 
 #[cfg(test)]
 mod tests;

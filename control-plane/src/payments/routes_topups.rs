@@ -2,7 +2,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, OrderId};
-use apiclay_config::money::Money;
+use apiclay_config::money::{Currency, Money};
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::documents::{Order, TopUpStatus};
-use super::minor::to_minor;
+use super::minor::{AmountError, from_minor, to_minor};
 use super::payment_error::PaymentError;
 use super::provider::{NewOrder, PaymentProvider};
 use super::rules::FIRST_ASKED_AFTER_MS;
 use super::till::{provider, till};
+use super::waiting;
 use crate::app::App;
 use crate::http::idempotency::insert_once;
 use crate::http::problem::ProblemBody;
@@ -30,8 +31,6 @@ const TOP_UP_MIN_MINOR: i64 = 100;
 const TOP_UP_MAX_MINOR: i64 = 50_000_000;
 /// Top-ups of one account that wait to be paid.
 const OPEN_MAX: usize = 20;
-/// Looked through for those.
-const LOOKED_THROUGH: usize = 100;
 /// Bytes of what a browser says was paid.
 const WORD_MAX_BYTES: usize = 200;
 
@@ -113,10 +112,8 @@ pub(crate) async fn begin(
 ) -> Result<Order, Problem> {
     let provider = provider(app)?;
     check(amount)?;
-    let mine = store::Query::by("account").equals(account.to_string()).descending().limit(LOOKED_THROUGH);
-    let waiting = app.store.query::<Order>(&mine).await?.items;
-    let waiting = waiting.iter().filter(|order| order.value.id != id && order.value.ask_at.is_some()).count();
-    if waiting >= OPEN_MAX {
+    let waiting = waiting::open(&app.store, account).await?;
+    if waiting.iter().filter(|order| order.id != id).count() >= OPEN_MAX {
         let detail = format!(
             "{OPEN_MAX} top-ups wait to be paid; pay one of them, or come back when they have expired"
         );
@@ -157,13 +154,21 @@ pub(crate) async fn begin(
 }
 
 fn check(amount: Money) -> Result<(), Refusal> {
-    let minor = to_minor(amount)
-        .map_err(|error| Refusal::field("/amount/amount", "amount_invalid", error.to_string()))?;
-    if !(TOP_UP_MIN_MINOR..=TOP_UP_MAX_MINOR).contains(&minor) {
-        let rule = format!("{TOP_UP_MIN_MINOR} to {TOP_UP_MAX_MINOR} of the currency's smallest units");
-        return Err(Refusal::field("/amount/amount", "out_of_range", rule));
+    let invalid = |error: AmountError| Refusal::field("/amount/amount", "amount_invalid", error.to_string());
+    to_minor(amount).map_err(invalid)?;
+    let (least, most) = bounds(amount.currency).map_err(invalid)?;
+    if !(least.micro..=most.micro).contains(&amount.micro) {
+        return Err(Refusal::field("/amount/amount", "out_of_range", format!("{least} to {most}")));
     }
     Ok(())
+}
+
+/// The smallest and the largest top-up.
+///
+/// # Errors
+/// Where no payments are taken in the currency.
+pub(crate) fn bounds(currency: Currency) -> Result<(Money, Money), AmountError> {
+    Ok((from_minor(TOP_UP_MIN_MINOR, currency)?, from_minor(TOP_UP_MAX_MINOR, currency)?))
 }
 
 /// The caller's top-ups, the newest first.

@@ -1,6 +1,7 @@
 //! What a top-up goes through, and what is entered in the journal for it. Pure; `settle` and the routes act by it.
 
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::OrderId;
 use apiclay_config::money::Money;
 
 use super::documents::{Credited, Order, TopUpStatus};
@@ -28,8 +29,13 @@ pub(crate) fn top_up(order: &Order, payment: &ProviderPayment) -> Proposal {
         ]),
         usage: None,
         fee: None,
-        reason: format!("Top-up {}", order.id),
+        reason: reason(order.id),
     }
+}
+
+/// What the journal says a top-up's entry is for.
+pub(super) fn reason(order: OrderId) -> String {
+    format!("Top-up {order}")
 }
 
 impl Order {

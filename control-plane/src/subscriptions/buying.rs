@@ -2,6 +2,7 @@
 //! that no charge in hand is forgotten. Next: `billing`, which charges; called by the API's routes and by the pages.
 
 use apiclay_config::ids::{AccountId, PlanId, SubscriptionId};
+use apiclay_config::money::Money;
 
 use super::access;
 use super::affording::{can_pay, was_made};
@@ -20,20 +21,27 @@ use crate::refusal::Refusal;
 use crate::store::{FIRST_VERSION, Query, StoreError, Versioned};
 use crate::{catalog, plans};
 
-/// Buys a plan.
+/// Buys a plan: in the edition that the buyer was shown, where he says which.
 ///
 /// # Errors
-/// Where the plan is not on sale or cannot be paid, or the buyer has it already.
+/// Where the plan is not on sale, is another edition's by now or cannot be paid, or the buyer has it already.
 pub(crate) async fn subscribe(
     app: &App,
     account: AccountId,
     id: SubscriptionId,
-    plan: PlanId,
+    (plan, shown): (PlanId, Option<u32>),
 ) -> Result<Versioned<Subscription>, Refusal> {
     let plan = plans::access::on_sale(&app.store, plan).await?;
     let listing = catalog::access::on_sale(&app.store, plan.listing).await.map_err(|refusal| {
         if let Refusal::NotFound(_) = refusal { Refusal::NotFound("plan") } else { refusal }
     })?;
+    // What an earlier try of the same request wrote was agreed to then.
+    if shown.is_some_and(|shown| shown != plan.revision)
+        && app.store.get::<Subscription>(&id.to_string()).await?.is_none()
+    {
+        let told = format!("the plan is sold in revision {} now; read it, and agree to that", plan.revision);
+        return Err(Refusal::because(Code::AmountChanged, told));
+    }
     let revision = plans::access::revision(&app.store, plan.id, plan.revision).await?;
     let revision_terms = revision.value.terms.clone();
     let price = revision_terms.price;
@@ -115,20 +123,26 @@ pub(crate) async fn cancel(
 /// it had stopped.
 ///
 /// # Errors
-/// Where it has ended, or the wallet does not have the money.
+/// Where it has ended, its listing cannot be called, it costs something else than its buyer agreed to, or the wallet does not
+/// have the money.
 pub(crate) async fn resume(
     app: &App,
     found: Versioned<Subscription>,
+    agreed: Option<Money>,
 ) -> Result<Versioned<Subscription>, Refusal> {
     let found = up_to_date(app, found).await?;
     let (state, edition) = (found.value.state(), found.value.edition());
     match state {
         SubscriptionState::Cancelled | SubscriptionState::Incomplete => Err(ended()),
         SubscriptionState::PastDue => {
-            let amount = found.value.charging.as_ref().map(|charge| charge.sale.amount);
-            match amount {
-                Some(amount) => can_pay(app, &found.value, amount).await.map(|()| found),
-                None => Ok(found),
+            let Some(amount) = found.value.charging.as_ref().map(|charge| charge.sale.amount) else {
+                return Ok(found);
+            };
+            can_be_charged(app, &found.value, (amount, agreed)).await?;
+            let after = up_to_date(app, found).await?;
+            match after.value.state() {
+                SubscriptionState::PastDue => Err(Refusal::Changed),
+                _ => Ok(after),
             }
         }
         _ if found.value.cancels_at_end => {
@@ -141,15 +155,28 @@ pub(crate) async fn resume(
             if found.value.pays || terms.price.is_zero() || app.payments.is_none() {
                 return Ok(found);
             }
-            if !is_callable(app, &found.value).await? {
-                let told = "its listing cannot be called at the moment, so nothing is charged for it";
-                return Err(Refusal::because(Code::StateConflict, told));
-            }
-            can_pay(app, &found.value, terms.price).await?;
+            can_be_charged(app, &found.value, (terms.price, agreed)).await?;
             let becomes = Subscription::begun(edition, &terms, app.clock.now());
             charge(app, found, Purpose::Resume, (terms.price, 0), becomes).await
         }
     }
+}
+
+/// Whether a month that is due can be charged: its listing can be called, it is what the buyer agreed to, and he has it.
+async fn can_be_charged(
+    app: &App,
+    subscription: &Subscription,
+    (amount, agreed): (Money, Option<Money>),
+) -> Result<(), Refusal> {
+    if !is_callable(app, subscription).await? {
+        let told = "its listing cannot be called at the moment, so nothing is charged for it";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
+    if agreed.is_some_and(|agreed| agreed != amount) {
+        let told = format!("it is {amount} now; agree to that");
+        return Err(Refusal::because(Code::AmountChanged, told));
+    }
+    can_pay(app, subscription, amount).await
 }
 
 pub(super) fn has_it() -> Refusal {

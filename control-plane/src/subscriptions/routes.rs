@@ -2,6 +2,7 @@
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
+use apiclay_config::money::Money;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,7 @@ use super::{access, buying};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, IfMatch, Json, Listed, NewId, Paging, Path, Problem, Query, Tagged};
+use crate::plans::terms::MoneyShape;
 use crate::store::{self, Versioned};
 
 /// Below `/subscriptions`.
@@ -37,6 +39,8 @@ pub fn subscriptions() -> OpenApiRouter<App> {
 struct SubscriptionInput {
     #[schema(value_type = String)]
     plan_id: PlanId,
+    /// The plan's revision that was read: where it is sold in another one by now, nothing is done.
+    plan_revision: Option<u32>,
 }
 
 /// A subscription, to its owner.
@@ -97,7 +101,7 @@ async fn create(
     Json(input): Json<SubscriptionInput>,
 ) -> Result<(StatusCode, Tagged<Json<SubscriptionView>>), Problem> {
     let Versioned { value, version } =
-        buying::subscribe(&app, caller.account, new_id.id(), input.plan_id).await?;
+        buying::subscribe(&app, caller.account, new_id.id(), (input.plan_id, input.plan_revision)).await?;
     Ok((StatusCode::CREATED, Tagged(version, Json(present(&value)))))
 }
 
@@ -152,19 +156,31 @@ async fn cancel(
     Ok(Tagged(ended.version, Json(present(&ended.value))))
 }
 
+/// What is agreed to by whoever goes on.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Resumption {
+    /// What is to be paid now: where another amount is due, nothing is done.
+    #[schema(value_type = Option<MoneyShape>)]
+    due_now: Option<Money>,
+}
+
 /// Goes on with a subscription: takes back that it ends with its month, pays a month that is due, or begins to pay after a
 /// trial or where it had stopped for lack of money.
 #[utoipa::path(post, path = "/{subscription}/resume", tag = "buying", params(("subscription" = String, Path)),
-    responses((status = 200, body = SubscriptionView), (status = 402, body = ProblemBody),
-    (status = 404, body = ProblemBody), (status = 409, body = ProblemBody)))]
+    request_body = Option<Resumption>, responses((status = 200, body = SubscriptionView),
+    (status = 400, body = ProblemBody), (status = 402, body = ProblemBody), (status = 404, body = ProblemBody),
+    (status = 409, body = ProblemBody)))]
 async fn resume(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<SubscriptionId>,
     if_match: IfMatch,
+    body: Option<Json<Resumption>>,
 ) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
     let found = access::own(&app.store, id, caller.account).await?;
     if_match.check(found.version)?;
-    let resumed = buying::resume(&app, found).await?;
+    let agreed = body.and_then(|Json(given)| given.due_now);
+    let resumed = buying::resume(&app, found, agreed).await?;
     Ok(Tagged(resumed.version, Json(present(&resumed.value))))
 }

@@ -5,17 +5,9 @@ use apiclay_control_plane::subscriptions::billing::bill_due;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::browsing::{browser, look, page_as};
+use crate::support::browsing::{browser, look, page_as, read};
 use crate::support::months::{DAY_MS, Shop, id_of, shop};
 use crate::support::paying::rupees;
-
-/// What people read of a page: no tags, and one space where there is any.
-fn read(html: &str) -> String {
-    let body = html.split("<main").nth(1).unwrap().split("</main>").next().unwrap();
-    let parts = body.split('<').filter_map(|part| part.split_once('>').map(|(_, text)| text));
-    let text = parts.collect::<Vec<_>>().join(" ");
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
 
 /// The page's addresses that begin like this, in their order.
 fn links(html: &str, begin: &str) -> Vec<String> {
