@@ -25,6 +25,9 @@ pub fn told(accounts: &Accounts<'_>, figures: &Figures, seconds: f64, seed: u64)
     let mut text = String::new();
     open_calls(accounts, figures, &mut text);
     late_refusals(accounts, &mut text);
+    for what in &figures.hung {
+        let _ = writeln!(text, "{what}");
+    }
     let answered: u64 = figures.sums.iter().map(|sum| sum.answered).sum();
     let billed: u64 = figures.sums.iter().map(|sum| sum.billed).sum();
     let (kills, sent) = (accounts.outages.len(), accounts.notes.len());

@@ -39,7 +39,7 @@ const LIVE_PAUSE: Duration = Duration::from_millis(20);
 /// A used-up subscription is asked again as often at each gateway, because units may be on their way back.
 const DRAIN_REFUSALS: u32 = 3;
 const DRAIN_PAUSE: Duration = Duration::from_millis(600);
-const DRAINS_AT_ONCE: usize = 24;
+const DRAINS_AT_ONCE: usize = 12;
 /// How often all that is left is asked for, on a machine that takes its time to give units back.
 const DRAIN_ROUNDS: u32 = 5;
 /// Calls of one round after which something is wrong with a limit.

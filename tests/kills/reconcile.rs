@@ -18,6 +18,10 @@ use crate::victims::{Outage, Victim};
 /// How many faults of a kind are told; more say nothing new.
 const FAULTS_OF_A_KIND_MAX: usize = 8;
 
+/// Of so many calls one may be refused for want of counters though no kill is near: a machine that has more to do than it can lets
+/// a question hang. They are printed with the figures.
+const CALLS_A_HUNG_QUESTION: usize = 500;
+
 /// A subscription, as it was sold.
 #[derive(Debug, Clone)]
 pub struct Sold {
@@ -94,6 +98,8 @@ pub struct Figures {
     pub open: Vec<Open>,
     /// Units on record as unaccounted of trials, which name no subscription.
     pub trials_unaccounted: u64,
+    /// Calls that were refused though no kill was near, few enough to be a busy machine's.
+    pub hung: Vec<String>,
 }
 
 /// Compares everything with everything.
@@ -101,14 +107,14 @@ pub struct Figures {
 /// # Errors
 /// What does not agree, one line a fault.
 pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
-    let mut faults = Vec::new();
+    let (mut faults, mut hung) = (Vec::new(), Vec::new());
     let mut figures = Figures { sums: vec![Sum::default(); accounts.sold.len()], ..Figures::default() };
     let (served, tries) = vendors_log(accounts, &mut figures, &mut faults);
     let events = events_by_request(accounts, &served, &mut figures, &mut faults);
     for note in accounts.notes {
         let line = served.get(&note.number);
         let event = line.and_then(|line| events.get(&line.request)).copied();
-        call(accounts, note, line, event, &mut figures, &mut faults);
+        call(accounts, note, line, event, &mut figures, (&mut faults, &mut hung));
         let sold = &accounts.sold[note.subscription];
         if let (Some(line), Some(event)) = (line, event) {
             let tries = tries.get(&note.number).copied().unwrap_or(0);
@@ -120,6 +126,10 @@ pub fn reconcile(accounts: &Accounts<'_>) -> Result<Figures, String> {
             }
         }
     }
+    if hung.len() > accounts.notes.len() / CALLS_A_HUNG_QUESTION {
+        faults.append(&mut hung);
+    }
+    figures.hung = hung;
     sums::units_of_calls_without_record(accounts, &figures, &mut faults);
     sums::open_at_most_one_a_connection(accounts, &figures, &mut faults);
     sums::as_the_api_tells_them(accounts, &figures, &mut faults);
@@ -240,7 +250,7 @@ fn call(
     line: Option<&Served>,
     event: Option<&Event>,
     figures: &mut Figures,
-    faults: &mut Vec<String>,
+    (faults, hung): (&mut Vec<String>, &mut Vec<String>),
 ) {
     let number = note.number;
     let mut fault = |what: String| faults.push(format!("call {number} at {} ms: {what}", note.begun_ms));
@@ -274,11 +284,16 @@ fn call(
             };
             if !used_up && !accounts.outages.iter().any(unsettled) {
                 let waited_ms = note.ended_ms - note.begun_ms;
-                fault(format!(
+                let what = format!(
                     "{} at gateway {} refused with {status} {code} after {waited_ms} ms, no kill near",
                     sold.plan.name(),
                     note.gateway
-                ));
+                );
+                if code == "counters_unavailable" {
+                    hung.push(format!("call {number} at {} ms: {what}", note.begun_ms));
+                } else {
+                    fault(what);
+                }
             }
         }
         (Outcome::Broken, line, event) => {

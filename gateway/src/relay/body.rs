@@ -149,6 +149,7 @@ impl Chunks {
             (Self::DataLf, b'\n') => Self::Size(0, 0),
             (Self::Trailer(_), b'\r') => Self::LastLf,
             (Self::LastLf, b'\n') => return Ok(None),
+            (Self::Trailer(_), b'\n') => return Err(Broken),
             (Self::TrailerLine(bytes), b'\n') => Self::Trailer(bytes),
             (Self::Trailer(bytes) | Self::TrailerLine(bytes), 1..) if bytes < ASIDE_MAX_BYTES => {
                 Self::TrailerLine(bytes + 1)
