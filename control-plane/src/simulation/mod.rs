@@ -23,7 +23,7 @@ use faults::Fault;
 use world::World;
 
 /// Histories where nothing else is said.
-const HISTORIES: u64 = 20_000;
+const HISTORIES: u64 = 100_000;
 /// Histories in which a planted fault must have shown.
 const FOUND_WITHIN: u64 = 20_000;
 
