@@ -3,8 +3,9 @@
 
 use apiclay_control_plane::admin::documents::Decision;
 use apiclay_control_plane::ledger::verify::verify;
+use apiclay_control_plane::payments::provider::NewRefund;
 use apiclay_control_plane::payments::reconcile::reconcile;
-use apiclay_control_plane::payments::refunds::gauge_undecided;
+use apiclay_control_plane::payments::refunds::{Refund, RefundState, gauge_undecided};
 use apiclay_control_plane::payments::simulator::Api;
 use apiclay_control_plane::store::Query;
 use reqwest::Method;
@@ -164,4 +165,24 @@ async fn what_the_provider_says_after_a_decision_is_booked_once() {
     assert!(desk.plane.simulator().all_delivered(5_000).await);
     let (balance, held) = desk.wallet().await;
     assert!(held == 0 && [100, 140].contains(&balance), "{balance} {held}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_an_admin_misread_does_not_take_the_money_twice() {
+    let desk = desk().await;
+    let refund = desk.waiting("100").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    let misread = json!({"outcome": "processed", "provider_refund_id": "rfnd_misread", "reason": "seen"});
+    assert_eq!(desk.decide(&refund, &misread).await.status(), 200);
+    assert_eq!(desk.wallet().await, (0, 0));
+    // The wallet has other money when the provider takes a question that was on its way as the admin decided.
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.top_up(&desk.buyer, "150").await;
+    let known = desk.plane.app.store.get::<Refund>(&refund).await.unwrap().unwrap().value;
+    let asked = NewRefund { our_id: refund.clone(), payment_id: known.payment, amount: known.amount };
+    let made = desk.plane.app.payments.as_ref().unwrap().provider.refund(&asked).await.unwrap();
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    assert_eq!(desk.wallet().await, (150, 0));
+    let known = desk.plane.app.store.get::<Refund>(&refund).await.unwrap().unwrap().value;
+    assert_eq!((known.state, known.provider_refund), (RefundState::Processed, Some(made.id)));
 }

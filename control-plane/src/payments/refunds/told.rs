@@ -58,8 +58,8 @@ impl Till<'_> {
         }
     }
 
-    /// Our refund that the provider tells of. What bears its name and is of another payment or amount is none of ours,
-    /// nor is a second one of that name, nor one that was never asked of the provider.
+    /// Our refund that the provider tells of. What bears its id and is of another payment or amount is none of ours,
+    /// nor is a second one that the provider made of it, nor one that was never asked of the provider.
     async fn ours(&self, told: &ProviderRefund) -> Result<Option<Versioned<Refund>>, PaymentError> {
         let Some(id) = told.our_id.as_deref().filter(|id| id.parse::<RefundId>().is_ok()) else {
             return Ok(None);
@@ -70,7 +70,25 @@ impl Till<'_> {
         if declined || *payment != told.payment_id || *amount != told.amount {
             return Ok(None);
         }
-        self.named(known, &told.id).await
+        if let Some(named) = self.named(known.clone(), &told.id).await? {
+            return Ok(Some(named));
+        }
+        if !self.is_misnamed(&known.value).await? {
+            return Ok(None);
+        }
+        tracing::warn!(
+            refund = id,
+            name = told.id,
+            "an admin has given this refund a name that is not its own"
+        );
+        let renamed = self.change(known, |refund| refund.provider_refund = Some(told.id.clone()));
+        renamed.await.map(Some)
+    }
+
+    /// Whether the provider knows no refund of the payment by the name that ours has here: an admin has misread it.
+    async fn is_misnamed(&self, refund: &Refund) -> Result<bool, PaymentError> {
+        let made = self.provider.refunds_of(&refund.payment, refund.amount.currency).await?;
+        Ok(!made.iter().any(|one| refund.provider_refund.as_ref() == Some(&one.id)))
     }
 
     /// Notes the provider's name for a refund; none where it has another.
