@@ -175,7 +175,7 @@ fn check_left(
     }
     let left = Money::new(left_micro.max(0), invoice.total.currency);
     let detail = format!(
-        "{left} is left to be given back of this line, other credit notes deducted and what a change of plan gave back"
+        "{left} is left to be given back of this line, other credit notes deducted and what changes of plan gave back on balance"
     );
     Err(Refusal::because(Code::RefundTooLarge, detail))
 }

@@ -22,12 +22,14 @@ use super::words;
 use crate::app::App;
 use crate::http::{Code, Path, Problem};
 use crate::plans;
+use crate::plans::documents::Plan;
 use crate::plans::view::{self, PlanView};
 use crate::refusal::Refusal;
 use crate::store::Versioned;
 use crate::subscriptions::access;
 use crate::subscriptions::buying;
 use crate::subscriptions::changing::{self, Possible, Wanted};
+use crate::subscriptions::charge::Edition;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::giving_back::Bound;
 use crate::subscriptions::quote::When;
@@ -64,6 +66,7 @@ struct PlanChangePage {
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
     plan: PlanId,
+    plan_revision: u32,
     when: When,
     previewed_at: Timestamp,
     /// Micro-units, as shown.
@@ -96,22 +99,27 @@ async fn page(
     let (listing, plan) = bought(app, &found.value).await?;
     let previewed_at = app.clock.now();
     let mut offers = Vec::new();
-    for (other, revision) in plans::access::of_listing(&app.store, listing.id).await? {
-        let other = other.value;
+    let (mine, next) = (found.value.edition(), found.value.next_edition);
+    for other in plans::access::heads(&app.store, listing.id).await? {
+        let sold = Edition { plan: other.value.id, revision: other.value.revision };
+        // What he has, and what he has decided on, are his as they were sold.
+        let edition = [Some(mine), next].into_iter().flatten().find(|own| own.plan == sold.plan);
         // The present plan is an offer only to whoever has decided on another.
-        let is_mine = other.id == plan.id && found.value.next_edition.is_none();
-        if other.retired_at.is_some() || is_mine {
+        let is_offered = if edition.is_some() { next.is_some() } else { other.value.retired_at.is_none() };
+        if !is_offered {
             continue;
         }
-        let mut view = view::present(&other, &revision.terms);
-        view.trial = view.trial.filter(|_| trial::comes_with_change(&revision.terms));
+        let Edition { plan, revision } = edition.unwrap_or(sold);
+        let terms = plans::access::revision(&app.store, plan, revision).await?.value.terms;
+        let mut view = view::present(&Plan { revision, ..other.value }, &terms);
+        view.trial = view.trial.filter(|_| trial::comes_with_change(&terms));
         offers.push(offer(app, found, &view, previewed_at).await?);
     }
     offers.sort_by_key(|offer| (!offer.keeps, offer.plan.order));
     Ok(PlanChangePage {
         frame: Frame::new(app, Some(visitor), "subscriptions"),
         id: found.value.id,
-        has_month: found.value.month().is_some(),
+        has_month: found.value.paid.is_some(),
         listing: listing.name,
         plan: plan.name,
         previewed_at,
@@ -138,7 +146,7 @@ async fn offer(
         offer.refused = offer.later.take().map(|day| format!("Yours from {day} on."));
         return Ok(offer);
     }
-    let wanted = Wanted { plan, when: When::Now, previewed_at: Some(previewed_at) };
+    let wanted = Wanted { plan, plan_revision: None, when: When::Now, previewed_at: Some(previewed_at) };
     match changing::preview(app, found.clone(), &wanted).await {
         Ok(Possible { quote, left, .. }) => {
             offer.due_now = quote.due_now.micro.to_string();
@@ -186,11 +194,11 @@ pub(super) async fn change(
 ) -> Answer {
     let PostedBy { visitor, given } = posted;
     let found = access::own(&app.store, id, visitor.account.id).await?;
-    let Chosen { plan, when, previewed_at, due_now } = given;
+    let Chosen { plan, plan_revision, when, previewed_at, due_now } = given;
     let due_now = micro(&due_now)?;
     let due_now = if when == When::Now { due_now } else { 0 };
     let agreed = Some(Money::new(due_now, currency_of(&app, &found.value).await?));
-    let wanted = Wanted { plan, when, previewed_at: Some(previewed_at) };
+    let wanted = Wanted { plan, plan_revision: Some(plan_revision), when, previewed_at: Some(previewed_at) };
     let done = match changing::change(&app, found.clone(), &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
         Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",

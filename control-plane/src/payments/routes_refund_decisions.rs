@@ -83,6 +83,12 @@ async fn decide(
         let detail = format!("the provider has called it {known}; look for that one");
         return Err(Problem::new(Code::StateConflict, detail));
     }
+    if let Some(name) = name
+        && let Some(why) = till.why_not(&refund.value, name).await?
+    {
+        let detail = format!("{why}; look at the provider's dashboard again");
+        return Err(Problem::new(Code::StateConflict, detail));
+    }
     // On record before it is done.
     let decision = Decision {
         id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),

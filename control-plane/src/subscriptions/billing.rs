@@ -2,7 +2,6 @@
 //! the subscription says what came of it. Safe on every control plane at once. Called by whoever does something with a
 //! subscription, before and after, and by a job for those that wait.
 
-use apiclay_config::clock::Timestamp;
 use apiclay_config::money::Money;
 use apiclay_config::process::in_a_line;
 use futures_util::{StreamExt as _, stream};
@@ -83,7 +82,8 @@ pub async fn up_to_date(
                 let terms = terms_of(app, edition).await?;
                 let mut becomes = next.renewed(edition, &terms);
                 if edition != next.edition() {
-                    becomes.trial_ends_at = trial::with_change(&app.store, &next, &terms, now).await?;
+                    let price = terms.price;
+                    becomes.trial_ends_at = trial::with_change(&app.store, &next, &terms, price, now).await?;
                 }
                 let rate = rate(app, &next, Purpose::Renewal).await?;
                 next.charge(Purpose::Renewal, (terms.price, rate), becomes, now);
@@ -93,9 +93,12 @@ pub async fn up_to_date(
                     Came::Refused => decline(app, &found.value, &charge).await?,
                     came => came,
                 };
-                settled(&mut next, came, now);
+                settle(app, &mut next, &charge, came).await?;
             }
-            Due::GiveUp(charge) => settled(&mut next, decline(app, &found.value, &charge).await?, now),
+            Due::GiveUp(charge) => {
+                let came = decline(app, &found.value, &charge).await?;
+                settle(app, &mut next, &charge, came).await?;
+            }
             // What cannot be called is not charged for: until it can be, or the grace is over.
             Due::Try(_) if !is_callable(app, &next).await? => {
                 next.refused(now);
@@ -104,7 +107,7 @@ pub async fn up_to_date(
             Due::Try(charge) => {
                 let came = make(app, &found.value, &charge).await?;
                 last = came == Came::Refused;
-                settled(&mut next, came, now);
+                settle(app, &mut next, &charge, came).await?;
             }
         }
         found = match write(app, &found, next).await {
@@ -188,12 +191,19 @@ async fn decline(app: &App, subscription: &Subscription, charge: &Charge) -> Res
     }
 }
 
-fn settled(next: &mut Subscription, came: Came, now: Timestamp) {
+/// What a subscription is by what came of its charge.
+async fn settle(app: &App, next: &mut Subscription, charge: &Charge, came: Came) -> Result<(), Refusal> {
+    let now = app.clock.now();
     match came {
-        Came::Made => next.made(now),
+        Came::Made => {
+            let terms = terms_of(app, charge.becomes.edition).await?;
+            trial::begins(&app.store, next, charge, &terms).await?;
+            next.made(now);
+        }
         Came::Declined => next.declined(now),
         Came::Refused => next.refused(now),
     }
+    Ok(())
 }
 
 /// Charges a subscription so much, taking so many included units back in the same entry, and says what it is then.
@@ -247,7 +257,8 @@ pub(super) async fn give_up(
     let renewal = found.value.charging.clone().filter(|charge| charge.purpose == Purpose::Renewal);
     let Some(charge) = renewal else { return Ok(found) };
     let mut next = found.value.clone();
-    settled(&mut next, decline(app, &found.value, &charge).await?, app.clock.now());
+    let came = decline(app, &found.value, &charge).await?;
+    settle(app, &mut next, &charge, came).await?;
     Ok(write(app, &found, next).await?)
 }
 

@@ -29,6 +29,8 @@ use crate::{catalog, plans};
 pub(crate) struct Wanted {
     /// The plan.
     pub plan: PlanId,
+    /// In the edition that its buyer was shown, where he says which.
+    pub plan_revision: Option<u32>,
     /// When.
     pub when: When,
     /// By which moment its preview was reckoned.
@@ -63,44 +65,58 @@ pub(crate) async fn preview(
         }
         SubscriptionState::Cancelled | SubscriptionState::Incomplete => return Err(ended()),
     }
-    let plan = plans::access::on_sale(&app.store, wanted.plan).await?;
-    if plan.listing != found.value.listing {
-        let told = "this plan is of another listing; begin a subscription to it";
-        return Err(Refusal::because(Code::StateConflict, told));
-    }
-    catalog::access::on_sale(&app.store, plan.listing).await?;
-    let edition = Edition { plan: plan.id, revision: plan.revision };
-    if edition.plan != found.value.plan
-        && access::has_live_to(&app.store, found.value.account, plan.id).await?
-    {
-        return Err(has_it());
-    }
+    let edition = match wanted.when {
+        // Who stays with what he has keeps it as he bought it, whether it is on sale or not.
+        When::PeriodEnd if wanted.plan == found.value.plan => found.value.edition(),
+        _ => on_sale(app, &found.value, wanted).await?,
+    };
     let terms = terms_of(app, edition).await?;
     if terms.is_priced() && app.payments.is_none() {
         return Err(Refusal::because(Code::PaymentUnavailable, "nobody takes payments here"));
     }
+    if found.value.paid.is_some_and(|paid| paid.price.currency != terms.price.currency) {
+        let told = "the two plans are priced in two currencies; end this subscription and begin another";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
     let now = app.clock.now();
-    let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
     let left = left_of(app, &found.value).await?;
-    let mut quote = quote::now(&found.value, edition, &terms, moment, &left)?;
-    if wanted.when == When::PeriodEnd {
-        let Some(paid) = found.value.month() else {
+    let quote = match (wanted.when, found.value.month()) {
+        (When::PeriodEnd, Some(paid)) => {
+            let becomes = found.value.renewed(edition, &terms);
+            Quote::of_nothing(paid.period.ends_at, terms.price, becomes)
+        }
+        (When::PeriodEnd, None) => {
             let told = "no month is paid for whose end could be waited for; change now";
             return Err(Refusal::because(Code::StateConflict, told));
-        };
-        let nothing = Money::new(0, terms.price.currency);
-        let becomes = found.value.renewed(edition, &terms);
-        quote = Quote {
-            effective_at: paid.period.ends_at,
-            credit: nothing,
-            bound: None,
-            takes_units: 0,
-            price: nothing,
-            due_now: nothing,
-            becomes,
-        };
-    }
+        }
+        // Whoever sends a change again, for its answer was lost, has what it is for.
+        (When::Now, Some(_)) if edition == found.value.edition() => {
+            Quote::of_nothing(now, terms.price, found.value.as_it_is())
+        }
+        (When::Now, _) => {
+            let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
+            quote::now(&found.value, edition, &terms, moment, &left)?
+        }
+    };
     Ok(Possible { found, quote, left, next_price: terms.price })
+}
+
+/// The edition of a plan that a subscription can be changed to.
+async fn on_sale(app: &App, subscription: &Subscription, wanted: &Wanted) -> Result<Edition, Refusal> {
+    let plan = plans::access::on_sale(&app.store, wanted.plan).await?;
+    if plan.listing != subscription.listing {
+        let told = "this plan is of another listing; begin a subscription to it";
+        return Err(Refusal::because(Code::StateConflict, told));
+    }
+    if wanted.plan_revision.is_some_and(|shown| shown != plan.revision) {
+        let told = format!("the plan is sold in revision {} now; read it, and agree to that", plan.revision);
+        return Err(Refusal::because(Code::AmountChanged, told));
+    }
+    catalog::access::on_sale(&app.store, plan.listing).await?;
+    if plan.id != subscription.plan && access::has_live_to(&app.store, subscription.account, plan.id).await? {
+        return Err(has_it());
+    }
+    Ok(Edition { plan: plan.id, revision: plan.revision })
 }
 
 /// Changes the plan.
@@ -114,23 +130,25 @@ pub(crate) async fn change(
     agreed: Option<Money>,
 ) -> Result<Versioned<Subscription>, Refusal> {
     let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
-    if let Some(agreed) = agreed
+    let edition = quote.becomes.edition;
+    let has_it = found.value.month().is_some() && edition == found.value.edition();
+    if let Some(agreed) = agreed.filter(|_| !has_it)
         && agreed != quote.due_now
     {
         let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
         return Err(Refusal::because(Code::AmountChanged, told));
     }
-    if wanted.when == When::PeriodEnd {
+    if wanted.when == When::PeriodEnd || has_it {
         let mut next = found.value.clone();
-        let edition = quote.becomes.edition;
         next.next_edition = (edition != next.edition()).then_some(edition);
-        next.cancels_at_end = false;
+        next.cancels_at_end &= wanted.when == When::Now;
         return Ok(write(app, &found, next).await?);
     }
     can_pay(app, &found.value, quote.due_now).await?;
-    let terms = terms_of(app, quote.becomes.edition).await?;
+    let terms = terms_of(app, edition).await?;
+    let now = app.clock.now();
     quote.becomes.trial_ends_at =
-        trial::with_change(&app.store, &found.value, &terms, app.clock.now()).await?;
+        trial::with_change(&app.store, &found.value, &terms, quote.due_now, now).await?;
     if let Some(paid) = found.value.paid.filter(|_| quote.takes_units > 0) {
         // They are to be there before they can be taken: nobody may have asked for them yet.
         included::put(&app.journal, &IncludedMonth::of_paid(&found.value, &paid), paid.included).await?;
@@ -140,7 +158,8 @@ pub(crate) async fn change(
 
 /// What is left of the month that is paid for: it bounds what goes back of its price.
 async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal> {
-    let Some(paid) = subscription.month() else { return Ok(Left::default()) };
+    // Also where a plan without a price has taken its place: who comes back finds what he has used of it.
+    let Some(paid) = subscription.paid else { return Ok(Left::default()) };
     let month = IncludedMonth::of_paid(subscription, &paid);
     let units = included::left(&app.journal, &month, subscription.included(paid.included)).await?;
     let charged_micro = match paid.counted {

@@ -33,12 +33,12 @@ pub struct Paid {
     /// What the operator keeps of it, in basis points, also of what goes back; today's where an earlier release did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commission_basis_points: Option<u32>,
-    /// Calls that were bought with it: a change within the month brings no more.
+    /// Units that are included at this price: a change within the month brings no more than were left.
     pub included: u64,
     /// Whether what was charged for it stands in a row of the journal: not so where an earlier release began it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub counted: bool,
-    /// Included units of it that can be used no more: their part of a price went back.
+    /// Units of the month that were included before and are not at this price: used, or their part of a price went back.
     #[serde(default, skip_serializing_if = "is_none_taken")]
     pub taken_units: u64,
 }

@@ -16,7 +16,7 @@ pub struct FreeMonths {
     pub account: AccountId,
     /// Of what.
     pub listing: ListingId,
-    /// Under whose name their units stand in the journal: the subscription that asked first.
+    /// Under whose name their units stand in the journal: no subscription's, for that has months that are paid for.
     pub subscription: SubscriptionId,
     /// From when they are counted.
     pub anchor: Timestamp,
@@ -25,12 +25,8 @@ pub struct FreeMonths {
 impl FreeMonths {
     /// As a subscription would begin them.
     fn of(subscription: &Subscription) -> Self {
-        Self {
-            account: subscription.account,
-            listing: subscription.listing,
-            subscription: subscription.id,
-            anchor: subscription.anchor(),
-        }
+        let &Subscription { account, listing, .. } = subscription;
+        Self { account, listing, subscription: name_of(account, listing), anchor: subscription.anchor() }
     }
 }
 
@@ -41,6 +37,13 @@ impl Document for FreeMonths {
     fn id(&self) -> String {
         format!("{}:{}", self.account, self.listing)
     }
+}
+
+/// The name that follows from whose they are and of what.
+fn name_of(account: AccountId, listing: ListingId) -> SubscriptionId {
+    let digest = blake3::hash(format!("free_months:{account}:{listing}").as_bytes());
+    let half = digest.as_bytes().first_chunk::<16>().copied().unwrap_or_default();
+    SubscriptionId::from_u128(u128::from_be_bytes(half))
 }
 
 /// The count that a subscription's included units are in, or would be: nothing is written.

@@ -92,7 +92,7 @@ impl Subscription {
     pub fn included(&self, by_plan: u64) -> u64 {
         match self.paid {
             _ if self.past_due_since.is_some() => 0,
-            // Those that were taken back count as used on their account.
+            // Those of before count as used on their account.
             Some(paid) => paid.included.min(by_plan).saturating_add(paid.taken_units),
             None => by_plan,
         }
@@ -173,6 +173,12 @@ impl Subscription {
         }
     }
 
+    /// What it is already.
+    #[must_use]
+    pub fn as_it_is(&self) -> Becomes {
+        Becomes { edition: self.edition(), pays: self.pays, paid: self.paid, trial_ends_at: None }
+    }
+
     /// What a first period that begins now makes of it.
     #[must_use]
     pub fn begun(edition: Edition, terms: &Terms, now: Timestamp) -> Becomes {
@@ -196,7 +202,8 @@ impl Subscription {
             self.anchored_at = Some(paid.period.begins_at);
         }
         (self.past_due_since, self.unpaid_since, self.next_edition) = (None, None, None);
-        if matches!(charge.purpose, Purpose::Start | Purpose::Resume) {
+        // A plan that costs nothing a month has no end that was waited for.
+        if matches!(charge.purpose, Purpose::Start | Purpose::Resume) || self.month().is_none() {
             self.cancels_at_end = false;
         }
         self.wakes_at = self.next_look(now);

@@ -54,6 +54,23 @@ pub struct Quote {
     pub becomes: Becomes,
 }
 
+impl Quote {
+    /// One by which no money moves.
+    #[must_use]
+    pub const fn of_nothing(effective_at: Timestamp, price: Money, becomes: Becomes) -> Self {
+        let nothing = Money::new(0, price.currency);
+        Self {
+            effective_at,
+            credit: nothing,
+            bound: None,
+            takes_units: 0,
+            price: nothing,
+            due_now: nothing,
+            becomes,
+        }
+    }
+}
+
 /// What it costs to have another plan from `at` on.
 ///
 /// Within a paid period the new plan takes its place until its end, and both are reckoned by the part that is left, in whole
@@ -61,7 +78,7 @@ pub struct Quote {
 /// first period begins.
 ///
 /// # Errors
-/// Where prices are of two currencies, or too large to reckon with.
+/// Where prices are too large to reckon with.
 pub fn now(
     subscription: &Subscription,
     edition: Edition,
@@ -70,26 +87,12 @@ pub fn now(
     left_of: &Left,
 ) -> Result<Quote, Refusal> {
     let (at, pays) = (moment.at, terms.is_priced());
-    let zero = Money::new(0, terms.price.currency);
     let Some(old) = subscription.paid else {
         let begun = (!terms.price.is_zero()).then(|| Subscription::begun(edition, terms, at));
-        let (price, becomes) =
-            (terms.price, begun.unwrap_or(Becomes { edition, pays, paid: None, trial_ends_at: None }));
-        let (bound, takes_units) = (None, 0);
-        return Ok(Quote {
-            effective_at: at,
-            credit: zero,
-            bound,
-            takes_units,
-            price,
-            due_now: price,
-            becomes,
-        });
+        let becomes = begun.unwrap_or(Becomes { edition, pays, paid: None, trial_ends_at: None });
+        let price = terms.price;
+        return Ok(Quote { price, due_now: price, ..Quote::of_nothing(at, price, becomes) });
     };
-    if old.price.currency != terms.price.currency {
-        let told = "the two plans are priced in two currencies; end this subscription and begin another";
-        return Err(Refusal::because(Code::StateConflict, told));
-    }
     // What goes back is reckoned by the last moment at which the preview stands: else one who goes up by now and down by an
     // older preview would be paid for having been up.
     let reckoned_at = if terms.price.micro < old.price.micro { at.plus_ms(moment.stands_ms) } else { at };
@@ -110,9 +113,11 @@ pub fn now(
     let takes_units = if credit > 0 && due != 0 { giving_back::units_taken(&old, left_of, terms) } else { 0 };
     let money = |micro| Money::new(micro, terms.price.currency);
     // The month stays also where the new plan has no price: who comes back to a plan that has one finds what he has used of it.
-    let included = old.included.min(terms.included());
-    let taken_units = old.taken_units.saturating_add(takes_units);
-    let paid = Some(Paid { price: terms.price, included, taken_units, ..old });
+    // What is used of it is none of the new price's: it would be deducted again by the next change.
+    let shared = old.included.min(terms.included());
+    let used = old.included.saturating_sub(left_of.units).min(shared);
+    let taken_units = old.taken_units.saturating_add(takes_units).saturating_add(used);
+    let paid = Some(Paid { price: terms.price, included: shared - used, taken_units, ..old });
     Ok(Quote {
         effective_at: at,
         credit: money(credit),

@@ -41,6 +41,8 @@ struct Asked {
 #[derive(Debug, Serialize, ToSchema)]
 struct ChangePreview {
     when: When,
+    /// Under which edition of the plan's terms. Sent with the change, it is had in that or not at all.
+    plan_revision: u32,
     /// When the new plan begins.
     #[schema(value_type = String, format = DateTime)]
     effective_at: Timestamp,
@@ -76,6 +78,8 @@ struct ChangePreview {
 struct Change {
     #[schema(value_type = String)]
     plan_id: PlanId,
+    /// From the preview: where another edition is sold, nothing is done.
+    plan_revision: Option<u32>,
     /// Now, where it is left out.
     #[serde(default)]
     when: When,
@@ -100,11 +104,12 @@ async fn preview(
     let found = access::own(&app.store, id, caller.account).await?;
     let previewed_at = app.clock.now();
     let when = asked.when.unwrap_or_default();
-    let wanted = Wanted { plan: asked.plan_id, when, previewed_at: Some(previewed_at) };
+    let wanted = Wanted { plan: asked.plan_id, plan_revision: None, when, previewed_at: Some(previewed_at) };
     let Possible { quote, found, left, next_price } = changing::preview(&app, found, &wanted).await?;
     let included = found.value.month().map(|paid| paid.included).filter(|units| *units > 0);
     Ok(Json(ChangePreview {
         when,
+        plan_revision: quote.becomes.edition.revision,
         effective_at: quote.effective_at,
         credit: quote.credit,
         credit_bound_by: quote.bound,
@@ -132,7 +137,8 @@ async fn change(
 ) -> Result<Tagged<Json<SubscriptionView>>, Problem> {
     let found = access::own(&app.store, id, caller.account).await?;
     if_match.check(found.version)?;
-    let Change { plan_id: plan, when, previewed_at, due_now } = input;
-    let changed = changing::change(&app, found, &Wanted { plan, when, previewed_at }, due_now).await?;
+    let Change { plan_id: plan, plan_revision, when, previewed_at, due_now } = input;
+    let wanted = Wanted { plan, plan_revision, when, previewed_at };
+    let changed = changing::change(&app, found, &wanted, due_now).await?;
     Ok(Tagged(changed.version, Json(present(&changed.value))))
 }

@@ -7,8 +7,10 @@ pub mod telling;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, ListingId};
+use apiclay_config::money::Money;
 use serde::{Deserialize, Serialize};
 
+use super::charge::Charge;
 use super::documents::Subscription;
 use crate::plans::terms::Terms;
 use crate::store::{Document, FIRST_VERSION, Index, Store, StoreError, Versioned};
@@ -106,7 +108,8 @@ async fn note(
     Err(StoreError::VersionMismatch)
 }
 
-/// The same where a subscription changes to these terms, be it now or with its next month.
+/// The same where a subscription changes to these terms, be it now or with its next month. What costs something may never be
+/// paid: then it begins with the charge ([`begins`]).
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -114,12 +117,35 @@ pub async fn with_change(
     store: &Store,
     subscription: &Subscription,
     terms: &Terms,
+    due: Money,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, StoreError> {
-    if !comes_with_change(terms) {
+    let who = (subscription.account, subscription.listing);
+    let Some(days) = terms.trial.and_then(|trial| trial.days).filter(|_| comes_with_change(terms)) else {
         return Ok(None);
+    };
+    if due.is_zero() {
+        return ends_at(store, who, terms, now).await;
     }
-    ends_at(store, (subscription.account, subscription.listing), terms, now).await
+    let begun = store.get::<TrialBegun>(&TrialBegun::id_of(who.0, who.1)).await?;
+    let begun = begun.map_or(now, |known| known.value.at);
+    Ok(Some(begun.plus_ms(i64::from(days) * DAY_MS)))
+}
+
+/// Begins the trial, if any, that comes with a charge that was made.
+///
+/// # Errors
+/// Where the store does not answer: the charge is still in hand, and whoever takes it up begins it.
+pub async fn begins(
+    store: &Store,
+    subscription: &Subscription,
+    charge: &Charge,
+    terms: &Terms,
+) -> Result<(), StoreError> {
+    if charge.becomes.trial_ends_at.is_some() {
+        ends_at(store, (subscription.account, subscription.listing), terms, charge.at).await?;
+    }
+    Ok(())
 }
 
 /// Whether a change to these terms begins a trial. A month that is paid for leaves nothing to try, and its account's one trial

@@ -169,6 +169,80 @@ async fn what_included_calls_were_used_is_not_given_back_with_the_time() {
     assert_eq!(left.map(|(_, calls)| *calls).sum::<i128>(), 0, "the three that were given back for");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_is_sent_again_is_charged_once() {
+    let (shop, small) = shop("2000").await.with_included("small-ten", "300").await;
+    let (shop, large) = shop.with_included("large-ten", "900").await;
+    let id = id_of(&shop.subscribe(&small, 201).await);
+    let (shop, mut last) = (calling(shop, &id, &small).await, 0);
+    use_calls(&shop, &mut last, 6).await;
+    // Its answer was lost, and its key is another: 900, less four tenths of 300.
+    for _ in 0..2 {
+        let path = format!("/subscriptions/{id}/change");
+        shop.plane.done(&shop.buyer, Method::POST, &path, json!({"plan_id": large}), 200).await;
+        assert!(leases::is(&shop.wallet().await, "920.00", "0.00"), "{:?}", shop.wallet().await);
+    }
+    let shown = preview(&shop, &large).await;
+    assert_eq!((&shown["due_now"], &shown["credit_bound_by"]), (&rupees("0.00"), &json!(null)), "{shown}");
+}
+
+/// What was used under one price is deducted by the change from it, and by no later one.
+#[tokio::test(flavor = "multi_thread")]
+async fn included_calls_that_were_used_are_deducted_once() {
+    let (shop, small) = shop("2000").await.with_included("small-ten", "300").await;
+    let (shop, large) = shop.with_included("large-ten", "900").await;
+    let id = id_of(&shop.subscribe(&small, 201).await);
+    let free = shop.free.clone();
+    let (mut shop, mut last) = (calling(shop, &id, &small).await, 0);
+    use_calls(&shop, &mut last, 6).await;
+    let shown = preview(&shop, &large).await;
+    assert_eq!(shown["due_now"], rupees("780.00"), "{shown}");
+    assert_eq!(change(&shop, &large, &shown).await.status(), 200);
+    shop.plan = large;
+    let shown = preview(&shop, &small).await;
+    assert_eq!((shown["included_left"].as_u64(), shown["included"].as_u64()), (Some(4), Some(4)), "{shown}");
+    assert_eq!(shown["credit_bound_by"], "time_left", "nothing was used at this price: {shown}");
+    // Two of the four, at 900.
+    use_calls(&shop, &mut last, 2).await;
+    let shown = preview(&shop, &small).await;
+    assert_eq!((&shown["credit"], &shown["credit_bound_by"]), (&rupees("450.00"), &json!("included_units")));
+    assert_eq!(change(&shop, &small, &shown).await.status(), 200);
+    shop.plan = small;
+    use_calls(&shop, &mut last, 2).await;
+    shop.plane.pass_ms(60_000);
+    assert_eq!(preview(&shop, &free).await["credit"], rupees("0.00"), "all ten are used");
+}
+
+/// Free calls of a month stand beside those that were paid for, whichever came first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_plan_in_place_of_a_paid_one_has_included_calls_of_its_own() {
+    let (shop, paid) = shop("2000").await.with_included("paid-ten", "300").await;
+    let (shop, taste) = shop.with_included("taste", "0").await;
+    let id = id_of(&shop.subscribe(&paid, 201).await);
+    let (mut shop, mut last) = (calling(shop, &id, &paid).await, 0);
+    use_calls(&shop, &mut last, 6).await;
+    let shown = preview(&shop, &taste).await;
+    assert_eq!(change(&shop, &taste, &shown).await.status(), 200);
+    shop.plan = taste.clone();
+    use_calls(&shop, &mut last, 10).await;
+    let used = shop.wallet().await;
+    assert!(leases::is(&used, "1820.00", "0.00"), "none of them costs anything: {used:?}");
+    // The next month of the paid plan has its ten, whatever the account uses of free ones.
+    let back = preview(&shop, &paid).await;
+    assert_eq!(change(&shop, &paid, &back).await.status(), 200);
+    shop.plan = paid.clone();
+    let second = shop.plane.done(&shop.buyer, Method::POST, "/subscriptions", json!({"plan_id": taste}), 201);
+    let second = id_of(&second.await);
+    shop.plane.pass_ms(31 * DAY_MS);
+    bill_due(&shop.plane.app).await.unwrap();
+    let mut other = leases::Shop { subscription: second, plan: taste, ..shop };
+    use_calls(&other, &mut last, 10).await;
+    (other.subscription, other.plan) = (id, paid);
+    let before = other.wallet().await;
+    use_calls(&other, &mut last, 10).await;
+    assert_eq!(other.wallet().await, before);
+}
+
 /// A change stands in the subscription, and before it is in the journal a gateway gets a lease of units that it gives back for.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_declined_where_a_lease_has_taken_units_that_it_gives_back_for() {

@@ -8,6 +8,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::support::NOW;
+use crate::support::browsing::{browser, page_as};
 use crate::support::market::code_of;
 use crate::support::months::{DAY_MS, id_of, price, shop};
 use crate::support::paying::rupees;
@@ -174,4 +175,32 @@ async fn a_twin_of_the_same_plan_is_renewed_like_any_other() {
     assert_eq!((renewed.charging, renewed.past_due_since), (None, None));
     shop.post(&id, "cancel", json!({}), 200).await;
     shop.sound().await;
+}
+
+/// A change is had under the terms that were shown, and who stays with what he has keeps it as he bought it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_change_brings_terms_that_were_not_shown() {
+    let shop = shop("2000").await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    let dearer = async |plan: &str, price: &str| {
+        let path = format!("/plans/{plan}");
+        let edition = json!({"price": rupees(price)});
+        shop.plane.done(&shop.vendor, Method::PATCH, &path, edition, 200).await
+    };
+    let shown = shop.preview(&id, &shop.large, "period_end").await;
+    assert_eq!(shown["plan_revision"], 1);
+    dearer(&shop.large, "9000").await;
+    let wanted = json!({"plan_id": shop.large, "plan_revision": 1, "when": "period_end"});
+    let path = format!("/subscriptions/{id}/change");
+    let refused = shop.plane.call(&shop.buyer, Method::POST, &path, wanted).await;
+    assert_eq!(code_of(refused).await, (409, "amount_changed".to_owned()));
+    // He decides on it after all, and then to stay: at the price that he has, though it is another by now.
+    shop.post(&id, "change", json!({"plan_id": shop.large, "when": "period_end"}), 200).await;
+    dearer(&shop.small, "500").await;
+    let cookie = browser(&shop.plane, "bela").await;
+    let page = page_as(&shop.plane, &cookie, &format!("/subscriptions/{id}/plans"), "plans-kept").await;
+    assert!(page.contains("Keep this plan") && page.contains("₹300") && !page.contains("₹500"), "{page}");
+    let stays = json!({"plan_id": shop.small, "plan_revision": 1, "when": "period_end"});
+    let kept = shop.post(&id, "change", stays, 200).await;
+    assert_eq!((&kept["next_plan_id"], &kept["plan_revision"]), (&json!(null), &json!(1)), "{kept}");
 }

@@ -167,6 +167,38 @@ async fn what_the_provider_says_after_a_decision_is_booked_once() {
     assert!(held == 0 && [100, 140].contains(&balance), "{balance} {held}");
 }
 
+/// What the provider says, where it answers, is held against what an admin has read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_another_refund_decides_nothing() {
+    let desk = desk().await;
+    let stuck = desk.waiting("100").await;
+    desk.plane.simulator().set_api(Api::Up);
+    // One of ours that went the usual way, and one that was made at the desk, of another amount.
+    let other = desk.waiting("50").await;
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.pass_ms(DAY_MS);
+    let known = desk.plane.app.store.get::<Refund>(&stuck).await.unwrap().unwrap().value;
+    let at_desk = desk.plane.simulator().refund_at_desk(&known.payment, 1_000).unwrap();
+    let other = desk.plane.app.store.get::<Refund>(&other).await.unwrap().unwrap();
+    let named = Refund { provider_refund: Some("rfnd_other".to_owned()), ..other.value };
+    desk.plane.app.store.replace(&named, other.version).await.unwrap();
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    desk.plane.pass_ms(8 * DAY_MS);
+    let before = desk.wallet().await;
+    for (name, why) in [
+        ("rfnd_other", "another refund's"),
+        ("rfnd_nobodys", "knows no refund"),
+        (at_desk.as_str(), "another amount"),
+    ] {
+        let wrong = json!({"outcome": "processed", "provider_refund_id": name, "reason": "seen"});
+        let refused = desk.decide(&stuck, &wrong).await;
+        assert_eq!(refused.status(), 409, "{name}");
+        let told = crate::support::body_of(refused).await["detail"].as_str().unwrap().to_owned();
+        assert!(told.contains(why), "{told}");
+    }
+    assert_eq!((desk.wallet().await, desk.decisions(&stuck).await), (before, vec![]));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_an_admin_misread_does_not_take_the_money_twice() {
     let desk = desk().await;

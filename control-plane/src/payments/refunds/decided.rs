@@ -9,6 +9,7 @@ use super::{Refund, RefundState};
 use crate::app::App;
 use crate::ledger::LedgerError;
 use crate::payments::PaymentError;
+use crate::payments::provider::RefundStatus;
 use crate::payments::till::Till;
 use crate::refusal::Refusal;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError, Versioned};
@@ -53,6 +54,33 @@ pub async fn gauge_undecided(app: &App) -> Result<(), Refusal> {
 }
 
 impl Till<'_> {
+    /// Why the provider's refund of this name cannot be this one, as far as is known here and the provider answers.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub(in crate::payments) async fn why_not(
+        &self,
+        refund: &Refund,
+        name: &str,
+    ) -> Result<Option<&'static str>, PaymentError> {
+        let named = Query::by("provider_refund").equals(name).limit(QUERY_LIMIT_MAX_ITEMS);
+        let namesakes = self.store.query::<Refund>(&named).await?;
+        if namesakes.items.iter().any(|other| other.value.id != refund.id) {
+            return Ok(Some("that name is another refund's"));
+        }
+        let Ok(made) = self.provider.refunds_of(&refund.payment, refund.amount.currency).await else {
+            return Ok(None);
+        };
+        Ok(match made.iter().find(|made| made.id == name) {
+            None => Some("the provider knows no refund of this payment by that name"),
+            Some(made) if made.amount != refund.amount => {
+                Some("the provider's refund of that name is another amount")
+            }
+            Some(made) if made.status == RefundStatus::Failed => Some("the provider says that it failed"),
+            Some(_) => None,
+        })
+    }
+
     /// The buyer has it, under this name of the provider's: it leaves the wallet. None where the books say otherwise: it was
     /// freed, or that name is another refund's.
     ///

@@ -61,8 +61,10 @@ pub struct Refund {
 
 impl Document for Refund {
     const COLLECTION: &'static str = "refunds";
-    const INDEXES: &'static [Index] =
-        &[Index { name: "due_at", fields: &["due_at"], unique: false, multi: false }];
+    const INDEXES: &'static [Index] = &[
+        Index { name: "due_at", fields: &["due_at"], unique: false, multi: false },
+        Index { name: "provider_refund", fields: &["provider_refund"], unique: false, multi: false },
+    ];
 
     fn id(&self) -> String {
         self.id.to_string()
