@@ -16,7 +16,7 @@ use super::form::PostedBy;
 use super::frame::{Frame, render, render_as};
 use super::plan_shown::{self, PlanShown};
 use super::subscription::SubscriptionPage;
-use super::subscriptions::bought;
+use super::subscriptions::{bought, shown_revision};
 use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
@@ -66,7 +66,8 @@ struct PlanChangePage {
 #[serde(deny_unknown_fields)]
 pub(super) struct Chosen {
     plan: PlanId,
-    plan_revision: u32,
+    /// As shown.
+    plan_revision: String,
     when: When,
     previewed_at: Timestamp,
     /// Micro-units, as shown.
@@ -198,7 +199,12 @@ pub(super) async fn change(
     let due_now = micro(&due_now)?;
     let due_now = if when == When::Now { due_now } else { 0 };
     let agreed = Some(Money::new(due_now, currency_of(&app, &found.value).await?));
-    let wanted = Wanted { plan, plan_revision: Some(plan_revision), when, previewed_at: Some(previewed_at) };
+    let wanted = Wanted {
+        plan,
+        plan_revision: Some(shown_revision(&plan_revision)?),
+        when,
+        previewed_at: Some(previewed_at),
+    };
     let done = match changing::change(&app, found.clone(), &wanted, agreed).await {
         Ok(_) if when == When::Now => "plan_changed",
         Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",

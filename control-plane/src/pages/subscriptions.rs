@@ -95,15 +95,19 @@ pub(super) async fn bought(app: &App, subscription: &Subscription) -> Result<(Li
     Ok((listing.value, plan.value))
 }
 
+/// The edition of a plan that a form's reader was shown.
+pub(super) fn shown_revision(shown: &str) -> Result<u32, Problem> {
+    let malformed = "the plan's edition is none; load the page again";
+    shown.parse().map_err(|_| Problem::new(Code::RequestMalformed, malformed))
+}
+
 /// Buys a plan as its page showed it; whoever has it already is led to it.
 pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) -> Answer {
     let PostedBy { visitor, given } = posted;
     let to = |id: SubscriptionId, done: &str| {
         Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
     };
-    let shown = given.plan_revision.parse().map_err(|_| {
-        Problem::new(Code::RequestMalformed, "the plan's edition is none; load the listing's page again")
-    })?;
+    let shown = shown_revision(&given.plan_revision)?;
     let new = SubscriptionId::generate();
     match buying::subscribe(&app, visitor.account.id, new, (given.plan, Some(shown))).await {
         Ok(made) => to(made.value.id, "subscribed"),
