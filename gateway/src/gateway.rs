@@ -52,7 +52,6 @@ impl Gateway {
     /// Serves `runtime` from the next call on.
     pub fn serve(&self, runtime: Runtime) {
         self.metrics.revision.set(i64::try_from(runtime.revision).unwrap_or(i64::MAX));
-        self.metrics.config_left_out(&runtime.left_out.faults);
         self.runtime.store(Some(Arc::new(runtime)));
     }
 

@@ -71,6 +71,8 @@ pub enum Frame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         live_gateways: Option<u32>,
     },
+    /// What [`Frame::read`] could not read, and why. No control plane says it.
+    Unread(String),
 }
 
 impl Snapshot {

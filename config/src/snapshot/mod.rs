@@ -5,6 +5,7 @@
 
 mod billable;
 mod delta;
+mod faults;
 mod headers;
 mod meter;
 mod part;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use billable::{STATUS_RANGES_MAX, StatusRange, StatusRangeError};
 pub use delta::{Change, Delta, Frame};
+pub use faults::{Fault, Faults};
 pub use headers::{
     KEY_HEADER, header_is_reserved, header_may_be_injected, header_may_be_metered, header_may_hold_keys,
 };
@@ -29,7 +31,7 @@ pub use meter::{
 pub use part::Part;
 pub use paths::{PathError, parse_path, slug_is_valid};
 pub use unread::Unread;
-pub use validate::{Fault, validate};
+pub use validate::{faults_of, trial_is_valid, validate};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};

@@ -21,20 +21,20 @@ pub enum Part {
 }
 
 impl Part {
-    /// Every [`Part::kind`].
-    pub const KINDS: [&'static str; 5] = ["everywhere", "listing", "plan", "subscription", "credential"];
+    /// What kinds there are; the last where not even the part can be read.
+    pub const KINDS: [&'static str; 6] =
+        ["everywhere", "listing", "plan", "subscription", "credential", "unknown"];
 
-    /// What kind of part it is, in a word.
-    #[must_use]
-    pub const fn kind(self) -> &'static str {
-        let number = match self {
-            Self::Everywhere => 0,
-            Self::Listing(_) => 1,
-            Self::Plan(..) => 2,
-            Self::Subscription(_) => 3,
-            Self::Credential(_) => 4,
-        };
-        Self::KINDS[number]
+    /// The place of a part's kind in [`Part::KINDS`].
+    pub(super) const fn kind(part: Option<Self>) -> usize {
+        match part {
+            Some(Self::Everywhere) => 0,
+            Some(Self::Listing(_)) => 1,
+            Some(Self::Plan(..)) => 2,
+            Some(Self::Subscription(_)) => 3,
+            Some(Self::Credential(_)) => 4,
+            None => 5,
+        }
     }
 }
 

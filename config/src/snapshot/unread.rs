@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{Binding, Change, Credential, Frame, Listing, Part, Plan, Subscription};
+use crate::key::Digest;
 
 /// A part that was told and that this version cannot read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,11 +17,14 @@ pub struct Unread {
     /// Of a listing: where its public paths are, `vendor/listing`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Of a key: its digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// What is wrong with it.
     pub why: String,
 }
 
-/// One kind of part: where it stands in a snapshot, by which change it is told, and how it is read.
+/// One kind of part of which there are many: where it stands in a snapshot, by which change it is told, and how it is read.
 struct Kind {
     field: &'static str,
     change: &'static str,
@@ -28,7 +32,7 @@ struct Kind {
     part: fn(&Value) -> Option<Part>,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 4] = [
     Kind {
         field: "listings",
         change: "put_listing",
@@ -53,30 +57,22 @@ const KINDS: [Kind; 5] = [
         fault: fault::<Credential>,
         part: |value| Some(Part::Credential(field(value, "id")?)),
     },
-    Kind {
-        field: "bindings",
-        change: "set_bindings",
-        fault: fault::<Vec<Binding>>,
-        part: |_| Some(Part::Everywhere),
-    },
 ];
 
 impl Frame {
     /// Reads a frame of the stream, or of the file on disk.
-    ///
-    /// # Errors
-    /// Where it is no frame of ours.
-    pub fn read(payload: &[u8]) -> Result<Self, serde_json::Error> {
-        match serde_json::from_slice(payload) {
-            Ok(frame) => Ok(frame),
-            Err(_) => sifted(serde_json::from_slice(payload)?),
-        }
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Self {
+        serde_json::from_slice(payload)
+            .or_else(|_| sifted(serde_json::from_slice(payload)?))
+            .unwrap_or_else(|wrong| Self::Unread(wrong.to_string()))
     }
 }
 
 fn sifted(mut frame: Value) -> Result<Frame, serde_json::Error> {
     if let Some(snapshot) = frame.get_mut("snapshot").and_then(Value::as_object_mut) {
-        sift_snapshot(snapshot)?;
+        let unread = serde_json::to_value(sift_snapshot(snapshot))?;
+        snapshot.insert("unread".to_owned(), unread);
     }
     for change in frame.pointer_mut("/delta/changes").and_then(Value::as_array_mut).into_iter().flatten() {
         if let Some(why) = fault::<Change>(change) {
@@ -86,9 +82,12 @@ fn sifted(mut frame: Value) -> Result<Frame, serde_json::Error> {
     serde_json::from_value(frame)
 }
 
-/// Takes what cannot be read out of a snapshot, and notes it there.
-fn sift_snapshot(snapshot: &mut Map<String, Value>) -> Result<(), serde_json::Error> {
-    let mut unread = snapshot.get("unread").map_or(Ok(Vec::new()), Vec::<Unread>::deserialize)?;
+/// Takes what cannot be read out of a snapshot.
+fn sift_snapshot(snapshot: &mut Map<String, Value>) -> Vec<Unread> {
+    let noted = snapshot.get("unread").and_then(Value::as_array).into_iter().flatten();
+    let mut unread: Vec<Unread> = noted
+        .map(|one| Unread::deserialize(one).unwrap_or_else(|wrong| Unread::of(None, wrong.to_string())))
+        .collect();
     for kind in &KINDS {
         let mut is_read = |value: &Value| {
             let wrong = (kind.fault)(value);
@@ -97,34 +96,43 @@ fn sift_snapshot(snapshot: &mut Map<String, Value>) -> Result<(), serde_json::Er
             is_read
         };
         match snapshot.get_mut(kind.field) {
-            // One part, of all of them.
-            Some(bindings) if kind.field == "bindings" && !is_read(bindings) => {
-                *bindings = Value::Array(Vec::new());
-            }
-            Some(Value::Array(parts)) if kind.field != "bindings" => parts.retain(is_read),
+            Some(Value::Array(parts)) => parts.retain(is_read),
             Some(Value::Object(parts)) => parts.retain(|_, part| is_read(part)),
             // Nothing, or no snapshot of ours: the reader says so.
             _ => {}
         }
     }
-    snapshot.insert("unread".to_owned(), serde_json::to_value(unread)?);
-    Ok(())
+    if let Some(bindings) = snapshot.get_mut("bindings")
+        && let Some(why) = fault::<Vec<Binding>>(bindings)
+    {
+        *bindings = Value::Array(Vec::new());
+        unread.push(Unread::of(Some(Part::Everywhere), why));
+    }
+    unread
 }
 
 /// A change that cannot be read, named as far as it can be.
 fn unread_change(change: &Value, why: String) -> Unread {
-    let told = |kind: &Kind| Some((kind.change, change.get(kind.change)?));
-    match KINDS.iter().find_map(|kind| told(kind).map(|(_, value)| (kind, value))) {
+    if change.get("set_bindings").is_some() {
+        return Unread::of(Some(Part::Everywhere), why);
+    }
+    let told = KINDS.iter().find_map(|kind| Some((kind, change.get(kind.change)?)));
+    match told {
         Some((kind, value)) => name(kind, value, why),
-        None => Unread { part: None, path: None, why },
+        None => Unread::of(None, why),
+    }
+}
+
+impl Unread {
+    const fn of(part: Option<Part>, why: String) -> Self {
+        Self { part, path: None, digest: None, why }
     }
 }
 
 fn name(kind: &Kind, value: &Value, why: String) -> Unread {
-    let part = (kind.part)(value);
-    let slugs = || Some((field::<String>(value, "vendor_slug")?, field::<String>(value, "slug")?));
-    let path = slugs().filter(|_| kind.field == "listings").map(|(vendor, slug)| format!("{vendor}/{slug}"));
-    Unread { part, path, why }
+    let slugs = (field::<String>(value, "vendor_slug"), field::<String>(value, "slug"));
+    let path = if let (Some(vendor), Some(slug)) = slugs { Some(format!("{vendor}/{slug}")) } else { None };
+    Unread { part: (kind.part)(value), path, digest: field(value, "digest"), why }
 }
 
 fn fault<T: DeserializeOwned>(value: &Value) -> Option<String> {
@@ -150,7 +158,7 @@ mod tests {
     }
 
     fn read(frame: &Value) -> Frame {
-        Frame::read(frame.to_string().as_bytes()).unwrap()
+        Frame::read(frame.to_string().as_bytes())
     }
 
     #[test]
@@ -165,7 +173,7 @@ mod tests {
         assert!(snapshot.unread[0].why.contains("fortnight"), "{}", snapshot.unread[0].why);
         // As it stands on disk.
         let written = serde_json::to_vec(&Frame::Snapshot(snapshot.clone())).unwrap();
-        assert_eq!(Frame::read(&written).unwrap(), Frame::Snapshot(snapshot));
+        assert_eq!(Frame::read(&written), Frame::Snapshot(snapshot));
     }
 
     #[test]
@@ -194,11 +202,47 @@ mod tests {
         assert!(matches!(&delta.changes[0], Change::Unread(unread) if unread.part.is_none()));
     }
 
+    /// As a newer version wrote it before it was set back to this one.
     #[test]
-    fn what_is_no_frame_is_refused() {
-        for bytes in [&b"{"[..], b"{}", b"{\"snapshot\":{\"revision\":1}}", b"{\"delta\":{\"revision\":-1}}"]
-        {
-            assert!(Frame::read(bytes).is_err());
+    fn parts_of_a_new_kind_that_another_version_could_not_read_are_not_named_and_the_others_are() {
+        let frame = json!({"snapshot": {"revision": 7, "listings": {}, "plans": [], "subscriptions": {},
+            "credentials": {}, "unread": [{"part": {"account": "acc_1"}, "why": "new"},
+                {"part": "everywhere", "why": "new"}]}});
+        let Frame::Snapshot(snapshot) = read(&frame) else { panic!("another frame") };
+        let parts: Vec<_> = snapshot.unread.iter().map(|unread| unread.part).collect();
+        assert_eq!(parts, [None, Some(Part::Everywhere)]);
+    }
+
+    #[test]
+    fn plugins_of_the_whole_gateway_that_cannot_be_read_are_one_part() {
+        let bindings = json!([{"plugin": 7}]);
+        let frames = [
+            json!({"snapshot": {"revision": 7, "listings": {}, "plans": [], "subscriptions": {},
+                "credentials": {}, "bindings": bindings}}),
+            json!({"delta": {"revision": 7, "changes": [{"set_bindings": bindings}]}}),
+        ];
+        for frame in frames {
+            let mut snapshot = Snapshot::default();
+            match read(&frame) {
+                Frame::Snapshot(whole) => snapshot = *whole,
+                Frame::Delta(delta) => snapshot.follow(&delta),
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(snapshot.unread.len(), 1);
+            assert_eq!(snapshot.unread[0].part, Some(Part::Everywhere));
+        }
+    }
+
+    #[test]
+    fn what_is_no_frame_of_ours_is_not_read() {
+        for bytes in [
+            &b"{\"revoke_all\":{}}"[..],
+            b"{",
+            b"{}",
+            b"{\"snapshot\":{\"revision\":1}}",
+            b"{\"delta\":{\"revision\":-1}}",
+        ] {
+            assert!(matches!(Frame::read(bytes), Frame::Unread(_)));
         }
     }
 }

@@ -5,35 +5,29 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Binding, Listing, Meter, MeterSource, Part, Plan, STATUS_RANGES_MAX, Snapshot, TRIAL_DAYS_MAX,
-    UNITS_PER_CALL_MAX, header_may_be_injected, header_may_be_metered, header_may_hold_keys, parse_path,
-    parse_pointer, slug_is_valid,
+    Binding, Fault, Faults, Listing, Meter, MeterSource, Part, Plan, STATUS_RANGES_MAX, Snapshot,
+    TRIAL_DAYS_MAX, UNITS_PER_CALL_MAX, header_may_be_injected, header_may_be_metered, header_may_hold_keys,
+    parse_path, parse_pointer, slug_is_valid,
 };
 use crate::zone::Zone;
 
 /// Largest weight of a target.
 const WEIGHT_MAX: u32 = 1_000;
 
-/// One rule that is broken, and where.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{place}: {rule}")]
-pub struct Fault {
-    /// The part that cannot be served for it; none where not even that could be read.
-    pub part: Option<Part>,
-    /// The thing's kind and id.
-    pub place: String,
-    /// What it breaks.
-    pub rule: String,
-}
-
-/// All rules that `snapshot` breaks; none, and it can be compiled.
+/// The first rules that `snapshot` breaks; none, and it can be compiled.
 #[must_use]
 pub fn validate(snapshot: &Snapshot) -> Vec<Fault> {
+    faults_of(snapshot).shown
+}
+
+/// All that is wrong with `snapshot`.
+#[must_use]
+pub fn faults_of(snapshot: &Snapshot) -> Faults {
     let mut faults = Faults::default();
     for unread in &snapshot.unread {
         let place = unread.part.map_or_else(|| "snapshot".to_owned(), |part| part.to_string());
         let rule = format!("it is not understood by this version: {}", unread.why);
-        faults.0.push(Fault { part: unread.part, place, rule });
+        faults.add_at(unread.part, &place, rule);
     }
     let mut paths = BTreeSet::new();
     for listing in snapshot.listings.values() {
@@ -64,21 +58,7 @@ pub fn validate(snapshot: &Snapshot) -> Vec<Fault> {
         }
     }
     check_bindings(Part::Everywhere, &Part::Everywhere, &snapshot.bindings, &mut faults);
-    faults.0
-}
-
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn add(&mut self, part: Part, rule: impl Into<String>) {
-        self.add_at(part, &part, rule);
-    }
-
-    /// Of a place in the part.
-    fn add_at(&mut self, part: Part, place: &dyn std::fmt::Display, rule: impl Into<String>) {
-        self.0.push(Fault { part: Some(part), place: place.to_string(), rule: rule.into() });
-    }
+    faults
 }
 
 fn check_listing(listing: &Listing, faults: &mut Faults) {
@@ -146,7 +126,7 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
     if plan.concurrency_max == Some(0) {
         faults.add(part, "at least one call may be in flight");
     }
-    if plan.trial_calls.is_some_and(|calls| calls == 0 || calls > u64::from(u32::MAX)) {
+    if plan.trial_calls.is_some_and(|calls| !trial_is_valid(calls)) {
         faults.add(part, "a trial is 1 to 4294967295 calls");
     }
     if plan.trial_days.is_some_and(|days| !(1..=TRIAL_DAYS_MAX).contains(&days)) {
@@ -162,6 +142,12 @@ fn check_plan(snapshot: &Snapshot, plan: &Plan, faults: &mut Faults) {
         faults.add(part, format!("1 to {STATUS_RANGES_MAX} statuses are billed, or it says nothing"));
     }
     check_bindings(part, &plan.id, &plan.bindings, faults);
+}
+
+/// Whether so many calls are a trial.
+#[must_use]
+pub fn trial_is_valid(calls: u64) -> bool {
+    (1..=u64::from(u32::MAX)).contains(&calls)
 }
 
 fn check_meter(part: Part, meter: &Meter, faults: &mut Faults) {
@@ -219,7 +205,7 @@ mod tests {
             let mut faults = Faults::default();
             check_plan(&Snapshot::default(), &plan, &mut faults);
             // Its listing is not there, which is one.
-            faults.0.len() - 1
+            faults.len() - 1
         };
         assert_eq!((faults(false, true), faults(true, true), faults(true, false)), (1, 0, 0));
     }

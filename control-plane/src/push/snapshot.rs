@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::PlanId;
-use apiclay_config::snapshot::{Snapshot, validate};
+use apiclay_config::snapshot::{Snapshot, faults_of};
 
 use super::changes::{all, everywhere};
 use super::{ChangeEntry, last_entry};
@@ -16,8 +16,6 @@ use crate::subscriptions::documents::{Credential, Subscription};
 
 /// For so long gateways say 403 of a cancelled subscription; after that they do not know it.
 const CANCELLED_KEEP_MS: i64 = 30 * 24 * 3_600_000;
-/// Faults named in one line of the log.
-const FAULTS_NAMED_MAX: usize = 5;
 
 /// Builds it. What breaks a rule is said here and sent all the same: a gateway leaves out that part, and must hear of the others.
 ///
@@ -61,13 +59,11 @@ pub async fn build(store: &Store, now: Timestamp) -> Result<Snapshot, StoreError
         }
     }
     snapshot.bindings = everywhere(store).await?;
-    let faults = validate(&snapshot);
+    let faults = faults_of(&snapshot);
     if !faults.is_empty() {
-        let named: Vec<String> = faults.iter().take(FAULTS_NAMED_MAX).map(ToString::to_string).collect();
         tracing::error!(
             faults = faults.len(),
-            "the configuration breaks rules, and gateways leave out: {}",
-            named.join("; ")
+            "the configuration breaks rules, and gateways leave out: {faults}"
         );
     }
     Ok(snapshot)

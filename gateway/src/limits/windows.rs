@@ -83,7 +83,7 @@ impl From<Span> for Window {
     }
 }
 
-/// The zone whose clocks a counter goes by, if it is not UTC. A snapshot with a zone that is not known here is refused; a
+/// The zone whose clocks a counter goes by, if it is not UTC. A plan in a zone that is not known here is left out; a
 /// counter's name can only have one after this program was set back to an older version, and UTC's windows are safe for it:
 /// nothing is granted of a counter that no plan has.
 fn zone_of(counter: &str) -> Option<Zone> {

@@ -1,12 +1,11 @@
 //! What operators see: Prometheus metrics, all under `apiclay_gateway_`, with a label for each listing and outcome and no
 //! label a stranger can invent. Counted by the settle phase, read at `/metrics`.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::snapshot::{Fault, Part};
+use apiclay_config::snapshot::{Faults, Part};
 use prometheus::{
     Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
@@ -198,11 +197,9 @@ impl Metrics {
     }
 
     /// Notes which parts of the configuration cannot be served.
-    pub fn config_left_out(&self, faults: &[Fault]) {
-        let parts: BTreeSet<Part> = faults.iter().filter_map(|fault| fault.part).collect();
-        for kind in Part::KINDS {
-            let of_kind = parts.iter().filter(|part| part.kind() == kind).count();
-            self.config_left_out.with_label_values(&[kind]).set(i64::try_from(of_kind).unwrap_or(i64::MAX));
+    pub fn config_left_out(&self, faults: &Faults) {
+        for (kind, parts) in Part::KINDS.into_iter().zip(faults.by_kind()) {
+            self.config_left_out.with_label_values(&[kind]).set(i64::from(parts));
         }
     }
 

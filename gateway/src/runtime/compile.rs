@@ -1,41 +1,22 @@
 //! Compiles snapshots into runtimes. Keeps rates, concurrency and tallies from one to the next, so that a new revision
 //! resets nobody's window. What of a snapshot cannot be served is left out for itself, with what stands on it: calls that need it
-//! are refused, and nothing of it is guessed at. Only where the plugins of the whole gateway cannot be built is all refused.
+//! are refused, and nothing of it is guessed at. Only where the plugins of the whole gateway cannot be built, nor those before, is all
+//! refused.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use apiclay_config::egress::Egress;
 use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
-use apiclay_config::snapshot::{self, Fault, Part, Plan, Snapshot, Window};
+use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot, Window};
 use apiclay_plugins::by_name;
 
-use super::listings::{bind, fault_of};
+use super::listings::bind;
 use super::{Bound, Concurrency, Credential, Entitlement, LeftOut, Listing, Rate, Runtime};
 use crate::limits::LeaseBook;
 use crate::observe::Metrics;
 use crate::upstreams::Upstream;
-
-/// Faults shown of a snapshot at most.
-const FAULTS_SHOWN_MAX: usize = 20;
-
-/// Why a snapshot is refused.
-#[derive(Debug, thiserror::Error)]
-#[error("revision {revision} is refused: {}", show(faults))]
-pub struct CompileError {
-    /// The refused revision.
-    pub revision: u64,
-    /// What is wrong.
-    pub faults: Vec<Fault>,
-}
-
-/// The first of some faults, and how many there are.
-pub(super) fn show(faults: &[Fault]) -> String {
-    let shown: Vec<String> = faults.iter().take(FAULTS_SHOWN_MAX).map(Fault::to_string).collect();
-    let more = faults.len().saturating_sub(FAULTS_SHOWN_MAX);
-    if more == 0 { shown.join("; ") } else { format!("{}; and {more} more", shown.join("; ")) }
-}
 
 type RateKey = (SubscriptionId, Window);
 
@@ -64,16 +45,19 @@ impl Compiler {
         Self { book, master_key, egress, metrics, rates, concurrency, upstreams }
     }
 
-    /// Compiles `snapshot`, its rates shared by `live_gateways`. What cannot be served of it is left out, and named.
-    ///
-    /// # Errors
-    /// Where the plugins of the whole gateway are among that: every call would go by without them.
-    pub fn compile(&mut self, snapshot: &Snapshot, live_gateways: u32) -> Result<Runtime, CompileError> {
-        let mut faults = snapshot::validate(snapshot);
-        let everywhere = bind(Part::Everywhere, &Part::Everywhere, &snapshot.bindings, &[], &mut faults);
-        if faults.iter().any(|fault| fault.part == Some(Part::Everywhere)) {
-            return Err(CompileError { revision: snapshot.revision, faults });
-        }
+    /// Compiles `snapshot`, its rates shared by `live_gateways`. What cannot be served of it is left out, and named. Where the
+    /// plugins of the whole gateway are among that, those `before` stay, and there is nothing where they cannot be built
+    /// either: every call would go by without.
+    pub fn compile(
+        &mut self,
+        snapshot: &Snapshot,
+        before: Option<&[Binding]>,
+        live_gateways: u32,
+    ) -> (Option<Runtime>, Faults) {
+        let mut faults = snapshot::faults_of(snapshot);
+        let Some(everywhere) = plugins_everywhere(&snapshot.bindings, before, &mut faults) else {
+            return (None, faults);
+        };
         let compiled: Vec<Listing> = snapshot
             .listings
             .values()
@@ -81,11 +65,10 @@ impl Compiler {
             .collect();
         let bound: Vec<((PlanId, u32), Vec<Bound>)> =
             snapshot.plans.iter().map(|(key, plan)| (*key, plan_plugins(plan, &mut faults))).collect();
-        let at_fault: HashSet<Part> = faults.iter().filter_map(|fault| fault.part).collect();
         let mut left_out = LeftOut::new(snapshot);
         let mut listings = HashMap::with_capacity(compiled.len());
         for listing in compiled {
-            if at_fault.contains(&Part::Listing(listing.id)) {
+            if faults.are_of(Part::Listing(listing.id)) {
                 left_out.listings.insert(listing.name);
             } else {
                 listings.insert(listing.name.clone(), Arc::new(listing));
@@ -93,13 +76,11 @@ impl Compiler {
         }
         // One of two listings of one name is served.
         left_out.listings.retain(|name| !listings.contains_key(name));
-        let plans =
-            bound.into_iter().filter(|((id, n), _)| !at_fault.contains(&Part::Plan(*id, *n))).collect();
-        let entitlements = self.entitlements(snapshot, &plans, live_gateways);
+        let plans = bound.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n))).collect();
+        let entitlements = self.entitlements(snapshot, &plans, &faults, live_gateways);
         let mut credentials = HashMap::with_capacity(snapshot.credentials.len());
         for credential in snapshot.credentials.values() {
-            let is_at_fault = at_fault.contains(&Part::Credential(credential.id))
-                || at_fault.contains(&Part::Subscription(credential.subscription));
+            let is_at_fault = faults.are_of(Part::Credential(credential.id));
             match entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
                 Some(entitlement) => {
                     credentials.insert(credential.digest, Arc::new(compiled_key(credential, entitlement)));
@@ -110,8 +91,7 @@ impl Compiler {
         self.rates.retain(|_, rate| rate.strong_count() > 0);
         self.concurrency.retain(|_, concurrency| concurrency.strong_count() > 0);
         self.upstreams.retain(|_, (_, upstream)| upstream.strong_count() > 0);
-        left_out.faults = faults;
-        Ok(Runtime { revision: snapshot.revision, listings, credentials, left_out })
+        (Some(Runtime { revision: snapshot.revision, listings, credentials, left_out }), faults)
     }
 }
 
@@ -119,12 +99,28 @@ fn compiled_key(credential: &snapshot::Credential, entitlement: &Arc<Entitlement
     Credential { id: credential.id, expires_at: credential.expires_at, entitlement: Arc::clone(entitlement) }
 }
 
+/// The plugins of the whole gateway, or those before.
+fn plugins_everywhere(
+    told: &[Binding],
+    before: Option<&[Binding]>,
+    faults: &mut Faults,
+) -> Option<Vec<Bound>> {
+    let part = Part::Everywhere;
+    let bound = bind(part, &part, told, &[], faults);
+    if !faults.are_of(part) {
+        return Some(bound);
+    }
+    let known = faults.len();
+    let bound = bind(part, &"the plugins before", before?, &[], faults);
+    (faults.len() == known).then_some(bound)
+}
+
 /// The plugins of a plan. One that acts before the plan is known would not act.
-fn plan_plugins(plan: &Plan, faults: &mut Vec<Fault>) -> Vec<Bound> {
+fn plan_plugins(plan: &Plan, faults: &mut Faults) -> Vec<Bound> {
     let part = Part::Plan(plan.id, plan.revision);
     for binding in plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access)) {
         let rule = format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
-        faults.push(fault_of(part, &plan.id, rule));
+        faults.add_at(part, &plan.id, rule);
     }
     bind(part, &plan.id, &plan.bindings, &[], faults)
 }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Weak};
 use apiclay_config::clock::Clock;
 use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::quota_key::QuotaKey;
-use apiclay_config::snapshot::{self, Limit, Snapshot, Window};
+use apiclay_config::snapshot::{self, Faults, Limit, Part, Snapshot, Window};
 use apiclay_config::usage::LeasedWindow;
 use apiclay_config::zone::Zone;
 
@@ -19,16 +19,19 @@ use crate::limits::{CounterSpec, wallet_key};
 use crate::units::Meter;
 
 impl Compiler {
-    /// What each subscription is allowed whose plan has plugins here: that of each plan that can be served.
+    /// What each subscription is allowed that is not at fault and whose plan has plugins here: that of each plan that can be
+    /// served.
     pub(super) fn entitlements(
         &mut self,
         snapshot: &Snapshot,
         plan_plugins: &HashMap<(PlanId, u32), Vec<Bound>>,
+        faults: &Faults,
         live_gateways: u32,
     ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
-        let trials = trials(snapshot, |plan| plan_plugins.contains_key(&plan));
+        let trials = trials(snapshot, faults);
         let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
-        for subscription in snapshot.subscriptions.values() {
+        let is_at_fault = |one: &snapshot::Subscription| faults.are_of(Part::Subscription(one.id));
+        for subscription in snapshot.subscriptions.values().filter(|one| !is_at_fault(one)) {
             let key = (subscription.plan, subscription.plan_revision);
             let (Some(plan), Some(plugins)) = (snapshot.plans.get(&key), plan_plugins.get(&key)) else {
                 continue;

@@ -1,10 +1,10 @@
 //! Compiles listings and the plugins that are bound to a place. What is wrong is noted as faults of the part; whoever compiles the
 //! whole leaves it out. Next: `compile.rs`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use apiclay_config::snapshot::{self, Binding, Fault, Part};
+use apiclay_config::snapshot::{self, Binding, Faults, Part};
 use apiclay_plugins::by_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret as _;
@@ -20,10 +20,10 @@ impl Compiler {
         &mut self,
         listing: &snapshot::Listing,
         everywhere: &[Bound],
-        faults: &mut Vec<Fault>,
+        faults: &mut Faults,
     ) -> Listing {
         let part = Part::Listing(listing.id);
-        let mut fault = |rule: String| faults.push(fault_of(part, &part, rule));
+        let mut fault = |rule: String| faults.add(part, rule);
         let name = format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str();
         let mut injected = Vec::with_capacity(listing.secrets.len());
         for secret in &listing.secrets {
@@ -55,7 +55,7 @@ impl Compiler {
             fault(wrong.clone());
         }
         let plugins = bind(part, &listing.id, &listing.bindings, everywhere, faults);
-        let mut by_path: HashMap<&str, Vec<Arc<Route>>> = HashMap::new();
+        let mut by_path: BTreeMap<&str, Vec<Arc<Route>>> = BTreeMap::new();
         for route in &listing.routes {
             let compiled = Route {
                 id: route.id,
@@ -67,7 +67,7 @@ impl Compiler {
         let mut routes = matchit::Router::new();
         for (path, methods) in by_path {
             if let Err(wrong) = routes.insert(path, methods) {
-                faults.push(fault_of(part, &part, format!("`{path}`: {wrong}")));
+                faults.add(part, format!("`{path}`: {wrong}"));
             }
         }
         Listing {
@@ -101,7 +101,7 @@ pub(super) fn bind(
     place: &dyn std::fmt::Display,
     bindings: &[Binding],
     wider: &[Bound],
-    faults: &mut Vec<Fault>,
+    faults: &mut Faults,
 ) -> Vec<Bound> {
     let mut bound: Vec<Bound> =
         wider.iter().filter(|w| w.stays || !bindings.iter().any(|b| b.plugin == w.name)).cloned().collect();
@@ -118,14 +118,9 @@ pub(super) fn bind(
                 stays: binding.stays,
                 plugin: Arc::from(plugin),
             }),
-            Err(wrong) => faults.push(fault_of(part, place, wrong.to_string())),
+            Err(wrong) => faults.add_at(part, place, wrong.to_string()),
         }
     }
     bound.sort_by_key(|b| b.order);
     bound
-}
-
-/// A rule that a part breaks at a place of it.
-pub(super) fn fault_of(part: Part, place: &dyn std::fmt::Display, rule: String) -> Fault {
-    Fault { part: Some(part), place: place.to_string(), rule }
 }

@@ -21,7 +21,7 @@ use apiclay_plugins::Plugin;
 use http::{HeaderName, HeaderValue};
 
 pub use billable::Billable;
-pub use compile::{CompileError, Compiler};
+pub use compile::Compiler;
 pub use left_out::LeftOut;
 pub use rates::Rate;
 

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, ListingId, PlanId};
-use apiclay_config::snapshot::{self, Snapshot};
+use apiclay_config::ids::{AccountId, ListingId};
+use apiclay_config::snapshot::{self, Faults, Part, Snapshot, trial_is_valid};
 
 /// An account and the listing that it tries.
 pub(super) type Trialist = (AccountId, ListingId);
@@ -16,17 +16,15 @@ pub(super) fn trial_until(subscription: &snapshot::Subscription, plan: &snapshot
     plan.trial_days.filter(|_| tried).map(|_| subscription.trial_until.unwrap_or(Timestamp(i64::MIN)))
 }
 
-/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them
-/// is looked at; plans that are left out say nothing. One counter with two sizes would change with every snapshot.
-pub(super) fn trials(
-    snapshot: &Snapshot,
-    is_served: impl Fn((PlanId, u32)) -> bool,
-) -> HashMap<Trialist, u64> {
+/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them is
+/// looked at and whichever can be served here. One counter with two sizes would change with every snapshot and release.
+pub(super) fn trials(snapshot: &Snapshot, faults: &Faults) -> HashMap<Trialist, u64> {
     let mut trials = HashMap::new();
-    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive) {
-        let key = (subscription.plan, subscription.plan_revision);
-        let plan = snapshot.plans.get(&key).filter(|_| is_served(key));
-        if let Some(calls) = plan.and_then(|plan| plan.trial_calls) {
+    let is_at_fault = |one: &snapshot::Subscription| faults.are_of(Part::Subscription(one.id));
+    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive && !is_at_fault(s)) {
+        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
+        let calls = plan.and_then(|plan| plan.trial_calls).filter(|calls| trial_is_valid(*calls));
+        if let Some(calls) = calls {
             let largest = trials.entry((subscription.account, subscription.listing)).or_insert(calls);
             *largest = calls.max(*largest);
         }

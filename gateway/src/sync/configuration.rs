@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use apiclay_config::snapshot::{Change, Delta, Frame, Part, Snapshot};
+use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
 use super::disk::{Disk, DiskError};
 use crate::gateway::Gateway;
-use crate::runtime::{CompileError, Compiler, Runtime};
+use crate::runtime::Compiler;
 
 /// What was told, what is served of it, and where both go.
 pub struct Configuration {
@@ -17,13 +17,13 @@ pub struct Configuration {
     disk: Disk,
     /// As the control plane told it.
     told: Snapshot,
-    /// As it is served: as told, but for the plugins of the whole gateway where those that were told cannot be built.
-    served: Option<Snapshot>,
+    /// The plugins of the whole gateway that are served: as told, but where those that were told cannot be built.
+    served: Option<Vec<Binding>>,
     /// Whether such plugins were told.
     is_refused: bool,
     /// Why not all that was told is served.
     wrong: Option<Arc<str>>,
-    /// What is on disk was not all understood, or not by this version: all is asked for anew.
+    /// What was told may lack something: all is asked for anew at the next connection.
     asks_anew: bool,
     live_gateways: u32,
     /// What is not on disk yet of `told`.
@@ -67,6 +67,9 @@ pub enum Gap {
     /// It changes what nobody here can name; it may be a right that is taken away.
     #[error("revision {0} has a change that this version does not know; a whole snapshot is needed")]
     Unknown(u64),
+    /// The same of a whole frame.
+    #[error("a frame is not understood ({0}); a whole snapshot is needed")]
+    Unread(String),
 }
 
 impl Configuration {
@@ -77,27 +80,23 @@ impl Configuration {
     pub fn open(gateway: Arc<Gateway>, compiler: Compiler, disk: Disk) -> Result<Self, DiskError> {
         let found = disk.load()?;
         let is_kept = found.is_some();
+        let (told, lacks_nothing) = found.unwrap_or_default();
         let mut configuration = Self {
             gateway,
             compiler,
-            served: None,
+            served: disk.load_served()?,
             is_refused: false,
             wrong: None,
-            asks_anew: found.as_ref().is_some_and(|told| !told.unread.is_empty())
-                || !disk.is_of_this_version(),
+            asks_anew: !lacks_nothing,
             live_gateways: 1,
             unwritten: Unwritten::Deltas(Vec::new()),
             served_is_written: false,
-            written_revision: found.as_ref().map_or(0, |told| told.revision),
-            told: found.unwrap_or_default(),
+            written_revision: told.revision,
+            told,
             disk,
         };
         if is_kept {
             configuration.serve_told();
-            if configuration.is_refused {
-                configuration.served = configuration.disk.load_served()?;
-                configuration.serve_told();
-            }
         }
         Ok(configuration)
     }
@@ -114,10 +113,12 @@ impl Configuration {
         (self.written_revision, self.wrong.clone())
     }
 
-    /// The revision to continue from, 0 for everything, and the fingerprint of its change.
+    /// The revision to continue from, 0 for everything, and the fingerprint of its change. What could not be read may be told in
+    /// other words by now.
     #[must_use]
     pub fn revision(&self) -> (u64, Option<u64>) {
-        if self.asks_anew { (0, None) } else { (self.told.revision, self.told.fingerprint) }
+        let asks_anew = self.asks_anew || !self.told.unread.is_empty();
+        if asks_anew { (0, None) } else { (self.told.revision, self.told.fingerprint) }
     }
 
     /// Applies frames in order, serves what they lead to, and puts it on disk.
@@ -144,8 +145,13 @@ impl Configuration {
                 Frame::Heartbeat { live_gateways, .. } => {
                     self.live_gateways = live_gateways.unwrap_or(self.live_gateways);
                 }
+                Frame::Unread(why) => {
+                    gap = Some(Gap::Unread(why));
+                    break;
+                }
             }
         }
+        self.asks_anew |= gap.is_some();
         if told_more || self.live_gateways != live_before {
             self.serve_told();
         }
@@ -172,38 +178,20 @@ impl Configuration {
 
     /// Serves what was told, as far as it can be.
     fn serve_told(&mut self) {
-        match self.compiler.compile(&self.told, self.live_gateways) {
-            Ok(runtime) => {
-                self.is_refused = false;
-                self.serve(runtime, self.told.clone());
-            }
-            Err(refused) => {
-                self.is_refused = true;
-                self.serve_with_plugins_before(refused);
-            }
+        let (runtime, faults) = self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        self.is_refused = faults.are_of(Part::Everywhere);
+        if !self.is_refused {
+            self.served = Some(self.told.bindings.clone());
+            self.served_is_written = false;
         }
-    }
-
-    /// Serves what was told with the plugins of the whole gateway that are served: nobody passes without any.
-    fn serve_with_plugins_before(&mut self, refused: CompileError) {
-        let Some(served) = &self.served else { return self.note(Some(refused.to_string())) };
-        let mut told = Snapshot { bindings: served.bindings.clone(), ..self.told.clone() };
-        told.unread.retain(|unread| unread.part != Some(Part::Everywhere));
-        match self.compiler.compile(&told, self.live_gateways) {
-            Ok(mut runtime) => {
-                let everywhere = refused.faults.into_iter().filter(|f| f.part == Some(Part::Everywhere));
-                runtime.left_out.faults.splice(0..0, everywhere);
-                self.serve(runtime, told);
-            }
-            Err(before) => self.note(Some(format!("{refused}; and what was served before: {before}"))),
+        self.gateway.metrics.config_left_out(&faults);
+        self.note((!faults.is_empty()).then(|| match &runtime {
+            Some(_) => format!("served but for what this gateway cannot: {faults}"),
+            None => format!("revision {} is refused: {faults}", self.told.revision),
+        }));
+        if let Some(runtime) = runtime {
+            self.gateway.serve(runtime);
         }
-    }
-
-    fn serve(&mut self, runtime: Runtime, served: Snapshot) {
-        self.note(runtime.left_out.told());
-        self.gateway.serve(runtime);
-        self.served_is_written &= self.served.as_ref() == Some(&served);
-        self.served = Some(served);
     }
 
     /// Notes what is wrong with what was told, and says it once.
@@ -217,8 +205,18 @@ impl Configuration {
         self.wrong = wrong.map(Arc::from);
     }
 
-    /// Writes what is not on disk. What is served goes first: what was told may be of no use after a start.
+    /// Writes what is not on disk, or sees to it that all of it is written the next time: nobody knows how much is there, and
+    /// revisions must not gather in memory.
     fn keep(&mut self) -> Result<(), DiskError> {
+        let kept = self.write();
+        if kept.is_err() {
+            self.unwritten = Unwritten::Whole;
+        }
+        kept
+    }
+
+    /// What is served goes first: what was told may be of no use after a start.
+    fn write(&mut self) -> Result<(), DiskError> {
         if let Some(served) = &self.served
             && self.is_refused
             && !self.served_is_written
@@ -226,16 +224,11 @@ impl Configuration {
             self.disk.replace_served(served)?;
             self.served_is_written = true;
         }
-        let written = match &self.unwritten {
+        match &self.unwritten {
             Unwritten::Deltas(deltas) if deltas.is_empty() => return Ok(()),
-            Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told),
-            Unwritten::Whole => self.disk.replace(&self.told),
-        };
-        if written.is_err() {
-            // Nobody knows how much of it is there.
-            self.unwritten = Unwritten::Whole;
+            Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told)?,
+            Unwritten::Whole => self.disk.replace(&self.told)?,
         }
-        written?;
         self.unwritten = Unwritten::Deltas(Vec::new());
         self.written_revision = self.told.revision;
         if !self.is_refused {

@@ -1,14 +1,13 @@
 //! The configuration on disk. As it was told: one file, a snapshot's frame and then a delta's for each revision since. A new
 //! file is written beside, synced and moved into place; the one before stays as a second choice, should this one be
-//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. As it is
-//! served, where that is not what was told: a file of its own, read when what was told cannot be served after a start. And which
-//! version wrote it.
+//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. The plugins of the
+//! whole gateway that are served, where those that were told cannot be: a file of its own. And which version wrote it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use apiclay_config::snapshot::{Delta, Frame, Snapshot};
+use apiclay_config::snapshot::{Binding, Delta, Frame, Part, Snapshot};
 use apiclay_config::wire;
 
 /// As it stands beside what is written.
@@ -57,38 +56,43 @@ impl Disk {
         Self { current, previous, served, version, file: None, deltas: 0 }
     }
 
-    /// Whether this version wrote what is there: another may have passed over what it did not know of.
-    #[must_use]
-    pub fn is_of_this_version(&self) -> bool {
+    /// Whether this version wrote the current file: another may have passed over what it did not know of.
+    fn is_of_this_version(&self) -> bool {
         fs::read(&self.version).is_ok_and(|version| version == VERSION.as_bytes())
     }
 
-    /// The last good configuration: the current file's as far as it can be believed, else the one before.
+    /// The last good configuration: the current file's as far as it can be believed, else the one before; and whether it
+    /// lacks nothing that this version knows of.
     ///
     /// # Errors
     /// When a file is there and cannot be read.
-    pub fn load(&self) -> Result<Option<Snapshot>, DiskError> {
+    pub fn load(&self) -> Result<Option<(Snapshot, bool)>, DiskError> {
         Ok(match load_file(&self.current)? {
-            Some(snapshot) => Some(snapshot),
-            None => load_file(&self.previous)?,
+            Some(snapshot) => Some((snapshot, self.is_of_this_version())),
+            // Nobody knows which version wrote that one.
+            None => load_file(&self.previous)?.map(|snapshot| (snapshot, false)),
         })
     }
 
-    /// What was served when what was told could not be.
+    /// The plugins of the whole gateway that were served when those that were told could not be.
     ///
     /// # Errors
     /// When the file is there and cannot be read.
-    pub fn load_served(&self) -> Result<Option<Snapshot>, DiskError> {
-        load_file(&self.served)
+    pub fn load_served(&self) -> Result<Option<Vec<Binding>>, DiskError> {
+        let served = load_file(&self.served)?;
+        // Those that this version cannot read are not none at all.
+        let is_read = |served: &Snapshot| served.unread.iter().all(|one| one.part != Some(Part::Everywhere));
+        Ok(served.filter(is_read).map(|served| served.bindings))
     }
 
-    /// What is served, while it is not what was told.
+    /// The plugins of the whole gateway that are served, while they are not those that were told.
     ///
     /// # Errors
-    /// When it cannot be written; what was there stays.
-    pub fn replace_served(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
+    /// When they cannot be written; what was there stays.
+    pub fn replace_served(&mut self, bindings: &[Binding]) -> Result<(), DiskError> {
         let beside = self.served.with_extension("served.new");
-        write_beside(&beside, &framed(snapshot)?).map_err(|e| failed(&beside, e))?;
+        let snapshot = Snapshot { bindings: bindings.to_vec(), ..Snapshot::default() };
+        write_beside(&beside, &framed(&snapshot)?).map_err(|e| failed(&beside, e))?;
         move_into_place(&beside, &self.served)
     }
 
@@ -192,9 +196,9 @@ fn failed(path: &Path, source: io::Error) -> DiskError {
 /// The snapshot and the deltas after it, up to the first frame that cannot be believed.
 fn read(bytes: &[u8]) -> Option<Snapshot> {
     let (payload, mut at) = wire::read(bytes).ok()??;
-    let Ok(Frame::Snapshot(mut snapshot)) = Frame::read(payload) else { return None };
+    let Frame::Snapshot(mut snapshot) = Frame::read(payload) else { return None };
     while let Ok(Some((payload, used))) = wire::read(&bytes[at..]) {
-        let Ok(Frame::Delta(delta)) = Frame::read(payload) else { break };
+        let Frame::Delta(delta) = Frame::read(payload) else { break };
         if delta.revision != snapshot.revision + 1 {
             break;
         }
@@ -223,16 +227,16 @@ mod tests {
         disk.replace(&at(1)).unwrap();
         disk.replace(&at(5)).unwrap();
         disk.append(&[delta(6), delta(7)], &at(7)).unwrap();
-        assert_eq!(disk.load().unwrap().unwrap().revision, 7);
+        let found = || disk.load().unwrap().unwrap().0.revision;
+        assert_eq!(found(), 7);
         let whole = fs::read(&disk.current).unwrap();
         for place in 0..whole.len() {
             let mut damaged = whole.clone();
             damaged[place] ^= 0x10;
             fs::write(&disk.current, &damaged).unwrap();
-            let found = disk.load().unwrap().unwrap().revision;
-            assert!([1, 5, 6].contains(&found), "byte {place} flipped: revision {found}");
+            assert!([1, 5, 6].contains(&found()), "byte {place} flipped: revision {}", found());
             fs::write(&disk.current, &whole[..place]).unwrap();
-            assert!(disk.load().unwrap().unwrap().revision < 7, "cut at {place}");
+            assert!(found() < 7, "cut at {place}");
         }
     }
 
@@ -242,6 +246,6 @@ mod tests {
         Disk::new(folder.path()).replace(&at(3)).unwrap();
         let mut disk = Disk::new(folder.path());
         disk.append(&[delta(4)], &at(4)).unwrap();
-        assert_eq!(disk.load().unwrap().unwrap().revision, 4);
+        assert_eq!(disk.load().unwrap().unwrap().0.revision, 4);
     }
 }

@@ -69,8 +69,6 @@ enum StreamError {
     Refused(StatusCode),
     #[error("the stream is damaged")]
     Frame(#[from] wire::InvalidFrame),
-    #[error("a frame is not understood")]
-    Json(#[from] serde_json::Error),
     #[error("the control plane fell silent")]
     Silence,
     #[error("the stream ended")]
@@ -201,13 +199,11 @@ impl BatchSink for ControlPlane {
 pub async fn follow(control: ControlPlane, configuration: Configuration, clock: Clock) {
     let configuration = Arc::new(Mutex::new(configuration));
     let mut pause_ms = RETRY_FIRST_MS;
-    let mut from_start = false;
     loop {
         let begun = tokio::time::Instant::now();
-        let ended = follow_once(&control, &configuration, &clock, from_start).await;
+        let ended = follow_once(&control, &configuration, &clock).await;
         let broken = ended.err().unwrap_or(StreamError::End);
         control.heard.note_broken();
-        from_start = matches!(broken, StreamError::Apply(_));
         if begun.elapsed() > Duration::from_millis(RETRY_MAX_MS) {
             pause_ms = RETRY_FIRST_MS;
         }
@@ -223,7 +219,6 @@ async fn follow_once(
     control: &ControlPlane,
     configuration: &Arc<Mutex<Configuration>>,
     clock: &Clock,
-    from_start: bool,
 ) -> Result<(), StreamError> {
     let ((revision, fingerprint), (written, wrong)) = {
         let configuration = configuration.lock();
@@ -232,7 +227,6 @@ async fn follow_once(
     // A plugin type must be announced before anybody may bind it: report first.
     control.report(written, wrong.map(|wrong| wrong.to_string())).await?;
     let from = match fingerprint {
-        _ if from_start => "0".to_owned(),
         None => revision.to_string(),
         Some(fingerprint) => format!("{revision}&fingerprint={fingerprint}"),
     };
@@ -312,13 +306,20 @@ async fn gather(
     Ok(())
 }
 
-/// All whole frames in `buffer`; what is left there is the beginning of the next.
-fn take_frames(buffer: &mut Vec<u8>) -> Result<Vec<Frame>, StreamError> {
+/// All whole frames in `buffer`; what is left there is the beginning of the next, or a damaged one that others came before: it is
+/// met again once they are applied.
+pub(super) fn take_frames(buffer: &mut Vec<u8>) -> Result<Vec<Frame>, wire::InvalidFrame> {
     let mut frames = Vec::new();
     let mut at = 0;
-    while let Some((payload, used)) = wire::read(&buffer[at..])? {
-        frames.push(Frame::read(payload)?);
-        at += used;
+    loop {
+        match wire::read(&buffer[at..]) {
+            Ok(Some((payload, used))) => {
+                frames.push(Frame::read(payload));
+                at += used;
+            }
+            Err(damaged) if frames.is_empty() => return Err(damaged),
+            Ok(None) | Err(_) => break,
+        }
     }
     buffer.drain(..at);
     Ok(frames)

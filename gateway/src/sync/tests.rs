@@ -3,6 +3,8 @@
 mod kept;
 mod parts;
 mod reconnect;
+mod trials;
+mod unread;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -263,31 +265,4 @@ fn an_end_that_was_brought_forward_holds_though_the_rest_is_refused() {
         let applied = life.change(2, vec![Change::SetBindings(unknown_plugin()), change]);
         assert!(applied.wrong.is_some() && !life.opens(), "key: {key_expires}");
     }
-}
-
-#[test]
-fn two_plans_of_one_listing_share_one_trial_of_the_larger_size() {
-    let folder = TempDir::new().unwrap();
-    let mut life = Life::begin(folder.path(), 1);
-    let mut snapshot = market(1);
-    let first = only_subscription(&snapshot);
-    let plan = snapshot.plans[&(first.plan, 1)].clone();
-    snapshot.apply(&Change::PutPlan(Box::new(Plan { trial_calls: Some(1_000), ..plan.clone() })));
-    let small = Plan { id: PlanId::generate(), trial_calls: Some(10), ..plan };
-    snapshot.apply(&Change::PutPlan(Box::new(small.clone())));
-    for inactive in [false, true] {
-        let second =
-            Subscription { id: SubscriptionId::generate(), plan: small.id, inactive, ..first.clone() };
-        snapshot.apply(&Change::PutSubscription(second.clone()));
-        snapshot.apply(&Change::PutCredential(Credential {
-            id: CredentialId::generate(),
-            subscription: second.id,
-            digest: key::digest(second.id.to_string().as_bytes()),
-            expires_at: None,
-        }));
-    }
-    life.tell(whole(&snapshot));
-    let runtime = life.gateway.runtime().unwrap();
-    let maxima = runtime.credentials.values().map(|c| c.entitlement.tallies[0].tally.view().max);
-    assert_eq!(maxima.collect::<Vec<_>>(), [1_000; 3]);
 }

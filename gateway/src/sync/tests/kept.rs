@@ -71,3 +71,31 @@ fn what_was_served_is_forgotten_once_what_was_told_is_served() {
     Disk::new(folder.path()).replace(&unusable).unwrap();
     assert!(!Life::begin(folder.path(), 2).opens(), "a key that was revoked opens");
 }
+
+/// Revisions would gather in memory for as long as the disk is broken.
+#[test]
+fn what_cannot_be_written_is_written_whole_later() {
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&market(1)));
+    let beside = folder.path().join("configuration.served.new");
+    std::fs::create_dir(&beside).unwrap();
+    let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
+    assert!(applied.not_kept.is_some());
+    std::fs::remove_dir(&beside).unwrap();
+    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: Some(1) }]);
+    assert_eq!(applied.revision, 2);
+    assert!(folder.path().join("configuration.previous").exists(), "the file was not written anew");
+}
+
+#[test]
+fn plugins_that_are_refused_again_leave_those_before_for_a_start_again() {
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&market(1)));
+    for (revision, bindings) in [(2, unknown_plugin()), (3, Vec::new()), (4, unknown_plugin())] {
+        life.change(revision, vec![Change::SetBindings(bindings)]);
+    }
+    drop(life);
+    assert!(Life::begin(folder.path(), 2).opens());
+}

@@ -1,29 +1,27 @@
 //! What a gateway cannot understand of a configuration is refused for itself: it keeps nothing else from being served, and no
 //! revocation from holding.
 
-use apiclay_config::snapshot::Part;
 use http::{HeaderMap, HeaderValue};
 use secrecy::ExposeSecret as _;
 
-use super::super::configuration::Gap;
 use super::*;
 use crate::context::{Context, Head, HeaderLines};
 use crate::phases::{Call, identify};
 
 /// Keys by what they are for: their form is checked before they are looked up.
-struct Keys {
-    first: String,
-    new: String,
-    mars: String,
+pub(super) struct Keys {
+    pub(super) first: String,
+    pub(super) new: String,
+    pub(super) mars: String,
 }
 
-fn keys() -> Keys {
+pub(super) fn keys() -> Keys {
     let key = || key::generate().expose_secret().to_owned();
     Keys { first: key(), new: key(), mars: key() }
 }
 
 /// The market, whose subscriber has the first key.
-fn market_of(keys: &Keys, revision: u64) -> Snapshot {
+pub(super) fn market_of(keys: &Keys, revision: u64) -> Snapshot {
     let mut market = market(revision);
     market.credentials.values_mut().for_each(|one| one.digest = key::digest(keys.first.as_bytes()));
     market
@@ -47,7 +45,7 @@ fn subscriber(first: &Subscription, plan: &Plan, key: &str) -> [Change; 2] {
 }
 
 /// The answer to a call with this key: 200 where phases 1 to 5 let it go on.
-fn answer(life: &Life, path: &str, key: &str) -> (u16, &'static str) {
+pub(super) fn answer(life: &Life, path: &str, key: &str) -> (u16, &'static str) {
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(key).unwrap());
     let mut context = Context::new(Clock::System.now());
@@ -58,14 +56,14 @@ fn answer(life: &Life, path: &str, key: &str) -> (u16, &'static str) {
     }
 }
 
-fn left_out(life: &Life, kind: &str) -> bool {
+pub(super) fn left_out(life: &Life, kind: &str) -> bool {
     let line = format!("apiclay_gateway_config_left_out{{kind=\"{kind}\"}} 1");
     life.gateway.metrics.text().unwrap().contains(&line)
 }
 
-const PATH: &str = "/acme/echo/now";
-const REFUSED: (u16, &str) = (503, "not_served");
-const GOES_ON: (u16, &str) = (200, "");
+pub(super) const PATH: &str = "/acme/echo/now";
+pub(super) const REFUSED: (u16, &str) = (503, "not_served");
+pub(super) const GOES_ON: (u16, &str) = (200, "");
 
 #[test]
 fn a_plan_in_a_zone_that_is_not_known_is_refused_and_keeps_nothing_else_from_being_served() {
@@ -138,7 +136,7 @@ fn plugins_of_the_whole_gateway_that_are_not_known_keep_those_before_and_nothing
     let mut life = Life::begin(folder.path(), 1);
     life.tell(whole(&first));
     life.change(2, vec![Change::SetBindings(unknown_plugin())]);
-    assert!(left_out(&life, "everywhere"));
+    assert!(left_out(&life, "everywhere") && !left_out(&life, "listing"));
     let id = only_subscription(&first).id;
     life.change(3, vec![key_of(id, &keys.new), Change::RemoveCredential(only_credential(&first).id)]);
     for restarted in [false, true] {
@@ -149,40 +147,6 @@ fn plugins_of_the_whole_gateway_that_are_not_known_keep_those_before_and_nothing
         assert_eq!(answer(&life, PATH, &keys.new), GOES_ON, "restarted: {restarted}");
         assert_eq!(answer(&life, PATH, &keys.first).0, 401, "restarted: {restarted}");
     }
-}
-
-#[test]
-fn what_cannot_be_read_is_refused_until_it_is_told_anew_and_asked_for_at_the_next_start() {
-    let (folder, keys) = (TempDir::new().unwrap(), keys());
-    let first = market_of(&keys, 1);
-    let listing = first.listings.values().next().unwrap().id;
-    let mut life = Life::begin(folder.path(), 1);
-    life.tell(whole(&first));
-    let frame = serde_json::json!({"delta": {"revision": 2, "changes": [
-        {"put_listing": {"id": listing, "vendor_slug": "acme", "slug": "echo", "upstream": "by pigeon"}}]}});
-    let applied = life.tell(vec![Frame::read(frame.to_string().as_bytes()).unwrap()]);
-    assert_eq!(applied.revision, 2);
-    assert_eq!(answer(&life, PATH, &keys.first), REFUSED, "not where it was, nor gone");
-    assert_eq!(life.configuration.revision().0, 2);
-    drop(life);
-    let mut life = Life::begin(folder.path(), 2);
-    assert_eq!(answer(&life, PATH, &keys.first), REFUSED);
-    assert_eq!(life.configuration.revision(), (0, None), "this version may understand it");
-    life.tell(whole(&Snapshot { revision: 2, ..first }));
-    assert_eq!(answer(&life, PATH, &keys.first), GOES_ON);
-    assert_eq!(life.configuration.revision().0, 2);
-}
-
-#[test]
-fn a_kind_of_change_that_is_not_known_is_not_passed_over() {
-    let (folder, keys) = (TempDir::new().unwrap(), keys());
-    let mut life = Life::begin(folder.path(), 1);
-    life.tell(whole(&market_of(&keys, 1)));
-    let frame = serde_json::json!({"delta": {"revision": 2, "changes": [{"remove_account": "acc_1"}]}});
-    let frame = Frame::read(frame.to_string().as_bytes()).unwrap();
-    let gap = life.configuration.apply(vec![frame]).unwrap_err();
-    assert!(matches!(gap, Gap::Unknown(2)), "{gap}");
-    assert_eq!(life.configuration.revision().0, 1);
 }
 
 /// What an older version wrote lacks what it did not know of.
@@ -199,6 +163,28 @@ fn what_another_version_wrote_is_served_and_asked_for_anew() {
     assert_eq!(Life::begin(folder.path(), 4).configuration.revision().0, 4);
 }
 
+/// Nobody knows which version wrote the one before.
+#[test]
+fn the_file_before_a_damaged_one_is_served_and_all_is_asked_for_anew() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut life = Life::begin(folder.path(), 1);
+    for revision in [3, 4] {
+        life.tell(whole(&market_of(&keys, revision)));
+    }
+    drop(life);
+    std::fs::write(folder.path().join("configuration"), "damaged").unwrap();
+    let life = Life::begin(folder.path(), 2);
+    assert_eq!((answer(&life, PATH, &keys.first), life.configuration.revision()), (GOES_ON, (0, None)));
+}
+
+#[test]
+fn where_nothing_can_be_served_it_is_counted_too() {
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&Snapshot { bindings: unknown_plugin(), ..market(1) }));
+    assert!(life.gateway.runtime().is_none() && left_out(&life, "everywhere"));
+}
+
 #[test]
 fn parts_are_counted_once_however_much_is_wrong_with_them() {
     let (folder, keys) = (TempDir::new().unwrap(), keys());
@@ -210,6 +196,6 @@ fn parts_are_counted_once_however_much_is_wrong_with_them() {
     let mut life = Life::begin(folder.path(), 1);
     life.tell(whole(&snapshot));
     assert!(left_out(&life, "listing"));
-    let faults = &life.gateway.runtime().unwrap().left_out.faults;
-    assert!(faults.len() > 1 && faults.iter().all(|fault| matches!(fault.part, Some(Part::Listing(_)))));
+    let (_, wrong) = life.configuration.standing();
+    assert!(wrong.unwrap().contains("; "), "one thing is wrong with it");
 }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::super::stream::{ControlPlane, CountersAt, follow};
+use super::super::stream::{ControlPlane, CountersAt, follow, take_frames};
 use super::*;
 use crate::counters::wallet::WalletDesk as _;
 
@@ -18,8 +18,8 @@ enum Asked {
     Stream(String),
 }
 
-/// A control plane that takes every report, and breaks each stream after one heartbeat.
-async fn control_plane() -> (url::Url, UnboundedReceiver<Asked>) {
+/// A control plane that takes every report, and breaks each stream after these frames.
+async fn control_plane(frames: Vec<Value>) -> (url::Url, UnboundedReceiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
     let (tell, asked) = mpsc::unbounded_channel();
@@ -32,8 +32,9 @@ async fn control_plane() -> (url::Url, UnboundedReceiver<Asked>) {
                 let refused = report["refused"].as_str().unwrap_or_default().to_owned();
                 Asked::Report { revision: report["revision"].as_u64().unwrap(), refused }
             } else {
-                let heartbeat = Frame::Heartbeat { revision: 2, live_gateways: Some(1) };
-                apiclay_config::wire::write(&mut answer, &serde_json::to_vec(&heartbeat).unwrap()).unwrap();
+                for frame in &frames {
+                    apiclay_config::wire::write(&mut answer, frame.to_string().as_bytes()).unwrap();
+                }
                 Asked::Stream(line.split(' ').nth(1).unwrap().to_owned())
             };
             stream.write_all(&answer).await.unwrap();
@@ -43,6 +44,15 @@ async fn control_plane() -> (url::Url, UnboundedReceiver<Asked>) {
         }
     });
     (url, asked)
+}
+
+fn heartbeat(revision: u64) -> Value {
+    json!({"heartbeat": {"revision": revision, "live_gateways": 1}})
+}
+
+fn control(url: url::Url) -> ControlPlane {
+    let token = secrecy::SecretString::from("token".to_owned());
+    ControlPlane::new(url, "gw".to_owned(), token, "00".to_owned(), CountersAt::Embedded).unwrap()
 }
 
 /// A request's first line and its body.
@@ -72,11 +82,8 @@ async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() 
     let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
     let why = applied.wrong.unwrap().to_string();
     assert!(why.contains("no-such") && applied.not_kept.is_some());
-    let (url, mut asked) = control_plane().await;
-    let token = secrecy::SecretString::from("token".to_owned());
-    let control =
-        ControlPlane::new(url, "gw".to_owned(), token, "00".to_owned(), CountersAt::Embedded).unwrap();
-    let following = tokio::spawn(follow(control, life.configuration, Clock::System));
+    let (url, mut asked) = control_plane(vec![heartbeat(2)]).await;
+    let following = tokio::spawn(follow(control(url), life.configuration, Clock::System));
     for connection in 1..=3 {
         let mut next = async || tokio::time::timeout(Duration::from_secs(10), asked.recv()).await.unwrap();
         let report = Asked::Report { revision: 1, refused: why.clone() };
@@ -85,6 +92,37 @@ async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() 
         assert_eq!(next().await.unwrap(), stream, "connection {connection}");
     }
     following.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_before_a_frame_of_an_unknown_kind_is_served_and_all_is_asked_for_anew() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&market(1)));
+    let frames =
+        vec![json!({"delta": {"revision": 2, "changes": []}}), json!({"revoke_all": {"revision": 3}})];
+    let (url, mut asked) = control_plane(frames).await;
+    let following = tokio::spawn(follow(control(url), life.configuration, Clock::System));
+    for (revision, from) in [(1, 1), (2, 0), (2, 0)] {
+        let mut next = async || tokio::time::timeout(Duration::from_secs(10), asked.recv()).await.unwrap();
+        assert_eq!(next().await.unwrap(), Asked::Report { revision, refused: String::new() });
+        let stream = Asked::Stream(format!("/internal/v1/config/stream?revision={from}"));
+        assert_eq!(next().await.unwrap(), stream);
+    }
+    following.abort();
+}
+
+#[test]
+fn frames_before_a_damaged_one_are_taken_and_then_it_is_an_error() {
+    let mut buffer = Vec::new();
+    for revision in [1, 2] {
+        apiclay_config::wire::write(&mut buffer, heartbeat(revision).to_string().as_bytes()).unwrap();
+    }
+    *buffer.last_mut().unwrap() ^= 1;
+    let first = Frame::Heartbeat { revision: 1, live_gateways: Some(1) };
+    assert_eq!(take_frames(&mut buffer).unwrap(), [first]);
+    assert!(take_frames(&mut buffer).is_err());
 }
 
 /// Leases on wallets are stopped by age only while this is known.
@@ -103,8 +141,7 @@ async fn a_control_plane_is_known_to_be_there_while_its_stream_lives() {
                 stream.write_all(&answer).await.unwrap();
                 continue;
             }
-            let heartbeat = Frame::Heartbeat { revision: 0, live_gateways: Some(1) };
-            apiclay_config::wire::write(&mut answer, &serde_json::to_vec(&heartbeat).unwrap()).unwrap();
+            apiclay_config::wire::write(&mut answer, heartbeat(0).to_string().as_bytes()).unwrap();
             stream.write_all(&answer).await.unwrap();
             // The stream ends, and nobody listens any more.
             return broken.await;
@@ -112,9 +149,7 @@ async fn a_control_plane_is_known_to_be_there_while_its_stream_lives() {
     });
     let folder = TempDir::new().unwrap();
     let life = Life::begin(folder.path(), 1);
-    let token = secrecy::SecretString::from("token".to_owned());
-    let control =
-        ControlPlane::new(url, "gw".to_owned(), token, "00".to_owned(), CountersAt::Embedded).unwrap();
+    let control = control(url);
     let becomes = async |heard: bool, within_ms| {
         let within = Duration::from_millis(within_ms);
         let looking = async {
