@@ -6,6 +6,8 @@ pub mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -245,7 +247,8 @@ fn shrink(buffer: &mut BytesMut) {
 /// Reads a little of what the client is still sending: closing over unread bytes would reset the answer away.
 async fn linger(stream: &mut Stream) {
     let drain = async {
-        let mut waste = [0u8; 4_096];
+        // Not in the future: every idle connection would carry it.
+        let mut waste = vec![0; 4_096];
         let mut read = 0;
         while read < LINGER_MAX_BYTES {
             match stream.read(&mut waste).await {

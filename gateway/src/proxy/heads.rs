@@ -174,6 +174,8 @@ pub(super) fn check_framing(response: &mut ResponseHeader) -> Result<(), respond
     if lines.sum::<usize>() > respond::HEAD_MAX_BYTES {
         return Err(respond::Odd);
     }
+    // What the upstream speaks is between it and us: HTTP/1.0 has no chunks, and we may answer in them.
+    response.set_version(http::Version::HTTP_11);
     if respond::has_no_framing(response.status.as_u16()) {
         response.remove_header(&CONTENT_LENGTH);
         response.remove_header(&TRANSFER_ENCODING);

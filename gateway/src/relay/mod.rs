@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::usage::Ending;
-use apiclay_plugins::{Answer, HeaderEdits};
+use apiclay_plugins::HeaderEdits;
 use bytes::{Buf as _, BytesMut};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
@@ -108,33 +108,58 @@ impl Relay {
         exchange: &mut Exchange,
         context: &mut Context,
     ) -> After {
+        let answer = match self.forward(&mut client, sent, exchange, context).await {
+            Ok(after) => return after,
+            Err(Failed::ClientLeft) => return After::Gone,
+            Err(Failed::Answered(answer)) => answer,
+            Err(Failed::Refused(rejection)) => {
+                let answer = rejection.answer(context.request);
+                context.rejection = Some(rejection);
+                answer
+            }
+        };
+        let closes = client.closes();
+        context.status = answer.status;
+        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
+        let edits: HeaderEdits =
+            respond::plugins(context, answer.status, &sent.lines, &own::Own(&answer)).unwrap_or_default();
+        let mut out = Vec::new();
+        own::write(&mut out, &answer, context, &edits, closes, sent.method != "HEAD");
+        // Before the last write, as for every call.
+        settle::settle(&self.gateway, context, Ending::Complete);
+        ended(client.write(&out).await, closes)
+    }
+
+    /// A call that is admitted goes to the upstream, and its answer to the client.
+    async fn forward(
+        &self,
+        client: &mut Client<'_>,
+        sent: &Sent<'_>,
+        exchange: &mut Exchange,
+        context: &mut Context,
+    ) -> Result<After, Failed> {
         let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
         let (path, _) = sent.path_and_query();
         let head = Head { method: sent.method, path, host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
         let admitted = phases::admitted(&mut call, sent.body.len() as u64).await;
         context.bytes_in = sent.body.len() as u64;
-        let got = match admitted {
-            Ok(None) => self.ask(&mut client, sent, host, exchange, context).await,
-            Ok(Some(answer)) => return self.answer(client, sent, context, &answer).await,
-            Err(rejection) => Err(Failed::Refused(rejection)),
-        };
-        match got {
-            Ok(got) => self.pass(client, sent, exchange, got, context).await,
-            Err(Failed::ClientLeft) => After::Gone,
-            Err(Failed::Refused(rejection)) => self.refuse(client, sent, context, rejection).await,
+        if let Some(answer) = admitted.map_err(Failed::Refused)? {
+            return Err(Failed::Answered(answer));
         }
+        let got = self.ask(client, sent, host, exchange, context).await?;
+        self.pass(client, sent, exchange, got, context).await
     }
 
     /// The upstream's answer, to its body's end.
     async fn pass(
         &self,
-        mut client: Client<'_>,
+        client: &mut Client<'_>,
         sent: &Sent<'_>,
         exchange: &mut Exchange,
         mut got: Got,
         context: &mut Context,
-    ) -> After {
+    ) -> Result<After, Failed> {
         let head_lines = exchange.head.lines(&exchange.read);
         let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
         let opened =
@@ -143,7 +168,7 @@ impl Relay {
             Ok(edits) => edits,
             Err(rejection) => {
                 settle::unanswered(&self.gateway, context);
-                return self.refuse(client, sent, context, rejection).await;
+                return Err(Failed::Refused(rejection));
             }
         };
         exchange.out.clear();
@@ -162,10 +187,10 @@ impl Relay {
             let Ok(taken) = got.body.framing.pass(&exchange.read, &mut exchange.out, &mut data) else {
                 if !begun {
                     settle::unanswered(&self.gateway, context);
-                    return self.refuse(client, sent, context, Rejection::UpstreamUnreachable).await;
+                    return Err(Failed::Refused(Rejection::UpstreamUnreachable));
                 }
                 settle::settle(&self.gateway, context, Ending::UpstreamBroke);
-                return After::Close;
+                return Ok(After::Close);
             };
             exchange.read.advance(taken);
             let done = got.body.framing == Framing::Done;
@@ -174,64 +199,32 @@ impl Relay {
             }
             if client.write(&exchange.out).await.is_err() {
                 settle::settle(&self.gateway, context, Ending::ClientLeft);
-                return After::Gone;
+                return Ok(After::Gone);
             }
             begun = true;
             if done {
                 // More than its body would be taken for the next call's answer.
                 got.finish(context, exchange.read.is_empty());
-                return if closes { After::Close } else { After::Next };
+                return Ok(ended(Ok(()), closes));
             }
             exchange.out.clear();
             exchange.read.clear();
-            match got.read(&mut exchange.read, &mut client).await {
+            match got.read(&mut exchange.read, client).await {
                 Read::Bytes => {}
                 Read::End if until_close => {
                     settle::settle(&self.gateway, context, Ending::Complete);
-                    return ended(client.write(body::LAST_CHUNK).await, closes);
+                    return Ok(ended(client.write(body::LAST_CHUNK).await, closes));
                 }
                 Read::End | Read::Broke | Read::TimedOut => {
                     settle::settle(&self.gateway, context, Ending::UpstreamBroke);
-                    return After::Close;
+                    return Ok(After::Close);
                 }
                 Read::ClientLeft => {
                     settle::settle(&self.gateway, context, Ending::ClientLeft);
-                    return After::Gone;
+                    return Ok(After::Gone);
                 }
             }
         }
-    }
-
-    async fn refuse(
-        &self,
-        client: Client<'_>,
-        sent: &Sent<'_>,
-        context: &mut Context,
-        rejection: Rejection,
-    ) -> After {
-        let answer = rejection.answer(context.request);
-        context.rejection = Some(rejection);
-        self.answer(client, sent, context, &answer).await
-    }
-
-    /// An answer of the gateway's own.
-    async fn answer(
-        &self,
-        mut client: Client<'_>,
-        sent: &Sent<'_>,
-        context: &mut Context,
-        answer: &Answer,
-    ) -> After {
-        let closes = client.closes();
-        context.status = answer.status;
-        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
-        let edits: HeaderEdits =
-            respond::plugins(context, answer.status, &sent.lines, &own::Own(answer)).unwrap_or_default();
-        let mut out = Vec::new();
-        own::write(&mut out, answer, context, &edits, closes, sent.method != "HEAD");
-        // Before the last write, as for every call.
-        settle::settle(&self.gateway, context, Ending::Complete);
-        ended(client.write(&out).await, closes)
     }
 }
 

@@ -2,6 +2,7 @@
 //! where that does no harm. Next: `super::Relay` passes the body on.
 
 use apiclay_config::egress::Scheme;
+use apiclay_plugins::Answer;
 use bytes::BytesMut;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::ErrorType;
@@ -22,6 +23,8 @@ use crate::rejection::Rejection;
 pub enum Failed {
     /// The client is told this.
     Refused(Rejection),
+    /// A plugin answers in its place.
+    Answered(Answer),
     /// Nobody is there to be told.
     ClientLeft,
 }
@@ -101,7 +104,8 @@ impl Relay {
         let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
         peer.options.connection_timeout = Some(listing.upstream.connect_timeout);
         peer.options.total_connection_timeout = Some(listing.upstream.connect_timeout);
-        match self.connector.new_stream(&peer).await {
+        // Boxed, as all that most calls do not: an idle connection would carry the room for it.
+        match Box::pin(self.connector.new_stream(&peer)).await {
             Ok(stream) => Ok(Connection { stream, address, reused: false, read_timeout }),
             Err(error) => {
                 tracing::debug!(request_id = %context.request, %error, "a target is not reached");
