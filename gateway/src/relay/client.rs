@@ -27,7 +27,7 @@ pub struct Client<'a> {
 }
 
 /// The client has gone, or does not take what it is sent.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Gone;
 
 impl Client<'_> {
