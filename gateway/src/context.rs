@@ -115,6 +115,8 @@ pub struct Context {
     pub hop_by_hop: Vec<String>,
     /// Plugins' edits of the request.
     pub request_edits: HeaderEdits,
+    /// Interim answers that came before the final one, in Pingora's lane.
+    pub interims: u8,
     /// Phase respond: the open record.
     pub ticket: Option<Ticket>,
     /// Phase respond: the record's content so far.
@@ -155,6 +157,7 @@ impl Context {
             tries: 0,
             hop_by_hop: Vec::new(),
             request_edits: HeaderEdits::default(),
+            interims: 0,
             ticket: None,
             event: None,
             reading: None,

@@ -65,6 +65,11 @@ impl Site {
 
     /// The same with the fast lane `on` or `off`.
     pub async fn start_with(fast_lane: &str) -> Result<Self> {
+        Self::start_under(&[("APICLAY_FAST_LANE", fast_lane)]).await
+    }
+
+    /// The same under further settings.
+    pub async fn start_under(extra: &[(&str, &str)]) -> Result<Self> {
         let upstream = Upstream::start().await?;
         let head_deadline_ms = HEAD_DEADLINE_MS.to_string();
         let body_max_bytes = BODY_MAX_BYTES.to_string();
@@ -72,9 +77,8 @@ impl Site {
             ("APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS", head_deadline_ms.as_str()),
             ("APICLAY_GATEWAY_BODY_MAX_BYTES", body_max_bytes.as_str()),
             ("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "8000"),
-            ("APICLAY_FAST_LANE", fast_lane),
         ];
-        let market = Marketplace::embedded(&settings).await?;
+        let market = Marketplace::embedded(&[&settings, extra].concat()).await?;
         let vendor = market.api()?.sign_up("vendor").await?;
         vendor.create("/vendors", &json!({ "slug": VENDOR, "name": "Skycast" })).await?;
         let url = format!("http://{}", upstream.address);

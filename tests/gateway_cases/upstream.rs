@@ -17,6 +17,10 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+mod faults;
+
+pub use faults::FAULTS;
+
 /// More than sockets and buffers on the way can hold, so that a client who does not read is felt here.
 const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 const FLOOD_PIECE_BYTES: usize = 64 * 1024;
@@ -183,6 +187,9 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     }
     if let Some(shape) = target.strip_prefix("/files/shape?") {
         return shaped(stream, request, shape).await;
+    }
+    if let Some(name) = target.strip_prefix("/files/fault?") {
+        return faults::answer(stream, name).await;
     }
     if target.starts_with("/zeros") {
         return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n").await;

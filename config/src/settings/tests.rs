@@ -57,7 +57,7 @@ fn without_anything_set_the_defaults_hold() {
     assert_eq!(settings.control.listen, "127.0.0.1:8080".parse().unwrap());
     assert_eq!(settings.admin_listen, "127.0.0.1:9464".parse().unwrap());
     assert_eq!((settings.gateway.spool_sync_ms, settings.gateway.batch_interval_ms), (50, 500));
-    assert!(settings.gateway.threads >= 1 && !settings.gateway.fast_lane && !settings.demo);
+    assert!(settings.gateway.threads >= 1 && settings.gateway.fast_lane && !settings.demo);
     assert!(settings.store.is_none() && settings.redis_url.is_none() && settings.egress_allow.is_empty());
     assert_eq!(settings.log, LogSettings { format: LogFormat::Json, filter: "info".to_owned() });
 }

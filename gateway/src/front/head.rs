@@ -181,6 +181,12 @@ pub fn host_name(value: &[u8]) -> Option<&str> {
 
 /// `None` for a target in origin form; the origin form of one in absolute form, where it agrees with the host.
 fn check_target<'t>(target: &'t str, method: &str, said: &Said<'_>) -> Result<Option<&'t str>, Rejection> {
+    if target.contains('#') {
+        // One reader would cut it off where another passes it on (RFC 9112, section 3.2).
+        return Err(Rejection::Malformed(
+            "The request's target has a fragment: send what stands before its #.",
+        ));
+    }
     if target.starts_with('/') {
         return Ok(None);
     }
@@ -257,6 +263,9 @@ mod tests {
             "GET /a HTTP/1.1\r\nHost: h, g\r\n\r\n",
             "GET /a HTTP/1.1\r\nHost:\r\n\r\n",
             "GET http://g/a HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET /a?b#c HTTP/1.1\r\nHost: h\r\n\r\n",
+            "GET http://h/a#b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
             "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
             "POST /a HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",

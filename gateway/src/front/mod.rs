@@ -6,6 +6,8 @@ pub mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +34,8 @@ use gate::Gate;
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Room for a head before its first read.
 const HEAD_BUFFER_BYTES: usize = 4_096;
+/// Room that a connection may keep while it waits for its next call.
+const IDLE_BUFFER_MAX_BYTES: usize = 16_384;
 /// Bytes still read from a client that was refused, so that it sees the answer and no reset.
 const LINGER_MAX_BYTES: usize = 65_536;
 /// How long they are waited for.
@@ -106,6 +110,7 @@ impl Front {
                     match after {
                         After::Next => continue,
                         After::Close => return close(stream).await,
+                        After::Gone => return,
                         After::NotTaken => {}
                     }
                     let Some((returned, rest)) = self.call(stream, head, buffer, shutdown).await else {
@@ -119,6 +124,7 @@ impl Front {
 
     /// Waits for the next head: idle without a limit but the idle one, then under one deadline for the whole head.
     async fn next_head(&self, stream: &mut Stream, buffer: &mut BytesMut, shutdown: &ShutdownWatch) -> Next {
+        shrink(buffer);
         let mut deadline = (!buffer.is_empty()).then(|| Instant::now() + self.limits.head_timeout);
         loop {
             if buffer.starts_with(H2_PREFACE) {
@@ -223,17 +229,26 @@ impl Front {
     }
 }
 
-/// Ends a connection whose last answer was written.
+/// Ends a connection whose last answer was written. A client that reads nothing may hold up even the end, over TLS.
 async fn close(mut stream: Stream) {
-    if tokio::io::AsyncWriteExt::shutdown(&mut stream).await.is_ok() {
+    let shut = tokio::io::AsyncWriteExt::shutdown(&mut stream);
+    if matches!(tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), shut).await, Ok(Ok(()))) {
         linger(&mut stream).await;
+    }
+}
+
+/// Gives back the room of a buffer that has grown, where nothing stands in it: many connections wait long for their next call.
+fn shrink(buffer: &mut BytesMut) {
+    if buffer.is_empty() && buffer.try_reclaim(IDLE_BUFFER_MAX_BYTES + 1) {
+        *buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
     }
 }
 
 /// Reads a little of what the client is still sending: closing over unread bytes would reset the answer away.
 async fn linger(stream: &mut Stream) {
     let drain = async {
-        let mut waste = [0u8; 4_096];
+        // Not in the future: every idle connection would carry it.
+        let mut waste = vec![0; 4_096];
         let mut read = 0;
         while read < LINGER_MAX_BYTES {
             match stream.read(&mut waste).await {

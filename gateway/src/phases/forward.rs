@@ -109,17 +109,23 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(HeaderName, Head
     let scheme = if context.secure { "https" } else { "http" };
     put(HeaderName::from_static("x-forwarded-proto"), text(scheme));
     put(HeaderName::from_static("x-forwarded-host"), text(host));
+    // What the call used is read from the body: nobody asks for one that cannot be read.
+    let reads_body = context
+        .credential
+        .as_ref()
+        .is_some_and(|credential| credential.entitlement.meter.as_ref().is_some_and(Meter::reads_body));
+    if reads_body {
+        put(ACCEPT_ENCODING, Some(HeaderValue::from_static("identity")));
+    }
     if let Some(credential) = &context.credential {
         let entitlement = &credential.entitlement;
         put(HeaderName::from_static("x-consumer-id"), text(&entitlement.subscription.to_string()));
         put(HeaderName::from_static("x-consumer-plan"), text(&entitlement.plan.to_string()));
-        // What the call used is read from the body.
-        if entitlement.meter.as_ref().is_some_and(Meter::reads_body) {
-            put(ACCEPT_ENCODING, Some(HeaderValue::from_static("identity")));
-        }
     }
     if let Some(listing) = &context.listing {
-        for (name, value) in &listing.injected {
+        for (name, value) in
+            listing.injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING))
+        {
             put(name.clone(), Some(value.clone()));
         }
     }

@@ -2,7 +2,8 @@
 //! call counts. Cookies are confined to the listing, hop-by-hop headers go, `RateLimit` says what is left.
 
 use apiclay_config::usage::{Ending, Event, Units};
-use apiclay_plugins::{HeaderEdits, Headers, Response};
+use apiclay_plugins::{Answer, HeaderEdits, Headers, Response};
+use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context, WithoutSecrets};
@@ -17,6 +18,11 @@ pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The plan's limits.
 pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
+/// Bytes of the head of an upstream's answer at most.
+pub const HEAD_MAX_BYTES: usize = 65_536;
+/// Interim answers (1xx) before the final one at most.
+pub const INTERIMS_MAX: u8 = 16;
+
 /// Headers of an answer that end at the gateway, and those that only it may say.
 pub const DROPPED: &[&str] = &[
     "keep-alive",
@@ -27,6 +33,58 @@ pub const DROPPED: &[&str] = &[
     "ratelimit-policy",
     "x-request-id",
 ];
+
+/// An answer whose framing two readers could read differently.
+#[derive(Debug)]
+pub struct Odd;
+
+/// Whether the answer comes in chunks. Any other encoding, and one said twice, is refused: we never ask for one, and who reads it as
+/// chunks alone would pass on another body than who undoes it all (RFC 9112, section 6.1).
+///
+/// # Errors
+/// When it is encoded otherwise.
+pub fn is_chunked<'a>(mut encodings: impl Iterator<Item = &'a [u8]>) -> Result<bool, Odd> {
+    match (encodings.next(), encodings.next()) {
+        (None, _) => Ok(false),
+        (Some(encoding), None) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(true),
+        _ => Err(Odd),
+    }
+}
+
+/// The length that an answer says, be it more than once (RFC 9110, section 8.6).
+///
+/// # Errors
+/// When it says two, or one that is no number.
+pub fn length<'a>(lengths: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, Odd> {
+    let mut length = None;
+    for value in lengths.flat_map(|line| line.split(|b| *b == b',')) {
+        let digits = value.trim_ascii();
+        let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+        let said = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|text| text.parse().ok());
+        if said.is_none() || (length.is_some() && length != said) {
+            return Err(Odd);
+        }
+        length = said;
+    }
+    Ok(length)
+}
+
+/// Whether an answer with this status never has a body.
+#[must_use]
+pub const fn has_no_body(status: u16) -> bool {
+    matches!(status, 204 | 304)
+}
+
+/// Whether it may not even say how long one would be (RFC 9110, section 8.6; RFC 9112, section 6.1).
+#[must_use]
+pub const fn has_no_framing(status: u16) -> bool {
+    status == 204
+}
+
+/// Headers of an answer that a plugin makes, but for those that say where its body ends: that is the lanes' to say.
+pub fn own_headers(answer: &Answer) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+    answer.headers.iter().filter(|(name, _)| ![CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING].contains(name))
+}
 
 /// Opens the record of a call whose final head was taken from the upstream, and begins to read what it used.
 ///
@@ -178,6 +236,22 @@ pub fn confine_cookie(value: &[u8], listing_path: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn framing_that_two_readers_could_read_differently_is_odd() {
+        let said = |lines: &[&'static str]| length(lines.iter().map(|line| line.as_bytes())).ok();
+        assert_eq!(said(&[]), Some(None));
+        assert_eq!(said(&["2", "2, 02"]), Some(Some(2)));
+        for odd in [&["2", "3"][..], &["2,3"], &["+2"], &[""], &["2,"], &["99999999999999999999"]] {
+            assert_eq!(said(odd), None, "{odd:?}");
+        }
+        let chunked = |lines: &[&'static str]| is_chunked(lines.iter().map(|line| line.as_bytes())).ok();
+        assert_eq!((chunked(&[]), chunked(&["Chunked"])), (Some(false), Some(true)));
+        for odd in [&["chunked", "chunked"][..], &["gzip"], &["gzip, chunked"], &["chunked, chunked"], &[""]]
+        {
+            assert_eq!(chunked(odd), None, "{odd:?}");
+        }
+    }
 
     #[test]
     fn cookies_are_confined_to_the_listing() {

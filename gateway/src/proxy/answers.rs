@@ -36,10 +36,11 @@ impl PingoraLane {
     ) -> Result<()> {
         context.status = answer.status;
         let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 8))?;
-        for (name, value) in answer.headers {
-            response.append_header(name, value)?;
+        for (name, value) in respond::own_headers(&answer) {
+            response.append_header(name.clone(), value.clone())?;
         }
-        if answer.status != 204 {
+        let bodiless = respond::has_no_body(answer.status);
+        if !bodiless {
             response.insert_header(CONTENT_LENGTH, answer.body.len())?;
         }
         let request_headers = session.req_header().headers.clone();
@@ -56,7 +57,8 @@ impl PingoraLane {
         }
         // Before the last write, as for every call.
         settle::settle(&self.gateway, context, Ending::Complete);
-        let body = (session.req_header().method != http::Method::HEAD).then(|| Bytes::from(answer.body));
+        let body = (session.req_header().method != http::Method::HEAD && !bodiless)
+            .then(|| Bytes::from(answer.body));
         let body = body.filter(|b| !b.is_empty());
         session.write_response_header(Box::new(response), body.is_none()).await?;
         if body.is_some() {

@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 
 use apiclay_plugins::{HeaderEdit, HeaderEdits};
-use http::header::{CONTENT_LENGTH, COOKIE, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, COOKIE, LINK, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::Result;
@@ -151,10 +151,44 @@ pub(super) fn edit(head: &mut impl EditHeaders, edits: &HeaderEdits) -> Result<(
     Ok(())
 }
 
+/// An interim answer, of which there are not more than a few: it may say what to load (RFC 8297), all else is for the final head, where
+/// it is looked at.
+pub(super) fn interim(response: &mut ResponseHeader, context: &mut Context) -> Result<(), Rejection> {
+    context.interims += 1;
+    if context.interims > respond::INTERIMS_MAX {
+        return Err(Rejection::UpstreamUnreachable);
+    }
+    let names: Vec<_> = response.headers.keys().filter(|name| **name != LINK).cloned().collect();
+    for name in names {
+        response.remove_header(&name);
+    }
+    Ok(())
+}
+
+/// Takes an answer whose framing can be read in one way only and whose head is within bounds, and says its length once.
+pub(super) fn check_framing(response: &mut ResponseHeader) -> Result<(), respond::Odd> {
+    let values = |name| response.headers.get_all(name).iter().map(HeaderValue::as_bytes);
+    respond::is_chunked(values(TRANSFER_ENCODING))?;
+    let length = respond::length(values(CONTENT_LENGTH))?;
+    let lines = response.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+    if lines.sum::<usize>() > respond::HEAD_MAX_BYTES {
+        return Err(respond::Odd);
+    }
+    // What the upstream speaks is between it and us: HTTP/1.0 has no chunks, and we may answer in them.
+    response.set_version(http::Version::HTTP_11);
+    if respond::has_no_framing(response.status.as_u16()) {
+        response.remove_header(&CONTENT_LENGTH);
+        response.remove_header(&TRANSFER_ENCODING);
+    } else if let Some(length) = length {
+        response.insert_header(CONTENT_LENGTH, length).map_err(|_| respond::Odd)?;
+    }
+    Ok(())
+}
+
 /// Whether this head is the whole answer (RFC 9112, section 6.3).
 pub(super) fn has_no_body(session: &Session, response: &ResponseHeader) -> bool {
     let length = response.headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
     session.req_header().method == http::Method::HEAD
-        || matches!(response.status.as_u16(), 204 | 304)
+        || respond::has_no_body(response.status.as_u16())
         || length == Some(0)
 }

@@ -13,7 +13,7 @@ use apiclay_config::usage::Ending;
 use apiclay_plugins::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, LINK, UPGRADE};
+use http::header::{CONTENT_LENGTH, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -189,12 +189,13 @@ impl ProxyHttp for PingoraLane {
         context: &mut Context,
     ) -> Result<()> {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
-            // Hints may say what to load (RFC 8297); all else is for the final head, where it is looked at.
-            let names: Vec<_> = response.headers.keys().filter(|name| **name != LINK).cloned().collect();
-            for name in names {
-                response.remove_header(&name);
-            }
-            return Ok(());
+            return match heads::interim(response, context) {
+                Ok(()) => Ok(()),
+                Err(rejection) => refused(context, rejection),
+            };
+        }
+        if heads::check_framing(response).is_err() {
+            return refused(context, Rejection::UpstreamUnreachable);
         }
         let status = response.status.as_u16();
         let opened = respond::open(&self.gateway, context, status, &HeaderLines(&response.headers));

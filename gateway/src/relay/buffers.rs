@@ -5,8 +5,8 @@ use std::cell::RefCell;
 
 use bytes::BytesMut;
 
+use super::connection::Exchange;
 use super::request::Request;
-use super::upstream::Exchange;
 
 /// Rooms that a thread keeps.
 const KEPT_MAX: usize = 256;

@@ -5,8 +5,11 @@
 mod answer;
 mod body;
 mod buffers;
+mod client;
+mod connection;
 mod edits;
 mod lines;
+mod own;
 mod pool;
 mod request;
 mod upstream;
@@ -15,13 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::usage::Ending;
-use apiclay_plugins::{Answer, HeaderEdits};
+use apiclay_plugins::HeaderEdits;
 use bytes::{Buf as _, BytesMut};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
-use tokio::io::AsyncWriteExt as _;
 
 use crate::context::{Context, Head};
 use crate::front::head;
@@ -31,6 +33,8 @@ use crate::rejection::Rejection;
 
 use body::Framing;
 use buffers::Room;
+use client::{Client, Gone};
+use connection::{Exchange, Read};
 use request::Sent;
 use upstream::{Failed, Got};
 
@@ -39,8 +43,10 @@ use upstream::{Failed, Got};
 pub enum After {
     /// It carries another one.
     Next,
-    /// It is closed.
+    /// It is closed, so that the client sees all of its last answer.
     Close,
+    /// The client has gone, or takes nothing: it is dropped.
+    Gone,
     /// This lane does not take the call; nothing has been done.
     NotTaken,
 }
@@ -51,39 +57,6 @@ pub struct Relay {
     connector: TransportConnector,
     /// For one write to a client.
     write_timeout: Duration,
-}
-
-/// The client of one call.
-struct Client<'a> {
-    stream: &'a mut Stream,
-    /// What it sends while the call goes on.
-    followers: &'a mut BytesMut,
-    write_timeout: Duration,
-    /// It wants no further call on this connection.
-    said_close: bool,
-    shutdown: &'a ShutdownWatch,
-}
-
-/// The client has gone, or does not take what it is sent.
-#[derive(Debug)]
-struct Gone;
-
-impl Client<'_> {
-    /// Whether the connection ends with this call.
-    fn closes(&self) -> bool {
-        self.said_close || *self.shutdown.borrow()
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> Result<(), Gone> {
-        let write = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        match tokio::time::timeout(self.write_timeout, write).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
-    }
 }
 
 impl Relay {
@@ -116,7 +89,9 @@ impl Relay {
         let sent = request.sent(buffer);
         context.hop_by_hop = forward::hop_by_hop(&sent.lines);
         let said_close = context.hop_by_hop.iter().any(|name| name == "close");
-        let client = Client { stream, followers, write_timeout: self.write_timeout, said_close, shutdown };
+        let waiting = buffer.len() - request.bytes();
+        let write_timeout = self.write_timeout;
+        let client = Client { stream, waiting, followers, write_timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle(&self.gateway, &mut context, Ending::ClientLeft);
@@ -130,36 +105,61 @@ impl Relay {
         &self,
         mut client: Client<'_>,
         sent: &Sent<'_>,
-        exchange: &mut upstream::Exchange,
+        exchange: &mut Exchange,
         context: &mut Context,
     ) -> After {
+        let answer = match self.forward(&mut client, sent, exchange, context).await {
+            Ok(after) => return after,
+            Err(Failed::ClientLeft) => return After::Gone,
+            Err(Failed::Answered(answer)) => answer,
+            Err(Failed::Refused(rejection)) => {
+                let answer = rejection.answer(context.request);
+                context.rejection = Some(rejection);
+                answer
+            }
+        };
+        let closes = client.closes();
+        context.status = answer.status;
+        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
+        let edits: HeaderEdits =
+            respond::plugins(context, answer.status, &sent.lines, &own::Own(&answer)).unwrap_or_default();
+        let mut out = Vec::new();
+        own::write(&mut out, &answer, context, &edits, closes, sent.method != "HEAD");
+        // Before the last write, as for every call.
+        settle::settle(&self.gateway, context, Ending::Complete);
+        ended(client.write(&out).await, closes)
+    }
+
+    /// A call that is admitted goes to the upstream, and its answer to the client.
+    async fn forward(
+        &self,
+        client: &mut Client<'_>,
+        sent: &Sent<'_>,
+        exchange: &mut Exchange,
+        context: &mut Context,
+    ) -> Result<After, Failed> {
         let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
         let (path, _) = sent.path_and_query();
         let head = Head { method: sent.method, path, host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
         let admitted = phases::admitted(&mut call, sent.body.len() as u64).await;
         context.bytes_in = sent.body.len() as u64;
-        let got = match admitted {
-            Ok(None) => self.ask(&mut client, sent, host, exchange, context).await,
-            Ok(Some(answer)) => return self.answer(client, sent, context, &answer).await,
-            Err(rejection) => Err(Failed::Refused(rejection)),
-        };
-        match got {
-            Ok(got) => self.pass(client, sent, exchange, got, context).await,
-            Err(Failed::ClientLeft) => After::Close,
-            Err(Failed::Refused(rejection)) => self.refuse(client, sent, context, rejection).await,
+        if let Some(answer) = admitted.map_err(Failed::Refused)? {
+            return Err(Failed::Answered(answer));
         }
+        let got = self.ask(client, sent, host, exchange, context).await?;
+        self.pass(client, sent, exchange, got, context).await
     }
 
     /// The upstream's answer, to its body's end.
     async fn pass(
         &self,
-        mut client: Client<'_>,
+        client: &mut Client<'_>,
         sent: &Sent<'_>,
-        exchange: &mut upstream::Exchange,
+        exchange: &mut Exchange,
         mut got: Got,
         context: &mut Context,
-    ) -> After {
+    ) -> Result<After, Failed> {
         let head_lines = exchange.head.lines(&exchange.read);
         let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
         let opened =
@@ -168,14 +168,15 @@ impl Relay {
             Ok(edits) => edits,
             Err(rejection) => {
                 settle::unanswered(&self.gateway, context);
-                return self.refuse(client, sent, context, rejection).await;
+                return Err(Failed::Refused(rejection));
             }
         };
         exchange.out.clear();
         let closes = client.closes();
         let until_close = got.body.framing == Framing::UntilClose;
-        exchange.head.write(&mut exchange.out, head_lines, context, &edits, (until_close, closes));
+        exchange.head.write(&mut exchange.out, head_lines, context, &edits, got.body, closes);
         exchange.read.advance(exchange.head.bytes);
+        let mut begun = false;
         loop {
             let mut data = |piece: &[u8]| {
                 context.bytes_out += piece.len() as u64;
@@ -184,8 +185,12 @@ impl Relay {
                 }
             };
             let Ok(taken) = got.body.framing.pass(&exchange.read, &mut exchange.out, &mut data) else {
+                if !begun {
+                    settle::unanswered(&self.gateway, context);
+                    return Err(Failed::Refused(Rejection::UpstreamUnreachable));
+                }
                 settle::settle(&self.gateway, context, Ending::UpstreamBroke);
-                return After::Close;
+                return Ok(After::Close);
             };
             exchange.read.advance(taken);
             let done = got.body.framing == Framing::Done;
@@ -194,66 +199,40 @@ impl Relay {
             }
             if client.write(&exchange.out).await.is_err() {
                 settle::settle(&self.gateway, context, Ending::ClientLeft);
-                return After::Close;
+                return Ok(After::Gone);
             }
+            begun = true;
             if done {
                 // More than its body would be taken for the next call's answer.
                 got.finish(context, exchange.read.is_empty());
-                return if closes { After::Close } else { After::Next };
+                return Ok(ended(Ok(()), closes));
             }
             exchange.out.clear();
             exchange.read.clear();
-            match got.read(&mut exchange.read, &mut client).await {
-                upstream::Read::Bytes => {}
-                upstream::Read::End if until_close => {
+            match got.read(&mut exchange.read, client).await {
+                Read::Bytes => {}
+                Read::End if until_close => {
                     settle::settle(&self.gateway, context, Ending::Complete);
-                    let written = client.write(body::LAST_CHUNK).await;
-                    return if closes || written.is_err() { After::Close } else { After::Next };
+                    return Ok(ended(client.write(body::LAST_CHUNK).await, closes));
                 }
-                upstream::Read::End | upstream::Read::TimedOut => {
+                Read::End | Read::Broke | Read::TimedOut => {
                     settle::settle(&self.gateway, context, Ending::UpstreamBroke);
-                    return After::Close;
+                    return Ok(After::Close);
                 }
-                upstream::Read::ClientLeft => {
+                Read::ClientLeft => {
                     settle::settle(&self.gateway, context, Ending::ClientLeft);
-                    return After::Close;
+                    return Ok(After::Gone);
                 }
             }
         }
     }
+}
 
-    async fn refuse(
-        &self,
-        client: Client<'_>,
-        sent: &Sent<'_>,
-        context: &mut Context,
-        rejection: Rejection,
-    ) -> After {
-        let answer = rejection.answer(context.request);
-        context.rejection = Some(rejection);
-        self.answer(client, sent, context, &answer).await
-    }
-
-    /// An answer of the gateway's own.
-    async fn answer(
-        &self,
-        mut client: Client<'_>,
-        sent: &Sent<'_>,
-        context: &mut Context,
-        answer: &Answer,
-    ) -> After {
-        let closes = client.closes();
-        context.status = answer.status;
-        // A refusal is not replaced by another: a plugin that fails here loses only its headers.
-        let edits: HeaderEdits =
-            respond::plugins(context, answer.status, &sent.lines, &answer::Own(answer)).unwrap_or_default();
-        let mut out = Vec::new();
-        answer::own(&mut out, answer, context, &edits, closes, sent.method != "HEAD");
-        // Before the last write, as for every call.
-        settle::settle(&self.gateway, context, Ending::Complete);
-        match client.write(&out).await {
-            Ok(()) if !closes => After::Next,
-            _ => After::Close,
-        }
+/// What becomes of the connection after a call's last write.
+const fn ended(written: Result<(), Gone>, closes: bool) -> After {
+    match written {
+        Err(Gone) => After::Gone,
+        Ok(()) if closes => After::Close,
+        Ok(()) => After::Next,
     }
 }

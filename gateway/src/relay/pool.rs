@@ -1,5 +1,6 @@
 //! Connections to upstreams that wait for their next call: a pool for each worker thread, so that nothing is shared and a connection
-//! stays with the thread that watches it. The last one put back is the first taken, so that those not needed grow old.
+//! stays with the thread that watches it. The last one put back is the first taken, so that those not needed grow old; a task a thread
+//! drops those, and the ones that their upstream has closed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -14,6 +15,8 @@ use tokio::io::AsyncReadExt as _;
 const IDLE_MAX: usize = 1_024;
 /// How long one may wait.
 const IDLE_MAX_MS: u64 = 60_000;
+/// How often a thread looks its pool through.
+const SWEEP_INTERVAL_MS: u64 = 5_000;
 
 /// Where a connection leads to: its address, and with TLS the name that its certificate was checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Idle {
 struct Pool {
     idle: HashMap<SocketAddr, Vec<Idle>>,
     count: usize,
+    /// A task looks it through.
+    swept: bool,
 }
 
 thread_local! {
@@ -43,54 +48,130 @@ thread_local! {
 /// A connection that is still open and silent.
 #[must_use]
 pub fn take(place: Place<'_>) -> Option<Stream> {
-    loop {
-        let mut stream = POOL.with_borrow_mut(|pool| pool.take(place))?;
-        // A server that speaks unasked, or has closed, is of no use. Nothing is awaited: what is known now decides.
-        let mut unasked = [0];
-        if stream.read(&mut unasked).now_or_never().is_none() {
-            return Some(stream);
-        }
-    }
+    POOL.with_borrow_mut(|pool| pool.take(place))
 }
 
 /// Keeps a connection for its next call.
 pub fn put(place: Place<'_>, stream: Stream) {
-    POOL.with_borrow_mut(|pool| pool.put(place, stream));
+    let begins = POOL.with_borrow_mut(|pool| {
+        pool.put(place, stream, Instant::now());
+        !std::mem::replace(&mut pool.swept, true)
+    });
+    if begins {
+        tokio::spawn(sweep());
+    }
+}
+
+/// Looks the thread's pool through as long as there is something in it. Workers take no tasks from each other (`listen.rs`), so that
+/// this one stays with its pool.
+async fn sweep() {
+    loop {
+        tokio::time::sleep(Duration::from_millis(SWEEP_INTERVAL_MS)).await;
+        let ends = POOL.with_borrow_mut(|pool| {
+            pool.sweep();
+            pool.swept = pool.count > 0;
+            !pool.swept
+        });
+        if ends {
+            return;
+        }
+    }
 }
 
 impl Pool {
     fn take(&mut self, place: Place<'_>) -> Option<Stream> {
         let idle = self.idle.get_mut(&place.address)?;
-        let at = idle.iter().rposition(|idle| idle.tls_name.as_deref() == place.tls_name)?;
-        let found = idle.remove(at);
-        self.count -= 1;
-        if found.is_old() {
-            // So are all that were put back before it.
-            self.count -= at;
-            idle.drain(..at);
-            return None;
+        loop {
+            let at = idle.iter().rposition(|idle| idle.tls_name.as_deref() == place.tls_name)?;
+            let mut found = idle.remove(at);
+            self.count -= 1;
+            if found.is_of_use() {
+                return Some(found.stream);
+            }
         }
-        Some(found.stream)
     }
 
-    fn put(&mut self, place: Place<'_>, stream: Stream) {
+    fn put(&mut self, place: Place<'_>, stream: Stream, since: Instant) {
         if self.count >= IDLE_MAX {
-            self.idle.retain(|_, idle| {
-                idle.retain(|idle| !idle.is_old());
-                !idle.is_empty()
-            });
-            self.count = self.idle.values().map(Vec::len).sum();
+            self.drop_oldest();
         }
-        if self.count < IDLE_MAX {
-            let idle = self.idle.entry(place.address).or_default();
-            idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since: Instant::now() });
-            self.count += 1;
+        let idle = self.idle.entry(place.address).or_default();
+        idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since });
+        self.count += 1;
+    }
+
+    /// Makes room for one. The first of each address is its oldest.
+    fn drop_oldest(&mut self) {
+        let first = |(address, idle): (&SocketAddr, &Vec<Idle>)| Some((idle.first()?.since, *address));
+        let Some((_, address)) = self.idle.iter().filter_map(first).min() else { return };
+        if let Some(idle) = self.idle.get_mut(&address) {
+            idle.remove(0);
+            self.count -= 1;
         }
+    }
+
+    /// Drops what is of no use any more, and forgets addresses without a connection.
+    fn sweep(&mut self) {
+        self.idle.retain(|_, idle| {
+            idle.retain_mut(Idle::is_of_use);
+            !idle.is_empty()
+        });
+        self.count = self.idle.values().map(Vec::len).sum();
     }
 }
 
 impl Idle {
-    fn is_old(&self) -> bool {
-        self.since.elapsed() >= Duration::from_millis(IDLE_MAX_MS)
+    /// Young and silent: a server that speaks unasked, or has closed, is of no use. Nothing is awaited: what is known now decides.
+    fn is_of_use(&mut self) -> bool {
+        let mut unasked = [0];
+        self.since.elapsed() < Duration::from_millis(IDLE_MAX_MS)
+            && self.stream.read(&mut unasked).now_or_never().is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+
+    fn place(port: u16) -> Place<'static> {
+        Place { address: SocketAddr::from(([127, 0, 0, 1], port)), tls_name: None }
+    }
+
+    /// A connection that is put back; its other end.
+    fn put(pool: &mut Pool, port: u16, since: Instant) -> DuplexStream {
+        let (ours, theirs) = duplex(64);
+        pool.put(place(port), Box::new(ours), since);
+        theirs
+    }
+
+    #[tokio::test]
+    async fn what_is_old_closed_or_speaks_unasked_is_swept_and_its_address_forgotten() {
+        let (mut pool, now) = (Pool::default(), Instant::now());
+        let old = now.checked_sub(Duration::from_millis(IDLE_MAX_MS)).unwrap();
+        let (mut aged, closed, mut speaks) =
+            (put(&mut pool, 1, old), put(&mut pool, 2, now), put(&mut pool, 3, now));
+        let _kept = put(&mut pool, 4, now);
+        drop(closed);
+        speaks.write_all(b"x").await.unwrap();
+        pool.sweep();
+        assert_eq!((pool.count, pool.idle.len()), (1, 1));
+        assert_eq!(aged.read(&mut [0]).await.unwrap(), 0, "the old one is closed");
+        assert!(pool.take(place(4)).is_some() && pool.take(place(4)).is_none());
+        pool.sweep();
+        assert_eq!((pool.count, pool.idle.len()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_gives_up_its_oldest() {
+        let (mut pool, now) = (Pool::default(), Instant::now());
+        let mut theirs: Vec<DuplexStream> = Vec::new();
+        for at in 0..=IDLE_MAX {
+            theirs.push(put(&mut pool, (at % 7) as u16, now + Duration::from_nanos(at as u64)));
+        }
+        assert_eq!(pool.count, IDLE_MAX);
+        assert_eq!(theirs[0].read(&mut [0]).await.unwrap(), 0, "the oldest one is closed");
+        assert!(theirs[1].read(&mut [0]).now_or_never().is_none(), "the next one is kept");
+        assert!(theirs[IDLE_MAX].read(&mut [0]).now_or_never().is_none(), "so is the new one");
     }
 }

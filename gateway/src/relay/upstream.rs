@@ -1,78 +1,32 @@
 //! The exchange with an upstream, up to its answer's head: a connection from the pool or a new one, the request, and another try
 //! where that does no harm. Next: `super::Relay` passes the body on.
 
-use std::net::SocketAddr;
-use std::time::Duration;
-
 use apiclay_config::egress::Scheme;
-use bytes::{Buf as _, BytesMut};
-use pingora_core::protocols::Stream;
+use apiclay_plugins::Answer;
+use bytes::BytesMut;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::ErrorType;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Instant;
 
-use super::answer::{self, Body};
+use super::Relay;
+use super::answer::Body;
+use super::client::Client;
+use super::connection::{Connection, Exchange, Read};
 use super::pool::{self, Place};
 use super::request::Sent;
-use super::{Client, Gone, Relay};
 use crate::context::Context;
 use crate::phases::upstream;
 use crate::rejection::Rejection;
-
-/// Room for one read of an answer.
-const READ_BYTES: usize = 16_384;
-/// Bytes that a client may send ahead while its call goes on.
-const FOLLOWERS_MAX_BYTES: usize = 65_536;
-
-/// Buffers of an exchange.
-#[derive(Debug, Default)]
-pub struct Exchange {
-    /// The answer's head.
-    pub head: answer::Head,
-    /// What was read from the upstream and not passed on yet; the answer's head stands at its beginning.
-    pub read: BytesMut,
-    /// What is being written, to either side.
-    pub out: Vec<u8>,
-}
-
-impl Exchange {
-    /// How much room it takes.
-    #[must_use]
-    pub fn capacity_bytes(&self) -> usize {
-        self.read.capacity() + self.out.capacity()
-    }
-}
 
 /// Why there is no answer from the upstream.
 #[derive(Debug)]
 pub enum Failed {
     /// The client is told this.
     Refused(Rejection),
+    /// A plugin answers in its place.
+    Answered(Answer),
     /// Nobody is there to be told.
     ClientLeft,
-}
-
-/// What a wait for the upstream came to.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Read {
-    /// There is more in the buffer.
-    Bytes,
-    /// It has closed, or the connection broke.
-    End,
-    /// Nothing came in time.
-    TimedOut,
-    /// The client left meanwhile.
-    ClientLeft,
-}
-
-/// A connection to an upstream.
-struct Connection {
-    stream: Stream,
-    address: SocketAddr,
-    /// From the pool: the upstream may have closed it, unseen.
-    reused: bool,
-    read_timeout: Duration,
 }
 
 /// An answer whose head is there.
@@ -108,7 +62,7 @@ impl Relay {
                 }
                 Read::TimedOut => return Err(Failed::Refused(Rejection::UpstreamTimeout)),
                 Read::ClientLeft => return Err(Failed::ClientLeft),
-                Read::End => {}
+                Read::End | Read::Broke => {}
             }
             let harmless = matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
             // A pooled connection that the upstream had closed meanwhile costs one try more than the listing allows.
@@ -150,7 +104,8 @@ impl Relay {
         let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
         peer.options.connection_timeout = Some(listing.upstream.connect_timeout);
         peer.options.total_connection_timeout = Some(listing.upstream.connect_timeout);
-        match self.connector.new_stream(&peer).await {
+        // Boxed, as all that most calls do not: an idle connection would carry the room for it.
+        match Box::pin(self.connector.new_stream(&peer)).await {
             Ok(stream) => Ok(Connection { stream, address, reused: false, read_timeout }),
             Err(error) => {
                 tracing::debug!(request_id = %context.request, %error, "a target is not reached");
@@ -171,78 +126,11 @@ fn tls_name(context: &Context) -> Option<&str> {
     (destination.scheme == Scheme::Https).then_some(destination.host.as_str())
 }
 
-impl Connection {
-    /// Whether all was written, as [`Read::Bytes`].
-    async fn write(&mut self, bytes: &[u8]) -> Read {
-        let write = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        match tokio::time::timeout(self.read_timeout, write).await {
-            Ok(Ok(())) => Read::Bytes,
-            Ok(Err(_)) => Read::End,
-            Err(_) => Read::TimedOut,
-        }
-    }
-
-    /// Reads up to the final head; interim ones are passed on.
-    async fn head(&mut self, client: &mut Client<'_>, exchange: &mut Exchange) -> Result<Read, Failed> {
-        let Exchange { head, read, out } = exchange;
-        let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
-        read.clear();
-        let mut begun = false;
-        loop {
-            while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
-                match head.status {
-                    101 => return Err(no_answer()),
-                    200.. => return Ok(Read::Bytes),
-                    103 => {
-                        out.clear();
-                        answer::interim(out, head.status, head.lines(read));
-                        client.write(out).await.map_err(|Gone| Failed::ClientLeft)?;
-                        begun = true;
-                    }
-                    _ => {}
-                }
-                read.advance(head.bytes);
-            }
-            match self.read(read, client).await {
-                Read::Bytes => {}
-                // Part of an answer is with the client: no other one follows it.
-                Read::End if begun => return Err(no_answer()),
-                other => return Ok(other),
-            }
-        }
-    }
-
-    /// Waits for more from the upstream, and for the client to leave.
-    async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>) -> Read {
-        let until = Instant::now() + self.read_timeout;
-        into.reserve(READ_BYTES);
-        loop {
-            let upstream = tokio::time::timeout_at(until, self.stream.read_buf(into));
-            tokio::select! {
-                biased;
-                read = upstream => return match read {
-                    Ok(Ok(1..)) => Read::Bytes,
-                    Ok(Ok(0) | Err(_)) => Read::End,
-                    Err(_) => Read::TimedOut,
-                },
-                // Full, it is not looked at: nobody needs more before this call is over.
-                sent = client.stream.read_buf(client.followers), if client.followers.len() < FOLLOWERS_MAX_BYTES => {
-                    if !matches!(sent, Ok(1..)) {
-                        return Read::ClientLeft;
-                    }
-                }
-            }
-        }
-    }
-}
-
 impl Got {
     /// Waits for more of the body, and for the client to leave.
     pub(super) async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>) -> Read {
-        self.connection.read(into, client).await
+        let until = Instant::now() + self.connection.read_timeout;
+        self.connection.read(into, client, until).await
     }
 
     /// The body has ended; `silent` where nothing came after it.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::Instant;
 
 use apiclay_config::key;
-use apiclay_config::snapshot::{Frame, Plan, Snapshot};
+use apiclay_config::snapshot::{Frame, InjectedHeader, Plan, Snapshot};
 use apiclay_config::usage::{Event, LeasedWindow, UsageBatch};
 use apiclay_config::wallet_leases::{EarlierOver, LeaseGranted, LeasesAnswer, LeasesRequest};
 use apiclay_config::wire;
@@ -162,6 +162,7 @@ struct Shop {
     control: SocketAddr,
     upstream: SocketAddr,
     key: SecretString,
+    master_key: Arc<MasterKey>,
     folder: tempfile::TempDir,
 }
 
@@ -186,6 +187,11 @@ impl Shop {
         let mut snapshot = market(1);
         let listing = snapshot.listings.values_mut().next().unwrap();
         listing.upstream.targets[0].url = format!("http://{upstream}");
+        // As a vendor may, who does not know what his buyers pay by.
+        let master_key = Arc::new(MasterKey::generate());
+        let (header, place) = ("accept-encoding", format!("{}/accept-encoding", listing.id));
+        let value = master_key.seal(&SecretString::from("gzip"), &place).unwrap();
+        listing.secrets.push(InjectedHeader { header: header.to_owned(), value });
         let plan = snapshot.plans.values_mut().next().unwrap();
         (plan.priced, plan.per_call) = (true, true);
         terms(plan);
@@ -204,7 +210,7 @@ impl Shop {
             .route("/internal/v1/leases/earlier-over", post(earlier_over))
             .with_state(Arc::clone(&plane));
         let control = serve(routes).await;
-        Self { plane, control, upstream, key, folder: tempfile::tempdir().unwrap() }
+        Self { plane, control, upstream, key, master_key, folder: tempfile::tempdir().unwrap() }
     }
 
     async fn gateway(&self) -> Running {
@@ -233,7 +239,7 @@ impl Shop {
             settings: settings.clone(),
             folder: self.folder.path().to_owned(),
             redis_url: None,
-            master_key: None,
+            master_key: Some(Arc::clone(&self.master_key)),
             egress: Egress::new(Vec::new(), vec![self.upstream], Vec::new()),
             identity: Identity {
                 id: "gw".to_owned(),

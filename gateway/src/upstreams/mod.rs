@@ -125,7 +125,8 @@ impl Target {
             return self.choose(&fresh.addresses);
         }
         self.has_not_just_failed()?;
-        let resolved = self.egress.resolve(&self.destination).await;
+        // Boxed, or every call would carry the room for what few do.
+        let resolved = Box::pin(self.egress.resolve(&self.destination)).await;
         let now = Instant::now();
         let found = match (resolved, self.known()) {
             (Ok(addresses), _) => {

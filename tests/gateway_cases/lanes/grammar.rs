@@ -138,7 +138,16 @@ fn target(chance: &mut Chance, site: &Site) -> String {
         0 => pick(chance, &["/", "/skycast", "/nobody/weather/now/x", "*", "/skycast/weather"]).to_owned(),
         1 => site.path(pick(
             chance,
-            &["/files/../x", "/files//x", "/files/%2e%2e/x", "/files/a%2Fb", "/none", "/files/%"],
+            &[
+                "/files/../x",
+                "/files//x",
+                "/files/%2e%2e/x",
+                "/files/a%2Fb",
+                "/none",
+                "/files/%",
+                "/files/a#b",
+                "/files/a?b#c",
+            ],
         )),
         2 => format!("http://gateway.test{}", site.path("/files/absolute")),
         3 => {

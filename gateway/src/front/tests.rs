@@ -1,0 +1,26 @@
+//! What a connection costs while it waits for its next call.
+
+use super::*;
+
+/// Bytes of the future that a function returns.
+fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
+    size_of::<F>()
+}
+
+#[test]
+fn an_idle_connection_does_not_carry_the_room_for_a_call() {
+    let serve = size(|(front, stream, shutdown): (&'static Front, Stream, &'static ShutdownWatch)| {
+        front.serve(stream, shutdown)
+    });
+    let call = size(
+        |(relay, stream, head, buffer, shutdown): (
+            &'static Relay,
+            &'static mut Stream,
+            &'static head::Head,
+            &'static mut BytesMut,
+            &'static ShutdownWatch,
+        )| relay.call(stream, head, buffer, shutdown),
+    );
+    println!("a connection's future: {serve} bytes, of which a call in the fast lane {call}");
+    assert!(serve <= 3_072, "{serve}");
+}

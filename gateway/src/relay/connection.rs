@@ -1,0 +1,137 @@
+//! A connection to an upstream for one call: the request goes out, the answer's head comes in, the interim ones before it are passed
+//! on. All that is waited for has its time, and the client may leave meanwhile.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use pingora_core::protocols::Stream;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Instant;
+
+use super::answer;
+use super::client::{Client, Gone};
+use super::upstream::Failed;
+use crate::phases::respond;
+use crate::rejection::Rejection;
+
+/// Room for one read of an answer.
+const READ_BYTES: usize = 16_384;
+
+/// Buffers of an exchange.
+#[derive(Debug, Default)]
+pub struct Exchange {
+    /// The answer's head.
+    pub head: answer::Head,
+    /// What was read from the upstream and not passed on yet; the answer's head stands at its beginning.
+    pub read: BytesMut,
+    /// What is being written, to either side.
+    pub out: Vec<u8>,
+}
+
+impl Exchange {
+    /// How much room it takes.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.read.capacity() + self.out.capacity()
+    }
+}
+
+/// What a wait for the upstream came to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Read {
+    /// There is more in the buffer.
+    Bytes,
+    /// It has closed as one does.
+    End,
+    /// The connection broke: whatever came is not known to be all.
+    Broke,
+    /// Nothing came in time.
+    TimedOut,
+    /// The client left meanwhile.
+    ClientLeft,
+}
+
+/// A connection to an upstream.
+pub struct Connection {
+    /// The connection.
+    pub stream: Stream,
+    /// Where it leads to.
+    pub address: SocketAddr,
+    /// From the pool: the upstream may have closed it, unseen.
+    pub reused: bool,
+    /// For one wait.
+    pub read_timeout: Duration,
+}
+
+impl Connection {
+    /// Whether all was written, as [`Read::Bytes`].
+    pub async fn write(&mut self, bytes: &[u8]) -> Read {
+        let write = async {
+            self.stream.write_all(bytes).await?;
+            self.stream.flush().await
+        };
+        match tokio::time::timeout(self.read_timeout, write).await {
+            Ok(Ok(())) => Read::Bytes,
+            Ok(Err(_)) => Read::Broke,
+            Err(_) => Read::TimedOut,
+        }
+    }
+
+    /// Reads up to the final head; interim ones are passed on. Each of them has its time, however many reads it comes in.
+    ///
+    /// # Errors
+    /// When what comes is no answer, or the client is gone.
+    pub async fn head(&mut self, client: &mut Client<'_>, exchange: &mut Exchange) -> Result<Read, Failed> {
+        let Exchange { head, read, out } = exchange;
+        let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
+        read.clear();
+        let mut interims = 0;
+        let mut until = Instant::now() + self.read_timeout;
+        loop {
+            while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
+                match head.status {
+                    101 => return Err(no_answer()),
+                    200.. => return Ok(Read::Bytes),
+                    _ if interims == respond::INTERIMS_MAX => return Err(no_answer()),
+                    _ => {
+                        out.clear();
+                        answer::interim(out, head.status, head.lines(read));
+                        client.write(out).await.map_err(|Gone| Failed::ClientLeft)?;
+                        interims += 1;
+                    }
+                }
+                read.advance(head.bytes);
+                until = Instant::now() + self.read_timeout;
+            }
+            match self.read(read, client, until).await {
+                Read::Bytes => {}
+                // Part of an answer is with the client: no other one follows it.
+                Read::End | Read::Broke if interims > 0 => return Err(no_answer()),
+                other => return Ok(other),
+            }
+        }
+    }
+
+    /// Waits for more from the upstream, and for the client to leave.
+    pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, until: Instant) -> Read {
+        into.reserve(READ_BYTES);
+        loop {
+            let upstream = tokio::time::timeout_at(until, self.stream.read_buf(into));
+            tokio::select! {
+                biased;
+                read = upstream => return match read {
+                    Ok(Ok(1..)) => Read::Bytes,
+                    Ok(Ok(0)) => Read::End,
+                    Ok(Err(_)) => Read::Broke,
+                    Err(_) => Read::TimedOut,
+                },
+                sent = client.look(), if client.room() > 0 => {
+                    if sent.is_err() {
+                        return Read::ClientLeft;
+                    }
+                }
+            }
+        }
+    }
+}

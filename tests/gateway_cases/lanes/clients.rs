@@ -1,0 +1,199 @@
+//! Clients that take more than they give: they send ahead without end, or never read what they asked for. A gateway bounds what it
+//! keeps for each, and lets go of it.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use apiclay_tests::{http_client, wait_until};
+use futures_util::future::try_join_all;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::site::Site;
+
+/// Connections that send ahead, and calls of each that are waited for.
+const AHEAD: usize = 20;
+const CALLS: usize = 40;
+/// What the gateway may need more for all of them: 64 KiB each, and the rest for a call's own room and all that goes on beside.
+const GROWTH_MAX_KB: u64 = 20_000;
+/// One write to a client may take this long in these tests (`APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS`), and then it is let go.
+const LET_GO_WITHIN: Duration = Duration::from_secs(20);
+/// More than sockets and buffers on the way can hold.
+const UNREAD_BYTES: usize = 64 << 20;
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_clients_send_ahead_is_bounded_a_connection() -> Result<()> {
+    let mut site = Site::start_with("on").await?;
+    let process = site.market.gateway.process().pid();
+    let request = site.head("GET", "/files/fault?until-close") + "\r\n";
+    let ahead = request.repeat(CALLS * 65_536 / request.len());
+    let before = resident_kb(process)?;
+    let send_ahead = async || {
+        let (mut answers, mut requests) = TcpStream::connect(site.market.gateway_address).await?.into_split();
+        let ahead = ahead.clone();
+        // What is not taken waits here.
+        let sending =
+            tokio::spawn(async move { requests.write_all(ahead.as_bytes()).await.map(|()| requests) });
+        let (mut came, mut some) = (String::new(), [0; 4_096]);
+        while came.matches("HTTP/1.1 200").count() < CALLS {
+            let count = answers.read(&mut some).await?;
+            ensure!(count > 0, "closed after {came}");
+            came.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+        anyhow::Ok((answers, sending))
+    };
+    let _open = try_join_all((0..AHEAD).map(|_| send_ahead())).await?;
+    let grown = resident_kb(process)?.saturating_sub(before);
+    println!("{AHEAD} connections that send ahead: {grown} KB more");
+    ensure!(grown < GROWTH_MAX_KB, "the gateway needs {grown} KB more for {AHEAD} connections");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_no_answer_is_let_go_in_the_clear() -> Result<()> {
+    let site = Site::start_with("on").await?;
+    for asked in [few(&site), many(&site)] {
+        let mut wire = site.wire().await?;
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, wire.send(asked)).await;
+        none_is_open(&site).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_no_answer_is_let_go_over_tls() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
+    certificate(&cert, &key)?;
+    let (cert, key) = (cert.display().to_string(), key.display().to_string());
+    let site = Site::start_under(&[
+        ("APICLAY_FAST_LANE", "on"),
+        ("APICLAY_GATEWAY_TLS_CERT_FILE", &cert),
+        ("APICLAY_GATEWAY_TLS_KEY_FILE", &key),
+    ])
+    .await?;
+    for asked in [few(&site), many(&site)] {
+        let address = site.market.gateway_address;
+        let open = tokio::task::spawn_blocking(move || over_tls(address, &asked)).await??;
+        none_is_open(&site).await?;
+        drop(open);
+    }
+    Ok(())
+}
+
+/// Sends what it can, and reads nothing but the handshake.
+fn over_tls(address: SocketAddr, asked: &[u8]) -> Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
+    // Another test of this process may have installed the same.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Any));
+    let name = ServerName::try_from("localhost").context("a name")?;
+    let mut client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name)?;
+    let mut socket = std::net::TcpStream::connect(address)?;
+    while client.is_handshaking() {
+        client.complete_io(&mut socket)?;
+    }
+    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
+    let mut stream = StreamOwned::new(client, socket);
+    // The gateway stops taking it.
+    let _ = stream.write_all(asked);
+    Ok(stream)
+}
+
+/// A few calls with small answers, which all fit on the way, the last of the connection among them.
+fn few(site: &Site) -> Vec<u8> {
+    let request = site.head("GET", "/now/pune");
+    format!("{}{request}Connection: close\r\n\r\n", format!("{request}\r\n").repeat(20)).into_bytes()
+}
+
+/// Calls whose answers are more than anybody on the way can hold.
+fn many(site: &Site) -> Vec<u8> {
+    let request = site.head("GET", "/files/shape?status=200&frame=length&bytes=20000&head=0") + "\r\n";
+    request.repeat(UNREAD_BYTES / 20_000).into_bytes()
+}
+
+async fn none_is_open(site: &Site) -> Result<()> {
+    let http = http_client()?;
+    let url = format!("{}/metrics", site.market.gateway_admin);
+    wait_until("the gateway to let go of the client", LET_GO_WITHIN, async || {
+        let text = http.get(&url).send().await?.text().await?;
+        let open = text.lines().find(|line| line.contains("connections ") && !line.starts_with('#'));
+        ensure!(open.is_some_and(|line| line.ends_with(" 0")), "{open:?}");
+        Ok(())
+    })
+    .await
+}
+
+fn resident_kb(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
+}
+
+/// A certificate of its own for localhost.
+fn certificate(cert: &Path, key: &Path) -> Result<()> {
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args(["-subj", "/CN=localhost", "-keyout"])
+        .arg(key)
+        .arg("-out")
+        .arg(cert)
+        .output()
+        .context("running openssl")?;
+    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    Ok(())
+}
+
+/// Trusts anybody: who is connected to is not the question here.
+#[derive(Debug)]
+struct Any;
+
+impl ServerCertVerifier for Any {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
