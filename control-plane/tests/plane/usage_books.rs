@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::{JournalId, SubscriptionId};
 use apiclay_config::usage::{Event, GatewayEpoch, UsageBatch};
+use apiclay_control_plane::jobs::sweep::sweep;
 use apiclay_control_plane::ledger::{JournalEntry, Outcome};
 use apiclay_control_plane::store::{Document, Query, Versioned};
 use apiclay_control_plane::usage::books::nightly::{BooksRun, run_if_due};
@@ -9,6 +10,8 @@ use apiclay_control_plane::usage::books::{Fault, Report, verify};
 use apiclay_control_plane::usage::documents::{StoredBatch, batch_id};
 use apiclay_control_plane::usage::retention;
 use apiclay_control_plane::usage::rollup::Rollup;
+use apiclay_control_plane::wallet::leases::documents::WalletLease;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::NOW;
@@ -174,6 +177,41 @@ async fn a_rollup_that_shows_other_calls_than_are_on_record_is_found() {
     let fault = fault(&shop).await;
     assert_eq!(fault.of, shop.subscription);
     assert!(fault.what.starts_with("7 billed calls are shown to its buyer more"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn included_calls_of_a_free_plan_that_was_bought_again_are_sound_when_their_leases_are_gone() {
+    let price = json!({"unit": "call", "amount": {"amount": "0.25", "currency": "INR"}, "included": 100});
+    let mut shop = shop_at("0", price).await;
+    assert_eq!(shop.lease(1, 4).await, 4);
+    shop.batch((EPOCH, 1), 1, 4, 3).await;
+    shop.close(1, 4, 1).await;
+    shop.settle().await;
+    let cancel = format!("/subscriptions/{}/cancel", shop.subscription);
+    shop.plane.done(&shop.buyer, Method::POST, &cancel, json!({}), 200).await;
+    let again = json!({"plan_id": shop.plan});
+    let again = shop.plane.done(&shop.buyer, Method::POST, "/subscriptions", again, 201).await;
+    shop.subscription = again["id"].as_str().unwrap().to_owned();
+    assert_eq!(shop.lease(2, 4).await, 4);
+    shop.batch((EPOCH, 2), 2, 4, 4).await;
+    shop.close(2, 4, 2).await;
+    shop.settle().await;
+    assert_eq!(report(&shop).await.faults, []);
+    shop.plane.pass_ms(3 * DAY_MS);
+    sweep(&shop.plane.app).await.unwrap();
+    let left = shop.plane.app.store.query::<WalletLease>(&Query::by("id")).await.unwrap().items.len();
+    let told = report(&shop).await;
+    assert_eq!((left, told.faults, told.leases, told.calls), (0, vec![], 2, 7));
+    // Somebody else's account pays for no call.
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: EPOCH.into() };
+    let known = shop.plane.app.store.get::<StoredBatch>(&batch_id(&from, 2)).await.unwrap().unwrap();
+    let mut events = known.value.batch.unpack().unwrap();
+    events.iter_mut().for_each(|event| event.subscription = SubscriptionId::from_u128(9));
+    let batch = UsageBatch::pack(known.value.batch.id.clone(), Vec::new(), &events).unwrap();
+    replace(&shop, &StoredBatch { batch, ..known.value }, known.version).await;
+    let faults = report(&shop).await.faults;
+    let of_lease = faults.iter().find(|fault| fault.of == lease(2));
+    assert!(of_lease.is_some_and(|fault| fault.what.contains("another subscription")), "{faults:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,10 +19,8 @@ use super::rollup::MINUTES_PER_HOUR;
 use crate::ledger::{self, JournalEntry};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError};
-use crate::wallet::leases::{
-    self,
-    documents::{IncludedMonth, WalletLease},
-};
+use crate::subscriptions::{self, documents::Subscription, free_months};
+use crate::wallet::leases::{self, documents::WalletLease};
 use charged::Charges;
 use compare::{Leases, Tally};
 use record::Record;
@@ -77,6 +75,7 @@ pub async fn verify(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
 pub async fn register(store: &Store) -> Result<(), StoreError> {
     ledger::register(store).await?;
     leases::register(store).await?;
+    subscriptions::register(store).await?;
     super::register(store).await
 }
 
@@ -102,14 +101,15 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
         if let Some(at) = last_at {
             record.read_up_to(&mut tallies, Some(at)).await?;
         }
-        report.leases += tallies.let_go();
+        report.leases += let_go(store, &mut tallies).await?;
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
         }
     }
     record.read_up_to(&mut tallies, None).await?;
-    report.leases += tallies.let_go();
+    tallies.gather_strays();
+    report.leases += let_go(store, &mut tallies).await?;
     report.calls = record.calls;
     for (name, tally) in tallies.left() {
         judge(store, &mut report, &name, &tally).await?;
@@ -130,6 +130,19 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
     Ok(report)
 }
 
+/// Lets go of what agrees, once it is known under whose name the free months of calls stand; how many leases.
+async fn let_go(store: &Store, tallies: &mut Leases) -> Result<u64, StoreError> {
+    for id in tallies.unknown() {
+        // Of none that is known its own name: nobody else pays for its calls.
+        let under = match store.get::<Subscription>(&id.to_string()).await? {
+            Some(known) => free_months::found(store, &known.value).await?.subscription,
+            None => id,
+        };
+        tallies.know(id, under);
+    }
+    Ok(tallies.let_go())
+}
+
 /// What becomes of a lease whose calls and charges differ, or that is open.
 async fn judge(store: &Store, report: &mut Report, name: &str, tally: &Tally) -> Result<(), Refusal> {
     report.leases += 1;
@@ -144,19 +157,8 @@ async fn judge(store: &Store, report: &mut Report, name: &str, tally: &Tally) ->
     if report.since.is_some() && charged::held_before(store, name, report.since).await? {
         return Ok(());
     }
-    if is_of_a_shared_month(store, name, tally).await? {
-        return Ok(());
-    }
-    report.faults.extend(compare::lease(name, tally));
+    report.faults.push(compare::lease(name, tally));
     Ok(())
-}
-
-/// Whether a lease was granted of another subscription's account of included calls, as it says itself.
-async fn is_of_a_shared_month(store: &Store, name: &str, tally: &Tally) -> Result<bool, StoreError> {
-    let Some((of, subscription)) = tally.of_a_shared_month() else { return Ok(false) };
-    let lease = store.get::<WalletLease>(name).await?.map(|found| found.value);
-    let month = IncludedMonth { subscription: of.subscription, begins_at: of.period_begins_at };
-    Ok(lease.is_some_and(|lease| lease.subscription == subscription && lease.included_in == Some(month)))
 }
 
 /// Whether a lease of this number of the gateway's, of whichever life, has billed calls that are to be charged yet.
