@@ -180,6 +180,26 @@ async fn a_rollup_that_shows_other_calls_than_are_on_record_is_found() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn calls_that_a_buyer_is_shown_and_of_which_none_is_on_record_are_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    shop.plane.pass_ms(3 * 3_600_000);
+    let (store, hour) = (&shop.plane.app.store, NOW.minute() / 60);
+    let subscription: SubscriptionId = shop.subscription.parse().unwrap();
+    let real = store.get::<Rollup>(&Rollup::id_of(subscription, hour)).await.unwrap().unwrap().value;
+    // One before it in the order of ids, one after it; and one whose hour is not compared yet.
+    for (of, hour) in [(1, hour), (u128::MAX, hour), (2, hour + 3)] {
+        let shown = Rollup { subscription: SubscriptionId::from_u128(of), hour, ..real.clone() };
+        store.insert(&shown).await.unwrap();
+    }
+    let faults = report(&shop).await.faults;
+    let [first, last] = faults.as_slice() else { panic!("{faults:?}") };
+    let of = |of| SubscriptionId::from_u128(of).to_string();
+    assert_eq!((&first.of, &last.of), (&of(1), &of(u128::MAX)));
+    assert!(first.what.starts_with("4 billed calls are shown to its buyer more"), "{first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn included_calls_of_a_free_plan_that_was_bought_again_are_sound_when_their_leases_are_gone() {
     let price = json!({"unit": "call", "amount": {"amount": "0.25", "currency": "INR"}, "included": 100});
     let mut shop = shop_at("0", price).await;

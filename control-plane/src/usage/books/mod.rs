@@ -11,11 +11,14 @@ mod compare;
 pub mod nightly;
 mod record;
 
+use std::ops::Range;
+
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::SubscriptionId;
 
 use super::read::Reading;
 use super::retention::RetentionRun;
-use super::rollup::MINUTES_PER_HOUR;
+use super::rollup::{MINUTES_PER_HOUR, Rollup};
 use crate::ledger::{self, JournalEntry};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError};
@@ -116,6 +119,9 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
     }
     report.faults.append(&mut record.unreadable);
     report.faults.append(&mut charges.nameless);
+    for subscription in with_hours(store, &shown).await? {
+        record.by_subscription.entry(subscription).or_default();
+    }
     for (subscription, billed) in record.by_subscription {
         let mut told = 0_u64;
         let sum = |counted: super::read::Counted<'_>| {
@@ -128,6 +134,26 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
     report.faults.sort_unstable();
     report.faults.truncate(FAULTS_MAX);
     Ok(report)
+}
+
+/// Subscriptions whose buyers are shown something of these minutes, which are whole hours.
+async fn with_hours(store: &Store, minutes: &Range<i64>) -> Result<Vec<SubscriptionId>, StoreError> {
+    let hours = minutes.start.div_euclid(MINUTES_PER_HOUR)..minutes.end.div_euclid(MINUTES_PER_HOUR);
+    let (mut found, mut next) = (Vec::new(), String::new());
+    loop {
+        // From one subscription to the next, over all of its hours but one or two.
+        let walk = Query::by("id").from(next.as_str()).limit(1);
+        let Some(hour) = store.query::<Rollup>(&walk).await?.items.pop() else { return Ok(found) };
+        let Rollup { subscription, hour, .. } = hour.value;
+        if hour < hours.start {
+            next = Rollup::id_of(subscription, hours.start);
+            continue;
+        }
+        if hour < hours.end {
+            found.push(subscription);
+        }
+        next = Rollup::id_of(subscription, i64::MAX) + "~";
+    }
 }
 
 /// Lets go of what agrees, once it is known under whose name the free months of calls stand; how many leases.
