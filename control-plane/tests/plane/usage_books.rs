@@ -2,11 +2,12 @@
 
 use apiclay_config::ids::{JournalId, SubscriptionId};
 use apiclay_config::usage::{Event, GatewayEpoch, UsageBatch};
+use apiclay_control_plane::admin::gateways;
 use apiclay_control_plane::jobs::sweep::sweep;
-use apiclay_control_plane::ledger::{JournalEntry, Outcome};
+use apiclay_control_plane::ledger::{self, JournalEntry, Outcome};
 use apiclay_control_plane::store::{Document, Query, Versioned};
 use apiclay_control_plane::usage::books::nightly::{BooksRun, run_if_due};
-use apiclay_control_plane::usage::books::{Fault, Report, verify};
+use apiclay_control_plane::usage::books::{Fault, Report, forgotten, verify};
 use apiclay_control_plane::usage::documents::{StoredBatch, batch_id};
 use apiclay_control_plane::usage::retention;
 use apiclay_control_plane::usage::rollup::Rollup;
@@ -232,6 +233,36 @@ async fn included_calls_of_a_free_plan_that_was_bought_again_are_sound_when_thei
     let faults = report(&shop).await.faults;
     let of_lease = faults.iter().find(|fault| fault.of == lease(2));
     assert!(of_lease.is_some_and(|fault| fault.what.contains("another subscription")), "{faults:?}");
+}
+
+/// The command was killed between the two things that it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_nobody_will_end_since_its_gateway_is_forgotten_is_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    let store = &shop.plane.app.store;
+    let told = async || {
+        let journal = ledger::verify::verify(store).await.unwrap();
+        assert_eq!(journal.faults, []);
+        forgotten::check(store, &journal.open_holds).await.unwrap()
+    };
+    assert_eq!(told().await, []);
+    gateways::forget(store, "gw-1").await.unwrap();
+    shop.plane.pass_ms(DAY_MS);
+    let faults = told().await;
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(fault.of, lease(3));
+    assert!(fault.what.contains("`apiclay gateway forget gw-1`"), "{fault:?}");
+    run_if_due(&shop.plane.app).await.unwrap();
+    let run = store.get::<BooksRun>(BooksRun::ID).await.unwrap().unwrap().value;
+    assert_eq!((run.ended, run.faults), (true, 1));
+    // Without its lease nobody can.
+    let known = shop.stored(3).await;
+    store.delete::<WalletLease>(&lease(3)).await.unwrap();
+    assert!(told().await[0].what.contains("its lease is not in the store"));
+    store.insert(&known.value).await.unwrap();
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    assert_eq!(told().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,6 +8,7 @@
 
 mod charged;
 mod compare;
+pub mod forgotten;
 pub mod nightly;
 mod record;
 
