@@ -8,12 +8,13 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use apiclay_config::money::{Currency, Money};
 use apiclay_config::settings::Settings;
-use apiclay_control_plane::invoices;
 use apiclay_control_plane::ledger::export::{CSV_HEAD, csv, hledger};
 use apiclay_control_plane::ledger::verify::{each, verify as replay};
 use apiclay_control_plane::ledger::{LedgerAccount, register};
 use apiclay_control_plane::run::open_store;
 use apiclay_control_plane::store::{Query, Store};
+use apiclay_control_plane::usage::books::forgotten;
+use apiclay_control_plane::{admin, invoices, wallet};
 
 /// Faults that are told one by one.
 const TOLD_MAX: usize = 20;
@@ -48,8 +49,11 @@ pub async fn verify(settings: &Settings) -> anyhow::Result<()> {
     let invoiced =
         invoices::verify::verify(&store).await.context("the invoices could not be read to their end")?;
     println!("{} invoices and credit notes", invoiced.invoices);
+    let held =
+        forgotten::check(&store, &report.open_holds).await.context("open holds could not be looked at")?;
     let of_entries = report.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
-    let faults: Vec<String> = of_entries.chain(invoiced.faults).collect();
+    let of_holds = held.iter().map(|fault| format!("{}: {}", fault.of, fault.what));
+    let faults: Vec<String> = of_entries.chain(of_holds).chain(invoiced.faults).collect();
     let Some(first) = faults.first() else {
         println!("nothing is wrong");
         return Ok(());
@@ -98,6 +102,8 @@ async fn books(settings: &Settings) -> anyhow::Result<Store> {
     let store = open_store(settings).await?;
     register(&store).await?;
     invoices::register(&store).await?;
+    admin::register(&store).await?;
+    wallet::leases::register(&store).await?;
     Ok(store)
 }
 

@@ -159,7 +159,8 @@ async fn months(cli: &Cli, name: &str, store: &Store, file: Option<&Path>) -> Re
             calls += BATCH_EVENTS_MAX as u64;
         }
         let night = BEGIN.plus_ms((day + 1) * DAY_MS + 2 * HOUR_MS);
-        sum_all(store, night).await?;
+        let summed = sum_all(store, night).await?;
+        ensure!(summed.failed.is_empty(), "days were not summed: {:?}", summed.failed);
         retention::drop_minutes(store, night).await?;
         retention::run(store, night).await?;
         if (day + 1) % DAYS == 0 {

@@ -32,7 +32,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .nest("/auth", accounts::routes::auth())
         .nest("/me", accounts::routes::me())
-        .nest("/vendors", vendors::routes::vendors().merge(catalog::routes::of_vendors()))
+        .nest("/vendors", of_vendors())
         .nest("/listings", catalog::routes::listings().merge(plans::routes::of_listings()))
         .nest("/plans", plans::routes::plans())
         .nest("/discover", discover::routes::discover())
@@ -42,6 +42,11 @@ fn api() -> OpenApiRouter<App> {
         .nest("/webhooks", payments::routes_webhook::webhooks())
         .nest("/admin", admin())
         .nest("/dev", outbound::routes::dev().merge(payments::routes_dev::dev()))
+}
+
+/// What a vendor's members do.
+fn of_vendors() -> OpenApiRouter<App> {
+    vendors::routes::vendors().merge(catalog::routes::of_vendors()).merge(usage::routes_vendor::of_vendors())
 }
 
 /// What the operator does.

@@ -3,6 +3,7 @@
 
 pub mod sweep;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -77,9 +78,10 @@ pub fn start(app: &App) -> JoinSet<()> {
         }
         Ok(())
     });
-    every(&mut jobs, app, "sum usage by the day", DAYS_INTERVAL_MS, |app: App| async move {
-        days::sum_all(&app.store, app.clock.now()).await?;
-        Ok(())
+    let told = Arc::new(days::Told::default());
+    every(&mut jobs, app, "sum usage by the day", DAYS_INTERVAL_MS, move |app: App| {
+        let told = Arc::clone(&told);
+        async move { days::sum_due(&app, &told).await.map(drop) }
     });
     every(&mut jobs, app, "check the books", BOOKS_INTERVAL_MS, |app: App| async move {
         books::nightly::run_if_due(&app).await

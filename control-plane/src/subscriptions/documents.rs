@@ -149,6 +149,7 @@ impl Document for Subscription {
     const SCHEMA: u32 = 2;
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
+        Index { name: "vendor", fields: &["vendor", "listing", "id"], unique: false, multi: false },
         Index { name: "wakes_at", fields: &["wakes_at"], unique: false, multi: false },
         Index { name: "live", fields: &["live_key"], unique: true, multi: false },
         Index { name: "unpublished", fields: &["unpublished"], unique: false, multi: false },

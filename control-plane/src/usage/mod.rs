@@ -1,5 +1,5 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
-//! document a subscription and hour; summed by the day (`days`); read (`read`) by buyers (`routes`). What never came is
+//! document a subscription and hour; summed by the day (`days`); read (`read`) by buyers (`routes`) and vendors (`routes_vendor`). What never came is
 //! declared `lost` by an admin; what is folded and old is deleted (`retention`); what is kept is held against the journal
 //! (`books`); what lost counters are built anew from is `rebuild`'s. The protocol and its proof are COUNTING.md's.
 
@@ -16,6 +16,7 @@ pub mod rebuild;
 pub mod retention;
 pub mod rollup;
 pub mod routes;
+pub mod routes_vendor;
 pub(crate) mod series;
 pub mod sums;
 

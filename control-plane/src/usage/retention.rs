@@ -113,9 +113,15 @@ pub async fn run(store: &Store, now: Timestamp) -> Result<u64, StoreError> {
     let said = store.get::<Retention>(Retention::ID).await?;
     let days = said.map_or(USAGE_EVENTS_KEEP_DEFAULT_DAYS, |said| said.value.usage_events_keep_days);
     let older_than = now.plus_ms(-i64::from(days) * DAY_MS);
-    let mut deleted = 0;
-    let done = delete_all(store, older_than, &mut deleted).await;
-    note(store, now, (deleted > 0).then_some(older_than), deleted).await?;
+    let mut run = Run { store, now, older_than, deleted: 0 };
+    let done = run.delete_all().await;
+    let deleted = run.deleted;
+    note(store, now, |known| {
+        known.at = now;
+        known.deleted_batches = deleted;
+        known.deleted_batches_total = known.deleted_batches_total.saturating_add(deleted);
+    })
+    .await?;
     done.map(|()| deleted)
 }
 
@@ -129,56 +135,75 @@ pub async fn drop_minutes(store: &Store, now: Timestamp) -> Result<u64, StoreErr
     days::drop_minutes(store, now.0.div_euclid(DAY_MS) - i64::from(days)).await
 }
 
-async fn delete_all(store: &Store, older_than: Timestamp, deleted: &mut u64) -> Result<(), StoreError> {
-    let mut cursor = None;
-    loop {
-        let page = store.query::<FoldCursor>(&Query::by("id").cursor(cursor)).await?;
-        for life in page.items {
-            delete_of(store, &life.value, older_than, deleted).await?;
-        }
-        cursor = page.next_cursor;
-        if cursor.is_none() || *deleted >= DELETED_A_RUN_MAX_BATCHES {
-            return Ok(());
-        }
-    }
+/// A run as it goes.
+struct Run<'a> {
+    store: &'a Store,
+    now: Timestamp,
+    older_than: Timestamp,
+    deleted: u64,
 }
 
-/// Deletes a life's batches from the first up to what is folded, and ends at the first that is not old: they came in
-/// their order, but for what was late, which a later run finds.
-async fn delete_of(
-    store: &Store,
-    life: &FoldCursor,
-    older_than: Timestamp,
-    deleted: &mut u64,
-) -> Result<(), StoreError> {
-    let (first, below) = (batch_id(&life.from, 0), batch_id(&life.from, life.folded_seq.saturating_add(1)));
-    let mut cursor = None;
-    let mut added_up = record::added_up(store, &life.from).await?;
-    while *deleted < DELETED_A_RUN_MAX_BATCHES {
-        let query = Query::by("id").from(first.as_str()).below(below.as_str());
-        let page = store.query::<StoredBatch>(&query.limit(BATCHES_AT_ONCE_MAX).cursor(cursor)).await?;
-        for batch in page.items {
-            if batch.value.declared_lost {
-                continue;
+impl Run<'_> {
+    async fn delete_all(&mut self) -> Result<(), StoreError> {
+        let mut cursor = None;
+        loop {
+            let page = self.store.query::<FoldCursor>(&Query::by("id").cursor(cursor)).await?;
+            for life in page.items {
+                self.delete_of(&life.value).await?;
             }
-            if batch.value.received_at >= older_than {
+            cursor = page.next_cursor;
+            if cursor.is_none() || self.deleted >= DELETED_A_RUN_MAX_BATCHES {
                 return Ok(());
             }
-            let seq = batch.value.batch.id.seq;
-            if seq > added_up {
-                added_up = last_old(store, life, seq, older_than).await?;
-                record::add_up(store, &life.from, added_up).await?;
-            }
-            if store.delete::<StoredBatch>(&batch.value.id()).await? {
-                *deleted += 1;
-            }
-        }
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
         }
     }
-    Ok(())
+
+    /// Deletes a life's batches from the first up to what is folded, and ends at the first that is not old: they came in
+    /// their order, but for what was late, which a later run finds.
+    async fn delete_of(&mut self, life: &FoldCursor) -> Result<(), StoreError> {
+        let first = batch_id(&life.from, 0);
+        let below = batch_id(&life.from, life.folded_seq.saturating_add(1));
+        let mut cursor = None;
+        let mut added_up = record::added_up(self.store, &life.from).await?;
+        while self.deleted < DELETED_A_RUN_MAX_BATCHES {
+            let query = Query::by("id").from(first.as_str()).below(below.as_str());
+            let query = query.limit(BATCHES_AT_ONCE_MAX).cursor(cursor);
+            let page = self.store.query::<StoredBatch>(&query).await?;
+            for batch in page.items {
+                if batch.value.declared_lost {
+                    continue;
+                }
+                if batch.value.received_at >= self.older_than {
+                    return Ok(());
+                }
+                let seq = batch.value.batch.id.seq;
+                if seq > added_up {
+                    added_up = last_old(self.store, life, seq, self.older_than).await?;
+                    record::add_up(self.store, &life.from, added_up).await?;
+                }
+                self.delete(&batch.value).await?;
+            }
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete(&mut self, batch: &StoredBatch) -> Result<(), StoreError> {
+        if self.deleted == 0 {
+            // Before the first goes: whoever holds usage against the books must not miss it, wherever this run ends.
+            let older_than = self.older_than;
+            note(self.store, self.now, |known| {
+                // A run that kept less has deleted what this one would keep.
+                known.deleted_before = known.deleted_before.max(Some(older_than));
+            })
+            .await?;
+        }
+        self.deleted += u64::from(self.store.delete::<StoredBatch>(&batch.id()).await?);
+        Ok(())
+    }
 }
 
 /// The last of a life's folded batches, from one that is old on, before the first that is not; at most a block's.
@@ -207,21 +232,19 @@ async fn last_old(
     }
 }
 
-async fn note(
-    store: &Store,
-    at: Timestamp,
-    deleted_before: Option<Timestamp>,
-    deleted_batches: u64,
-) -> Result<(), StoreError> {
+async fn note(store: &Store, now: Timestamp, change: impl Fn(&mut RetentionRun)) -> Result<(), StoreError> {
     for _ in 0..TRIES_MAX {
         let known = store.get::<RetentionRun>(RetentionRun::ID).await?;
-        let before = known.as_ref().map_or(0, |known| known.value.deleted_batches_total);
-        let deleted_batches_total = before.saturating_add(deleted_batches);
-        // One that was shorter once has deleted what this one would keep.
-        let deleted_before = deleted_before.max(known.as_ref().and_then(|known| known.value.deleted_before));
-        let run = RetentionRun { at, deleted_batches, deleted_batches_total, deleted_before };
-        let written = match known {
-            Some(known) => store.replace(&run, known.version).await.map(|_| ()),
+        let (mut run, version) = match known {
+            Some(known) => (known.value, Some(known.version)),
+            None => (
+                RetentionRun { at: now, deleted_batches: 0, deleted_batches_total: 0, deleted_before: None },
+                None,
+            ),
+        };
+        change(&mut run);
+        let written = match version {
+            Some(version) => store.replace(&run, version).await.map(drop),
             None => store.insert(&run).await,
         };
         match written {

@@ -200,7 +200,7 @@ async fn usage(
 /// # Errors
 /// Where the range is none, or has too many steps.
 pub(crate) async fn of(app: &App, subscription: &Subscription, range: Range) -> Result<UsageView, Problem> {
-    let minutes = range.checked(app, subscription)?;
+    let minutes = range.checked(app, subscription.created_at)?;
     let step = range.by.unwrap_or_else(|| Step::by_default(&minutes));
     let mut series = Series::new(step);
     let reading = Reading::new(&app.store, subscription.id, minutes, |counted| series.add(counted.cells()));
@@ -222,7 +222,7 @@ pub(crate) async fn by_route(
     subscription: &Subscription,
     range: Range,
 ) -> Result<RoutesView, Problem> {
-    let minutes = range.checked(app, subscription)?;
+    let minutes = range.checked(app, subscription.created_at)?;
     let mut sums = Routes::default();
     let reading = Reading::new(&app.store, subscription.id, minutes, |counted| sums.add(counted.cells()));
     reading.days().await?;
@@ -235,7 +235,7 @@ async fn by_credential(
     subscription: &Subscription,
     range: Range,
 ) -> Result<CredentialsView, Problem> {
-    let minutes = range.checked(app, subscription)?;
+    let minutes = range.checked(app, subscription.created_at)?;
     let mut sums = Credentials::default();
     let reading = Reading::new(&app.store, subscription.id, minutes, |counted| sums.add(counted.credentials));
     reading.days().await?;
@@ -244,10 +244,11 @@ async fn by_credential(
 
 impl Range {
     /// The minutes from that of `from` on, and below that of `to`, or with it where it has begun.
-    fn checked(&self, app: &App, subscription: &Subscription) -> Result<ops::Range<i64>, Refusal> {
+    /// Nothing was called before `begin`.
+    pub(super) fn checked(&self, app: &App, begin: Timestamp) -> Result<ops::Range<i64>, Refusal> {
         let from = self.from.unwrap_or_else(|| {
-            // Nothing was called before it; and of days that are whole there are sums.
-            let minute = subscription.created_at.plus_ms(-CLOCK_AHEAD_MS).minute();
+            // Of days that are whole there are sums.
+            let minute = begin.plus_ms(-CLOCK_AHEAD_MS).minute();
             Timestamp(minute.div_euclid(MINUTES_PER_DAY).saturating_mul(MINUTES_PER_DAY * MINUTE_MS))
         });
         let to = self.to.unwrap_or_else(|| app.clock.now().plus_ms(CLOCK_AHEAD_MS));

@@ -43,7 +43,7 @@ impl Step {
 }
 
 /// Durations that so many of a hundred calls did not exceed, in microseconds; each is within 6.25 % of a call's. Of hours that
-/// a release before sketches counted, within 35 %.
+/// a release before sketches counted, or that have more of them than a document holds, within 36 %.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct Percentiles {
     /// Of half of the calls.
@@ -137,6 +137,11 @@ pub(super) fn named(classes: BTreeMap<u8, u64>) -> BTreeMap<String, u64> {
     classes.into_iter().map(|(class, calls)| (name(class), calls)).collect()
 }
 
+/// Whoever asks for so many steps is told.
+pub(super) fn too_long() -> Refusal {
+    Refusal::field("", "range_too_long", format!("at most {ITEMS_MAX} steps; choose wider ones"))
+}
+
 /// A chart that is being made: rollups come in one by one.
 #[derive(Debug)]
 pub(super) struct Series {
@@ -156,32 +161,33 @@ impl Series {
             let begin = cell.key.minute.div_euclid(width) * width;
             add_to(self.items.entry(begin).or_default(), cell);
         }
-        if self.items.len() > ITEMS_MAX {
-            return Err(Refusal::field(
-                "",
-                "range_too_long",
-                format!("at most {ITEMS_MAX} steps; choose wider ones"),
-            ));
-        }
-        Ok(())
+        if self.items.len() > ITEMS_MAX { Err(too_long()) } else { Ok(()) }
+    }
+
+    /// How many steps there are.
+    pub(super) fn steps(&self) -> usize {
+        self.items.len()
+    }
+
+    /// All that was counted.
+    pub(super) fn sum(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.items.values().for_each(|(counts, _)| sum.add(counts));
+        sum
     }
 
     /// What there is.
     pub(super) fn finish(self) -> (Total, Vec<Item>) {
-        let mut sum = Counts::default();
-        let item = |(begin, (counts, classes)): (i64, ByClass)| {
-            sum.add(&counts);
-            Item {
-                at: Timestamp(begin.saturating_mul(60_000)),
-                calls: counts.calls,
-                billable_calls: counts.billable_calls,
-                by_class: named(classes),
-                latency_us: Percentiles::of(&counts.latency),
-                bytes_in: counts.bytes_in,
-                bytes_out: counts.bytes_out,
-            }
+        let total = Total::of(&self.sum());
+        let item = |(begin, (counts, classes)): (i64, ByClass)| Item {
+            at: Timestamp(begin.saturating_mul(60_000)),
+            calls: counts.calls,
+            billable_calls: counts.billable_calls,
+            by_class: named(classes),
+            latency_us: Percentiles::of(&counts.latency),
+            bytes_in: counts.bytes_in,
+            bytes_out: counts.bytes_out,
         };
-        let items = self.items.into_iter().map(item).collect();
-        (Total::of(&sum), items)
+        (total, self.items.into_iter().map(item).collect())
     }
 }

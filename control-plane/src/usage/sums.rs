@@ -7,9 +7,10 @@ use apiclay_config::ids::{CredentialId, RouteId};
 use apiclay_config::usage::{Cell, CellKey, Counts};
 use serde::{Deserialize, Serialize};
 
-/// Cells of one rollup; what would make more is counted in one cell of its class for the whole hour. So many fit into a
-/// document even where each has every bucket of latencies.
+/// Cells of one rollup; what would make more is counted in one cell of its class for the whole hour.
 pub const CELLS_MAX: usize = 5_000;
+/// Buckets of latencies in one rollup, over all cells; with more, a power of two is one bucket. So that it fits into a document.
+pub const BUCKETS_MAX: usize = 350_000;
 /// Credentials told apart in one rollup; the calls of further ones are counted together, under no credential.
 pub const CREDENTIALS_MAX: usize = 1_000;
 /// The largest count the store keeps.
@@ -57,7 +58,10 @@ impl Sums {
     }
 
     /// As documents keep them.
-    pub(super) fn done(self) -> (Vec<Cell>, Vec<OfCredential>) {
+    pub(super) fn done(mut self) -> (Vec<Cell>, Vec<OfCredential>) {
+        if self.cells.values().map(|counts| counts.latency.buckets()).sum::<usize>() > BUCKETS_MAX {
+            self.cells.values_mut().for_each(|counts| counts.latency.coarsen());
+        }
         let cells = self.cells.into_iter().map(|(key, counts)| Cell { key, counts });
         let credentials =
             self.credentials.into_iter().map(|(credential, counts)| OfCredential { credential, counts });
@@ -67,9 +71,9 @@ impl Sums {
 
 fn sum_up(sum: &mut Counts, more: &Counts) {
     sum.add(more);
-    for count in
-        [&mut sum.calls, &mut sum.billable_calls, &mut sum.bytes_in, &mut sum.bytes_out, &mut sum.units]
-    {
+    let Counts { calls, billable_calls, bytes_in, bytes_out, units, assumed_calls, capped_calls, latency: _ } =
+        sum;
+    for count in [calls, billable_calls, bytes_in, bytes_out, units, assumed_calls, capped_calls] {
         *count = (*count).min(COUNT_MAX);
     }
 }

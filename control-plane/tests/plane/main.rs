@@ -49,6 +49,7 @@ mod tls;
 mod usage_books;
 mod usage_days;
 mod usage_pages;
+mod vendor_usage;
 mod wallet_leases;
 mod wallet_pages;
 mod wallet_tiers;

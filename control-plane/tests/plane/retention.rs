@@ -1,7 +1,12 @@
 //! Raw usage is deleted when it is folded and old, and no other; what was counted stays counted.
 
-use apiclay_control_plane::store::Query;
+use std::future::{Future as _, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use apiclay_control_plane::store::{Document as _, Query};
 use apiclay_control_plane::usage::documents::StoredBatch;
+use apiclay_control_plane::usage::retention::RetentionRun;
 use apiclay_control_plane::usage::{ingest, lost, retention};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -95,4 +100,48 @@ async fn raw_usage_is_kept_for_ninety_days_where_nobody_says_otherwise() {
     let stale = plane.to(Method::PUT, PATH).bearer_auth(&boss.token).header("if-match", "\"0\"");
     let stale = stale.json(&json!({"usage_events_keep_days": 1})).send().await.unwrap();
     assert_eq!(stale.status(), 412);
+}
+
+/// Whoever holds usage against the books would miss what went, and not know that it is to be missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_deleted_was_noted_before_wherever_the_run_ends() {
+    let plane = demo().await;
+    let store = &plane.app.store;
+    take(&plane, 1).await;
+    take(&plane, 2).await;
+    let batches = store.query::<StoredBatch>(&Query::by("id")).await.unwrap().items;
+    let later = NOW.plus_ms(91 * DAY_MS);
+    let (mut steps, mut cut_short) = (0, 0);
+    loop {
+        steps += 1;
+        let mut left = steps;
+        let mut run = pin!(retention::run(store, later));
+        let ended = poll_fn(|cx| match run.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => {
+                left -= 1;
+                Poll::Pending
+            }
+        })
+        .await;
+        // What was under way is written by then.
+        store.delete::<StoredBatch>("none").await.unwrap();
+        let gone = batches.len() - seqs(&plane).await.len();
+        let noted = store.get::<RetentionRun>(RetentionRun::ID).await.unwrap();
+        let before = noted.and_then(|noted| noted.value.deleted_before);
+        assert!(gone == 0 || before == Some(NOW.plus_ms(DAY_MS)), "{gone} gone after {steps} steps");
+        if let Some(ended) = ended {
+            ended.unwrap();
+            break;
+        }
+        cut_short += usize::from(gone > 0);
+        for batch in &batches {
+            if store.get::<StoredBatch>(&batch.value.id()).await.unwrap().is_none() {
+                store.insert(&batch.value).await.unwrap();
+            }
+        }
+        store.delete::<RetentionRun>(RetentionRun::ID).await.unwrap();
+    }
+    assert!(cut_short > 0, "{steps} steps");
 }

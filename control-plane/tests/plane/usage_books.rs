@@ -2,13 +2,17 @@
 
 use apiclay_config::ids::{JournalId, SubscriptionId};
 use apiclay_config::usage::{Event, GatewayEpoch, UsageBatch};
-use apiclay_control_plane::ledger::{JournalEntry, Outcome};
+use apiclay_control_plane::admin::gateways;
+use apiclay_control_plane::jobs::sweep::sweep;
+use apiclay_control_plane::ledger::{self, JournalEntry, Outcome};
 use apiclay_control_plane::store::{Document, Query, Versioned};
 use apiclay_control_plane::usage::books::nightly::{BooksRun, run_if_due};
-use apiclay_control_plane::usage::books::{Fault, Report, verify};
+use apiclay_control_plane::usage::books::{Fault, Report, forgotten, verify};
 use apiclay_control_plane::usage::documents::{StoredBatch, batch_id};
 use apiclay_control_plane::usage::retention;
 use apiclay_control_plane::usage::rollup::Rollup;
+use apiclay_control_plane::wallet::leases::documents::WalletLease;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::support::NOW;
@@ -174,6 +178,91 @@ async fn a_rollup_that_shows_other_calls_than_are_on_record_is_found() {
     let fault = fault(&shop).await;
     assert_eq!(fault.of, shop.subscription);
     assert!(fault.what.starts_with("7 billed calls are shown to its buyer more"), "{fault:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_that_a_buyer_is_shown_and_of_which_none_is_on_record_are_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    shop.plane.pass_ms(3 * 3_600_000);
+    let (store, hour) = (&shop.plane.app.store, NOW.minute() / 60);
+    let subscription: SubscriptionId = shop.subscription.parse().unwrap();
+    let real = store.get::<Rollup>(&Rollup::id_of(subscription, hour)).await.unwrap().unwrap().value;
+    // One before it in the order of ids, one after it; and one whose hour is not compared yet.
+    for (of, hour) in [(1, hour), (u128::MAX, hour), (2, hour + 3)] {
+        let shown = Rollup { subscription: SubscriptionId::from_u128(of), hour, ..real.clone() };
+        store.insert(&shown).await.unwrap();
+    }
+    let faults = report(&shop).await.faults;
+    let [first, last] = faults.as_slice() else { panic!("{faults:?}") };
+    let of = |of| SubscriptionId::from_u128(of).to_string();
+    assert_eq!((&first.of, &last.of), (&of(1), &of(u128::MAX)));
+    assert!(first.what.starts_with("4 billed calls are shown to its buyer more"), "{first:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn included_calls_of_a_free_plan_that_was_bought_again_are_sound_when_their_leases_are_gone() {
+    let price = json!({"unit": "call", "amount": {"amount": "0.25", "currency": "INR"}, "included": 100});
+    let mut shop = shop_at("0", price).await;
+    assert_eq!(shop.lease(1, 4).await, 4);
+    shop.batch((EPOCH, 1), 1, 4, 3).await;
+    shop.close(1, 4, 1).await;
+    shop.settle().await;
+    let cancel = format!("/subscriptions/{}/cancel", shop.subscription);
+    shop.plane.done(&shop.buyer, Method::POST, &cancel, json!({}), 200).await;
+    let again = json!({"plan_id": shop.plan});
+    let again = shop.plane.done(&shop.buyer, Method::POST, "/subscriptions", again, 201).await;
+    shop.subscription = again["id"].as_str().unwrap().to_owned();
+    assert_eq!(shop.lease(2, 4).await, 4);
+    shop.batch((EPOCH, 2), 2, 4, 4).await;
+    shop.close(2, 4, 2).await;
+    shop.settle().await;
+    assert_eq!(report(&shop).await.faults, []);
+    shop.plane.pass_ms(3 * DAY_MS);
+    sweep(&shop.plane.app).await.unwrap();
+    let left = shop.plane.app.store.query::<WalletLease>(&Query::by("id")).await.unwrap().items.len();
+    let told = report(&shop).await;
+    assert_eq!((left, told.faults, told.leases, told.calls), (0, vec![], 2, 7));
+    // Somebody else's account pays for no call.
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: EPOCH.into() };
+    let known = shop.plane.app.store.get::<StoredBatch>(&batch_id(&from, 2)).await.unwrap().unwrap();
+    let mut events = known.value.batch.unpack().unwrap();
+    events.iter_mut().for_each(|event| event.subscription = SubscriptionId::from_u128(9));
+    let batch = UsageBatch::pack(known.value.batch.id.clone(), Vec::new(), &events).unwrap();
+    replace(&shop, &StoredBatch { batch, ..known.value }, known.version).await;
+    let faults = report(&shop).await.faults;
+    let of_lease = faults.iter().find(|fault| fault.of == lease(2));
+    assert!(of_lease.is_some_and(|fault| fault.what.contains("another subscription")), "{faults:?}");
+}
+
+/// The command was killed between the two things that it does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_that_nobody_will_end_since_its_gateway_is_forgotten_is_found() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    let store = &shop.plane.app.store;
+    let told = async || {
+        let journal = ledger::verify::verify(store).await.unwrap();
+        assert_eq!(journal.faults, []);
+        forgotten::check(store, &journal.open_holds).await.unwrap()
+    };
+    assert_eq!(told().await, []);
+    gateways::forget(store, "gw-1").await.unwrap();
+    shop.plane.pass_ms(DAY_MS);
+    let faults = told().await;
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert_eq!(fault.of, lease(3));
+    assert!(fault.what.contains("`apiclay gateway forget gw-1`"), "{fault:?}");
+    run_if_due(&shop.plane.app).await.unwrap();
+    let run = store.get::<BooksRun>(BooksRun::ID).await.unwrap().unwrap().value;
+    assert_eq!((run.ended, run.faults), (true, 1));
+    // Without its lease nobody can.
+    let known = shop.stored(3).await;
+    store.delete::<WalletLease>(&lease(3)).await.unwrap();
+    assert!(told().await[0].what.contains("its lease is not in the store"));
+    store.insert(&known.value).await.unwrap();
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    assert_eq!(told().await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]

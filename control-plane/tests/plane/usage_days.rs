@@ -6,11 +6,12 @@ use std::time::Duration;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{CredentialId, RequestId, RouteId};
 use apiclay_config::usage::{BatchId, Ending, Event, Units, UsageBatch};
-use apiclay_control_plane::store::Query;
-use apiclay_control_plane::usage::days::{DayRollup, sum_all};
+use apiclay_control_plane::store::{Document, Index, Query};
+use apiclay_control_plane::usage::days::{DayRollup, Told, sum_all, sum_due};
 use apiclay_control_plane::usage::rollup::{Rollup, Todo};
 use apiclay_control_plane::usage::{ingest, retention};
 use reqwest::Method;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::folding::from;
@@ -22,9 +23,14 @@ const DAY_MS: i64 = 24 * HOUR_MS;
 
 /// So many calls in a batch: over two routes, every tenth fails and takes a second, the others 10 ms.
 async fn called(shop: &Shop, seq: u64, at: Timestamp, calls: u128) {
+    called_with(&shop.plane, &shop.subscription, seq, at, calls).await;
+}
+
+/// The same with any subscription.
+pub async fn called_with(plane: &Plane, subscription: &str, seq: u64, at: Timestamp, calls: u128) {
     let event = |n: u128| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
-        subscription: shop.subscription.parse().unwrap(),
+        subscription: subscription.parse().unwrap(),
         credential: CredentialId::from_u128(1),
         route: RouteId::from_u128(1 + n % 2),
         plan_revision: 1,
@@ -42,11 +48,18 @@ async fn called(shop: &Shop, seq: u64, at: Timestamp, calls: u128) {
     };
     let events: Vec<Event> = (0..calls).map(event).collect();
     let batch = UsageBatch::pack(BatchId { from: from(), seq }, Vec::new(), &events).unwrap();
-    ingest::take(&shop.plane.app.store, &shop.plane.app.fold, "gw-1", batch).await.unwrap();
+    ingest::take(&plane.app.store, &plane.app.fold, "gw-1", batch).await.unwrap();
 }
 
 async fn fold(plane: &Plane) {
     plane.app.fold.fold_all().await.unwrap();
+}
+
+/// Sums the days that are over; how many.
+async fn sum(plane: &Plane) -> u64 {
+    let summed = sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap();
+    assert!(summed.failed.is_empty(), "{:?}", summed.failed);
+    summed.days
 }
 
 async fn usage(shop: &Shop, by: &str) -> Value {
@@ -77,14 +90,10 @@ async fn a_day_that_is_over_is_summed_and_says_what_its_hours_said() {
     let before = [usage(&shop, "day").await, usage(&shop, "route").await, usage(&shop, "credential").await];
     assert_eq!(before[0]["total"]["calls"], 250);
     assert_eq!(before[0]["items"].as_array().unwrap().len(), 5);
-    assert_eq!(
-        sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap(),
-        4,
-        "not the one that goes on"
-    );
+    assert_eq!(sum(plane).await, 4, "not the one that goes on");
     let marked = hours(plane).await.into_iter().filter(|hour| hour.todo == Some(Todo::Sum)).count();
     assert_eq!(marked, 2);
-    assert_eq!(sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap(), 0);
+    assert_eq!(sum(plane).await, 0);
     let after = [usage(&shop, "day").await, usage(&shop, "route").await, usage(&shop, "credential").await];
     assert_eq!(after, before);
     // Days are what is read: without the hours that they are the sum of nothing is missing.
@@ -101,7 +110,7 @@ async fn a_batch_that_comes_after_its_day_was_summed_is_seen_at_once_and_summed_
     let shop = shop("0").await;
     let plane = &shop.plane;
     five_days(&shop).await;
-    sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap();
+    sum(plane).await;
     // Into an hour that is there, into one that is not, and into a day without calls.
     for (seq, at) in [(11, -2 * DAY_MS), (12, -2 * DAY_MS - 5 * HOUR_MS), (13, -3 * DAY_MS)] {
         called(&shop, seq, NOW.plus_ms(at), 100).await;
@@ -109,7 +118,7 @@ async fn a_batch_that_comes_after_its_day_was_summed_is_seen_at_once_and_summed_
     fold(plane).await;
     let told = usage(&shop, "day").await;
     assert_eq!((&told["total"]["calls"], &told["total"]["billable_calls"]), (&json!(550), &json!(495)));
-    assert_eq!(sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap(), 2);
+    assert_eq!(sum(plane).await, 2);
     assert_eq!(usage(&shop, "day").await, told);
     assert_eq!(usage(&shop, "hour").await["total"], told["total"]);
 }
@@ -134,7 +143,7 @@ async fn days_summed_by_several_at_once_while_batches_come_are_the_sums_of_their
             let (store, now) = (plane.app.store.clone(), plane.app.clock.now());
             tokio::spawn(async move {
                 loop {
-                    sum_all(&store, now).await.unwrap();
+                    assert!(sum_all(&store, now).await.unwrap().failed.is_empty());
                     tokio::time::sleep(Duration::from_millis(1)).await;
                 }
             })
@@ -145,7 +154,7 @@ async fn days_summed_by_several_at_once_while_batches_come_are_the_sums_of_their
     for stopped in summing {
         assert!(stopped.await.unwrap_err().is_cancelled(), "a sum failed");
     }
-    sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap();
+    sum(plane).await;
     let days = plane.app.store.query::<DayRollup>(&Query::by("id")).await.unwrap().items;
     let all = hours(plane).await;
     assert!(all.iter().all(|hour| hour.todo == Some(Todo::DropMinutes)));
@@ -154,6 +163,48 @@ async fn days_summed_by_several_at_once_while_batches_come_are_the_sums_of_their
         assert_eq!(day.value, DayRollup::of(day.value.subscription, day.value.day, of_day));
     }
     assert_eq!(days.iter().flat_map(|day| &day.value.cells).map(|cell| cell.counts.calls).sum::<u64>(), 600);
+}
+
+/// What stands in a day's place and is none.
+#[derive(Debug, Serialize, Deserialize)]
+struct Damaged {
+    id: String,
+}
+
+impl Document for Damaged {
+    const COLLECTION: &'static str = DayRollup::COLLECTION;
+    const INDEXES: &'static [Index] = DayRollup::INDEXES;
+
+    fn id(&self) -> String {
+        self.id.clone()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_cannot_be_summed_keeps_no_other_waiting_and_is_shown() {
+    let shop = shop("0").await;
+    let (app, subscription) = (&shop.plane.app, shop.subscription.parse().unwrap());
+    let shown = || {
+        let text = app.metrics.text();
+        text.lines()
+            .find_map(|line| line.strip_prefix("apiclay_control_usage_days_unsummed ").map(str::to_owned))
+    };
+    five_days(&shop).await;
+    let before = usage(&shop, "hour").await["total"].clone();
+    // The first of those that are over.
+    let id = DayRollup::id_of(subscription, NOW.plus_ms(-5 * DAY_MS).0.div_euclid(DAY_MS));
+    app.store.insert(&Damaged { id: id.clone() }).await.unwrap();
+    let told = Told::default();
+    assert_eq!(sum_due(app, &told).await.unwrap(), 1);
+    assert_eq!(shown().as_deref(), Some("1"));
+    let marked = hours(&shop.plane).await.into_iter().filter(|hour| hour.todo == Some(Todo::Sum)).count();
+    assert_eq!(marked, 4, "two of that day, and two of the one that goes on");
+    assert_eq!(sum_due(app, &told).await.unwrap(), 0, "it is told once");
+    app.store.delete::<Damaged>(&id).await.unwrap();
+    assert_eq!(usage(&shop, "day").await["total"], before, "by its hours");
+    assert_eq!(sum_due(app, &told).await.unwrap(), 0);
+    assert_eq!(shown().as_deref(), Some("0"));
+    assert_eq!(usage(&shop, "day").await["total"], before);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,7 +217,7 @@ async fn minutes_that_are_gone_leave_hours_and_days_as_they_were() {
     // When days up to the third before this one are older than ninety days.
     let (store, then) = (&plane.app.store, NOW.plus_ms(87 * DAY_MS));
     assert_eq!(retention::drop_minutes(store, then).await.unwrap(), 0, "not before they are summed");
-    sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap();
+    sum(plane).await;
     let before = [usage(&shop, "hour").await, usage(&shop, "day").await, usage(&shop, "route").await];
     assert_eq!(usage(&shop, "minute").await["items"].as_array().unwrap().len(), 11);
     assert_eq!(retention::drop_minutes(store, then).await.unwrap(), 4);
@@ -175,7 +226,7 @@ async fn minutes_that_are_gone_leave_hours_and_days_as_they_were() {
     called(&shop, 12, NOW.plus_ms(-5 * DAY_MS), 10).await;
     fold(plane).await;
     assert_eq!(usage(&shop, "day").await["total"]["calls"], 270);
-    sum_all(&plane.app.store, plane.app.clock.now()).await.unwrap();
+    sum(plane).await;
     assert_eq!(retention::drop_minutes(store, then).await.unwrap(), 1);
     let after = [usage(&shop, "hour").await, usage(&shop, "day").await, usage(&shop, "route").await];
     for (before, after) in before.iter().zip(&after) {

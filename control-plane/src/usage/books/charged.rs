@@ -92,7 +92,7 @@ pub(super) async fn held_before(
     Ok(hold.is_some_and(|hold| since.is_some_and(|since| hold.value.at < since)))
 }
 
-fn named<'a>(entry: &'a JournalEntry, prefix: &str) -> Option<&'a str> {
+pub(super) fn named<'a>(entry: &'a JournalEntry, prefix: &str) -> Option<&'a str> {
     entry.idem.iter().find_map(|fact| fact.strip_prefix(prefix))
 }
 

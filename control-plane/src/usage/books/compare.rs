@@ -1,6 +1,6 @@
 //! Calls on record against calls charged, lease by lease. Pure. Next: `mod`, which tells what differs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::SubscriptionId;
@@ -54,16 +54,6 @@ impl Tally {
         *self.on_record.entry((subscription, plan_revision)).or_default() += u64::from(units);
     }
 
-    /// Whose account of included calls paid for which subscription's, where the two are not one and the numbers agree: right for
-    /// months that an account has once, whatever it ends and buys again.
-    pub(super) fn of_a_shared_month(&self) -> Option<(ChargedFor, SubscriptionId)> {
-        let of = self.charged_for.filter(|of| of.plan_revision.is_none())?;
-        let mut theirs = self.on_record.keys().map(|(subscription, _)| *subscription);
-        let subscription = theirs.next().filter(|first| theirs.all(|other| other == *first))?;
-        let agrees = !self.is_open() && self.charged == self.billed() && subscription != of.subscription;
-        agrees.then_some((of, subscription))
-    }
-
     pub(super) const fn is_open(&self) -> bool {
         self.held && !self.ended
     }
@@ -76,57 +66,85 @@ impl Tally {
         self.charged < self.billed()
     }
 
+    /// Whether so many calls are charged as are on record.
+    fn is_even(&self) -> bool {
+        !self.is_open() && self.charged == self.billed()
+    }
+
     /// Whether every call is charged, as what it was.
-    fn agrees(&self) -> bool {
+    fn agrees(&self, free_months: &FreeMonths) -> bool {
         let named = |of: ChargedFor| {
-            self.on_record.keys().all(|(subscription, revision)| {
-                of.subscription == *subscription && of.plan_revision.is_none_or(|known| known == *revision)
+            self.on_record.keys().all(|(subscription, revision)| match of.plan_revision {
+                Some(known) => of.subscription == *subscription && known == *revision,
+                None => {
+                    of.subscription == *subscription
+                        || free_months.get(subscription) == Some(&of.subscription)
+                }
             })
         };
-        !self.is_open() && self.charged == self.billed() && self.charged_for.is_none_or(named)
+        self.is_even() && self.charged_for.is_none_or(named)
     }
 }
 
+/// Under whose name the included calls of a subscription's free months stand, as far as that was asked.
+type FreeMonths = BTreeMap<SubscriptionId, SubscriptionId>;
+
 /// Leases by name, `gateway:epoch:serial`.
 #[derive(Debug, Default)]
-pub(super) struct Leases(BTreeMap<String, Tally>);
+pub(super) struct Leases {
+    tallies: BTreeMap<String, Tally>,
+    free_months: FreeMonths,
+}
 
 impl Leases {
     pub(super) fn of(&mut self, name: &str) -> &mut Tally {
-        if !self.0.contains_key(name) {
-            self.0.insert(name.to_owned(), Tally::default());
-        }
-        self.0.entry(name.to_owned()).or_default()
+        self.tallies.entry(name.to_owned()).or_default()
     }
 
     /// The lease that calls of a life mean by a number: of that life, else of the latest known life of the same gateway, whose
     /// last records a later one sends; and where none is known any more, of that life.
     pub(super) fn named(&mut self, gateway: &str, epoch: &str, serial: u32) -> &mut Tally {
         let own = format!("{gateway}:{epoch}:{serial}");
-        if self.0.contains_key(&own) {
+        if self.tallies.contains_key(&own) {
             return self.of(&own);
         }
         let (prefix, suffix) = (format!("{gateway}:"), format!(":{serial}"));
-        let of_gateway = self.0.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
+        let of_gateway =
+            self.tallies.range(prefix.clone()..).take_while(|(name, _)| name.starts_with(&prefix));
         let other = of_gateway.filter(|(name, tally)| tally.held && name.ends_with(&suffix)).last();
         let name = other.map_or(own, |(name, _)| name.clone());
         self.of(&name)
     }
 
-    /// Lets go of leases whose charges and calls agree; how many. What is told of one later is held against itself.
-    pub(super) fn let_go(&mut self) -> u64 {
-        let before = self.0.len();
-        self.0.retain(|_, tally| !tally.agrees());
-        (before - self.0.len()) as u64
+    /// Subscriptions whose calls were included in a month that stands under another's name: right for free months, which an
+    /// account has once, whatever it ends and buys again. It is to be said (`know`) under whose theirs stand.
+    pub(super) fn unknown(&self) -> BTreeSet<SubscriptionId> {
+        let even = self.tallies.values().filter(|tally| tally.is_even());
+        let included = even.filter_map(|tally| {
+            let of = tally.charged_for.filter(|of| of.plan_revision.is_none())?;
+            Some(tally.on_record.keys().map(|(of, _)| *of).filter(move |theirs| *theirs != of.subscription))
+        });
+        included.flatten().filter(|theirs| !self.free_months.contains_key(theirs)).collect()
     }
 
-    /// Those that do not agree, or are open. Calls of a lease that was let go before a later life told of them stand under that
-    /// life, where their charge does not: they are brought together.
-    pub(super) fn left(mut self) -> impl Iterator<Item = (String, Tally)> {
+    pub(super) fn know(&mut self, subscription: SubscriptionId, free_months_under: SubscriptionId) {
+        self.free_months.insert(subscription, free_months_under);
+    }
+
+    /// Lets go of leases whose charges and calls agree; how many. What is told of one later is held against itself.
+    pub(super) fn let_go(&mut self) -> u64 {
+        let before = self.tallies.len();
+        self.tallies.retain(|_, tally| !tally.agrees(&self.free_months));
+        (before - self.tallies.len()) as u64
+    }
+
+    /// Calls of a lease that was let go before a later life told of them stand under that life, where their charge does not:
+    /// brings them together.
+    pub(super) fn gather_strays(&mut self) {
         let strays = |tally: &Tally| !tally.held && tally.charges == 0;
-        let stray: Vec<_> = self.0.extract_if(.., |_, tally| strays(tally)).collect();
+        let stray: Vec<_> = self.tallies.extract_if(.., |_, tally| strays(tally)).collect();
         for (name, tally) in stray {
-            let charged = self.0.iter_mut().find(|(other, charged)| {
+            let charged = self.tallies.iter_mut().find(|(other, charged)| {
                 charged.charged > charged.billed() && numbered(other) == numbered(&name)
             });
             match charged {
@@ -135,11 +153,14 @@ impl Leases {
                         *charged.on_record.entry(of).or_default() += calls;
                     }
                 }
-                None => drop(self.0.insert(name, tally)),
+                None => drop(self.tallies.insert(name, tally)),
             }
         }
-        self.let_go();
-        self.0.into_iter()
+    }
+
+    /// Those that were not let go: they do not agree, or are open.
+    pub(super) fn left(self) -> impl Iterator<Item = (String, Tally)> {
+        self.tallies.into_iter()
     }
 }
 
@@ -149,22 +170,20 @@ pub(super) fn numbered(name: &str) -> Option<(&str, &str)> {
     Some((life.rsplit_once(':')?.0, serial))
 }
 
-/// What is wrong with a lease that is over.
-pub(super) fn lease(name: &str, tally: &Tally) -> Option<Fault> {
+/// What is wrong with a lease that is over and was not let go.
+pub(super) fn lease(name: &str, tally: &Tally) -> Fault {
     let (charged, billed) = (tally.charged, tally.billed());
     let differs = if charged > billed {
         format!("{} charged more than are on record", calls(charged - billed))
     } else if billed > charged {
         format!("{} on record more than are charged", calls(billed - charged))
-    } else if tally.agrees() {
-        return None;
     } else {
         "its calls are another subscription's, or of another revision of the plan, than is charged".to_owned()
     };
     let times =
         if tally.charges > 1 { format!("; it is charged {} times", tally.charges) } else { String::new() };
     let unknown = if tally.held || charged > 0 { "" } else { "; nobody was granted it" };
-    Some(Fault { of: name.to_owned(), what: format!("{}: {differs}{times}{unknown}", whose(tally)) })
+    Fault { of: name.to_owned(), what: format!("{}: {differs}{times}{unknown}", whose(tally)) }
 }
 
 /// What is wrong with what a buyer is shown.
@@ -201,84 +220,4 @@ fn calls(number: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SUB: SubscriptionId = SubscriptionId::from_u128(1);
-
-    fn charge() -> ChargedFor {
-        ChargedFor { subscription: SUB, plan_revision: Some(1), period_begins_at: Timestamp(0) }
-    }
-
-    fn told(leases: Leases) -> Vec<String> {
-        let left = leases.left().filter(|(_, tally)| !tally.is_open());
-        left.filter_map(|(name, tally)| lease(&name, &tally)).map(|fault| fault.what).collect()
-    }
-
-    /// Held, ended with so many calls charged, and so many on record.
-    fn lease_of(leases: &mut Leases, name: &str, charged: u64, calls: u64) {
-        let tally = leases.of(name);
-        tally.hold();
-        tally.charge(charged, Some(charge()), true);
-        (0..calls).for_each(|_| tally.call(SUB, 1, 1));
-    }
-
-    #[test]
-    fn what_agrees_is_let_go_and_what_differs_is_named() {
-        let mut leases = Leases::default();
-        for (name, charged, calls) in [("gw:1:1", 5, 5), ("gw:1:2", 5, 6), ("gw:1:3", 2, 0), ("gw:1:4", 0, 0)]
-        {
-            lease_of(&mut leases, name, charged, calls);
-        }
-        leases.of("gw:1:5").hold();
-        leases.named("gw", "1", 5).call(SUB, 1, 1);
-        assert_eq!(leases.let_go(), 2, "5 of 5, and nothing of nothing");
-        let told = told(leases);
-        assert_eq!(told.len(), 2, "an open one is none of them: {told:?}");
-        assert!(told[0].ends_with("1 billed call is on record more than are charged"), "{told:?}");
-        assert!(told[1].ends_with("2 billed calls are charged more than are on record"), "{told:?}");
-    }
-
-    #[test]
-    fn a_charge_of_what_was_let_go_is_wrong_and_late_calls_that_are_charged_are_not() {
-        let mut leases = Leases::default();
-        lease_of(&mut leases, "gw:1:1", 5, 5);
-        lease_of(&mut leases, "gw:1:2", 5, 5);
-        assert_eq!(leases.let_go(), 2);
-        leases.of("gw:1:1").charge(5, Some(charge()), true);
-        leases.named("gw", "1", 2).call(SUB, 1, 1);
-        leases.of("gw:1:2").charge(1, Some(charge()), false);
-        assert_eq!(leases.let_go(), 1);
-        assert_eq!(told(leases).len(), 1);
-    }
-
-    #[test]
-    fn calls_of_another_revision_than_is_charged_are_told() {
-        let mut leases = Leases::default();
-        lease_of(&mut leases, "gw:1:1", 1, 0);
-        leases.named("gw", "1", 1).call(SUB, 2, 1);
-        assert_eq!(leases.let_go(), 0);
-        assert!(told(leases)[0].contains("another revision"));
-    }
-
-    #[test]
-    fn late_calls_that_a_later_life_tells_of_are_those_that_are_charged_late() {
-        let mut leases = Leases::default();
-        lease_of(&mut leases, "gw:1:17", 5, 5);
-        assert_eq!(leases.let_go(), 1);
-        leases.named("gw", "2", 17).call(SUB, 1, 1);
-        assert_eq!(leases.let_go(), 0);
-        leases.of("gw:1:17").charge(1, Some(charge()), false);
-        assert_eq!(told(leases), [""; 0]);
-    }
-
-    #[test]
-    fn calls_that_a_later_life_tells_of_are_the_earlier_ones() {
-        let mut leases = Leases::default();
-        lease_of(&mut leases, "gw:1:17", 1, 0);
-        leases.named("gw", "2", 17).call(SUB, 1, 1);
-        assert_eq!(leases.let_go(), 1);
-        leases.named("gw", "2", 7).call(SUB, 1, 1);
-        assert!(told(leases)[0].ends_with("nobody was granted it"));
-    }
-}
+mod tests;

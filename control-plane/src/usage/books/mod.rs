@@ -8,21 +8,23 @@
 
 mod charged;
 mod compare;
+pub mod forgotten;
 pub mod nightly;
 mod record;
 
+use std::ops::Range;
+
 use apiclay_config::clock::Timestamp;
+use apiclay_config::ids::SubscriptionId;
 
 use super::read::Reading;
 use super::retention::RetentionRun;
-use super::rollup::MINUTES_PER_HOUR;
+use super::rollup::{MINUTES_PER_HOUR, Rollup};
 use crate::ledger::{self, JournalEntry};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store, StoreError};
-use crate::wallet::leases::{
-    self,
-    documents::{IncludedMonth, WalletLease},
-};
+use crate::subscriptions::{self, documents::Subscription, free_months};
+use crate::wallet::leases::{self, documents::WalletLease};
 use charged::Charges;
 use compare::{Leases, Tally};
 use record::Record;
@@ -77,6 +79,7 @@ pub async fn verify(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
 pub async fn register(store: &Store) -> Result<(), StoreError> {
     ledger::register(store).await?;
     leases::register(store).await?;
+    subscriptions::register(store).await?;
     super::register(store).await
 }
 
@@ -102,20 +105,24 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
         if let Some(at) = last_at {
             record.read_up_to(&mut tallies, Some(at)).await?;
         }
-        report.leases += tallies.let_go();
+        report.leases += let_go(store, &mut tallies).await?;
         cursor = page.next_cursor;
         if cursor.is_none() {
             break;
         }
     }
     record.read_up_to(&mut tallies, None).await?;
-    report.leases += tallies.let_go();
+    tallies.gather_strays();
+    report.leases += let_go(store, &mut tallies).await?;
     report.calls = record.calls;
     for (name, tally) in tallies.left() {
         judge(store, &mut report, &name, &tally).await?;
     }
     report.faults.append(&mut record.unreadable);
     report.faults.append(&mut charges.nameless);
+    for subscription in with_hours(store, &shown).await? {
+        record.by_subscription.entry(subscription).or_default();
+    }
     for (subscription, billed) in record.by_subscription {
         let mut told = 0_u64;
         let sum = |counted: super::read::Counted<'_>| {
@@ -128,6 +135,39 @@ async fn once(store: &Store, now: Timestamp) -> Result<Report, Refusal> {
     report.faults.sort_unstable();
     report.faults.truncate(FAULTS_MAX);
     Ok(report)
+}
+
+/// Subscriptions whose buyers are shown something of these minutes, which are whole hours.
+async fn with_hours(store: &Store, minutes: &Range<i64>) -> Result<Vec<SubscriptionId>, StoreError> {
+    let hours = minutes.start.div_euclid(MINUTES_PER_HOUR)..minutes.end.div_euclid(MINUTES_PER_HOUR);
+    let (mut found, mut next) = (Vec::new(), String::new());
+    loop {
+        // From one subscription to the next, over all of its hours but one or two.
+        let walk = Query::by("id").from(next.as_str()).limit(1);
+        let Some(hour) = store.query::<Rollup>(&walk).await?.items.pop() else { return Ok(found) };
+        let Rollup { subscription, hour, .. } = hour.value;
+        if hour < hours.start {
+            next = Rollup::id_of(subscription, hours.start);
+            continue;
+        }
+        if hour < hours.end {
+            found.push(subscription);
+        }
+        next = Rollup::id_of(subscription, i64::MAX) + "~";
+    }
+}
+
+/// Lets go of what agrees, once it is known under whose name the free months of calls stand; how many leases.
+async fn let_go(store: &Store, tallies: &mut Leases) -> Result<u64, StoreError> {
+    for id in tallies.unknown() {
+        // Of none that is known its own name: nobody else pays for its calls.
+        let under = match store.get::<Subscription>(&id.to_string()).await? {
+            Some(known) => free_months::found(store, &known.value).await?.subscription,
+            None => id,
+        };
+        tallies.know(id, under);
+    }
+    Ok(tallies.let_go())
 }
 
 /// What becomes of a lease whose calls and charges differ, or that is open.
@@ -144,19 +184,8 @@ async fn judge(store: &Store, report: &mut Report, name: &str, tally: &Tally) ->
     if report.since.is_some() && charged::held_before(store, name, report.since).await? {
         return Ok(());
     }
-    if is_of_a_shared_month(store, name, tally).await? {
-        return Ok(());
-    }
-    report.faults.extend(compare::lease(name, tally));
+    report.faults.push(compare::lease(name, tally));
     Ok(())
-}
-
-/// Whether a lease was granted of another subscription's account of included calls, as it says itself.
-async fn is_of_a_shared_month(store: &Store, name: &str, tally: &Tally) -> Result<bool, StoreError> {
-    let Some((of, subscription)) = tally.of_a_shared_month() else { return Ok(false) };
-    let lease = store.get::<WalletLease>(name).await?.map(|found| found.value);
-    let month = IncludedMonth { subscription: of.subscription, begins_at: of.period_begins_at };
-    Ok(lease.is_some_and(|lease| lease.subscription == subscription && lease.included_in == Some(month)))
 }
 
 /// Whether a lease of this number of the gateway's, of whichever life, has billed calls that are to be charged yet.

@@ -4,6 +4,7 @@
 use apiclay_config::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::forgotten;
 use crate::app::App;
 use crate::refusal::Refusal;
 use crate::store::{Document, FIRST_VERSION, Index, StoreError};
@@ -85,9 +86,10 @@ pub async fn run_if_due(app: &App) -> Result<(), Refusal> {
 async fn check(app: &App, now: Timestamp) -> Result<u64, Refusal> {
     let journal = ledger::verify::verify(&app.store).await?;
     let invoiced = invoices::verify::verify(&app.store).await?;
+    let held = forgotten::check(&app.store, &journal.open_holds).await?;
     let usage = super::verify(&app.store, now).await?;
     let of_journal = journal.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
-    let of_usage = usage.faults.iter().map(|fault| format!("{}: {}", fault.of, fault.what));
+    let of_usage = held.iter().chain(&usage.faults).map(|fault| format!("{}: {}", fault.of, fault.what));
     let wrong: Vec<String> = of_journal.chain(invoiced.faults).chain(of_usage).collect();
     for what in wrong.iter().take(LOGGED_MAX) {
         tracing::error!("the books are wrong: {what}");

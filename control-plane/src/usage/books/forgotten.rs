@@ -1,0 +1,58 @@
+//! Money that is held for a gateway that is forgotten, and that nobody will free: holds that `ledger::verify` finds open, held
+//! against the gateways and the leases that there are. By `apiclay ledger verify`, and each night.
+
+use std::collections::HashMap;
+
+use super::charged::named;
+use super::compare::{Fault, numbered};
+use crate::admin::documents::Gateway;
+use crate::ledger::{Hold, JournalEntry};
+use crate::refusal::Refusal;
+use crate::store::{Query, Store};
+use crate::wallet::leases::documents::WalletLease;
+use crate::wallet::leases::rules::closing_fact;
+
+/// Which of these open holds nobody will end.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn check(store: &Store, open: &[Hold]) -> Result<Vec<Fault>, Refusal> {
+    let (mut faults, mut known) = (Vec::new(), HashMap::new());
+    for hold in open {
+        let Some(entry) = store.get::<JournalEntry>(&hold.entry.to_string()).await? else { continue };
+        let Some(lease) = named(&entry.value, "hold:") else { continue };
+        let Some((gateway, _)) = numbered(lease) else { continue };
+        if !known.contains_key(gateway) {
+            let is_known = store.get::<Gateway>(gateway).await?.is_some();
+            known.insert(gateway.to_owned(), is_known);
+        }
+        if known.get(gateway).copied().unwrap_or(false) {
+            continue;
+        }
+        let Some(how) = left_to_do(store, hold, lease, gateway).await? else { continue };
+        let amount = hold.amount.account.told(hold.amount.micro);
+        let what = format!("{amount} is held for a gateway that is forgotten: {how}");
+        faults.push(Fault { of: lease.to_owned(), what });
+    }
+    Ok(faults)
+}
+
+/// What ends a hold whose gateway is gone; none where that is on its way.
+async fn left_to_do(
+    store: &Store,
+    hold: &Hold,
+    lease: &str,
+    gateway: &str,
+) -> Result<Option<String>, Refusal> {
+    let lease = store.get::<WalletLease>(lease).await?.map(|found| found.value);
+    // After the lease: whoever ends one writes it in the journal first.
+    let ended = Query::by("idem").equals(closing_fact(hold)).limit(1);
+    if !store.query::<JournalEntry>(&ended).await?.items.is_empty() {
+        return Ok(None);
+    }
+    Ok(match lease {
+        Some(lease) if lease.closing_since.is_some() => None,
+        Some(_) => Some(format!("say `apiclay gateway forget {gateway}` again")),
+        None => Some("its lease is not in the store; compare it with a backup".to_owned()),
+    })
+}
