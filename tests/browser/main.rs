@@ -273,7 +273,7 @@ impl Buyer<'_> {
         self.sees("h2#new-key", "production").await?;
         self.presses(".revoke summary").await?;
         self.picture("revoke").await?;
-        self.presses("[aria-label='Revoke production now']").await?;
+        self.presses("[aria-label='Revoke now: production']").await?;
         self.sees("[role=status]", "The key is revoked").await?;
         self.picture("key-revoked").await?;
         self.goes_to("/account").await?;

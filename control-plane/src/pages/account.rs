@@ -23,7 +23,6 @@ use crate::store;
 const SESSIONS_SHOWN_MAX: usize = 50;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     done: Option<String>,
 }
@@ -106,11 +105,13 @@ pub(super) async fn end_session(
     posted: PostedBy<Nothing>,
 ) -> Result<Response, Problem> {
     let PostedBy { visitor, .. } = posted;
-    let found = app.store.get::<Session>(&id.to_string()).await?;
-    if found.is_none_or(|found| found.value.account != visitor.account.id) {
-        return Err(Problem::not_found());
+    // One that is there no more was ended before.
+    if let Some(found) = app.store.get::<Session>(&id.to_string()).await? {
+        if found.value.account != visitor.account.id {
+            return Err(Problem::not_found());
+        }
+        sessions::end(&app, id).await?;
     }
-    sessions::end(&app, id).await?;
     if visitor.caller.via == Via::Session(id) {
         let cookie = [(SET_COOKIE, sessions::clear_cookie(&app))];
         return Ok((cookie, Redirect::to("/?done=signed_out")).into_response());

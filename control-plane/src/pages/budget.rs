@@ -2,12 +2,13 @@
 //! `wallet` renders it, and takes the form.
 
 use apiclay_config::ids::AccountId;
-use apiclay_config::money::Money;
+use apiclay_config::money::{MICRO_PER_UNIT, Money};
 use serde::Deserialize;
 
 use super::words;
 use crate::app::App;
 use crate::http::Problem;
+use crate::plans::bounds::PRICE_MAX_UNITS;
 use crate::wallet::budget;
 use crate::wallet::statement::Standing;
 
@@ -56,12 +57,22 @@ pub(super) struct BudgetSet {
     pub left: String,
     /// The meter's.
     pub thousandths: i64,
-    /// The day on which it begins anew.
+    /// When it begins anew.
     pub resets: String,
     /// The highest threshold that is reached, in percent.
     pub reached: u8,
     /// Whether it is what refuses calls.
     pub stops: bool,
+}
+
+/// Whether a budget can be so much, told in the words of the page.
+pub(super) fn within(amount: Money) -> Result<Money, Problem> {
+    let most = Money::new(PRICE_MAX_UNITS.saturating_mul(MICRO_PER_UNIT), amount.currency);
+    if (1..=most.micro).contains(&amount.micro) {
+        return Ok(amount);
+    }
+    let (least, most) = (words::money(&Money::new(0, amount.currency)), words::money_parted(&most));
+    Err(Problem::field("/amount", "out_of_range", format!("more than {least}, and at most {most}")))
 }
 
 /// The budget of a visitor's wallet, with the form as it was sent or as it is set.
@@ -81,7 +92,7 @@ pub(super) async fn shown(
         held: (budget.hard_stop && spending.held > 0).then(|| money(spending.held)),
         left: money(budget.left(spending)),
         thousandths: thousandths(spending.spent, budget.amount.micro),
-        resets: words::day(spending.resets_at()),
+        resets: words::moment(spending.resets_at()),
         reached: budget.reached(spending),
         stops: budget.stops(spending),
     });

@@ -19,7 +19,9 @@ impl Faults {
     /// `owned` says which field a code is about, where the problem does not name one.
     pub(super) fn of(problem: Problem, owned: &[(Code, &str)]) -> Result<Self, Problem> {
         let code = problem.code();
-        if matches!(code.status(), 404 | 413 | 415 | 500..) || code == Code::CsrfTokenInvalid {
+        // A provider that does not answer is nobody's fault here, and whoever typed the form sends it again.
+        let ours = matches!(code.status(), 500..) && code != Code::PaymentProviderUnavailable;
+        if ours || matches!(code.status(), 404 | 413 | 415) || code == Code::CsrfTokenInvalid {
             return Err(problem);
         }
         let mut faults = Self::default();

@@ -9,6 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 
 use super::Answer;
 use super::assets;
+use super::refused::Refused;
 use super::visitor::Visitor;
 use crate::app::App;
 use crate::http::Problem;
@@ -27,6 +28,8 @@ pub(super) struct Frame {
     pub notice: Option<Cow<'static, str>>,
     /// Whether it was not done.
     pub refused: bool,
+    /// Whether money in the wallet, or its budget, is what it takes.
+    pub lacks_money: bool,
     /// Which part of the navigation this is.
     pub part: &'static str,
 }
@@ -40,6 +43,7 @@ impl Frame {
             demo: app.demo,
             notice: None,
             refused: false,
+            lacks_money: false,
             part,
         }
     }
@@ -47,13 +51,14 @@ impl Frame {
     /// The same with a notice, by the word in the address. Only words of ours have a text.
     pub(super) fn after(mut self, done: Option<&str>) -> Self {
         self.notice = done.and_then(notice).map(Cow::Borrowed);
-        self.refused = matches!(done, Some("too_little" | "plan_revised"));
+        self.refused = done == Some("plan_revised");
         self
     }
 
     /// The same with why what was asked for was not done.
-    pub(super) fn refusing(mut self, why: String) -> Self {
-        (self.notice, self.refused) = (Some(Cow::Owned(why)), true);
+    pub(super) fn refusing(mut self, refused: Refused) -> Self {
+        (self.notice, self.refused) = (Some(Cow::Owned(refused.why)), true);
+        self.lacks_money = refused.lacks_money;
         self
     }
 
@@ -75,14 +80,15 @@ fn notice(done: &str) -> Option<&'static str> {
         }
         "already_subscribed" => "You have this plan already; this is your subscription.",
         "cancelled" => "The subscription has ended. Its keys no longer work.",
-        "cancels_at_end" => "It ends with its month, and nothing more is charged.",
+        "cancels_at_end" => "It ends with its month; no further month is charged.",
         "plan_changed" => "The plan is changed.",
         "plan_kept" => "You keep the plan you have.",
         "plan_changes" => "The plan changes with the next month.",
         "resumed" => "It goes on.",
-        "too_little" => "Your wallet, or the budget you set for it, has too little left for this.",
         "key_revoked" => "The key is revoked. It no longer works.",
-        "key_shown" => "That key was made already. A key is shown once only; make another if you lost it.",
+        "key_shown" => {
+            "That key was made already. A key is shown once only; if you lost it, revoke it and make another."
+        }
         "password_changed" => "Your password is changed. Every other browser is signed out.",
         "password_reset" => {
             "Your password is changed, and everybody is signed out. Sign in with the new one."

@@ -16,7 +16,6 @@ use crate::http::Query;
 const LISTINGS_PER_PAGE: usize = 24;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     q: Option<String>,
     category: Option<String>,

@@ -19,13 +19,17 @@ use crate::vendors::role::Act;
 use crate::vendors::{access, invitations};
 
 #[derive(Deserialize)]
+pub(super) struct Asked {
+    code: Option<String>,
+}
+
+#[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Given {
     code: String,
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Joined {
     vendor: String,
 }
@@ -61,8 +65,10 @@ struct Accepted {
 pub(super) async fn show(
     State(app): State<App>,
     SignedIn(visitor): SignedIn,
-    Query(Given { code }): Query<Given>,
+    Query(asked): Query<Asked>,
 ) -> Answer {
+    // None, as after a fault and a reload, opens nothing either, and is told the same.
+    let code = asked.code.unwrap_or_default();
     let secret = SecretString::from(code.clone());
     match invitations::invited(&app, &visitor.caller, &secret).await {
         Ok((vendor, invitation)) => {
@@ -70,7 +76,7 @@ pub(super) async fn show(
                 vendor: vendor.name,
                 slug: vendor.slug,
                 role: invitation.role.word(),
-                until: words::day(invitation.expires_at),
+                until: words::moment(invitation.expires_at),
                 code,
             };
             let email = visitor.account.email.clone();

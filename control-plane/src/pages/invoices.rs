@@ -16,7 +16,6 @@ use crate::invoices::documents::{Invoice, InvoiceLine, Of, What};
 use crate::invoices::routes::{of_account, own};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     cursor: Option<String>,
 }
@@ -46,6 +45,8 @@ struct LineShown {
 struct CreditShown {
     invoice: InvoiceId,
     name: String,
+    /// What it credits of that.
+    line: Option<String>,
     reason: String,
 }
 
@@ -99,9 +100,15 @@ pub(super) async fn show_one(
     let month = invoice.covered().map(|covered| words::written(covered.begins_at, "%B %Y"));
     let credits = match &invoice.of {
         Of::Month(_) => None,
-        Of::Credit { invoice: id, invoice_name, reason, .. } => {
-            Some(CreditShown { invoice: *id, name: invoice_name.clone(), reason: reason.clone() })
-        }
+        Of::Credit { invoice: id, invoice_name, line, reason, .. } => Some(CreditShown {
+            invoice: *id,
+            name: invoice_name.clone(),
+            line: match line {
+                Some(line) => credited(&own(&app.store, *id, visitor.account.id).await?, *line),
+                None => None,
+            },
+            reason: reason.clone(),
+        }),
     };
     let lines: Vec<LineShown> = invoice.lines.iter().map(|line| line_shown(&invoice, line)).collect();
     let page = InvoicePage {
@@ -119,6 +126,13 @@ pub(super) async fn show_one(
         total: signed(&invoice.total),
     };
     render(&app, &page)
+}
+
+/// What an invoice's line of this number, counted from 1, is for.
+fn credited(invoice: &Invoice, number: u32) -> Option<String> {
+    let line = invoice.lines.get(usize::try_from(number).ok()?.checked_sub(1)?)?;
+    let LineShown { what, of, .. } = line_shown(invoice, line);
+    Some(format!("{what}, {of}"))
 }
 
 fn line_shown(invoice: &Invoice, line: &InvoiceLine) -> LineShown {

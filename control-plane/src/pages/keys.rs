@@ -1,8 +1,8 @@
 //! Keys of a subscription: make, rotate, revoke. A new key stands on the answer to the form itself, and nowhere after: a
 //! redirect would have to carry it. A form that is sent again (a reload) bears the same `once`, from which the key's id is
-//! made, so that the second meets the first and makes nothing.
+//! made, so that the second meets the first and makes nothing: the first may have been copied by then.
 
-use apiclay_config::ids::{AccountId, CredentialId, SubscriptionId};
+use apiclay_config::ids::{CredentialId, SubscriptionId};
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::ExposeSecret as _;
@@ -13,15 +13,14 @@ use super::chart::Width;
 use super::faults::Faults;
 use super::form::{Nothing, PostedBy};
 use super::frame::{render, render_again};
+use super::once::id_of;
 use super::subscription::{NewKey, SubscriptionPage};
+use super::visitor::Visitor;
 use crate::app::App;
 use crate::http::{Code, Path, Problem};
+use crate::subscriptions::access;
 use crate::subscriptions::credential_routes::{make_key, replace_key, revoke_key};
-
-/// Separates these ids from every other use of the same words.
-const ONCE_CONTEXT: &str = "apiclay 2026 id of a key that a form makes";
-/// Bits of an id that follow its time.
-const RANDOM_BITS: u32 = 80;
+use crate::subscriptions::documents::Credential;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,7 +53,10 @@ pub(super) async fn make(
     posted: PostedBy<NewName>,
 ) -> Answer {
     let PostedBy { visitor, given: NewName { name, once } } = posted;
-    let new_id = id_of(visitor.account.id, once);
+    let new_id = id_of(visitor.account.id, once, "");
+    if was_made(&app, &visitor, id, new_id).await? {
+        return Ok(back_with(id, "key_shown"));
+    }
     let made = make_key(&app, &visitor.caller, id, new_id, name.trim().to_owned(), None).await;
     match made {
         Ok((credential, key)) => {
@@ -62,7 +64,7 @@ pub(super) async fn make(
             page.new_key = Some(NewKey { name: credential.name, key: key.expose_secret().to_owned() });
             render(&app, &page)
         }
-        Err(problem) if problem.code() == Code::Conflict => Ok(shown_before(id)),
+        Err(problem) if problem.code() == Code::Conflict => Ok(back_with(id, "key_shown")),
         Err(problem) => {
             let faults =
                 Faults::of(problem, &[(Code::LimitReached, "name"), (Code::SubscriptionInactive, "name")])?;
@@ -81,7 +83,10 @@ pub(super) async fn rotate(
     posted: PostedBy<Rotation>,
 ) -> Answer {
     let PostedBy { visitor, given } = posted;
-    let new_id = id_of(visitor.account.id, given.once);
+    let new_id = id_of(visitor.account.id, given.once, "");
+    if was_made(&app, &visitor, id, new_id).await? {
+        return Ok(back_with(id, "key_shown"));
+    }
     let grace_s =
         given.grace_s.parse().map_err(|_| Problem::new(Code::RequestMalformed, "the time is a number"))?;
     match replace_key(&app, &visitor.caller, (id, key), new_id, grace_s).await {
@@ -90,8 +95,9 @@ pub(super) async fn rotate(
             page.new_key = Some(NewKey { name: credential.name, key: key.expose_secret().to_owned() });
             render(&app, &page)
         }
-        // The old key is gone once the first of two has been heard.
-        Err(problem) if matches!(problem.code(), Code::Conflict | Code::NotFound) => Ok(shown_before(id)),
+        Err(problem) if problem.code() == Code::Conflict => Ok(back_with(id, "key_shown")),
+        // Revoked, in another tab perhaps.
+        Err(problem) if problem.code() == Code::NotFound => Ok(back_with(id, "key_revoked")),
         Err(problem) => {
             let faults = Faults::of(problem, &[])?;
             let mut page = SubscriptionPage::of(&app, &visitor, id, Width::default()).await?;
@@ -107,33 +113,26 @@ pub(super) async fn revoke(
     Path((id, key)): Path<(SubscriptionId, CredentialId)>,
     posted: PostedBy<Nothing>,
 ) -> Answer {
-    revoke_key(&app, &posted.visitor.caller, (id, key)).await?;
-    Ok(Redirect::to(&format!("/subscriptions/{id}?done=key_revoked")).into_response())
-}
-
-fn shown_before(id: SubscriptionId) -> Response {
-    Redirect::to(&format!("/subscriptions/{id}?done=key_shown")).into_response()
-}
-
-/// The id of the key that this form makes: the form's time, and a hash of form and account, so that nobody can meet the
-/// id of another's key.
-fn id_of(account: AccountId, once: CredentialId) -> CredentialId {
-    let hash = blake3::derive_key(ONCE_CONTEXT, format!("{account}:{once}").as_bytes());
-    let random = hash.iter().take(16).fold(0_u128, |number, byte| (number << 8) | u128::from(*byte));
-    let low = (1_u128 << RANDOM_BITS) - 1;
-    CredentialId::from_u128((once.as_u128() & !low) | (random & low))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_form_makes_one_id_an_account() {
-        let (once, asha, ravi) = (CredentialId::generate(), AccountId::generate(), AccountId::generate());
-        assert_eq!(id_of(asha, once), id_of(asha, once));
-        assert_ne!(id_of(asha, once), id_of(ravi, once));
-        assert_ne!(id_of(asha, once), id_of(asha, CredentialId::generate()));
-        assert_eq!(id_of(asha, once).as_u128() >> RANDOM_BITS, once.as_u128() >> RANDOM_BITS);
+    let PostedBy { visitor, .. } = posted;
+    access::own(&app.store, id, visitor.account.id).await?;
+    match revoke_key(&app, &visitor.caller, (id, key)).await {
+        // What is there no more was revoked before.
+        Err(problem) if problem.code() != Code::NotFound => Err(problem),
+        _ => Ok(back_with(id, "key_revoked")),
     }
+}
+
+/// Whether this form has made its key, under a subscription of the visitor's: it was shown then.
+async fn was_made(
+    app: &App,
+    visitor: &Visitor,
+    id: SubscriptionId,
+    new_id: CredentialId,
+) -> Result<bool, Problem> {
+    access::own(&app.store, id, visitor.account.id).await?;
+    Ok(app.store.get::<Credential>(&new_id.to_string()).await?.is_some())
+}
+
+fn back_with(id: SubscriptionId, done: &str) -> Response {
+    Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response()
 }

@@ -11,6 +11,7 @@ use crate::plans;
 use crate::plans::terms::{LimitInput, Terms, Trial, Unit, WindowInput};
 use crate::store::{Query, Versioned};
 use crate::subscriptions::documents::Subscription;
+use crate::subscriptions::life::SubscriptionState;
 use crate::usage::routes::{Range, of as usage_of};
 use crate::usage::series::{Step, Total};
 
@@ -34,6 +35,8 @@ pub(super) struct Limits {
     pub rates: Vec<String>,
     /// Until when it is tried, or was.
     pub trial: Option<String>,
+    /// Calls are refused: the trial is over, and nothing is paid for.
+    pub trial_over: bool,
     pub meters: Vec<Meter>,
 }
 
@@ -49,7 +52,7 @@ pub(super) async fn limits(
     let mut limits = Limits::default();
     // A month that is paid for needs no trial.
     if let Some(trial) = terms.trial.filter(|_| !subscription.pays || terms.is_per_call()) {
-        tried(app, subscription, (trial, whole), &mut limits).await?;
+        tried(app, subscription, (trial, whole)).await?.told(subscription, &mut limits);
     }
     let zone = Zone::named(terms.zone.as_deref().unwrap_or(UTC)).unwrap_or_default();
     let clocks = terms.zone.as_deref().unwrap_or(UTC).replace('_', " ");
@@ -71,36 +74,68 @@ pub(super) async fn limits(
         limits.meters.push(meter(&name, used, input.max));
     }
     if let Some(calls) = terms.concurrency_max {
-        limits.rates.push(format!("{} at a time", words::count(u64::from(calls))));
+        limits.rates.push(words::at_a_time(calls));
     }
     Ok(limits)
 }
 
-/// A trial while it lasts, and where nothing is paid for after it, that it is over.
+/// Whether a subscription's calls are refused since its trial is over.
+pub(super) async fn trial_is_over(
+    app: &App,
+    subscription: &Subscription,
+    terms: &Terms,
+) -> Result<bool, Problem> {
+    let Some(trial) = terms.trial.filter(|_| !subscription.pays) else { return Ok(false) };
+    let whole = usage_of(app, subscription, whole_from(None)).await?.total;
+    Ok(tried(app, subscription, (trial, &whole)).await?.refuses(subscription))
+}
+
+/// How far a trial is.
+struct Tried {
+    ends_at: Option<Timestamp>,
+    over_by_day: bool,
+    /// Used, and how many there are.
+    by_calls: Option<(u64, u64)>,
+}
+
 async fn tried(
     app: &App,
     subscription: &Subscription,
     (trial, whole): (Trial, &Total),
-    limits: &mut Limits,
-) -> Result<(), Problem> {
+) -> Result<Tried, Problem> {
     let ends_at = subscription.trial_ends_at.filter(|_| trial.days.is_some());
     let over_by_day = ends_at.is_some_and(|at| at <= app.clock.now());
     let by_calls = match trial.calls.filter(|_| !over_by_day) {
         Some(_) => Some(by_calls(app, subscription, whole).await?),
         None => None,
     };
-    let over = over_by_day || by_calls.is_some_and(|(used, max)| used >= max);
-    if over && subscription.pays {
-        return Ok(());
+    Ok(Tried { ends_at, over_by_day, by_calls })
+}
+
+impl Tried {
+    fn is_over(&self) -> bool {
+        self.over_by_day || self.by_calls.is_some_and(|(used, max)| used >= max)
     }
-    if let Some((used, max)) = by_calls {
-        limits.meters.push(meter("Trial", used, max));
+
+    fn refuses(&self, subscription: &Subscription) -> bool {
+        self.is_over() && !subscription.pays && subscription.state() == SubscriptionState::Active
     }
-    limits.trial = ends_at.map(|at| {
-        let until = if over_by_day { "was over" } else { "until" };
-        format!("{until} {}", words::moment(at))
-    });
-    Ok(())
+
+    /// A trial while it lasts, and where nothing is paid for after it, that it is over.
+    fn told(&self, subscription: &Subscription, limits: &mut Limits) {
+        limits.trial_over = self.refuses(subscription);
+        if self.is_over() && subscription.pays {
+            return;
+        }
+        if let Some((used, max)) = self.by_calls {
+            limits.meters.push(meter("Trial", used, max));
+        }
+        limits.trial = self.ends_at.map(|at| match (self.over_by_day, self.is_over()) {
+            (true, _) => format!("was over {}", words::moment(at)),
+            (false, true) => "its calls are used up".to_owned(),
+            (false, false) => format!("until {}", words::moment(at)),
+        });
+    }
 }
 
 /// How many calls an account's one trial of a listing has, and how many of them are used: under whichever subscription.

@@ -21,10 +21,12 @@ mod keys;
 mod limits;
 mod listing;
 mod movements;
+mod once;
 mod password;
 mod paying;
 mod plan_change;
 mod plan_shown;
+mod refused;
 mod route;
 mod routes_used;
 mod setup;
@@ -40,8 +42,9 @@ mod wallet;
 mod words;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::response::{Redirect, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get};
 
 pub(crate) use error::of_problem;
 
@@ -62,18 +65,18 @@ pub fn routes() -> Router<App> {
         .route("/setup", get(setup::show).post(setup::send))
         .route("/signup", get(sign_up::show).post(sign_up::send))
         .route("/verify", get(verify::show).post(verify::send))
-        .route("/verify/again", post(verify::again))
+        .route("/verify/again", form_only("/verify", verify::again))
         .route("/signin", get(sign_in::show).post(sign_in::send))
         .route("/signin/code", get(sign_in_code::show).post(sign_in_code::send))
-        .route("/signin/code/check", post(sign_in_code::check))
+        .route("/signin/code/check", form_only("/signin/code", sign_in_code::check))
         .route("/password/forgot", get(password::show_forgot).post(password::forgot))
         .route("/password/reset", get(password::show_reset).post(password::reset))
-        .route("/signout", get(async || Redirect::to("/account")).post(sign_in::out))
+        .route("/signout", form_only("/account", sign_in::out))
         .route("/invitations/accept", get(invitation::show).post(invitation::send))
         .route("/invitations/accepted", get(invitation::accepted))
         .route("/account", get(account::show))
-        .route("/account/password", post(account::change_password))
-        .route("/account/sessions/{session}/end", post(account::end_session))
+        .route("/account/password", form_only("/account", account::change_password))
+        .route("/account/sessions/{session}/end", form_only("/account", account::end_session))
         .route("/subscriptions", get(subscriptions::show).post(subscriptions::subscribe))
         .route("/subscriptions/{subscription}", get(subscription::show))
         .route("/subscriptions/{subscription}/cancel", get(keys::back).post(subscriptions::cancel))
@@ -84,15 +87,24 @@ pub fn routes() -> Router<App> {
         .route("/subscriptions/{subscription}/keys/{key}/rotate", get(keys::back_from_key).post(keys::rotate))
         .route("/subscriptions/{subscription}/keys/{key}/revoke", get(keys::back_from_key).post(keys::revoke))
         .route("/wallet", get(wallet::show))
-        .route("/wallet/topups", get(async || Redirect::to("/wallet")).post(wallet::begin))
-        .route("/wallet/budget", get(async || Redirect::to("/wallet")).post(wallet::set_budget))
-        .route("/wallet/budget/remove", get(async || Redirect::to("/wallet")).post(wallet::remove_budget))
+        .route("/wallet/topups", form_only("/wallet", wallet::begin))
+        .route("/wallet/budget", form_only("/wallet", wallet::set_budget))
+        .route("/wallet/budget/remove", form_only("/wallet", wallet::remove_budget))
         .route("/wallet/topups/{order}", get(top_up::show))
         .route("/invoices", get(invoices::show))
         .route("/invoices/{invoice}", get(invoices::show_one))
         .route("/demo", get(demo::show))
         .route("/demo/pay/{order}", get(demo::show_payment).post(demo::pay))
         .route("/assets/{name}", get(assets::serve))
+}
+
+/// Where only forms are sent to. Whoever looks there, as by a reload after a fault, is led to the page they stand on.
+fn form_only<H, T>(page: &'static str, send: H) -> MethodRouter<App>
+where
+    H: Handler<T, App>,
+    T: 'static,
+{
+    get(move || async move { Redirect::to(page) }).post(send)
 }
 
 /// Whether people look here, so that a failure is told on a page.

@@ -65,7 +65,7 @@ struct Row {
     micro: i64,
     units: u64,
     entries: u32,
-    /// The day's rest is on the next page.
+    /// More of its day may be on the page before, or on the next.
     cut: bool,
 }
 
@@ -85,11 +85,12 @@ pub(super) async fn shown(
     currency: Currency,
     (show, cursor): (Show, Option<String>),
 ) -> Result<Movements, Problem> {
+    let from_a_cursor = cursor.is_some();
     let (entries, next_cursor) = match show {
         Show::All => read(app, account, currency, cursor).await?,
         Show::TopUps => top_ups(app, account, cursor).await?,
     };
-    let rows = together(entries, next_cursor.is_some(), |entry| {
+    let rows = together(entries, (from_a_cursor, next_cursor.is_some()), |entry| {
         statement::movement(entry, account, currency).amount.micro
     });
     let mut names = BTreeMap::new();
@@ -169,8 +170,13 @@ fn day_of(at: Timestamp) -> i64 {
 }
 
 /// Rows in the order of the newest entry of each. Pure.
-fn together(entries: Vec<JournalEntry>, more: bool, micro: impl Fn(&JournalEntry) -> i64) -> Vec<Row> {
-    let last_day = entries.last().filter(|_| more).map(|entry| day_of(entry.at));
+fn together(
+    entries: Vec<JournalEntry>,
+    (before, after): (bool, bool),
+    micro: impl Fn(&JournalEntry) -> i64,
+) -> Vec<Row> {
+    let cut_days = [entries.first().filter(|_| before), entries.last().filter(|_| after)]
+        .map(|entry| entry.map(|entry| day_of(entry.at)));
     let (mut rows, mut places) = (Vec::<Row>::new(), BTreeMap::new());
     for entry in entries {
         let units = entry.usage.map_or(0, |usage| usage.units);
@@ -187,7 +193,7 @@ fn together(entries: Vec<JournalEntry>, more: bool, micro: impl Fn(&JournalEntry
                 row.entries = row.entries.saturating_add(1);
             }
             None => {
-                let cut = last_day == Some(day_of(entry.at));
+                let cut = cut_days.contains(&Some(day_of(entry.at)));
                 rows.push(Row { newest: entry, micro: moved, units, entries: 1, cut });
             }
         }
@@ -226,7 +232,7 @@ impl Row {
             (EntryKind::PeriodFee, Some(names)) => Some(self.month(names)),
             (EntryKind::Calls, Some(names)) => {
                 let units = format!("{} {}", words::count(self.units), names.unit.noun(self.units));
-                let rest = if self.cut { " (the day's rest is on the next page)" } else { "" };
+                let rest = if self.cut { " (more of this day may be on another page)" } else { "" };
                 Some(format!("{units} · {}{rest}", names.what))
             }
             // Of what is gone nothing but its id is known.
@@ -252,5 +258,34 @@ impl Row {
             }
             None => names.what.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn calls(day: i64) -> JournalEntry {
+        let usage = json!({"subscription": SubscriptionId::from_u128(1), "plan": PlanId::from_u128(1),
+            "plan_revision": 1, "period_begins_at": Timestamp(0), "units": 2, "before": 0});
+        let entry = json!({"id": apiclay_config::ids::JournalId::generate(), "idem": [], "request_hash": "",
+            "kind": "calls", "lines": [], "usage": usage, "slots": [], "reason": "", "at": Timestamp(day * DAY_MS)});
+        serde_json::from_value(entry).unwrap()
+    }
+
+    #[test]
+    fn only_days_at_a_page_s_edges_may_go_on_on_another() {
+        let cut = |edges| {
+            let rows = together([3, 2, 2, 1].map(calls).into(), edges, |_| -1);
+            assert_eq!(rows.iter().map(|row| row.units).collect::<Vec<_>>(), [2, 4, 2]);
+            rows.iter().map(|row| row.cut).collect::<Vec<_>>()
+        };
+        assert_eq!(cut((false, false)), [false; 3]);
+        assert_eq!(cut((false, true)), [false, false, true]);
+        assert_eq!(cut((true, false)), [true, false, false]);
     }
 }

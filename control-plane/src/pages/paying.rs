@@ -7,14 +7,16 @@ use apiclay_config::money::Money;
 use super::words;
 use crate::app::App;
 use crate::http::Problem;
+use crate::plans;
 use crate::plans::pricing::Pricing;
 use crate::plans::terms::Terms;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::life::SubscriptionState;
 use crate::subscriptions::period::Period;
+use crate::wallet::budget;
 use crate::wallet::leases::included;
 use crate::wallet::leases::reckon::units_charged;
-use crate::wallet::statement;
+use crate::wallet::statement::{self, Standing};
 
 /// A state, for a badge.
 pub(super) struct Badge {
@@ -30,8 +32,8 @@ pub(super) struct Paying {
     pub included_left: Option<u64>,
     /// What they are called.
     pub nouns: String,
-    /// The next call or month cannot be paid.
-    pub too_little: bool,
+    /// Why the next call or month cannot be paid.
+    pub short: Option<&'static str>,
 }
 
 /// The button that goes on with it, and what that means.
@@ -42,8 +44,9 @@ pub(super) struct Resume {
     pub due_now: i64,
 }
 
-pub(super) fn badge(subscription: &Subscription) -> Badge {
+pub(super) fn badge(subscription: &Subscription, trial_over: bool) -> Badge {
     let (word, class) = match subscription.state() {
+        SubscriptionState::Active if trial_over => ("Trial over", "bad"),
         SubscriptionState::Active if subscription.cancels_at_end => ("Ends with its month", "warn"),
         SubscriptionState::Active => ("Active", "good"),
         SubscriptionState::PastDue => ("Payment due", "warn"),
@@ -73,16 +76,58 @@ pub(super) async fn paying(
     let Some(price) = price(terms).filter(|_| app.payments.is_some() && subscription.is_live()) else {
         return Ok(None);
     };
-    let free = statement::standing(&app.journal, subscription.account, terms.price.currency).await?.free();
+    let standing = statement::standing(&app.journal, subscription.account, terms.price.currency).await?;
     let calls = calls(app, subscription, terms).await?;
-    let next = match subscription.state() {
+    let now = match subscription.state() {
         SubscriptionState::PastDue | SubscriptionState::Unpaid => due(subscription, terms).micro,
         _ if calls.included_left.is_none_or(|left| left < calls.of_call) => calls.next_micro,
         _ => 0,
     };
-    let included_left = calls.included_left;
+    let month = next_month(app, subscription, terms).await?;
     let nouns = terms.usage_price.as_ref().map_or_else(String::new, |usage| usage.unit.noun(0));
-    Ok(Some(Paying { price, included_left, nouns, too_little: free.micro < next, free: words::money(&free) }))
+    Ok(Some(Paying {
+        price,
+        included_left: calls.included_left,
+        nouns,
+        short: short(app, subscription, &standing, (now, month)).await?,
+        free: words::money(&standing.free()),
+    }))
+}
+
+/// Why what is paid next cannot be: now, and with the next month at a moment. What the wallet has decides on both, a budget
+/// only on what is charged in the calendar month that it is for.
+async fn short(
+    app: &App,
+    subscription: &Subscription,
+    standing: &Standing,
+    (now, month): (i64, Option<(i64, Timestamp)>),
+) -> Result<Option<&'static str>, Problem> {
+    if standing.free().micro < month.map_or(now, |(month, _)| month.max(now)) {
+        return Ok(Some("add money"));
+    }
+    let budget = budget::find(&app.store, subscription.account, standing.balance.currency).await?;
+    let Some(budget) = budget.map(|found| found.value).filter(|budget| budget.hard_stop) else {
+        return Ok(None);
+    };
+    let spending = standing.spending.at(app.clock.now());
+    let month = month.filter(|(_, at)| *at < spending.resets_at()).map_or(0, |(month, _)| month);
+    let stops = (now > 0 && budget.stops(spending)) || budget.left(spending) < now.max(month);
+    Ok(stops.then_some("your budget stops it"))
+}
+
+/// What the month after the one that is paid for costs, and when; none where none follows.
+async fn next_month(
+    app: &App,
+    subscription: &Subscription,
+    terms: &Terms,
+) -> Result<Option<(i64, Timestamp)>, Problem> {
+    let follows = subscription.state() == SubscriptionState::Active && !subscription.cancels_at_end;
+    let Some(paid) = subscription.month().filter(|_| follows) else { return Ok(None) };
+    let price = match subscription.next_edition {
+        Some(next) => plans::access::revision(&app.store, next.plan, next.revision).await?.value.terms.price,
+        None => terms.price,
+    };
+    Ok(Some((price.micro, paid.period.ends_at)))
 }
 
 /// What the month costs that is to be paid, or was last.
@@ -118,11 +163,12 @@ async fn calls(app: &App, subscription: &Subscription, terms: &Terms) -> Result<
 }
 
 /// What stands between now and the next month, in a sentence.
-pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> Option<String> {
+pub(super) fn outlook(subscription: &Subscription, terms: &Terms, next_plan: Option<&str>) -> Option<String> {
     let month_ends = subscription.month().map(|paid| words::moment(paid.period.ends_at));
     match (subscription.state(), month_ends) {
         (SubscriptionState::Active, Some(end)) if subscription.cancels_at_end => {
-            Some(format!("Paid until {end}; it ends then, and nothing more is charged."))
+            let calls = if terms.is_per_call() { " Calls are charged until then." } else { "" };
+            Some(format!("Paid until {end}; it ends then, and no further month is charged.{calls}"))
         }
         (SubscriptionState::Active, Some(end)) => Some(match next_plan {
             Some(plan) => format!("Paid until {end}; it changes to {plan} then."),
@@ -142,8 +188,19 @@ pub(super) fn outlook(subscription: &Subscription, next_plan: Option<&str>) -> O
     }
 }
 
+/// What to do where a trial is over: to pay, where that is offered.
+pub(super) fn after_trial(resume: Option<&Resume>) -> String {
+    let what = if resume.is_some() { "Pay for a month" } else { "Change the plan" };
+    format!("Your trial is over, so calls are refused. {what} to go on.")
+}
+
 /// What going on with it would mean, where that changes anything.
-pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> Option<Resume> {
+pub(super) fn resume(
+    app: &App,
+    subscription: &Subscription,
+    terms: &Terms,
+    trial_over: bool,
+) -> Option<Resume> {
     let due = due(subscription, terms);
     let (price, due_now) = (words::money(&due), due.micro);
     match subscription.state() {
@@ -160,10 +217,13 @@ pub(super) fn resume(app: &App, subscription: &Subscription, terms: &Terms) -> O
         SubscriptionState::Active | SubscriptionState::Unpaid
             if !subscription.pays && !terms.price.is_zero() && app.payments.is_some() =>
         {
+            // Where calls cost something too, what is left of a trial comes before they do.
+            let tried = terms.trial.is_some() && !trial_over && !terms.is_per_call();
+            let trial = if tried { " and ends your trial" } else { "" };
             Some(Resume {
                 label: format!("Pay {price} and go on"),
                 told: format!(
-                    "A first month begins now. Each month after it costs {price}, from your wallet, until you end it."
+                    "A first month begins now{trial}. Each month after it costs {price}, from your wallet, until you end it."
                 ),
                 due_now,
             })

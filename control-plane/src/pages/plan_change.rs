@@ -6,8 +6,7 @@ use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::money::{Currency, Money};
 use askama::Template;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Redirect, Response};
+use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
 use super::Answer;
@@ -15,6 +14,7 @@ use super::chart::Width;
 use super::form::PostedBy;
 use super::frame::{Frame, render, render_as};
 use super::plan_shown::{self, PlanShown};
+use super::refused::Refused;
 use super::subscription::SubscriptionPage;
 use super::subscriptions::{bought, shown_revision};
 use super::visitor::{SignedIn, Visitor};
@@ -41,7 +41,7 @@ struct Offer {
     /// What it comes to now, in a sentence; none where it can only be had later, or not at all.
     now: Option<String>,
     due_now: String,
-    /// The day from which it can be had with the next month.
+    /// The moment from which it can be had with the next month.
     later: Option<String>,
     /// Whether it is the present plan, which another is to follow.
     keeps: bool,
@@ -57,6 +57,7 @@ struct PlanChangePage {
     listing: String,
     plan: String,
     has_month: bool,
+    ends: bool,
     previewed_at: Timestamp,
     offers: Vec<Offer>,
 }
@@ -121,6 +122,7 @@ async fn page(
         frame: Frame::new(app, Some(visitor), "subscriptions"),
         id: found.value.id,
         has_month: found.value.paid.is_some(),
+        ends: found.value.cancels_at_end,
         listing: listing.name,
         plan: plan.name,
         previewed_at,
@@ -139,12 +141,12 @@ async fn offer(
         plan: plan_shown::present(view, None, app.payments.is_some()),
         now: None,
         due_now: String::new(),
-        later: found.value.month().map(|paid| words::day(paid.period.ends_at)),
+        later: found.value.month().map(|paid| words::moment(paid.period.ends_at)),
         keeps: plan == found.value.plan,
         refused: None,
     };
     if found.value.next_edition.is_some_and(|next| next.plan == plan) {
-        offer.refused = offer.later.take().map(|day| format!("Yours from {day} on."));
+        offer.refused = offer.later.take().map(|at| format!("Yours from {at} on."));
         return Ok(offer);
     }
     let wanted = Wanted { plan, plan_revision: None, when: When::Now, previewed_at: Some(previewed_at) };
@@ -210,16 +212,12 @@ pub(super) async fn change(
         Ok(decided) if decided.value.next_edition.is_none() => "plan_kept",
         Ok(_) => "plan_changes",
         Err(refusal) => {
-            return match after(refusal)? {
-                Refused::NoMoney => Ok(to_wallet()),
-                Refused::Because(status, why) => {
-                    // Read again: it may have been brought up to date, or somebody else changed it.
-                    let found = access::own(&app.store, id, visitor.account.id).await?;
-                    let mut again = page(&app, &visitor, &found).await?;
-                    again.frame = again.frame.refusing(why);
-                    render_as(&app, status, &again)
-                }
-            };
+            let refused = Refused::of(refusal)?;
+            // Read again: it may have been brought up to date, or somebody else changed it.
+            let found = access::own(&app.store, id, visitor.account.id).await?;
+            let (status, mut again) = (refused.status, page(&app, &visitor, &found).await?);
+            again.frame = again.frame.refusing(refused);
+            return render_as(&app, status, &again);
         }
     };
     Ok(Redirect::to(&format!("/subscriptions/{id}?done={done}")).into_response())
@@ -238,14 +236,11 @@ pub(super) async fn resume(
         Ok(_) => return Ok(Redirect::to(&format!("/subscriptions/{id}?done=resumed")).into_response()),
         Err(refusal) => refusal,
     };
-    match after(refusal)? {
-        Refused::NoMoney => Ok(to_wallet()),
-        Refused::Because(status, why) => {
-            let mut again = SubscriptionPage::of(&app, &visitor, id, Width::default()).await?;
-            again.frame = again.frame.refusing(why);
-            render_as(&app, status, &again)
-        }
-    }
+    let refused = Refused::of(refusal)?;
+    let mut again = SubscriptionPage::of(&app, &visitor, id, Width::default()).await?;
+    let status = refused.status;
+    again.frame = again.frame.refusing(refused);
+    render_as(&app, status, &again)
 }
 
 /// Micro-units as a form carries them.
@@ -258,34 +253,4 @@ fn micro(shown: &str) -> Result<i64, Problem> {
 async fn currency_of(app: &App, subscription: &Subscription) -> Result<Currency, Problem> {
     let edition = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision).await?;
     Ok(edition.value.terms.price.currency)
-}
-
-/// What follows from a refusal.
-enum Refused {
-    /// He is led to where he adds some.
-    NoMoney,
-    /// The page is shown again as it is now, under this status, and says why.
-    Because(StatusCode, String),
-}
-
-fn after(refusal: Refusal) -> Result<Refused, Problem> {
-    let (code, why) = match &refusal {
-        Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. } => {
-            return Ok(Refused::NoMoney);
-        }
-        Refusal::Because { code, detail } => {
-            (*code, format!("{} {}", words::sentence(code.title()), words::sentence(detail)))
-        }
-        Refusal::NotFound(_) => (Code::NotFound, "This plan is not on sale any more.".to_owned()),
-        Refusal::Changed => {
-            (Code::ChangedMeanwhile, "It was changed at the same time; this is how it is now.".to_owned())
-        }
-        _ => return Err(refusal.into()),
-    };
-    let status = StatusCode::from_u16(code.status()).map_err(Problem::internal)?;
-    Ok(Refused::Because(status, why))
-}
-
-fn to_wallet() -> Response {
-    Redirect::to("/wallet?done=too_little").into_response()
 }

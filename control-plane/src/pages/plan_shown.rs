@@ -44,13 +44,13 @@ pub(super) fn present(plan: &PlanView, mine: Option<SubscriptionId>, takes_payme
     let mut promises: Vec<String> =
         plan.limits.iter().map(|limit| words::limit_in(limit, plan.zone.as_deref())).collect();
     if let Some(calls) = plan.concurrency_max {
-        promises.push(format!("{} at a time", words::count(u64::from(calls))));
+        promises.push(words::at_a_time(calls));
     }
-    if promises.is_empty() {
+    if promises.is_empty() && terms.trial.is_none() {
         promises.push("No limit on calls".to_owned());
     }
     let payment = payment(&terms, takes_payments).ok();
-    promises.extend(plan.trial.as_ref().map(words::trial));
+    promises.extend(plan.trial.as_ref().map(|trial| words::trial(trial, terms.is_priced())));
     let by_the_call = terms.is_paid_by_the_call();
     let usage = plan.usage_price.as_ref();
     promises.extend(usage.map(words::tiers).unwrap_or_default());

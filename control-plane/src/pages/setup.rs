@@ -10,15 +10,15 @@ use super::Answer;
 use super::faults::Faults;
 use super::form::Posted;
 use super::frame::{Frame, render, render_again};
+use super::visitor::Anyone;
 use crate::accounts::admin;
 use crate::accounts::sign_up::Person;
 use crate::app::App;
 use crate::http::{Code, Problem, Query};
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
-    token: String,
+    token: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -40,20 +40,26 @@ struct SetUp {
 }
 
 /// An empty form, for whoever has the link.
-pub(super) async fn show(State(app): State<App>, Query(asked): Query<Asked>) -> Answer {
-    let given = Given { token: asked.token, ..Given::default() };
-    render(&app, &SetUp { frame: Frame::new(&app, None, "setup"), given, faults: Faults::default() })
+pub(super) async fn show(
+    State(app): State<App>,
+    Anyone(visitor): Anyone,
+    Query(asked): Query<Asked>,
+) -> Answer {
+    let given = Given { token: asked.token.unwrap_or_default(), ..Given::default() };
+    let frame = Frame::new(&app, visitor.as_ref(), "setup");
+    render(&app, &SetUp { frame, given, faults: Faults::default() })
 }
 
 /// Makes the admin, who then signs in as anybody does.
 pub(super) async fn send(State(app): State<App>, posted: Posted<Given>) -> Answer {
-    let given = posted.given;
+    let Posted { visitor, given } = posted;
     match set_up(&app, &given).await {
         Ok(()) => Ok(Redirect::to("/signin").into_response()),
         Err(problem) => {
             let faults = Faults::of(problem, &[(Code::UsernameTaken, "username")])?;
             let given = Given { password: String::new(), ..given };
-            render_again(&app, &SetUp { frame: Frame::new(&app, None, "setup"), given, faults })
+            let frame = Frame::new(&app, visitor.as_ref(), "setup");
+            render_again(&app, &SetUp { frame, given, faults })
         }
     }
 }

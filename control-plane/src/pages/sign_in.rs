@@ -21,7 +21,6 @@ use crate::http::{Code, PeerAddress, Problem, Query, Via};
 const WRONG: &str = "The login or the password is wrong. Check the spelling, sign in by a code sent to your mail, or choose a new password.";
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     login: Option<String>,
     next: Option<String>,

@@ -15,7 +15,6 @@ use crate::app::App;
 use crate::http::{Code, PeerAddress, Problem, Query};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     next: Option<String>,
 }

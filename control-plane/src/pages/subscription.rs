@@ -27,7 +27,6 @@ use crate::subscriptions::documents::Credential;
 use crate::usage::routes::{Range, by_route, of as usage_of};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     by: Option<Width>,
     done: Option<String>,
@@ -124,6 +123,12 @@ impl SubscriptionPage {
         let whole = usage_of(app, &subscription, whole_from(None)).await?.total;
         let by_route = by_route(app, &subscription, whole_from(Some(from))).await?;
         let bars = bars(width, now, &usage.items);
+        let limits = limits(app, &subscription, &terms, &whole).await?;
+        let resume = paying::resume(app, &subscription, &terms, limits.trial_over);
+        let outlook = match limits.trial_over {
+            true => Some(paying::after_trial(resume.as_ref())),
+            false => paying::outlook(&subscription, &terms, next_plan.as_deref()),
+        };
         Ok(Self {
             frame: Frame::new(app, Some(visitor), "subscriptions"),
             id,
@@ -135,12 +140,12 @@ impl SubscriptionPage {
             live: subscription.is_live(),
             since: words::day(subscription.created_at),
             ended: subscription.cancelled_at.map(words::moment),
-            badge: paying::badge(&subscription),
+            badge: paying::badge(&subscription, limits.trial_over),
             paying: paying::paying(app, &subscription, &terms).await?,
-            outlook: paying::outlook(&subscription, next_plan.as_deref()),
-            resume: paying::resume(app, &subscription, &terms),
+            outlook,
+            resume,
             ending: (!subscription.cancels_at_end).then(|| paying::ending(&subscription, now)),
-            limits: limits(app, &subscription, &terms, &whole).await?,
+            limits,
             billable: terms.billable_statuses.as_deref().map(words::billable),
             keys: keys.iter().map(|found| present(&found.value, now)).collect(),
             once: CredentialId::generate(),

@@ -8,13 +8,15 @@ use serde::Deserialize;
 
 use super::Answer;
 use super::form::PostedBy;
-use super::frame::{Frame, render};
+use super::frame::{Frame, render, render_as};
 use super::paying::{self, Badge};
+use super::refused::Refused;
 use super::visitor::SignedIn;
-use super::words;
+use super::{limits, listing, words};
 use crate::app::App;
 use crate::catalog::documents::Listing;
 use crate::http::{Code, Paging, Path, Problem, Query};
+use crate::plans;
 use crate::plans::documents::Plan;
 use crate::refusal::Refusal;
 use crate::store;
@@ -22,7 +24,6 @@ use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::{access, buying};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     cursor: Option<String>,
     done: Option<String>,
@@ -79,12 +80,21 @@ pub(super) async fn show(
             listing: listing.name,
             vendor: listing.vendor_slug,
             plan: plan.name,
-            badge: paying::badge(&subscription),
+            badge: paying::badge(&subscription, trial_is_over(&app, &subscription).await?),
             since: words::day(subscription.created_at),
         });
     }
     let frame = Frame::new(&app, Some(&visitor), "subscriptions").after(asked.done.as_deref());
     render(&app, &Subscriptions { frame, subscriptions: shown, next_cursor: page.next_cursor })
+}
+
+/// Read only where it may be: of most there is no trial that could be over.
+async fn trial_is_over(app: &App, subscription: &Subscription) -> Result<bool, Problem> {
+    if subscription.pays || !subscription.is_live() {
+        return Ok(false);
+    }
+    let edition = plans::access::revision(&app.store, subscription.plan, subscription.plan_revision).await?;
+    limits::trial_is_over(app, subscription, &edition.value.terms).await
 }
 
 /// What a subscription is of. Its owner may see both, also when they are sold no more.
@@ -111,30 +121,34 @@ pub(super) async fn subscribe(State(app): State<App>, posted: PostedBy<Bought>) 
     let new = SubscriptionId::generate();
     match buying::subscribe(&app, visitor.account.id, new, (given.plan, Some(shown))).await {
         Ok(made) => to(made.value.id, "subscribed"),
-        Err(Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. }) => {
-            Ok(Redirect::to("/wallet?done=too_little").into_response())
+        Err(refusal @ Refusal::Because { code: Code::BalanceInsufficient | Code::BudgetReached, .. }) => {
+            let Some(listing) = listing_of(&app, given.plan).await? else { return Err(refusal.into()) };
+            let refused = Refused::of(refusal)?;
+            let at = (listing.vendor_slug.as_str(), listing.slug.as_str());
+            let (status, mut again) = (refused.status, listing::page(&app, Some(&visitor), at, None).await?);
+            again.frame = again.frame.refusing(refused);
+            render_as(&app, status, &again)
         }
         Err(refusal @ Refusal::Because { code: Code::AmountChanged, .. }) => {
-            let plan = app.store.get::<Plan>(&given.plan.to_string()).await?.map(|plan| plan.value.listing);
-            let listing = match plan {
-                Some(listing) => app.store.get::<Listing>(&listing.to_string()).await?,
-                None => None,
-            };
-            let Some(listing) = listing.map(|listing| listing.value) else { return Err(refusal.into()) };
+            let Some(listing) = listing_of(&app, given.plan).await? else { return Err(refusal.into()) };
             let path = format!("/l/{}/{}?done=plan_revised", listing.vendor_slug, listing.slug);
             Ok(Redirect::to(&path).into_response())
         }
         Err(refusal @ Refusal::Because { code: Code::AlreadySubscribed, .. }) => {
-            let key = Subscription::live_key_of(visitor.account.id, given.plan);
-            let found =
-                app.store.query::<Subscription>(&store::Query::by("live").equals(key).limit(1)).await?;
-            match found.items.first() {
-                Some(mine) => to(mine.value.id, "already_subscribed"),
+            let mine = access::live(&app.store, visitor.account.id).await?;
+            match mine.iter().find(|mine| mine.is_or_becomes(given.plan)) {
+                Some(mine) => to(mine.id, "already_subscribed"),
                 None => Err(refusal.into()),
             }
         }
         Err(refusal) => Err(refusal.into()),
     }
+}
+
+async fn listing_of(app: &App, plan: PlanId) -> Result<Option<Listing>, Problem> {
+    let Some(plan) = app.store.get::<Plan>(&plan.to_string()).await? else { return Ok(None) };
+    let found = app.store.get::<Listing>(&plan.value.listing.to_string()).await?;
+    Ok(found.map(|found| found.value))
 }
 
 /// Ends a subscription, where its owner is sure.

@@ -17,7 +17,6 @@ use crate::app::App;
 use crate::http::{Code, PeerAddress, Problem, Query};
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     email: Option<String>,
     next: Option<String>,

@@ -5,6 +5,7 @@ use apiclay_config::ids::OrderId;
 use apiclay_config::money::{Currency, Money};
 use askama::Template;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect};
 use serde::Deserialize;
 
@@ -13,19 +14,20 @@ use super::amount::amount_of;
 use super::budget::{self, BudgetShown};
 use super::faults::Faults;
 use super::form::{Nothing, PostedBy};
-use super::frame::{Frame, render, render_again};
+use super::frame::{Frame, render, render_again, render_as};
 use super::movements::{self, Movements, Show};
+use super::once::id_of;
 use super::visitor::{SignedIn, Visitor};
 use super::words;
 use crate::app::App;
 use crate::http::{Code, Problem, Query};
 use crate::payments::documents::{Order, TopUpStatus};
+use crate::payments::minor::to_minor;
 use crate::payments::{routes_topups as topups, waiting};
 use crate::wallet::budget as budgets;
 use crate::wallet::statement;
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Asked {
     cursor: Option<String>,
     #[serde(default)]
@@ -37,6 +39,7 @@ pub(super) struct Asked {
 #[serde(deny_unknown_fields)]
 pub(super) struct Wanted {
     amount: String,
+    once: OrderId,
 }
 
 struct WaitingShown {
@@ -54,6 +57,8 @@ struct WalletPage {
     free: String,
     takes_payments: bool,
     amount: String,
+    /// Makes a form that is sent twice make one order.
+    once: OrderId,
     /// Above the field for it.
     hint: String,
     top_up_faults: Faults,
@@ -86,6 +91,8 @@ struct Given {
     show: Show,
     /// To be topped up.
     amount: String,
+    /// The form's, where it was sent.
+    once: Option<OrderId>,
     top_up_faults: Faults,
     /// The budget's form, where it was sent.
     budget: Option<budget::Wanted>,
@@ -94,7 +101,7 @@ struct Given {
 
 /// The page, with forms as they were given.
 async fn page(app: &App, visitor: &Visitor, frame: Frame, given: Given) -> Result<WalletPage, Problem> {
-    let Given { cursor, show, amount, top_up_faults, budget: wanted, budget_faults } = given;
+    let Given { cursor, show, amount, once, top_up_faults, budget: wanted, budget_faults } = given;
     let (account, currency) = (visitor.account.id, Currency::INR);
     let standing = statement::standing(&app.journal, account, currency).await?;
     let waiting = waiting::shown(&app.store, account).await?;
@@ -107,6 +114,7 @@ async fn page(app: &App, visitor: &Visitor, frame: Frame, given: Given) -> Resul
         free: words::money(&standing.free()),
         takes_payments: app.payments.is_some(),
         amount,
+        once: once.unwrap_or_else(OrderId::generate),
         hint: format!("{}. What you do not spend stays yours.", bounds(currency)?),
         top_up_faults,
         movements: movements::shown(app, account, currency, (show, cursor)).await?,
@@ -130,21 +138,27 @@ fn bounds(currency: Currency) -> Result<String, Problem> {
 /// Begins a top-up, and leads to where it is paid.
 pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> Answer {
     let PostedBy { visitor, given } = posted;
-    let begun = match amount_of(&given.amount) {
-        Ok(amount) => match within(amount) {
-            Ok(()) => topups::begin(&app, visitor.account.id, OrderId::generate(), amount).await,
-            Err(problem) => Err(problem),
-        },
+    let account = visitor.account.id;
+    let begun = match amount_of(&given.amount).and_then(within) {
+        // Another amount is another order.
+        Ok(amount) => {
+            topups::begin(&app, account, id_of(account, given.once, &amount.to_string()), amount).await
+        }
         Err(problem) => Err(problem),
     };
     match begun {
         Ok(order) => Ok(Redirect::to(&format!("/wallet/topups/{}", order.id)).into_response()),
         Err(problem) => {
+            let status = match problem.code() {
+                Code::PaymentProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            };
             let top_up_faults =
                 Faults::of(problem, &[(Code::LimitReached, "amount")])?.renamed("amount/amount", "amount");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
-            let again = Given { amount: given.amount, top_up_faults, ..Given::default() };
-            render_again(&app, &page(&app, &visitor, frame, again).await?)
+            let (amount, once) = (given.amount, Some(given.once));
+            let again = Given { amount, once, top_up_faults, ..Given::default() };
+            render_as(&app, status, &page(&app, &visitor, frame, again).await?)
         }
     }
 }
@@ -152,7 +166,7 @@ pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> A
 /// Sets a budget.
 pub(super) async fn set_budget(State(app): State<App>, posted: PostedBy<budget::Wanted>) -> Answer {
     let PostedBy { visitor, given } = posted;
-    let set = match amount_of(&given.budget) {
+    let set = match amount_of(&given.budget).and_then(budget::within) {
         Ok(amount) => {
             let (now, hard_stop) = (app.clock.now(), given.hard_stop.is_some());
             let set =
@@ -164,8 +178,7 @@ pub(super) async fn set_budget(State(app): State<App>, posted: PostedBy<budget::
     match set {
         Ok(_) => Ok(Redirect::to("/wallet?done=budget_set").into_response()),
         Err(problem) => {
-            let budget_faults =
-                Faults::of(problem, &[])?.renamed("amount/amount", "budget").renamed("amount", "budget");
+            let budget_faults = Faults::of(problem, &[])?.renamed("amount", "budget");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
             let again = Given { budget: Some(given), budget_faults, ..Given::default() };
             render_again(&app, &page(&app, &visitor, frame, again).await?)
@@ -180,10 +193,13 @@ pub(super) async fn remove_budget(State(app): State<App>, posted: PostedBy<Nothi
 }
 
 /// Whether so much can be topped up, told in the words of the page.
-fn within(amount: Money) -> Result<(), Problem> {
+fn within(amount: Money) -> Result<Money, Problem> {
     let (least, most) = topups::bounds(amount.currency).map_err(Problem::internal)?;
-    if (least.micro..=most.micro).contains(&amount.micro) {
-        return Ok(());
+    if !(least.micro..=most.micro).contains(&amount.micro) {
+        return Err(Problem::field("/amount", "out_of_range", bounds(amount.currency)?));
     }
-    Err(Problem::field("/amount", "out_of_range", bounds(amount.currency)?))
+    match to_minor(amount) {
+        Ok(_) => Ok(amount),
+        Err(_) => Err(Problem::field("/amount", "amount_invalid", "at most two decimals, as in 99.50")),
+    }
 }

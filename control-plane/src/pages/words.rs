@@ -75,18 +75,26 @@ pub(super) fn limit_in(input: &LimitInput, zone: Option<&str>) -> String {
     }
 }
 
-/// `25 calls to try it, free`, `14 days to try it, free`, `25 calls within 14 days to try it, free`.
-pub(super) fn trial(trial: &Trial) -> String {
+/// `5 calls at a time`.
+pub(super) fn at_a_time(calls: u32) -> String {
+    format!("{} {} at a time", count(u64::from(calls)), if calls == 1 { "call" } else { "calls" })
+}
+
+/// `25 calls to try it, free`, `25 calls within 14 days to try it, free`; of what has no price, `14 days to try it, then it
+/// ends`.
+pub(super) fn trial(trial: &Trial, is_priced: bool) -> String {
     let calls = trial.calls.map(|n| format!("{} {}", count(n), if n == 1 { "call" } else { "calls" }));
     let days = trial.days.map(|n| format!("{n} {}", if n == 1 { "day" } else { "days" }));
     let all: Vec<String> = calls.into_iter().chain(days).collect();
-    format!("{} to try it, free", all.join(" within "))
+    format!("{} to try it, {}", all.join(" within "), if is_priced { "free" } else { "then it ends" })
 }
 
-/// What one of what is counted is: `a call`, `a token`.
+/// What one of what is counted is: `a call`, `an image`.
 pub(super) fn each(usage: &UsagePrice) -> String {
     let noun = usage.unit.noun(1);
-    let article = if noun.starts_with(['a', 'e', 'i', 'o']) { "an" } else { "a" };
+    // As it is spoken: an hour, and a unit.
+    let vowel = noun.starts_with(['a', 'e', 'i', 'o']) || noun.starts_with("hour");
+    let article = if vowel { "an" } else { "a" };
     format!("{article} {noun}")
 }
 
@@ -232,9 +240,10 @@ mod tests {
             bounds(&tokens).unwrap(),
             "A call is 4,000 tokens at most, and 1 where its answer does not say"
         );
+        let each_of = |name: &str| each(&UsagePrice { unit: unit(name), ..flat.clone() });
         assert_eq!(
-            (each(&tokens), each(&UsagePrice { unit: unit("image"), ..flat })),
-            ("a token".into(), "an image".into())
+            ["token", "image", "hour", "unit", "hit"].map(each_of),
+            ["a token", "an image", "an hour", "a unit", "a hit"]
         );
     }
 
@@ -257,10 +266,15 @@ mod tests {
 
     #[test]
     fn a_trial_is_said_by_what_ends_it() {
-        let said = |calls, days| trial(&Trial { calls, days });
+        let said = |calls, days| trial(&Trial { calls, days }, true);
         assert_eq!(said(Some(1), None), "1 call to try it, free");
         assert_eq!(said(None, Some(14)), "14 days to try it, free");
         assert_eq!(said(Some(25), Some(1)), "25 calls within 1 day to try it, free");
+        assert_eq!(trial(&Trial::of_calls(5), false), "5 calls to try it, then it ends");
+        assert_eq!(
+            (at_a_time(1), at_a_time(1_000)),
+            ("1 call at a time".into(), "1,000 calls at a time".into())
+        );
     }
 
     #[test]

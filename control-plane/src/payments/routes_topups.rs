@@ -31,6 +31,8 @@ const TOP_UP_MIN_MINOR: i64 = 100;
 const TOP_UP_MAX_MINOR: i64 = 50_000_000;
 /// Top-ups of one account that wait to be paid.
 const OPEN_MAX: usize = 20;
+/// Those that wait for the provider's answer: they are asked about, and take no place of one that can be paid.
+const UNANSWERED_MAX: usize = 60;
 /// Bytes of what a browser says was paid.
 const WORD_MAX_BYTES: usize = 200;
 
@@ -113,7 +115,16 @@ pub(crate) async fn begin(
     let provider = provider(app)?;
     check(amount)?;
     let waiting = waiting::open(&app.store, account).await?;
-    if waiting.iter().filter(|order| order.id != id).count() >= OPEN_MAX {
+    let (payable, unanswered) = waiting
+        .iter()
+        .filter(|order| order.id != id)
+        .partition::<Vec<_>, _>(|order| order.provider_order.is_some());
+    if unanswered.len() >= UNANSWERED_MAX {
+        let detail =
+            "the payment provider has not answered for too many of your top-ups; try again in an hour";
+        return Err(Problem::new(Code::LimitReached, detail));
+    }
+    if payable.len() >= OPEN_MAX {
         let detail = format!(
             "{OPEN_MAX} top-ups wait to be paid; pay one of them, or come back when they have expired"
         );
@@ -149,7 +160,10 @@ pub(crate) async fn begin(
             return Err(PaymentError::from(error).into());
         }
     };
-    let noted = till.note(known, |order, _| order.provider_order = Some(made.id.clone())).await?;
+    // Of two tries at the same time the first is what is paid.
+    let noted = till
+        .note(known, |order, _| order.provider_order = order.provider_order.take().or(Some(made.id.clone())));
+    let noted = noted.await?;
     Ok(noted.value)
 }
 

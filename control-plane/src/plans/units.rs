@@ -62,7 +62,17 @@ impl UsageUnit {
     #[must_use]
     pub fn noun(&self, count: u64) -> String {
         let name = self.metered().map_or("call", |unit| &unit.name);
-        if count == 1 { name.to_owned() } else { format!("{name}s") }
+        if count == 1 { name.to_owned() } else { plural(name) }
+    }
+}
+
+/// `tokens`, `queries`, `keys`, `searches`.
+fn plural(name: &str) -> String {
+    let vowel_before_last = name.chars().rev().nth(1).is_some_and(|letter| "aeiou".contains(letter));
+    match name.strip_suffix('y') {
+        Some(stem) if !vowel_before_last => format!("{stem}ies"),
+        None if ["s", "x", "z", "ch", "sh"].iter().any(|end| name.ends_with(end)) => format!("{name}es"),
+        _ => format!("{name}s"),
     }
 }
 
@@ -171,6 +181,10 @@ mod tests {
         assert_eq!(
             (read.noun(1), read.noun(0), UsageUnit::CALL.noun(2)),
             ("token".into(), "tokens".into(), "calls".into())
+        );
+        assert_eq!(
+            ["query", "key", "search", "pixel", "box"].map(plural),
+            ["queries", "keys", "searches", "pixels", "boxes"]
         );
         let meter = read.metered().unwrap().meter().unwrap();
         assert_eq!(meter.source, MeterSource::Header("x-units".to_owned()));

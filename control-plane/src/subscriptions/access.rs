@@ -20,15 +20,23 @@ pub async fn own(
     found.filter(|found| found.value.account == account).ok_or(Refusal::NotFound("subscription"))
 }
 
+/// The account's live subscriptions.
+///
+/// # Errors
+/// Where the store does not answer.
+pub async fn live(store: &Store, account: AccountId) -> Result<Vec<Subscription>, StoreError> {
+    let (from, below) = Subscription::live_keys_of(account);
+    let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
+    let found = store.query::<Subscription>(&live).await?.items;
+    Ok(found.into_iter().map(|found| found.value).collect())
+}
+
 /// Whether the account has a live subscription to a listing.
 ///
 /// # Errors
 /// Where the store does not answer.
 pub async fn has_live(store: &Store, account: AccountId, listing: ListingId) -> Result<bool, StoreError> {
-    let (from, below) = Subscription::live_keys_of(account);
-    let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
-    let found = store.query::<Subscription>(&live).await?.items;
-    Ok(found.iter().any(|found| found.value.listing == listing))
+    Ok(live(store, account).await?.iter().any(|mine| mine.listing == listing))
 }
 
 /// Whether the account has a live subscription to a plan, or one that becomes that with its next period.
@@ -36,13 +44,7 @@ pub async fn has_live(store: &Store, account: AccountId, listing: ListingId) -> 
 /// # Errors
 /// Where the store does not answer.
 pub async fn has_live_to(store: &Store, account: AccountId, plan: PlanId) -> Result<bool, StoreError> {
-    let (from, below) = Subscription::live_keys_of(account);
-    let live = Query::by("live").from(from).below(below).limit(SUBSCRIPTIONS_PER_ACCOUNT_MAX);
-    let found = store.query::<Subscription>(&live).await?.items;
-    let is_of = |found: &Versioned<Subscription>| {
-        found.value.plan == plan || found.value.next_edition.is_some_and(|next| next.plan == plan)
-    };
-    Ok(found.iter().any(is_of))
+    Ok(live(store, account).await?.iter().any(|mine| mine.is_or_becomes(plan)))
 }
 
 /// A live key of this account and subscription.

@@ -120,6 +120,12 @@ impl Subscription {
         (format!("{account}:"), format!("{account};"))
     }
 
+    /// Whether it is to this plan, or becomes that with its next period.
+    #[must_use]
+    pub fn is_or_becomes(&self, plan: PlanId) -> bool {
+        self.plan == plan || self.next_edition.is_some_and(|next| next.plan == plan)
+    }
+
     /// Whether it has not ended; it may still open nothing, for it is not paid.
     #[must_use]
     pub fn is_live(&self) -> bool {

@@ -145,7 +145,7 @@ async fn a_budget_ends_at_the_call_that_does_not_fit_until_the_month_turns() {
     // The wallet is not what stops.
     let page = page(&shop).await;
     assert!(
-        page.contains("Your budget stops your calls: ₹0.10 of ₹0.60 is left until 1 Oct 2026."),
+        page.contains("Your budget stops your calls: ₹0.10 of ₹0.60 is left until 1 Oct 2026, 00:00 UTC."),
         "{page}"
     );
     assert_eq!(shop.wallet().await, ("9.50".into(), "0.00".into()));

@@ -140,3 +140,76 @@ async fn an_address_that_only_forms_are_sent_to_leads_to_its_subscription() {
         assert_eq!(to(&answer), format!("/subscriptions/{id}"), "{act}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_too_little_stays_where_he_is_and_learns_how_much_it_takes() {
+    let shop = shop("100").await;
+    let cookie = browser(&shop.plane, "bela").await;
+    let shown = html(&shop, &cookie, LISTING).await;
+    let fields = form(&shown, "/subscriptions", &shop.small);
+    let refused = async |cookie: &str, path: &str, fields: &[(String, String)]| {
+        let answer = send(&shop.plane, cookie, path, fields).await;
+        assert_eq!(answer.status(), 402);
+        let html = answer.text().await.unwrap();
+        let notice = html.split("role=\"status\"").nth(1).unwrap().split("</p>").next().unwrap();
+        assert!(notice.contains("href=\"/wallet\""), "{notice}");
+        read(&html)
+    };
+    let said = refused(&cookie, "/subscriptions", &fields).await;
+    assert!(said.contains("too little") && said.contains("top up 200.00 INR or more"), "{said}");
+    assert!(said.contains("Subscribe for ₹300"), "the listing again: {said}");
+
+    let id = id_of(&shop.subscribe(&shop.free, 201).await);
+    let (page, path) = (format!("/subscriptions/{id}/plans"), format!("/subscriptions/{id}/change"));
+    let fields = form(&html(&shop, &cookie, &page).await, &path, &shop.small);
+    let said = refused(&cookie, &path, &fields).await;
+    assert!(said.contains("top up 200.00 INR or more") && said.contains("Change the plan"), "{said}");
+    let budget = json!({"amount": rupees("10"), "hard_stop": true});
+    shop.top_up("1000").await;
+    shop.plane.done(&shop.buyer, Method::PUT, "/wallet/budget", budget, 200).await;
+    let said = refused(&cookie, &path, &fields).await;
+    assert!(said.contains("left of the budget") && said.contains("Change the plan"), "{said}");
+    shop.plane.done(&shop.buyer, Method::DELETE, "/wallet/budget", json!(null), 204).await;
+    assert_eq!(shop.balance().await, "1100.00");
+
+    // Going on with what has stopped.
+    let id = id_of(&shop.subscribe(&shop.large, 201).await);
+    shop.days_later(31).await;
+    let cookie = browser(&shop.plane, "bela").await;
+    let (page, path) = (format!("/subscriptions/{id}"), format!("/subscriptions/{id}/resume"));
+    let fields = form(&html(&shop, &cookie, &page).await, &path, "Pay ₹900 now");
+    let said = refused(&cookie, &path, &fields).await;
+    assert!(said.contains("top up 700.00 INR or more") && said.contains("Pay ₹900 now"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_that_one_s_subscription_changes_to_is_one_s_own_already() {
+    let shop = shop("1000").await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    let cookie = browser(&shop.plane, "bela").await;
+    let before = html(&shop, &cookie, LISTING).await;
+    let fields = form(&before, "/subscriptions", &shop.large);
+    shop.post(&id, "change", json!({"plan_id": shop.large, "when": "period_end"}), 200).await;
+    let after = html(&shop, &cookie, LISTING).await;
+    assert!(!after.contains(&format!("name=\"plan\" value=\"{}\"", shop.large)), "{after}");
+    assert_eq!(after.matches(&format!("href=\"/subscriptions/{id}\"")).count(), 2, "{after}");
+    let answer = send(&shop.plane, &cookie, "/subscriptions", &fields).await;
+    assert_eq!(to(&answer), format!("/subscriptions/{id}?done=already_subscribed"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_free_plan_that_is_only_to_be_tried_says_that_it_ends() {
+    let shop = shop("0").await;
+    let plan = json!({"slug": "taste", "name": "Taste", "price": rupees("0"), "trial": {"calls": 5},
+        "concurrency_max": 1});
+    let path = format!("/listings/{}/plans", shop.listing);
+    shop.plane.done(&shop.vendor, Method::POST, &path, plan.clone(), 201).await;
+    let mut bare = plan;
+    (bare["slug"], bare["concurrency_max"]) = (json!("bare"), json!(null));
+    shop.plane.done(&shop.vendor, Method::POST, &path, bare, 201).await;
+    let said = told(&shop.plane, "", LISTING).await;
+    assert_eq!(said.matches("5 calls to try it, then it ends").count(), 2, "{said}");
+    assert!(said.contains("1 call at a time") && !said.contains("to try it, free"), "{said}");
+    // As the three that have neither limit nor trial say.
+    assert_eq!(said.matches("No limit on calls").count(), 3, "{said}");
+}

@@ -97,7 +97,7 @@ async fn a_top_up_is_paid_in_the_provider_s_checkout_on_its_own_page() {
     // Once it is paid the page lets nobody in.
     let answer = look(&plane, &cookie, &path).await;
     assert_strict(&answer);
-    assert!(answer.text().await.unwrap().contains("It is paid"));
+    assert!(answer.text().await.unwrap().contains("It was paid"));
     // The wallet says what came in, and not under which of our names.
     let answer = look(&plane, &cookie, "/wallet").await;
     assert_strict(&answer);

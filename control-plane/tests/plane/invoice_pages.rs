@@ -79,6 +79,7 @@ async fn a_credit_note_names_the_invoice_that_it_credits_and_why() {
     for said in [
         "Credit note CN-2026-000001",
         "Credits INV-2026-000001",
+        "Line 21 Sep 2026 to 21 Oct 2026, Weather · small · Acme",
         "Why The API was down &#60;on&#62; Sunday",
         "Total −₹100.50",
         "went back to your prepaid wallet",

@@ -1,13 +1,15 @@
 //! Pages as a browser without scripts uses them: forms posted, redirects followed by hand.
 
+use apiclay_control_plane::accounts::admin::make_setup_link;
 use apiclay_control_plane::accounts::documents::Session;
 use apiclay_control_plane::store::Query;
 use reqwest::{Method, Response};
+use secrecy::ExposeSecret as _;
 use serde_json::json;
 
-use crate::support::browsing::{browser, look};
-use crate::support::market::{Who, who};
-use crate::support::{PASSWORD, Person, Plane, cookie_of, demo, wrong};
+use crate::support::browsing::{browser, form, look, send};
+use crate::support::market::{Who, admin, on_sale, who};
+use crate::support::{NOW, PASSWORD, Person, Plane, cookie_of, demo, wrong};
 
 async fn post(plane: &Plane, path: &str, fields: &[(&str, &str)]) -> Response {
     let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -181,7 +183,7 @@ async fn an_error_page_knows_who_is_signed_in() {
     let plane = demo().await;
     plane.person("asha").await;
     let cookie = browser(&plane, "asha").await;
-    for (path, status) in [("/nowhere", 404), ("/l/no/such", 404), ("/?nonsense=1", 400)] {
+    for (path, status) in [("/nowhere", 404), ("/l/no/such", 404), ("/?cursor=none", 400)] {
         let answer = look(&plane, &cookie, path).await;
         assert_eq!(answer.status(), status, "{path}");
         let shown = answer.text().await.unwrap();
@@ -202,4 +204,58 @@ async fn an_error_page_knows_who_is_signed_in() {
         let shown = look(&plane, nobody, "/nowhere").await.text().await.unwrap();
         assert!(shown.contains("href=\"/signin\"") && !shown.contains("who-name"), "{shown}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parameter_that_somebody_put_into_a_link_is_passed_over() {
+    let plane = demo().await;
+    let (vendor, boss) = (who(&plane, "vera").await, admin(&plane, "boss").await);
+    on_sale(&plane, &vendor, &boss, "acme").await;
+    let cookie = browser(&plane, "vera").await;
+    for path in ["/", "/l/acme/weather", "/wallet", "/subscriptions", "/invoices", "/account"] {
+        let answer = look(&plane, &cookie, &format!("{path}?utm_source=news&fbclid=1")).await;
+        assert_eq!(answer.status(), 200, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_where_forms_are_sent_to_is_led_to_their_page() {
+    let plane = demo().await;
+    plane.person("asha").await;
+    let cookie = browser(&plane, "asha").await;
+    for (path, page) in [
+        ("/account/password", "/account"),
+        ("/account/sessions/ses_1/end", "/account"),
+        ("/verify/again", "/verify"),
+        ("/signin/code/check", "/signin/code"),
+        ("/wallet/topups", "/wallet"),
+        ("/wallet/budget", "/wallet"),
+        ("/wallet/budget/remove", "/wallet"),
+        ("/signout", "/account"),
+    ] {
+        assert_eq!(to(&look(&plane, &cookie, path).await), page, "{path}");
+    }
+    let set_up = page(&plane, "/setup").await;
+    assert!(set_up.contains("open the link again") && !set_up.contains("<input"), "{set_up}");
+    let accept = look(&plane, &cookie, "/invitations/accept").await;
+    assert_eq!(accept.status(), 404);
+    let accept = accept.text().await.unwrap();
+    assert!(accept.contains("open the link again"), "{accept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn somebody_signed_in_sets_up_the_marketplace_too() {
+    let plane = demo().await;
+    plane.person("asha").await;
+    let cookie = browser(&plane, "asha").await;
+    let token = make_setup_link(&plane.app.store, NOW).await.unwrap().unwrap();
+    let shown =
+        look(&plane, &cookie, &format!("/setup?token={}", token.expose_secret())).await.text().await.unwrap();
+    assert!(shown.contains(">asha</a>"), "{shown}");
+    let mut fields = form(&shown, "/setup", "");
+    let email = "boss@example.com";
+    for (name, value) in [("email", email), ("username", "boss"), ("name", "Boss"), ("password", PASSWORD)] {
+        fields.push((name.to_owned(), value.to_owned()));
+    }
+    assert_eq!(to(&send(&plane, &cookie, "/setup", &fields).await), "/signin");
 }

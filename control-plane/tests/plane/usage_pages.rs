@@ -13,7 +13,7 @@ use crate::support::paying::rupees;
 use crate::support::{NOW, Plane, demo, leases, months};
 
 /// A batch of calls of a subscription: with what each used, and whether it is billed.
-async fn called(plane: &Plane, seq: u64, subscription: &str, calls: &[(Units, bool)]) {
+pub async fn called(plane: &Plane, seq: u64, subscription: &str, calls: &[(Units, bool)]) {
     let subscription: SubscriptionId = subscription.parse().unwrap();
     let event = |(n, (units, billable)): (u128, &(Units, bool))| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
@@ -40,7 +40,7 @@ async fn called(plane: &Plane, seq: u64, subscription: &str, calls: &[(Units, bo
 }
 
 /// So many calls that are billed, and so many that are not.
-fn calls(billed: usize, not: usize) -> Vec<(Units, bool)> {
+pub fn calls(billed: usize, not: usize) -> Vec<(Units, bool)> {
     [vec![(Units::CALL, true); billed], vec![(Units::CALL, false); not]].concat()
 }
 

@@ -1,9 +1,12 @@
 //! The wallet's page: what waits to be paid and what is being confirmed, amounts as people write them, movements by names.
 
 use apiclay_control_plane::payments::documents::{Order, TopUpStatus};
+use apiclay_control_plane::payments::simulator::Faults;
+use apiclay_control_plane::store::Query;
+use reqwest::Method;
 use serde_json::json;
 
-use crate::support::browsing::{browser, form, look, read, send, told};
+use crate::support::browsing::{browser, form, look, read, send, to, told};
 use crate::support::leases::{EPOCH, shop};
 use crate::support::market::who;
 use crate::support::months;
@@ -143,4 +146,82 @@ async fn a_month_and_a_change_are_told_by_their_plans_and_an_invoice_names_no_id
     let path = html.split('"').find(|part| part.starts_with("/invoices/")).unwrap().to_owned();
     let said = told(&shop.plane, &cookie, &path).await;
     assert!(!said.contains("acc_") && said.contains("bela@example.com"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_does_not_answer_costs_nobody_what_he_typed() {
+    let plane = demo().await;
+    let buyer = who(&plane, "bela").await;
+    let cookie = browser(&plane, "bela").await;
+    plane.simulator().set_faults(Faults { api_down_per_mille: 1_000, ..Faults::default() });
+    let orders =
+        async || plane.app.store.query::<Order>(&Query::by("id").limit(100)).await.unwrap().items.len();
+    for _ in 0..22 {
+        let (status, said) = sent(&plane, &cookie, "/wallet/topups", "amount", "123.45").await;
+        assert_eq!(status, 503, "{said}");
+        assert!(between(&said, "Add money", "Amount in rupees").contains("does not answer"), "{said}");
+    }
+    let page = look(&plane, &cookie, "/wallet").await.text().await.unwrap();
+    let mut fields = form(&page, "/wallet/topups", "");
+    fields.push(("amount".to_owned(), "123.45".to_owned()));
+    let again = send(&plane, &cookie, "/wallet/topups", &fields).await.text().await.unwrap();
+    assert!(again.contains("value=\"123.45\""), "{again}");
+    assert_eq!(form(&again, "/wallet/topups", ""), form(&page, "/wallet/topups", ""), "the same form again");
+    let before = orders().await;
+    // What waits for the provider's answer alone takes no place of one that can be paid.
+    plane.simulator().set_faults(Faults::default());
+    let paid = send(&plane, &cookie, "/wallet/topups", &fields).await;
+    assert!(to(&paid).starts_with("/wallet/topups/ord_"));
+    assert_eq!(orders().await, before);
+    plane.begin_top_up(&buyer, "5").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_top_up_s_form_that_is_sent_twice_makes_one_order_and_with_another_amount_another() {
+    let plane = demo().await;
+    let buyer = who(&plane, "bela").await;
+    let cookie = browser(&plane, "bela").await;
+    let page = look(&plane, &cookie, "/wallet").await.text().await.unwrap();
+    assert_eq!(page.matches("inputmode=\"decimal\"").count(), 2, "{page}");
+    let hidden = form(&page, "/wallet/topups", "");
+    let with = |amount: &str| [hidden.clone(), vec![("amount".to_owned(), amount.to_owned())]].concat();
+    let press = async |amount: &str| to(&send(&plane, &cookie, "/wallet/topups", &with(amount)).await);
+    let first = press("500").await;
+    assert_eq!(press("500").await, first);
+    assert_ne!(press("600").await, first);
+    let (one, other) = tokio::join!(press("700"), press("700"));
+    assert_eq!(one, other);
+    let list = plane.done(&buyer, Method::GET, "/wallet/topups", json!(null), 200).await;
+    assert_eq!(list["items"].as_array().unwrap().len(), 3, "{list}");
+    // Another's form with the same hidden field is another's order.
+    who(&plane, "vera").await;
+    let other = browser(&plane, "vera").await;
+    let theirs = look(&plane, &other, "/wallet").await.text().await.unwrap();
+    let mut fields = form(&theirs, "/wallet/topups", "");
+    let once = |fields: &[(String, String)]| fields.iter().position(|(name, _)| name == "once").unwrap();
+    let at = once(&fields);
+    fields[at] = hidden[once(&hidden)].clone();
+    fields.push(("amount".to_owned(), "500".to_owned()));
+    let order = to(&send(&plane, &other, "/wallet/topups", &fields).await);
+    assert_ne!(order, first);
+    assert_eq!(look(&plane, &other, &order).await.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_an_amount_is_told_in_the_page_s_words_and_a_paid_top_up_was_paid() {
+    let plane = demo().await;
+    let buyer = who(&plane, "bela").await;
+    let cookie = browser(&plane, "bela").await;
+    let (status, said) = sent(&plane, &cookie, "/wallet/topups", "amount", "99.999").await;
+    assert_eq!(status, 422);
+    assert!(said.contains("two decimals") && !said.contains("smallest unit"), "{said}");
+    for amount in ["0", "1000000001"] {
+        let (status, said) = sent(&plane, &cookie, "/wallet/budget", "budget", amount).await;
+        assert_eq!(status, 422, "{amount}");
+        assert!(said.contains("More than ₹0, and at most ₹1,000,000,000."), "{amount}: {said}");
+    }
+    plane.top_up(&buyer, "250").await;
+    let order = plane.app.store.query::<Order>(&Query::by("id")).await.unwrap().items.remove(0).value;
+    let said = told(&plane, &cookie, &format!("/wallet/topups/{}", order.id)).await;
+    assert!(said.contains("It was paid and credited to your wallet."), "{said}");
 }
