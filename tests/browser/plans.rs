@@ -162,7 +162,7 @@ impl Buyer<'_> {
         self.picture("budget-stops").await?;
         self.goes_to("/l/demo/echo").await?;
         self.presses("[aria-label='Subscribe for ₹99 to Starter']").await?;
-        self.sees("[role=status]", "the budget you set for it, has too little left").await?;
+        self.sees("[role=status]", "is left of the budget that you set for this month").await?;
         self.picture("budget-refuses").await
     }
 

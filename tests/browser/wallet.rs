@@ -61,7 +61,7 @@ impl Buyer<'_> {
         self.fills("#budget", "0").await?;
         self.presses("[name=hard_stop]").await?;
         self.presses("form[action='/wallet/budget'] button").await?;
-        self.sees("#budget-fault", "More than 0").await?;
+        self.sees("#budget-fault", "More than ₹0").await?;
         self.picture("budget-wrong").await?;
         self.fills("#budget", "₹2,500").await?;
         // The box is as it was sent.
