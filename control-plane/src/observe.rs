@@ -27,7 +27,7 @@ pub struct Metrics {
     /// When that began, in seconds since 1970; 0 where there was none.
     pub(crate) books_checked_s: IntGauge,
     /// Days of usage that are over and cannot be summed.
-    pub(crate) usage_days_unsummed: IntGauge,
+    pub(crate) usage_unsummed: IntGauge,
     /// Refunds that an admin is to decide.
     pub(crate) refunds_undecided: IntGauge,
 }
@@ -85,8 +85,8 @@ impl Metrics {
             "apiclay_control_books_faults",
             "Things that the last check found wrong in the journal, or different between it and usage on record.",
         );
-        let usage_days_unsummed = gauge(
-            "apiclay_control_usage_days_unsummed",
+        let usage_unsummed = gauge(
+            "apiclay_control_usage_unsummed",
             "Days of a subscription's usage that are over and cannot be summed: the log says why; they are read by their hours.",
         );
         let refunds_undecided = gauge(
@@ -106,7 +106,7 @@ impl Metrics {
             config_revision,
             live_gateways,
             books_faults,
-            usage_days_unsummed,
+            usage_unsummed,
             refunds_undecided,
             books_checked_s,
         }

@@ -218,7 +218,8 @@ pub(super) fn resume(
             if !subscription.pays && !terms.price.is_zero() && app.payments.is_some() =>
         {
             // Where calls cost something too, what is left of a trial comes before they do.
-            let tried = terms.trial.is_some() && !trial_over && !terms.is_per_call();
+            let lasts = subscription.state() == SubscriptionState::Active && !trial_over;
+            let tried = terms.trial.is_some() && lasts && !terms.is_per_call();
             let trial = if tried { " and ends your trial" } else { "" };
             Some(Resume {
                 label: format!("Pay {price} and go on"),

@@ -140,13 +140,16 @@ async fn offer(
     let mut offer = Offer {
         plan: plan_shown::present(view, None, app.payments.is_some()),
         now: None,
-        due_now: String::new(),
+        due_now: "0".to_owned(),
         later: found.value.month().map(|paid| words::moment(paid.period.ends_at)),
         keeps: plan == found.value.plan,
         refused: None,
     };
     if found.value.next_edition.is_some_and(|next| next.plan == plan) {
         offer.refused = offer.later.take().map(|at| format!("Yours from {at} on."));
+        return Ok(offer);
+    }
+    if offer.keeps {
         return Ok(offer);
     }
     let wanted = Wanted { plan, plan_revision: None, when: When::Now, previewed_at: Some(previewed_at) };
@@ -156,7 +159,7 @@ async fn offer(
             let why =
                 why_no_more(quote.bound, found.value.month().map_or(0, |paid| paid.included), left.units);
             let told = told(&quote.due_now, found.value.paid.is_some());
-            offer.now = (!offer.keeps).then(|| format!("{told}{why}"));
+            offer.now = Some(format!("{told}{why}"));
         }
         Err(refusal @ Refusal::Because { .. }) => {
             (offer.refused, offer.later) = (Some(words::sentence(&refusal.to_string())), None);

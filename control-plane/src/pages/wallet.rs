@@ -149,15 +149,15 @@ pub(super) async fn begin(State(app): State<App>, posted: PostedBy<Wanted>) -> A
     match begun {
         Ok(order) => Ok(Redirect::to(&format!("/wallet/topups/{}", order.id)).into_response()),
         Err(problem) => {
-            let status = match problem.code() {
-                Code::PaymentProviderUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-                _ => StatusCode::UNPROCESSABLE_ENTITY,
+            // An order that the provider has not answered for is gone on with; one that was refused is over.
+            let (status, once) = match problem.code() {
+                Code::PaymentProviderUnavailable => (StatusCode::SERVICE_UNAVAILABLE, Some(given.once)),
+                _ => (StatusCode::UNPROCESSABLE_ENTITY, None),
             };
             let top_up_faults =
                 Faults::of(problem, &[(Code::LimitReached, "amount")])?.renamed("amount/amount", "amount");
             let frame = Frame::new(&app, Some(&visitor), "wallet");
-            let (amount, once) = (given.amount, Some(given.once));
-            let again = Given { amount, once, top_up_faults, ..Given::default() };
+            let again = Given { amount: given.amount, once, top_up_faults, ..Given::default() };
             render_as(&app, status, &page(&app, &visitor, frame, again).await?)
         }
     }

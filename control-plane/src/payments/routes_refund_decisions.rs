@@ -83,9 +83,7 @@ async fn decide(
         let detail = format!("the provider has called it {known}; look for that one");
         return Err(Problem::new(Code::StateConflict, detail));
     }
-    if let Some(name) = name
-        && let Some(why) = till.why_not(&refund.value, name).await?
-    {
+    if let Some(why) = till.why_not(&refund.value, name).await? {
         let detail = format!("{why}; look at the provider's dashboard again");
         return Err(Problem::new(Code::StateConflict, detail));
     }

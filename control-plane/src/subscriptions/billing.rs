@@ -196,8 +196,10 @@ async fn settle(app: &App, next: &mut Subscription, charge: &Charge, came: Came)
     let now = app.clock.now();
     match came {
         Came::Made => {
-            let terms = terms_of(app, charge.becomes.edition).await?;
-            trial::begins(&app.store, next, charge, &terms).await?;
+            if charge.becomes.trial_ends_at.is_some() {
+                let terms = terms_of(app, charge.becomes.edition).await?;
+                trial::begins(&app.store, next, charge, &terms).await?;
+            }
             next.made(now);
         }
         Came::Declined => next.declined(now),

@@ -90,7 +90,7 @@ pub(crate) async fn preview(
             return Err(Refusal::because(Code::StateConflict, told));
         }
         // Whoever sends a change again, for its answer was lost, has what it is for.
-        (When::Now, Some(_)) if edition == found.value.edition() => {
+        (When::Now, _) if found.value.has_month_of(edition) => {
             Quote::of_nothing(now, terms.price, found.value.as_it_is())
         }
         (When::Now, _) => {
@@ -131,14 +131,14 @@ pub(crate) async fn change(
 ) -> Result<Versioned<Subscription>, Refusal> {
     let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
     let edition = quote.becomes.edition;
-    let has_it = found.value.month().is_some() && edition == found.value.edition();
-    if let Some(agreed) = agreed.filter(|_| !has_it)
+    let has_it_already = found.value.has_month_of(edition);
+    if let Some(agreed) = agreed.filter(|_| !has_it_already)
         && agreed != quote.due_now
     {
         let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
         return Err(Refusal::because(Code::AmountChanged, told));
     }
-    if wanted.when == When::PeriodEnd || has_it {
+    if wanted.when == When::PeriodEnd || has_it_already {
         let mut next = found.value.clone();
         next.next_edition = (edition != next.edition()).then_some(edition);
         next.cancels_at_end &= wanted.when == When::Now;
@@ -166,5 +166,6 @@ async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal
         true => Some(app.journal.head(&Fee::row_of(subscription.id, paid.period.begins_at)).await?.posted),
         false => None,
     };
-    Ok(Left { units, charged_micro })
+    // What a gateway held at an earlier change, and has handed back, is nobody's to give back.
+    Ok(Left { units: units.min(paid.included), charged_micro })
 }

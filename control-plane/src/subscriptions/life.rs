@@ -86,6 +86,12 @@ impl Subscription {
         self.paid.filter(|paid| !paid.price.is_zero())
     }
 
+    /// Whether it has the rest of a month under this edition already.
+    #[must_use]
+    pub fn has_month_of(&self, edition: Edition) -> bool {
+        self.paid.is_some() && edition == self.edition()
+    }
+
     /// Calls that its plan includes in a month, as far as they are paid for: none in a grace, and after a change within
     /// a month no more than were bought with it.
     #[must_use]

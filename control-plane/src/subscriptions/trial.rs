@@ -132,7 +132,7 @@ pub async fn with_change(
     Ok(Some(begun.plus_ms(i64::from(days) * DAY_MS)))
 }
 
-/// Begins the trial, if any, that comes with a charge that was made.
+/// Begins the trial that comes with a charge that was made.
 ///
 /// # Errors
 /// Where the store does not answer: the charge is still in hand, and whoever takes it up begins it.
@@ -142,10 +142,7 @@ pub async fn begins(
     charge: &Charge,
     terms: &Terms,
 ) -> Result<(), StoreError> {
-    if charge.becomes.trial_ends_at.is_some() {
-        ends_at(store, (subscription.account, subscription.listing), terms, charge.at).await?;
-    }
-    Ok(())
+    ends_at(store, (subscription.account, subscription.listing), terms, charge.at).await.map(drop)
 }
 
 /// Whether a change to these terms begins a trial. A month that is paid for leaves nothing to try, and its account's one trial

@@ -137,7 +137,7 @@ impl Told {
 /// Where the store does not answer: what is left is found again.
 pub async fn sum_due(app: &App, told: &Told) -> Result<usize, Refusal> {
     let summed = sum_all(&app.store, app.clock.now()).await?;
-    app.metrics.usage_days_unsummed.set(i64::try_from(summed.failed.len()).unwrap_or(i64::MAX));
+    app.metrics.usage_unsummed.set(i64::try_from(summed.failed.len()).unwrap_or(i64::MAX));
     Ok(told.tell(&summed.failed))
 }
 

@@ -213,6 +213,28 @@ async fn included_calls_that_were_used_are_deducted_once() {
     assert_eq!(preview(&shop, &free).await["credit"], rupees("0.00"), "all ten are used");
 }
 
+/// Units that a gateway held at a change count as used, and can be used when it hands them back, whatever follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn included_calls_that_were_held_at_a_change_are_taken_by_no_later_one() {
+    let (shop, small) = shop("2000").await.with_included("small-ten", "300").await;
+    let (shop, large) = shop.with_included("large-ten", "900").await;
+    let id = id_of(&shop.subscribe(&small, 201).await);
+    let (mut shop, mut last) = (calling(shop, &id, &small).await, 1);
+    let held = shop.lease(1, 3).await;
+    assert!((1..10).contains(&held), "{held}");
+    let shown = preview(&shop, &large).await;
+    assert_eq!(change(&shop, &large, &shown).await.status(), 200);
+    shop.close(1, 0, 0).await;
+    shop.settle().await;
+    let shown = preview(&shop, &small).await;
+    assert_eq!(shown["included_left"], shown["included"], "{shown}");
+    assert_eq!(change(&shop, &small, &shown).await.status(), 200);
+    shop.plan = small;
+    let before = shop.wallet().await;
+    use_calls(&shop, &mut last, 10).await;
+    assert_eq!(shop.wallet().await, before, "all ten are included still");
+}
+
 /// Free calls of a month stand beside those that were paid for, whichever came first.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_free_plan_in_place_of_a_paid_one_has_included_calls_of_its_own() {

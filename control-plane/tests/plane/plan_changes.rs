@@ -200,7 +200,28 @@ async fn no_change_brings_terms_that_were_not_shown() {
     let cookie = browser(&shop.plane, "bela").await;
     let page = page_as(&shop.plane, &cookie, &format!("/subscriptions/{id}/plans"), "plans-kept").await;
     assert!(page.contains("Keep this plan") && page.contains("₹300") && !page.contains("₹500"), "{page}");
+    // It is kept though it is sold no more.
+    let retire = format!("/plans/{}/retire", shop.small);
+    shop.plane.done(&shop.vendor, Method::POST, &retire, json!({}), 200).await;
+    let page = page_as(&shop.plane, &cookie, &format!("/subscriptions/{id}/plans"), "plans-kept").await;
+    assert!(page.contains("Keep this plan"), "{page}");
     let stays = json!({"plan_id": shop.small, "plan_revision": 1, "when": "period_end"});
     let kept = shop.post(&id, "change", stays, 200).await;
     assert_eq!((&kept["next_plan_id"], &kept["plan_revision"]), (&json!(null), &json!(1)), "{kept}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_to_a_free_plan_that_is_sent_again_is_answered_as_the_first() {
+    let shop = shop("300").await;
+    let id = id_of(&shop.subscribe(&shop.small, 201).await);
+    let shown = shop.preview(&id, &shop.free, "now").await;
+    assert!(shown["due_now"]["amount"].as_str().unwrap().starts_with('-'), "{shown}");
+    let agreed =
+        json!({"plan_id": shop.free, "previewed_at": shown["previewed_at"], "due_now": shown["due_now"]});
+    let first = shop.post(&id, "change", agreed.clone(), 200).await;
+    let balance = shop.balance().await;
+    shop.plane.pass_ms(60 * 60_000);
+    assert_eq!(shop.post(&id, "change", agreed, 200).await["plan_id"], first["plan_id"]);
+    assert_eq!(shop.balance().await, balance);
+    shop.sound().await;
 }

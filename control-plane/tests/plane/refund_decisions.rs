@@ -199,6 +199,28 @@ async fn a_name_of_another_refund_decides_nothing() {
     assert_eq!((desk.wallet().await, desk.decisions(&stuck).await), (before, vec![]));
 }
 
+/// That a refund failed is not said against the provider, which has made it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_provider_has_given_back_has_not_failed() {
+    let desk = desk().await;
+    let stuck = desk.waiting("100").await;
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.simulator().lose_webhooks();
+    desk.plane.pass_ms(8 * DAY_MS);
+    let known = desk.plane.app.store.get::<Refund>(&stuck).await.unwrap().unwrap().value;
+    let provider = &desk.plane.app.payments.as_ref().unwrap().provider;
+    let ours = NewRefund { our_id: stuck.clone(), payment_id: known.payment, amount: known.amount };
+    let made = provider.refund(&ours).await.unwrap();
+    let refused = desk.decide(&stuck, &json!({"outcome": "failed", "reason": "x"})).await;
+    assert_eq!(refused.status(), 409);
+    let told = crate::support::body_of(refused).await["detail"].as_str().unwrap().to_owned();
+    assert!(told.contains("was given back"), "{told}");
+    assert_eq!(desk.decisions(&stuck).await, Vec::<String>::new());
+    let seen = json!({"outcome": "processed", "provider_refund_id": made.id, "reason": "seen"});
+    assert_eq!(desk.decide(&stuck, &seen).await.status(), 200);
+    assert_eq!(desk.wallet().await, (0, 0));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_an_admin_misread_does_not_take_the_money_twice() {
     let desk = desk().await;

@@ -186,8 +186,7 @@ async fn a_day_that_cannot_be_summed_keeps_no_other_waiting_and_is_shown() {
     let (app, subscription) = (&shop.plane.app, shop.subscription.parse().unwrap());
     let shown = || {
         let text = app.metrics.text();
-        text.lines()
-            .find_map(|line| line.strip_prefix("apiclay_control_usage_days_unsummed ").map(str::to_owned))
+        text.lines().find_map(|line| line.strip_prefix("apiclay_control_usage_unsummed ").map(str::to_owned))
     };
     five_days(&shop).await;
     let before = usage(&shop, "hour").await["total"].clone();

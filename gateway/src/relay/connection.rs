@@ -91,7 +91,8 @@ impl Connection {
         loop {
             while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
                 match head.status {
-                    101 => return Err(no_answer()),
+                    // What is below 100 is no status (RFC 9110, section 15).
+                    0..=99 | 101 => return Err(no_answer()),
                     200.. => return Ok(Read::Bytes),
                     _ if interims == respond::INTERIMS_MAX => return Err(no_answer()),
                     _ => {

@@ -125,7 +125,8 @@ impl Idle {
     fn is_of_use(&mut self) -> bool {
         let mut unasked = [0];
         self.since.elapsed() < Duration::from_millis(IDLE_MAX_MS)
-            && self.stream.read(&mut unasked).now_or_never().is_none()
+            // Without tokio's budget: once that is spent, everything looks silent.
+            && tokio::task::unconstrained(self.stream.read(&mut unasked)).now_or_never().is_none()
     }
 }
 
@@ -160,6 +161,17 @@ mod tests {
         assert!(pool.take(place(4)).is_some() && pool.take(place(4)).is_none());
         pool.sweep();
         assert_eq!((pool.count, pool.idle.len()), (0, 0));
+    }
+
+    /// As after an upstream that restarted: a task may look at 128 things at once, and the rest would look silent.
+    #[tokio::test]
+    async fn however_many_are_closed_none_of_them_is_taken() {
+        let taken = tokio::spawn(async {
+            let (mut pool, now) = (Pool::default(), Instant::now());
+            (0..300).for_each(|_| drop(put(&mut pool, 1, now)));
+            (pool.take(place(1)).is_some(), pool.count)
+        });
+        assert_eq!(taken.await.unwrap(), (false, 0));
     }
 
     #[tokio::test]

@@ -12,7 +12,7 @@ use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot, Window};
 use apiclay_plugins::by_name;
 
-use super::listings::bind;
+use super::listings::{bind, name_of};
 use super::{Bound, Concurrency, Credential, Entitlement, LeftOut, Listing, Rate, Runtime};
 use crate::limits::LeaseBook;
 use crate::observe::Metrics;
@@ -58,14 +58,15 @@ impl Compiler {
         let Some(everywhere) = plugins_everywhere(&snapshot.bindings, before, &mut faults) else {
             return (None, faults);
         };
-        let compiled: Vec<Listing> = snapshot
-            .listings
-            .values()
-            .map(|listing| self.listing(listing, &everywhere, &mut faults))
-            .collect();
+        // What breaks a rule is not looked into any further: the rules bound what is made of it.
+        let (broken, whole): (Vec<_>, Vec<_>) =
+            snapshot.listings.values().partition(|listing| faults.are_of(Part::Listing(listing.id)));
+        let compiled: Vec<Listing> =
+            whole.into_iter().map(|listing| self.listing(listing, &everywhere, &mut faults)).collect();
         let bound: Vec<((PlanId, u32), Vec<Bound>)> =
             snapshot.plans.iter().map(|(key, plan)| (*key, plan_plugins(plan, &mut faults))).collect();
         let mut left_out = LeftOut::new(snapshot);
+        left_out.listings.extend(broken.into_iter().map(name_of));
         let mut listings = HashMap::with_capacity(compiled.len());
         for listing in compiled {
             if faults.are_of(Part::Listing(listing.id)) {

@@ -14,6 +14,11 @@ use super::{Bound, Listing, Route};
 use crate::phases::authenticate::KEY_HEADER;
 use crate::upstreams::Upstream;
 
+/// Where a listing's public paths are.
+pub(super) fn name_of(listing: &snapshot::Listing) -> Box<str> {
+    format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str()
+}
+
 impl Compiler {
     /// The listing, and what is wrong with it.
     pub(super) fn listing(
@@ -24,7 +29,7 @@ impl Compiler {
     ) -> Listing {
         let part = Part::Listing(listing.id);
         let mut fault = |rule: String| faults.add(part, rule);
-        let name = format!("{}/{}", listing.vendor_slug, listing.slug).into_boxed_str();
+        let name = name_of(listing);
         let mut injected = Vec::with_capacity(listing.secrets.len());
         for secret in &listing.secrets {
             let place = format!("{}/{}", listing.id, secret.header);

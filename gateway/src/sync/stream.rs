@@ -230,8 +230,13 @@ async fn follow_once(
         None => revision.to_string(),
         Some(fingerprint) => format!("{revision}&fingerprint={fingerprint}"),
     };
-    let answer =
-        control.request(reqwest::Method::GET, &format!("config/stream?revision={from}")).send().await?;
+    // Its body has no end; its head has its time, or a control plane that hangs would keep this gateway from the others.
+    let silence = Duration::from_millis(SILENCE_MAX_MS);
+    let asked = control.request(reqwest::Method::GET, &format!("config/stream?revision={from}")).send();
+    let Ok(answer) = tokio::time::timeout(silence, asked).await else {
+        return Err(StreamError::Silence);
+    };
+    let answer = answer?;
     if !answer.status().is_success() {
         return Err(StreamError::Refused(answer.status()));
     }
@@ -240,7 +245,6 @@ async fn follow_once(
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
     let mut reported = written;
-    let silence = Duration::from_millis(SILENCE_MAX_MS);
     loop {
         let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
             return Err(StreamError::Silence);

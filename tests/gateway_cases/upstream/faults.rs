@@ -77,6 +77,7 @@ pub const FAULTS: &[Fault] = &[
     fault("broken-chunk-later", &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "5\r\nbegun\r\n", "nonsense\r\n"], Closes).cut(),
     fault("interim", &["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\nX-A: 1\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Stays).served(200),
     fault("interim-without-end", &["HTTP/1.1 102 Processing\r\n\r\n"], Closes).times(100, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+    fault("status-below-100", &["HTTP/1.1 099 Odd\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"], Stays),
     fault("slow", &["HTTP/1.1 20", "0 OK\r\nContent-Le", "ngth: 4\r\n", "\r\n", "s", "low", ""], Stays).served(200),
     fault("encoding-unknown", &["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nx"], Closes),
     fault("encoding-before-chunks", &["HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"], Stays),

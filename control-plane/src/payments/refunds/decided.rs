@@ -16,6 +16,8 @@ use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError, Versioned};
 
 /// From asking for a refund until a person is to decide it, in milliseconds: seven days. Until then it goes on by itself.
 pub const DECISION_AFTER_MS: i64 = 7 * 24 * 3_600_000;
+const ON_ITS_WAY: &str =
+    "the provider says that it is on its way, and what becomes of it is entered by itself";
 
 impl Refund {
     /// Whether a person is to decide what became of it.
@@ -54,15 +56,17 @@ pub async fn gauge_undecided(app: &App) -> Result<(), Refusal> {
 }
 
 impl Till<'_> {
-    /// Why the provider's refund of this name cannot be this one, as far as is known here and the provider answers.
+    /// Why a refund is not to be decided so, as far as is known here and the provider answers: that it was given back under this
+    /// name of the provider's, or that it failed where there is none.
     ///
     /// # Errors
     /// Where the store does not answer.
     pub(in crate::payments) async fn why_not(
         &self,
         refund: &Refund,
-        name: &str,
+        name: Option<&str>,
     ) -> Result<Option<&'static str>, PaymentError> {
+        let Some(name) = name else { return Ok(self.why_not_failed(refund).await) };
         let named = Query::by("provider_refund").equals(name).limit(QUERY_LIMIT_MAX_ITEMS);
         let namesakes = self.store.query::<Refund>(&named).await?;
         if namesakes.items.iter().any(|other| other.value.id != refund.id) {
@@ -71,13 +75,30 @@ impl Till<'_> {
         let Ok(made) = self.provider.refunds_of(&refund.payment, refund.amount.currency).await else {
             return Ok(None);
         };
+        let our_id = refund.id.to_string();
         Ok(match made.iter().find(|made| made.id == name) {
             None => Some("the provider knows no refund of this payment by that name"),
+            Some(made) if made.our_id.as_ref().is_some_and(|id| *id != our_id) => {
+                Some("that name is another refund's")
+            }
             Some(made) if made.amount != refund.amount => {
                 Some("the provider's refund of that name is another amount")
             }
-            Some(made) if made.status == RefundStatus::Failed => Some("the provider says that it failed"),
-            Some(_) => None,
+            Some(made) => match made.status {
+                RefundStatus::Failed => Some("the provider says that it failed"),
+                RefundStatus::Pending => Some(ON_ITS_WAY),
+                RefundStatus::Processed | RefundStatus::Unknown => None,
+            },
+        })
+    }
+
+    async fn why_not_failed(&self, refund: &Refund) -> Option<&'static str> {
+        let our_id = refund.id.to_string();
+        let made = self.provider.refunds_of(&refund.payment, refund.amount.currency).await.ok()?;
+        made.iter().filter(|made| made.our_id.as_ref() == Some(&our_id)).find_map(|made| match made.status {
+            RefundStatus::Processed => Some("the provider says that it was given back"),
+            RefundStatus::Pending => Some(ON_ITS_WAY),
+            RefundStatus::Failed | RefundStatus::Unknown => None,
         })
     }
 
