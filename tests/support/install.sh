@@ -141,6 +141,7 @@ if [ "$mode" = test ]; then
     need redis-server redis-server "counters are tested on it"
     need redis-sentinel redis-sentinel "failover of counters is tested with it"
     need nginx nginx "stands behind the gateway as a vendor's server"
+    need openssl openssl "makes the certificates of servers that tests start"
     need chromium chromium "the web pages are tested in it"
     need chromedriver chromium-driver "drives the browser"
     need haproxy haproxy "a peer to be measured beside"
