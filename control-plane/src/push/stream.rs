@@ -1,6 +1,7 @@
 //! One gateway's stream: everything or the deltas since its revision, then each delta as it comes, and a heartbeat every
 //! second. A task writes frames into a short queue; a gateway that does not read stops its own task and nobody else's.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::{ChangeEntry, Push, changes, snapshot};
 use crate::admin::gateways;
@@ -28,8 +30,8 @@ const SEND_TIMEOUT_S: u64 = 30;
 /// Why a stream ends.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum StreamEnd {
-    /// The gateway left, or does not read.
-    #[error("the gateway has gone or does not read")]
+    /// The gateway left, or does not read, or this process ends.
+    #[error("the gateway has gone or does not read, or this process ends")]
     Gone,
     /// There is nothing to send.
     #[error("the configuration cannot be read from the store")]
@@ -65,6 +67,12 @@ pub(super) fn start(
     receiver
 }
 
+fn heartbeats() -> Interval {
+    let mut heartbeats = tokio::time::interval(Duration::from_millis(HEARTBEAT_INTERVAL_MS));
+    heartbeats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    heartbeats
+}
+
 struct Stream {
     push: Arc<Push>,
     live: LiveGateways,
@@ -81,8 +89,7 @@ impl Stream {
         if !self.can_continue(fingerprint).await? {
             self.send_everything().await?;
         }
-        let mut heartbeat = tokio::time::interval(Duration::from_millis(HEARTBEAT_INTERVAL_MS));
-        heartbeat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut heartbeat = heartbeats();
         let mut beats: u32 = 0;
         loop {
             latest.borrow_and_update();
@@ -118,9 +125,25 @@ impl Stream {
     }
 
     async fn send_everything(&mut self) -> Result<(), StreamEnd> {
-        let snapshot = snapshot::build(&self.push.store, self.push.now()).await?;
+        let push = Arc::clone(&self.push);
+        let snapshot = self.heard_during(snapshot::build(&push.store, push.now())).await??;
         self.revision = snapshot.revision;
         self.send(&Frame::Snapshot(Box::new(snapshot))).await
+    }
+
+    /// What `work` comes to, which takes long in a large market: meanwhile the gateway hears that the connection lives, and when it
+    /// leaves, nobody works on for it.
+    async fn heard_during<T>(&self, work: impl Future<Output = T>) -> Result<T, StreamEnd> {
+        let mut work = pin!(work);
+        let mut heartbeat = heartbeats();
+        loop {
+            tokio::select! {
+                done = &mut work => return Ok(done),
+                _ = heartbeat.tick() => self.send_heartbeat().await?,
+                () = self.frames.closed() => return Err(StreamEnd::Gone),
+                () = self.push.closing.cancelled() => return Err(StreamEnd::Gone),
+            }
+        }
     }
 
     async fn send_deltas(&mut self) -> Result<(), StreamEnd> {
@@ -165,5 +188,48 @@ impl Stream {
         wire::write(&mut framed, &payload).map_err(|_| StreamEnd::Frame)?;
         let sent = self.frames.send_timeout(Bytes::from(framed), Duration::from_secs(SEND_TIMEOUT_S)).await;
         sent.map_err(|_| StreamEnd::Gone)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use apiclay_config::clock::Clock;
+
+    use super::*;
+    use crate::store::Store;
+
+    async fn stream(folder: &std::path::Path) -> (Stream, mpsc::Receiver<Bytes>) {
+        let store = Store::open_embedded(&folder.join("store")).await.unwrap();
+        let push = Arc::new(Push::open(store, Clock::System).await.unwrap());
+        let (frames, receiver) = mpsc::channel(QUEUE_MAX_FRAMES);
+        (Stream { push, live: Arc::default(), frames, gateway: "gw".into(), revision: 0 }, receiver)
+    }
+
+    #[tokio::test]
+    async fn heartbeats_come_while_a_snapshot_is_built() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stream, mut receiver) = stream(folder.path()).await;
+        let building = tokio::time::sleep(Duration::from_millis(HEARTBEAT_INTERVAL_MS * 3 / 2));
+        stream.heard_during(building).await.unwrap();
+        let mut heard = 0;
+        while let Ok(frame) = receiver.try_recv() {
+            let (payload, _) = wire::read(&frame).unwrap().unwrap();
+            assert!(matches!(Frame::read(payload), Frame::Heartbeat { revision: 0, .. }));
+            heard += 1;
+        }
+        assert_eq!(heard, 2);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_built_on_for_a_gateway_that_has_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let (stream, receiver) = stream(folder.path()).await;
+        drop(receiver);
+        let ended = stream.heard_during(std::future::pending::<()>()).await;
+        assert!(matches!(ended, Err(StreamEnd::Gone)));
+        let (stream, _receiver) = self::stream(folder.path().join("other").as_path()).await;
+        stream.push.close();
+        let ended = stream.heard_during(std::future::pending::<()>()).await;
+        assert!(matches!(ended, Err(StreamEnd::Gone)));
     }
 }

@@ -23,6 +23,7 @@ pub struct Configuration {
     is_refused: bool,
     /// Why not all that was told is served.
     wrong: Option<Arc<str>>,
+    progress: Progress,
     /// What was told may lack something: all is asked for anew at the next connection.
     asks_anew: bool,
     live_gateways: u32,
@@ -32,6 +33,17 @@ pub struct Configuration {
     served_is_written: bool,
     /// The last revision that is on disk.
     written_revision: u64,
+}
+
+/// How far that has come which was told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// Nothing was told yet: calls wait, rather than be refused by an empty market.
+    Untold,
+    /// It is to be compiled; so it stays where that is cut off, and nothing of it is acknowledged.
+    Unserved,
+    /// It is served, as far as it can be.
+    Served,
 }
 
 /// What is to be written of the told configuration.
@@ -87,6 +99,7 @@ impl Configuration {
             served: disk.load_served()?,
             is_refused: false,
             wrong: None,
+            progress: Progress::Untold,
             asks_anew: !lacks_nothing,
             live_gateways: 1,
             unwritten: Unwritten::Deltas(Vec::new()),
@@ -126,13 +139,14 @@ impl Configuration {
     /// # Errors
     /// When they do not follow; what came before them is served and kept.
     pub fn apply(&mut self, frames: Vec<Frame>) -> Result<Applied, Gap> {
-        let (mut told_more, live_before) = (false, self.live_gateways);
+        let mut told_more = false;
         let mut gap = None;
         for frame in frames {
             match frame {
                 Frame::Snapshot(snapshot) => {
                     self.told = *snapshot;
                     self.unwritten = Unwritten::Whole;
+                    self.progress = Progress::Unserved;
                     (told_more, self.asks_anew) = (true, false);
                 }
                 Frame::Delta(delta) => {
@@ -143,7 +157,11 @@ impl Configuration {
                     told_more = true;
                 }
                 Frame::Heartbeat { live_gateways, .. } => {
-                    self.live_gateways = live_gateways.unwrap_or(self.live_gateways);
+                    let before = self.live_gateways;
+                    self.live_gateways = live_gateways.unwrap_or(before);
+                    if self.live_gateways != before && self.progress == Progress::Served {
+                        self.progress = Progress::Unserved;
+                    }
                 }
                 Frame::Unread(why) => {
                     gap = Some(Gap::Unread(why));
@@ -152,7 +170,7 @@ impl Configuration {
             }
         }
         self.asks_anew |= gap.is_some();
-        if told_more || self.live_gateways != live_before {
+        if self.progress == Progress::Unserved {
             self.serve_told();
         }
         if told_more && self.is_refused {
@@ -169,6 +187,7 @@ impl Configuration {
         if delta.changes.iter().any(|change| matches!(change, Change::Unread(_)) && change.puts().is_none()) {
             return Err(Gap::Unknown(delta.revision));
         }
+        self.progress = Progress::Unserved;
         self.told.follow(&delta);
         if let Unwritten::Deltas(deltas) = &mut self.unwritten {
             deltas.push(delta);
@@ -192,6 +211,7 @@ impl Configuration {
         if let Some(runtime) = runtime {
             self.gateway.serve(runtime);
         }
+        self.progress = Progress::Served;
     }
 
     /// Notes what is wrong with what was told, and says it once.

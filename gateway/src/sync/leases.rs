@@ -1,9 +1,7 @@
 //! Leases on wallets as said to a control plane. Next: its `POST /internal/v1/leases`.
 
-use std::time::Duration;
-
 use apiclay_config::wallet_leases::{EarlierOver, LeasesAnswer, LeasesRequest, OVER_CODE};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::ControlPlane;
@@ -19,7 +17,7 @@ const SAID_MAX_CHARS: usize = 1_000;
 #[async_trait::async_trait]
 impl WalletDesk for ControlPlane {
     async fn leases(&self, request: &LeasesRequest) -> Result<LeasesAnswer, DeskError> {
-        let answer = send(self.request(Method::POST, "leases").json(request), LEASES_MAX_MS).await?;
+        let answer = answered(self.ask("leases", request, LEASES_MAX_MS).await)?;
         match answer.status() {
             status if status.is_success() => answer.json().await.map_err(|e| match e.is_decode() {
                 true => DeskError::Refused(e.to_string()),
@@ -30,8 +28,7 @@ impl WalletDesk for ControlPlane {
     }
 
     async fn earlier_over(&self, over: &EarlierOver) -> Result<(), DeskError> {
-        let request = self.request(Method::POST, "leases/earlier-over").json(over);
-        let answer = send(request, EARLIER_OVER_MAX_MS).await?;
+        let answer = answered(self.ask("leases/earlier-over", over, EARLIER_OVER_MAX_MS).await)?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => Err(DeskError::Unknown),
@@ -44,9 +41,8 @@ impl WalletDesk for ControlPlane {
     }
 }
 
-async fn send(request: RequestBuilder, within_ms: u64) -> Result<Response, DeskError> {
-    let sent = request.timeout(Duration::from_millis(within_ms)).send().await;
-    sent.map_err(|e| DeskError::Away(e.to_string()))
+fn answered(asked: reqwest::Result<Response>) -> Result<Response, DeskError> {
+    asked.map_err(|error| DeskError::Away(error.to_string()))
 }
 
 /// What of a problem is read.

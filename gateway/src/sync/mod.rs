@@ -2,6 +2,7 @@
 //! revision is acknowledged once it is on disk. Next: `runtime` compiles it, `gateway` serves it.
 
 mod configuration;
+mod control_plane;
 mod disk;
 mod heard;
 mod leases;
@@ -11,5 +12,6 @@ mod stream;
 pub(crate) mod tests;
 
 pub use configuration::{Applied, Configuration};
+pub use control_plane::{ControlPlane, CountersAt};
 pub use disk::{Disk, DiskError};
-pub use stream::{ControlPlane, CountersAt, follow};
+pub use stream::follow;

@@ -1,9 +1,7 @@
 //! The rebuild of lost counters as said to a control plane. Next: its `usage/rebuild`.
 
-use std::time::Duration;
-
 use apiclay_config::counters::{CountersTaken, RebuildAnswer, RebuildReport};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Response, StatusCode};
 
 use super::ControlPlane;
 use crate::rebuild::{RebuildDesk, RebuildError};
@@ -17,19 +15,17 @@ const SAID_MAX_CHARS: usize = 1_000;
 #[async_trait::async_trait]
 impl RebuildDesk for ControlPlane {
     async fn rebuild(&self, report: &RebuildReport) -> Result<RebuildAnswer, RebuildError> {
-        let request = self.request(Method::POST, "counters/rebuild").json(report);
-        let answer = heard(request, REBUILD_MAX_MS).await?;
+        let answer = heard(self.ask("counters/rebuild", report, REBUILD_MAX_MS).await).await?;
         answer.json().await.map_err(|e| RebuildError::ControlPlane(e.to_string()))
     }
 
     async fn taken(&self, taken: &CountersTaken) -> Result<(), RebuildError> {
-        heard(self.request(Method::POST, "counters/taken").json(taken), TAKEN_MAX_MS).await.map(drop)
+        heard(self.ask("counters/taken", taken, TAKEN_MAX_MS).await).await.map(drop)
     }
 }
 
-async fn heard(request: RequestBuilder, within_ms: u64) -> Result<Response, RebuildError> {
-    let sent = request.timeout(Duration::from_millis(within_ms)).send().await;
-    let answer = sent.map_err(|e| match e.is_connect() {
+async fn heard(asked: reqwest::Result<Response>) -> Result<Response, RebuildError> {
+    let answer = asked.map_err(|e| match e.is_connect() {
         true => RebuildError::Away(e.to_string()),
         false => RebuildError::ControlPlane(e.to_string()),
     })?;

@@ -1,26 +1,20 @@
 //! The connection to a control plane: asks for what came after the revision at hand, applies what comes, reports what is
 //! served. Broken, it comes back with a growing pause; the gateway serves on meanwhile.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
 use apiclay_config::snapshot::Frame;
-use apiclay_config::usage::UsageBatch;
 use apiclay_config::wire;
 use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use rand::Rng as _;
-use reqwest::StatusCode;
-use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use url::Url;
+use reqwest::{Method, StatusCode};
+use tokio::sync::watch;
 
 use super::configuration::{Applied, Configuration, Gap};
-use super::heard::LastHeard;
-use crate::metering::{BatchSink, PostError};
+use super::control_plane::ControlPlane;
 
 /// The first pause before connecting again, and the longest.
 const RETRY_FIRST_MS: u64 = 100;
@@ -30,35 +24,8 @@ const SILENCE_MAX_MS: u64 = 10_000;
 /// How long revisions are gathered before they are applied, and how long a pause ends it.
 const GATHER_MAX_MS: u64 = 100;
 const GATHER_QUIET_MS: u64 = 5;
-/// Lives that the control plane is asked about at once.
-const LIVES_AT_ONCE_MAX: usize = 500;
-/// Limit on any other request.
-const REQUEST_TIMEOUT_MS: u64 = 10_000;
-
-/// Where the control plane is, and who we are to it.
-#[derive(Clone)]
-pub struct ControlPlane {
-    http: reqwest::Client,
-    url: Url,
-    gateway: String,
-    token: SecretString,
-    epoch: String,
-    counters: CountersAt,
-    /// Set when the stream is there again, taken by the sender of usage.
-    came_back: Arc<AtomicBool>,
-    /// The stream's last word.
-    pub(super) heard: LastHeard,
-}
-
-/// Where this gateway counts: all of an operator's count in one place.
-#[derive(Debug, Clone, Copy, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CountersAt {
-    /// In its own folder.
-    Embedded,
-    /// In Redis.
-    Redis,
-}
+/// A report that could not be given is given again after so long.
+const REPORT_AGAIN_MS: u64 = 1_000;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
@@ -77,122 +44,6 @@ enum StreamError {
     Apply(#[from] Gap),
     #[error("applying the configuration was cut off")]
     CutOff(#[from] tokio::task::JoinError),
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    revision: u64,
-    refused: Option<String>,
-    plugins: Vec<apiclay_plugins::Announcement>,
-    version: &'static str,
-    epoch: &'a str,
-    counters: CountersAt,
-}
-
-/// Lives of this gateway, each with a batch's number.
-#[derive(Serialize, Deserialize)]
-struct Lives<L> {
-    lives: L,
-}
-
-#[derive(Serialize, Deserialize)]
-struct OneLife {
-    epoch: String,
-    seq: u64,
-}
-
-impl ControlPlane {
-    /// A client for the control plane at `url`.
-    ///
-    /// # Errors
-    /// When TLS cannot be set up.
-    pub fn new(
-        url: Url,
-        gateway: String,
-        token: SecretString,
-        epoch: String,
-        counters: CountersAt,
-    ) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
-            .build()?;
-        let came_back = Arc::new(AtomicBool::new(false));
-        Ok(Self { http, url, gateway, token, epoch, counters, came_back, heard: LastHeard::new() })
-    }
-
-    pub(super) fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        let base = self.url.as_str().trim_end_matches('/');
-        self.http
-            .request(method, format!("{base}/internal/v1/{path}"))
-            .header("x-gateway-id", &self.gateway)
-            .bearer_auth(self.token.expose_secret())
-    }
-
-    async fn report(&self, revision: u64, refused: Option<String>) -> Result<(), StreamError> {
-        let plugins = apiclay_plugins::announcements();
-        let report = Report {
-            revision,
-            refused,
-            plugins,
-            version: env!("CARGO_PKG_VERSION"),
-            epoch: &self.epoch,
-            counters: self.counters,
-        };
-        let answer = self
-            .request(reqwest::Method::POST, &format!("gateways/{}/report", self.gateway))
-            .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
-            .json(&report)
-            .send()
-            .await?;
-        if answer.status().is_success() { Ok(()) } else { Err(StreamError::Refused(answer.status())) }
-    }
-}
-
-#[async_trait::async_trait]
-impl BatchSink for ControlPlane {
-    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError> {
-        let sent = self
-            .request(reqwest::Method::POST, "usage/batches")
-            .timeout(Duration::from_millis(REQUEST_TIMEOUT_MS))
-            .json(batch)
-            .send()
-            .await;
-        let answer = sent.map_err(|e| PostError::Retry(e.to_string()))?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let said = answer.text().await.unwrap_or_default();
-        Err(match status {
-            StatusCode::CONFLICT => PostError::Conflict(said),
-            // Sent again it would be refused again: others go first.
-            StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY | StatusCode::PAYLOAD_TOO_LARGE => {
-                PostError::Refused(said)
-            }
-            _ => PostError::Retry(format!("{status}: {said}")),
-        })
-    }
-
-    fn came_back(&self) -> bool {
-        self.came_back.swap(false, Ordering::Relaxed)
-    }
-
-    async fn have(&self, lives: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError> {
-        let all: Vec<_> =
-            lives.iter().map(|(epoch, seq)| OneLife { epoch: epoch.clone(), seq: *seq }).collect();
-        let mut have = BTreeMap::new();
-        for lives in all.chunks(LIVES_AT_ONCE_MAX) {
-            let asked = async {
-                let request = self.request(reqwest::Method::POST, "usage/lives");
-                request.json(&Lives { lives }).send().await?.error_for_status()?.json::<Lives<Vec<_>>>().await
-            };
-            let some = asked.await.map_err(|e: reqwest::Error| PostError::Retry(e.to_string()))?;
-            have.extend(some.lives.into_iter().map(|life: OneLife| (life.epoch, life.seq)));
-        }
-        Ok(have)
-    }
 }
 
 /// Follows the control plane until the task is dropped.
@@ -220,35 +71,46 @@ async fn follow_once(
     configuration: &Arc<Mutex<Configuration>>,
     clock: &Clock,
 ) -> Result<(), StreamError> {
-    let ((revision, fingerprint), (written, wrong)) = {
+    let ((revision, fingerprint), standing) = {
         let configuration = configuration.lock();
-        (configuration.revision(), configuration.standing())
+        (configuration.revision(), Standing::of(configuration.standing()))
     };
     // A plugin type must be announced before anybody may bind it: report first.
-    control.report(written, wrong.map(|wrong| wrong.to_string())).await?;
+    standing.report(control).await?;
     let from = match fingerprint {
         None => revision.to_string(),
         Some(fingerprint) => format!("{revision}&fingerprint={fingerprint}"),
     };
     // Its body has no end; its head has its time, or a control plane that hangs would keep this gateway from the others.
-    let silence = Duration::from_millis(SILENCE_MAX_MS);
-    let asked = control.request(reqwest::Method::GET, &format!("config/stream?revision={from}")).send();
-    let Ok(answer) = tokio::time::timeout(silence, asked).await else {
+    let asked = control.request(Method::GET, &format!("config/stream?revision={from}")).send();
+    let Ok(answer) = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), asked).await else {
         return Err(StreamError::Silence);
     };
     let answer = answer?;
     if !answer.status().is_success() {
         return Err(StreamError::Refused(answer.status()));
     }
-    control.came_back.store(true, Ordering::Relaxed);
-    control.heard.note();
+    control.note_back();
+    let (tell, told) = watch::channel(standing);
+    tokio::select! {
+        ended = read(answer, control, configuration, clock, &tell) => ended,
+        () = report_each(control, told) => Ok(()),
+    }
+}
+
+/// Applies what comes, to its end, and tells where that has led.
+async fn read(
+    answer: reqwest::Response,
+    control: &ControlPlane,
+    configuration: &Arc<Mutex<Configuration>>,
+    clock: &Clock,
+    tell: &watch::Sender<Standing>,
+) -> Result<(), StreamError> {
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
-    let mut reported = written;
     loop {
-        let Ok(next) = tokio::time::timeout(silence, body.next()).await else {
-            return Err(StreamError::Silence);
-        };
+        let next = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), body.next());
+        let Ok(next) = next.await else { return Err(StreamError::Silence) };
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
         control.heard.note();
@@ -261,10 +123,45 @@ async fn follow_once(
             tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
                 "the configuration is served and not on disk");
         }
-        if told_more || applied.revision != reported {
-            let wrong = applied.wrong.map(|wrong| wrong.to_string());
-            control.report(applied.revision, wrong.or(applied.not_kept.map(|e| e.to_string()))).await?;
-            reported = applied.revision;
+        let why = applied.wrong.or_else(|| applied.not_kept.map(|error| error.to_string().into()));
+        let standing = Standing { revision: applied.revision, wrong: why };
+        tell.send_if_modified(|said| {
+            let is_news = told_more || standing.revision != said.revision;
+            if is_news {
+                *said = standing;
+            }
+            is_news
+        });
+    }
+}
+
+/// What a report says.
+#[derive(Clone)]
+struct Standing {
+    revision: u64,
+    wrong: Option<Arc<str>>,
+}
+
+impl Standing {
+    fn of((revision, wrong): (u64, Option<Arc<str>>)) -> Self {
+        Self { revision, wrong }
+    }
+
+    async fn report(&self, control: &ControlPlane) -> Result<(), StreamError> {
+        let status = control.report(self.revision, self.wrong.as_deref().map(str::to_owned)).await?;
+        if status.is_success() { Ok(()) } else { Err(StreamError::Refused(status)) }
+    }
+}
+
+/// Reports the last of what is told, beside the stream, which is read on however long that takes. What cannot be reported is
+/// reported again: no word of the stream is lost by it.
+async fn report_each(control: &ControlPlane, mut told: watch::Receiver<Standing>) {
+    while told.changed().await.is_ok() {
+        let standing = told.borrow_and_update().clone();
+        if let Err(error) = standing.report(control).await {
+            tracing::warn!(%error, revision = standing.revision, "what is served could not be reported");
+            tokio::time::sleep(Duration::from_millis(REPORT_AGAIN_MS)).await;
+            told.mark_changed();
         }
     }
 }

@@ -99,3 +99,57 @@ fn plugins_that_are_refused_again_leave_those_before_for_a_start_again() {
     drop(life);
     assert!(Life::begin(folder.path(), 2).opens());
 }
+
+/// A subscriber that ends whoever logs, at that line: as a fault in compiling would.
+struct Faulty;
+
+impl tracing::Subscriber for Faulty {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        assert_ne!(*event.metadata().level(), tracing::Level::ERROR, "planted");
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_revision_whose_serving_is_cut_off_is_served_with_the_next_word_and_acknowledged_then() {
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    let first = market(1);
+    life.tell(whole(&first));
+    let changes =
+        vec![Change::RemoveCredential(only_credential(&first).id), Change::SetBindings(unknown_plugin())];
+    let cut_off = tracing::subscriber::with_default(Faulty, || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| life.change(2, changes)))
+    });
+    assert!(cut_off.is_err() && life.opens(), "nothing was cut off");
+    assert_eq!(life.configuration.standing().0, 1);
+    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: Some(1) }]);
+    assert!(!life.opens(), "a revoked key opens, though its revision is acknowledged");
+    assert_eq!(applied.revision, 2);
+}
+
+/// A control plane that is still building its first snapshot says how many gateways live.
+#[test]
+fn what_comes_before_the_first_configuration_opens_no_empty_market() {
+    let folder = TempDir::new().unwrap();
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(vec![Frame::Heartbeat { revision: 0, live_gateways: Some(2) }]);
+    assert!(life.gateway.runtime().is_none(), "calls are answered that no listing is there");
+    life.tell(whole(&market(1)));
+    assert!(life.opens());
+}

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use apiclay_config::wire;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::super::stream::{ControlPlane, CountersAt, follow, take_frames};
+use super::super::stream::{follow, take_frames};
+use super::super::{ControlPlane, CountersAt};
 use super::*;
 use crate::counters::wallet::WalletDesk as _;
 
@@ -33,7 +35,7 @@ async fn control_plane(frames: Vec<Value>) -> (url::Url, UnboundedReceiver<Asked
                 Asked::Report { revision: report["revision"].as_u64().unwrap(), refused }
             } else {
                 for frame in &frames {
-                    apiclay_config::wire::write(&mut answer, frame.to_string().as_bytes()).unwrap();
+                    wire::write(&mut answer, frame.to_string().as_bytes()).unwrap();
                 }
                 Asked::Stream(line.split(' ').nth(1).unwrap().to_owned())
             };
@@ -117,7 +119,7 @@ async fn what_comes_before_a_frame_of_an_unknown_kind_is_served_and_all_is_asked
 fn frames_before_a_damaged_one_are_taken_and_then_it_is_an_error() {
     let mut buffer = Vec::new();
     for revision in [1, 2] {
-        apiclay_config::wire::write(&mut buffer, heartbeat(revision).to_string().as_bytes()).unwrap();
+        wire::write(&mut buffer, heartbeat(revision).to_string().as_bytes()).unwrap();
     }
     *buffer.last_mut().unwrap() ^= 1;
     let first = Frame::Heartbeat { revision: 1, live_gateways: Some(1) };
@@ -141,7 +143,7 @@ async fn a_control_plane_is_known_to_be_there_while_its_stream_lives() {
                 stream.write_all(&answer).await.unwrap();
                 continue;
             }
-            apiclay_config::wire::write(&mut answer, heartbeat(0).to_string().as_bytes()).unwrap();
+            wire::write(&mut answer, heartbeat(0).to_string().as_bytes()).unwrap();
             stream.write_all(&answer).await.unwrap();
             // The stream ends, and nobody listens any more.
             return broken.await;
@@ -165,5 +167,71 @@ async fn a_control_plane_is_known_to_be_there_while_its_stream_lives() {
     break_it.send(()).unwrap();
     // At once, and not when its last word is old.
     becomes(false, 2_500).await;
+    following.abort();
+}
+
+/// A control plane that cannot take reports may tell of revocations all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_hangs_or_fails_keeps_no_revision_from_being_served() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    let first = market(2);
+    let revoked = Change::RemoveCredential(only_credential(&first).id);
+    let frames = [
+        Frame::Snapshot(Box::new(first)),
+        Frame::Delta(Delta { revision: 3, fingerprint: None, changes: vec![revoked] }),
+    ];
+    let (tell, mut asked) = mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        let mut reports = 0;
+        let mut kept = Vec::new();
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let (line, _) = request(&mut stream).await;
+            let mut answer = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n".to_vec();
+            let is_report = line.starts_with("POST ");
+            reports += u32::from(is_report);
+            let _ = tell.send(if is_report { format!("report {reports}") } else { "stream".to_owned() });
+            match (is_report, reports) {
+                (true, 1) => {}
+                (true, 2) => answer = b"HTTP/1.1 503 Busy\r\nconnection: close\r\n\r\n".to_vec(),
+                (true, _) => {
+                    // It hangs.
+                    kept.push(stream);
+                    continue;
+                }
+                (false, _) => {
+                    stream.write_all(&answer).await.unwrap();
+                    // Each is served by itself: the first opens the market, the second closes it to a key.
+                    for frame in &frames {
+                        let mut bytes = Vec::new();
+                        wire::write(&mut bytes, &serde_json::to_vec(frame).unwrap()).unwrap();
+                        stream.write_all(&bytes).await.unwrap();
+                        tokio::time::sleep(Duration::from_millis(500)).await;
+                    }
+                    kept.push(stream);
+                    continue;
+                }
+            }
+            stream.write_all(&answer).await.unwrap();
+        }
+    });
+    let folder = TempDir::new().unwrap();
+    let life = Life::begin(folder.path(), 1);
+    let gateway = Arc::clone(&life.gateway);
+    let following = tokio::spawn(follow(control(url), life.configuration, Clock::System));
+    let opens = || gateway.runtime().is_some_and(|now| now.credentials.contains_key(&key::digest(KEY)));
+    for becomes in [true, false] {
+        let looking = async {
+            while opens() != becomes {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(5), looking).await.expect("a report is waited for");
+    }
+    for wanted in ["report 1", "stream", "report 2", "report 3"] {
+        assert_eq!(asked.recv().await.unwrap(), wanted);
+    }
     following.abort();
 }
