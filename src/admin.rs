@@ -52,8 +52,8 @@ pub async fn enrol(settings: &Settings, id: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// `apiclay gateway forget`. Its right to connect goes first, then its leases: said again after a failure between the two,
-/// it does what is left.
+/// `apiclay gateway forget`. Its right to connect goes first, then its leases on wallets, then those on counters: said again
+/// after a failure between them, it does what is left.
 ///
 /// # Errors
 /// When nothing knows such a gateway, or the store or the counters do not answer.
@@ -82,7 +82,7 @@ pub async fn forget(settings: &Settings, id: &str) -> anyhow::Result<()> {
                 println!("units counted as spent: {units}");
             }
             // What it had out went with them; they are rebuilt without waiting for it.
-            Err(CountersError::Generation { .. }) if known => {
+            Err(CountersError::Generation { .. }) => {
                 println!("the counters are lost: of what it had spent, its usage on record counts");
             }
             Err(error) => return Err(error.into()),

@@ -6,6 +6,7 @@ use std::io::{BufWriter, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
+use apiclay_config::clock::Clock;
 use apiclay_config::money::{Currency, Money};
 use apiclay_config::settings::Settings;
 use apiclay_control_plane::ledger::export::{CSV_HEAD, csv, hledger};
@@ -49,8 +50,9 @@ pub async fn verify(settings: &Settings) -> anyhow::Result<()> {
     let invoiced =
         invoices::verify::verify(&store).await.context("the invoices could not be read to their end")?;
     println!("{} invoices and credit notes", invoiced.invoices);
-    let held =
-        forgotten::check(&store, &report.open_holds).await.context("open holds could not be looked at")?;
+    let held = forgotten::check(&store, &report.open_holds, Clock::System.now())
+        .await
+        .context("open holds could not be looked at")?;
     let of_entries = report.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
     let of_holds = held.iter().map(|fault| format!("{}: {}", fault.of, fault.what));
     let faults: Vec<String> = of_entries.chain(of_holds).chain(invoiced.faults).collect();

@@ -2,11 +2,11 @@
 //! what was decided with which reason.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::AccountId;
+use apiclay_config::ids::{AccountId, ListingId};
 use apiclay_config::key::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::store::{Document, Index};
+use crate::store::{Document, Index, QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
 
 /// A gateway that may connect.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -99,6 +99,35 @@ pub struct Decision {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+impl Decision {
+    /// One that is taken now; it is inserted before it is carried out, so that what took effect is on record.
+    #[must_use]
+    pub fn new(
+        by: AccountId,
+        action: impl Into<String>,
+        subject: impl Into<String>,
+        reason: String,
+        at: Timestamp,
+    ) -> Self {
+        // A listing's id is as good as any for its part that sorts by time.
+        let id = ListingId::generate().to_string().replacen("lst_", "dec_", 1);
+        Self { id, by, action: action.into(), subject: subject.into(), reason, at }
+    }
+
+    /// Inserts it, where it can be taken only once: said again by the same admin, after a failure to carry it out, it is on record.
+    ///
+    /// # Errors
+    /// Where the store does not answer.
+    pub async fn insert_once(&self, store: &Store) -> Result<(), StoreError> {
+        let of_subject = Query::by("subject").equals(self.subject.as_str()).limit(QUERY_LIMIT_MAX_ITEMS);
+        let known = store.query::<Self>(&of_subject).await?.items;
+        if known.iter().any(|known| known.value.by == self.by && known.value.action == self.action) {
+            return Ok(());
+        }
+        store.insert(self).await
+    }
 }
 
 impl Document for Decision {

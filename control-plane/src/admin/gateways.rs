@@ -64,19 +64,19 @@ pub async fn enrol(store: &Store, id: &str, now: Timestamp) -> Result<(String, S
     Err(Refusal::Changed)
 }
 
-/// Takes a gateway's right to connect away, and with it the embedded counters.
+/// Takes a gateway's right to connect away, and then the embedded counters: said again after a failure between the two, it does
+/// what is left.
 ///
 /// # Errors
-/// Where there is no such gateway, or the store does not answer.
+/// Where nothing is known of such a gateway, or the store does not answer.
 pub async fn forget(store: &Store, id: &str) -> Result<(), Refusal> {
-    if !store.delete::<Gateway>(id).await? {
-        return Err(Refusal::NotFound("gateway"));
-    }
+    let known = store.delete::<Gateway>(id).await?;
     let held = store.get::<EmbeddedCounters>(EmbeddedCounters::ID).await?;
-    if held.is_some_and(|held| held.value.gateway == id) {
+    let counts = held.is_some_and(|held| held.value.gateway == id);
+    if counts {
         store.delete::<EmbeddedCounters>(EmbeddedCounters::ID).await?;
     }
-    Ok(())
+    if known || counts { Ok(()) } else { Err(Refusal::NotFound("gateway")) }
 }
 
 /// The gateway that shows this token; none where there is none such. Takes the same time for a wrong token and an

@@ -148,15 +148,7 @@ async fn decide(
     let mut trial = crate::catalog::access::any(&app.store, id).await?.value;
     change(&mut trial)?;
     let at: Timestamp = app.clock.now();
-    let decision = Decision {
-        // A listing's id is as good as any for its part that sorts by time.
-        id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
-        by: admin.0.account,
-        action: action.to_owned(),
-        subject: id.to_string(),
-        reason: reason.clone(),
-        at,
-    };
+    let decision = Decision::new(admin.0.account, action, id.to_string(), reason.clone(), at);
     app.store.insert(&decision).await?;
     let (listing, ()) = edit(app, id, &Editor::Admin(admin.0.account), |listing| {
         change(listing)?;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::ListingId;
 use apiclay_config::usage::GatewayEpoch;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -187,15 +186,9 @@ async fn declare_lost(
     if !lost::is_declared(&app.store, &from, input.seq).await? {
         lost::check(&cursor, input.seq)?;
         // Who said so comes first: what took effect is on record, though it may have none where the batch comes meanwhile.
-        let decision = Decision {
-            id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
-            by: admin.0.account,
-            action: "usage.lost".to_owned(),
-            subject: batch_id(&from, input.seq),
-            reason: input.reason,
-            at: now,
-        };
-        app.store.insert(&decision).await?;
+        let subject = batch_id(&from, input.seq);
+        let decision = Decision::new(admin.0.account, "usage.lost", subject, input.reason, now);
+        decision.insert_once(&app.store).await?;
     }
     let folding = lost::declare(&app.store, &from, input.seq, now).await?;
     let by = admin.0.account;

@@ -1,6 +1,5 @@
 //! Plugins of the whole gateway: on every call, whatever is called. Attached by the operator, with a reason that is kept.
 
-use apiclay_config::ids::BindingId;
 use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -60,14 +59,8 @@ async fn put_bindings(
     check_reason(&input.reason)?;
     let gateways = gateways::all(&app.store).await?;
     let chosen = checked(input.plugins, Place::Early, "/plugins", &gateways, &[])?;
-    let decision = Decision {
-        id: BindingId::generate().to_string().replacen("bnd_", "dec_", 1),
-        by: admin.0.account,
-        action: "plugins.attach".to_owned(),
-        subject: Everywhere::ID.to_owned(),
-        reason: input.reason,
-        at: app.clock.now(),
-    };
+    let (by, now) = (admin.0.account, app.clock.now());
+    let decision = Decision::new(by, "plugins.attach", Everywhere::ID, input.reason, now);
     app.store.insert(&decision).await?;
     let choose = |known: &Everywhere, version: i64| {
         if_match.check(version)?;

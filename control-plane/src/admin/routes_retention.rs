@@ -1,7 +1,7 @@
 //! `/admin/retention`: how long raw usage is kept, and what the job that deletes it did last (`usage::retention`).
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, BindingId};
+use apiclay_config::ids::AccountId;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -114,17 +114,11 @@ async fn put(
     let days_before =
         before.as_ref().map_or(USAGE_EVENTS_KEEP_DEFAULT_DAYS, |before| before.value.usage_events_keep_days);
     // Who said so comes first: what took effect is on record.
-    let decision = Decision {
-        id: BindingId::generate().to_string().replacen("bnd_", "dec_", 1),
-        by,
-        action: "retention.set".to_owned(),
-        subject: Retention::ID.to_owned(),
-        reason: format!(
-            "usage_events_keep_days from {days_before} to {keep_days}, \
-            usage_minutes_keep_days from {minutes_before} to {minutes}"
-        ),
-        at: changed_at,
-    };
+    let reason = format!(
+        "usage_events_keep_days from {days_before} to {keep_days}, \
+        usage_minutes_keep_days from {minutes_before} to {minutes}"
+    );
+    let decision = Decision::new(by, "retention.set", Retention::ID, reason, changed_at);
     app.store.insert(&decision).await?;
     let value =
         Retention { usage_events_keep_days: keep_days, usage_minutes_keep_days: minutes, by, changed_at };

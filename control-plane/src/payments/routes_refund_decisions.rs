@@ -1,7 +1,7 @@
 //! `/admin/refunds/{refund}/decide`: an admin says what the provider's dashboard shows of a refund that the provider itself
 //! says nothing usable of. Next: `refunds::decided`, which enters it.
 
-use apiclay_config::ids::{ListingId, RefundId};
+use apiclay_config::ids::RefundId;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -88,15 +88,9 @@ async fn decide(
         return Err(Problem::new(Code::StateConflict, detail));
     }
     // On record before it is done.
-    let decision = Decision {
-        id: ListingId::generate().to_string().replacen("lst_", "dec_", 1),
-        by: caller.account,
-        action: name.map_or_else(|| "refund.failed".to_owned(), |name| format!("refund.processed.{name}")),
-        subject: id.to_string(),
-        reason: input.reason.clone(),
-        at: now,
-    };
-    app.store.insert(&decision).await?;
+    let action = name.map_or_else(|| "refund.failed".to_owned(), |name| format!("refund.processed.{name}"));
+    let decision = Decision::new(caller.account, action, id.to_string(), input.reason.clone(), now);
+    decision.insert_once(&app.store).await?;
     let done = match name {
         Some(name) => till.decided_given_back(refund, name).await?,
         None => till.decided_failed(refund, "an admin has seen at the provider that it failed").await?,

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::catalog::rules::check_reason;
 use crate::http::idempotency::insert_once;
 use crate::http::problem::ProblemBody;
-use crate::http::{Admin, Code, Json, Listed, NewId, Paging, Path, Problem, Query};
+use crate::http::{Admin, Code, Json, Listed, OnceId, Paging, Path, Problem, Query};
 use crate::plans::terms::MoneyShape;
 use crate::refusal::Refusal;
 use crate::store::{self, Versioned};
@@ -104,19 +104,21 @@ pub(super) fn present(refund: &Refund, now: Timestamp) -> RefundView {
     }
 }
 
-/// Gives money of a top-up back. What the provider has not answered yet goes on by itself: the answer says how far it is.
-#[utoipa::path(post, path = "/refunds", tag = "admin", request_body = RefundInput, responses(
+/// Gives money of a top-up back. What the provider has not answered yet goes on by itself: the answer says how far it is. Needs an
+/// `Idempotency-Key`: what is sent again under it is the same refund.
+#[utoipa::path(post, path = "/refunds", tag = "admin", params(
+    ("Idempotency-Key" = String, Header)), request_body = RefundInput, responses(
     (status = 201, body = RefundView), (status = 400, body = ProblemBody), (status = 403, body = ProblemBody),
     (status = 404, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn create(
     State(app): State<App>,
     Admin(caller): Admin,
-    new_id: NewId,
+    once: OnceId,
     Json(input): Json<RefundInput>,
 ) -> Result<(StatusCode, Json<RefundView>), Problem> {
     let provider = provider(&app)?;
     check_reason(&input.reason)?;
-    let refund = begin(&app, new_id.id(), caller.account, input).await?;
+    let refund = begin(&app, once.id(), caller.account, input).await?;
     let id = refund.value.id.to_string();
     let till = till(&app, provider);
     // An error here says nothing of the refund, which goes on: the answer is how far it is.

@@ -2,7 +2,7 @@
 //! All three are sums of the journal. `/admin/commission`: what the operator keeps.
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, ListingId, VendorId};
+use apiclay_config::ids::{AccountId, VendorId};
 use apiclay_config::money::{Currency, Money};
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -172,7 +172,6 @@ async fn note(
     vendor: Option<VendorId>,
     reason: String,
 ) -> Result<(), StoreError> {
-    let id = ListingId::generate().to_string().replacen("lst_", "dec_", 1);
-    let (subject, at) = (CommissionRate::id_of(vendor), app.clock.now());
-    app.store.insert(&Decision { id, by, action, subject, reason, at }).await
+    let (subject, now) = (CommissionRate::id_of(vendor), app.clock.now());
+    app.store.insert(&Decision::new(by, action, subject, reason, now)).await
 }

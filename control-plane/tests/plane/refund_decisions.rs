@@ -6,7 +6,7 @@ use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::payments::provider::NewRefund;
 use apiclay_control_plane::payments::reconcile::reconcile;
 use apiclay_control_plane::payments::refunds::{Refund, RefundState, gauge_undecided};
-use apiclay_control_plane::payments::simulator::Api;
+use apiclay_control_plane::payments::simulator::{Api, ReleaseIn};
 use apiclay_control_plane::store::Query;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -44,7 +44,7 @@ impl Desk {
         self.plane.done(&self.buyer, Method::POST, &confirm, word, 200).await;
         self.plane.simulator().set_api(Api::Down);
         let asked = json!({"order_id": order, "reason": "the buyer asked for it"});
-        let made = self.plane.done(&self.boss, Method::POST, "/admin/refunds", asked, 201).await;
+        let made = self.plane.give_back(&self.boss, &asked, 201).await;
         assert_eq!((&made["state"], &made["needs_decision"]), (&json!("held"), &json!(false)));
         made["id"].as_str().unwrap().to_owned()
     }
@@ -239,4 +239,68 @@ async fn a_name_that_an_admin_misread_does_not_take_the_money_twice() {
     assert_eq!(desk.wallet().await, (150, 0));
     let known = desk.plane.app.store.get::<Refund>(&refund).await.unwrap().unwrap().value;
     assert_eq!((known.state, known.provider_refund), (RefundState::Processed, Some(made.id)));
+}
+
+/// While the provider is silent nobody can say whose a name is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_of_another_payments_refund_leaves_that_one_to_be_booked() {
+    let desk = desk().await;
+    let stuck = desk.waiting("100").await;
+    desk.plane.simulator().set_api(Api::Up);
+    let (order, provider_order) = desk.plane.begin_top_up(&desk.buyer, "100").await;
+    let other = desk.plane.simulator().pay(&provider_order).unwrap();
+    let word = json!({"payment_id": other.payment_id, "signature": other.signature});
+    let confirm = format!("/wallet/topups/{order}/confirm");
+    desk.plane.done(&desk.buyer, Method::POST, &confirm, word, 200).await;
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    desk.plane.pass_ms(8 * DAY_MS);
+    desk.plane.simulator().hold_webhooks();
+    desk.plane.simulator().set_api(Api::Down);
+    let at_desk = desk.plane.simulator().refund_at_desk(&other.payment_id, 10_000).unwrap();
+    let misread = json!({"outcome": "processed", "provider_refund_id": at_desk, "reason": "seen"});
+    assert_eq!(desk.decide(&stuck, &misread).await.status(), 200);
+    assert_eq!(desk.wallet().await, (100, 0));
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.simulator().release_webhooks(ReleaseIn::Order).await;
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    assert_eq!(desk.wallet().await, (0, 0), "both went back");
+}
+
+/// What the provider's desk gave back of this payment is told after an admin has read its name there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_at_the_desk_that_an_admin_takes_for_ours_is_booked_once() {
+    let desk = desk().await;
+    let stuck = desk.waiting("100").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    desk.plane.simulator().hold_webhooks();
+    let payment = desk.plane.app.store.get::<Refund>(&stuck).await.unwrap().unwrap().value.payment;
+    let at_desk = desk.plane.simulator().refund_at_desk(&payment, 10_000).unwrap();
+    let seen = json!({"outcome": "processed", "provider_refund_id": at_desk, "reason": "seen"});
+    assert_eq!(desk.decide(&stuck, &seen).await.status(), 200);
+    desk.plane.simulator().set_api(Api::Up);
+    desk.plane.top_up(&desk.buyer, "150").await;
+    desk.plane.simulator().release_webhooks(ReleaseIn::Order).await;
+    assert!(desk.plane.simulator().all_delivered(5_000).await);
+    assert_eq!(desk.wallet().await, (150, 0));
+}
+
+/// The first try put it on record, and could not do it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_said_again_is_on_record_once() {
+    let desk = desk().await;
+    let refund = desk.waiting("100").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    let by = desk.boss.account.parse().unwrap();
+    let first = Decision {
+        id: "dec_00000000000000000000000001".to_owned(),
+        by,
+        action: "refund.failed".to_owned(),
+        subject: refund.clone(),
+        reason: "the dashboard shows none".to_owned(),
+        at: desk.plane.app.clock.now(),
+    };
+    desk.plane.app.store.insert(&first).await.unwrap();
+    let failed = json!({"outcome": "failed", "reason": "the dashboard shows none"});
+    assert_eq!(desk.decide(&refund, &failed).await.status(), 200);
+    assert_eq!((desk.wallet().await, desk.decisions(&refund).await), ((100, 0), vec![first.action]));
 }

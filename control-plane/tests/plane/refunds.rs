@@ -36,7 +36,7 @@ fn of(order: &str, amount: Option<&str>) -> Value {
 }
 
 async fn gives(plane: &Plane, boss: &Who, body: &Value) -> Response {
-    plane.call(boss, Method::POST, "/admin/refunds", body.clone()).await
+    plane.ask_to_give_back(boss, body).await
 }
 
 /// Balance and held of a wallet; the books are whole.
@@ -59,11 +59,11 @@ async fn a_top_up_goes_back_in_part_and_then_in_whole() {
     let (buyer, boss) = (who(&plane, "bela").await, admin(&plane, "boss").await);
     let (order, payment) = topped_up(&plane, &buyer, "500").await;
     assert_eq!(gives(&plane, &buyer, &of(&order, None)).await.status(), 403);
-    let part = plane.done(&boss, Method::POST, "/admin/refunds", of(&order, Some("120.50")), 201).await;
+    let part = plane.give_back(&boss, &of(&order, Some("120.50")), 201).await;
     assert_eq!((&part["state"], &part["failure"]), (&json!("processed"), &json!(null)));
     let id = part["id"].as_str().unwrap();
     assert!(id.starts_with("rfd_"));
-    let rest = plane.done(&boss, Method::POST, "/admin/refunds", of(&order, None), 201).await;
+    let rest = plane.give_back(&boss, &of(&order, None), 201).await;
     assert_eq!(rest["amount"], json!({"amount": "379.50", "currency": "INR"}));
     assert_eq!((&rest["payment_id"], &rest["by"]), (&json!(payment), &json!(boss.account)));
     assert!(plane.simulator().all_delivered(5_000).await);
@@ -114,6 +114,9 @@ async fn the_same_request_again_is_the_same_refund() {
         request.header("idempotency-key", "one-refund").json(body).send().await.unwrap()
     };
     let body = of(&order, None);
+    let without = plane.call(&boss, Method::POST, "/admin/refunds", body.clone()).await;
+    assert_eq!(code_of(without).await, (400, "request_malformed".into()));
+    assert_eq!((refunds(&plane).await.len(), wallet(&plane, &buyer).await), (0, (100, 0)));
     let first: Value = ask(&body).await.json().await.unwrap();
     for _ in 0..3 {
         let again = ask(&body).await;
@@ -166,7 +169,7 @@ async fn what_the_provider_does_not_answer_goes_on_by_itself() {
         let (order, _) = topped_up(&plane, &buyer, "100").await;
         let boss = Who { token: fresh(&plane, at, &boss).await, account: boss.account.clone() };
         plane.simulator().set_api(api);
-        let made = plane.done(&boss, Method::POST, "/admin/refunds", of(&order, None), 201).await;
+        let made = plane.give_back(&boss, &of(&order, None), 201).await;
         assert_eq!(made["state"], "held");
         plane.simulator().set_api(Api::Up);
         reconcile(&plane.app).await.unwrap();

@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::{JournalId, SubscriptionId};
 use apiclay_config::usage::{Event, GatewayEpoch, UsageBatch};
+use apiclay_control_plane::admin::documents::Gateway;
 use apiclay_control_plane::admin::gateways;
 use apiclay_control_plane::jobs::sweep::sweep;
 use apiclay_control_plane::ledger::{self, JournalEntry, Outcome};
@@ -244,7 +245,7 @@ async fn a_hold_that_nobody_will_end_since_its_gateway_is_forgotten_is_found() {
     let told = async || {
         let journal = ledger::verify::verify(store).await.unwrap();
         assert_eq!(journal.faults, []);
-        forgotten::check(store, &journal.open_holds).await.unwrap()
+        forgotten::check(store, &journal.open_holds, shop.plane.app.clock.now()).await.unwrap()
     };
     assert_eq!(told().await, []);
     gateways::forget(store, "gw-1").await.unwrap();
@@ -263,6 +264,78 @@ async fn a_hold_that_nobody_will_end_since_its_gateway_is_forgotten_is_found() {
     store.insert(&known.value).await.unwrap();
     assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
     assert_eq!(told().await, []);
+}
+
+/// Its gateway has closed the lease, and was forgotten before the batch with the last calls came.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_lease_whose_calls_will_never_come_is_found_and_one_that_is_being_folded_is_not() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    shop.close(3, 3, 3).await;
+    let store = &shop.plane.app.store;
+    gateways::forget(store, "gw-1").await.unwrap();
+    let told = async || {
+        let journal = ledger::verify::verify(store).await.unwrap();
+        forgotten::check(store, &journal.open_holds, shop.plane.app.clock.now()).await.unwrap()
+    };
+    assert_eq!(told().await, [], "whoever forgets it may be at it");
+    shop.plane.pass_ms(DAY_MS);
+    let found = async || {
+        let faults = told().await;
+        let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+        assert_eq!(fault.of, lease(3));
+        assert!(fault.what.contains("never came") && fault.what.contains("forget gw-1` again"), "{fault:?}");
+    };
+    found().await;
+    // Behind a gap nothing is folded.
+    shop.batch((EPOCH, 4), 3, 1, 1).await;
+    shop.settle().await;
+    found().await;
+    shop.batch((EPOCH, 3), 3, 1, 1).await;
+    shop.plane.app.fold.fold_all().await.unwrap();
+    let folded = shop.stored(3).await.value;
+    assert_eq!((folded.kept, folded.charged), (3, None));
+    assert_eq!(told().await, [], "the next turn charges it");
+    shop.settle().await;
+    assert_eq!(told().await, []);
+    assert!(shop.stored(3).await.value.charged.is_some());
+}
+
+/// All batches are here, and fewer calls are in them than its gateway had said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_closed_lease_that_lacks_calls_is_found_once_its_batches_are_folded_and_freed() {
+    let shop = shop("20").await;
+    story(&shop).await;
+    shop.close(3, 3, 3).await;
+    let store = &shop.plane.app.store;
+    gateways::forget(store, "gw-1").await.unwrap();
+    shop.plane.pass_ms(DAY_MS);
+    shop.batch((EPOCH, 3), 3, 1, 1).await;
+    let told = async || {
+        let journal = ledger::verify::verify(store).await.unwrap();
+        forgotten::check(store, &journal.open_holds, shop.plane.app.clock.now()).await.unwrap()
+    };
+    // That a batch is missing was noted before; a fold looks again.
+    shop.settle().await;
+    let faults = told().await;
+    let [fault] = faults.as_slice() else { panic!("{faults:?}") };
+    assert!(fault.what.contains("never came"), "{fault:?}");
+    assert_eq!(shop.books().forget("gw-1").await.unwrap(), (1, 0));
+    assert_eq!(told().await, []);
+}
+
+/// The command was killed when it had taken the gateway's right to connect, and before it freed the embedded counters.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_is_forgotten_again_gives_the_embedded_counters_free() {
+    let shop = shop("20").await;
+    let (store, now) = (&shop.plane.app.store, shop.plane.app.clock.now());
+    gateways::hold_embedded_counters(store, "gw-1", now).await.unwrap();
+    store.delete::<Gateway>("gw-1").await.unwrap();
+    assert!(gateways::hold_embedded_counters(store, "gw-2", now).await.is_err());
+    gateways::forget(store, "gw-1").await.unwrap();
+    gateways::hold_embedded_counters(store, "gw-2", now).await.unwrap();
+    assert!(gateways::forget(store, "gw-1").await.is_err(), "nothing of it is left");
+    gateways::hold_embedded_counters(store, "gw-2", now).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

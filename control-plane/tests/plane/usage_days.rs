@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{CredentialId, RequestId, RouteId};
+use apiclay_config::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 use apiclay_config::usage::{BatchId, Ending, Event, Units, UsageBatch};
 use apiclay_control_plane::store::{Document, Index, Query};
 use apiclay_control_plane::usage::days::{DayRollup, Told, sum_all, sum_due};
@@ -204,6 +204,46 @@ async fn a_day_that_cannot_be_summed_keeps_no_other_waiting_and_is_shown() {
     assert_eq!(sum_due(app, &told).await.unwrap(), 0);
     assert_eq!(shown().as_deref(), Some("0"));
     assert_eq!(usage(&shop, "day").await["total"], before);
+}
+
+/// An hour of which only its place can be read.
+#[derive(Debug, Serialize, Deserialize)]
+struct DamagedHour {
+    subscription: SubscriptionId,
+    hour: i64,
+    day: i64,
+    todo: Todo,
+    cells: String,
+}
+
+impl Document for DamagedHour {
+    const COLLECTION: &'static str = Rollup::COLLECTION;
+    const INDEXES: &'static [Index] = Rollup::INDEXES;
+
+    fn id(&self) -> String {
+        Rollup::id_of(self.subscription, self.hour)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_hour_that_cannot_be_read_keeps_no_other_day_waiting_and_is_shown() {
+    let shop = shop("0").await;
+    let store = &shop.plane.app.store;
+    five_days(&shop).await;
+    let marked = Query::by("todo").equals(Todo::Sum.word()).limit(1);
+    let first = store.query::<Rollup>(&marked).await.unwrap().items.pop().unwrap();
+    let Rollup { subscription, hour, day, .. } = first.value;
+    let damaged = DamagedHour { subscription, hour, day, todo: Todo::Sum, cells: "none".to_owned() };
+    let version = store.replace(&damaged, first.version).await.unwrap();
+    let told = Told::default();
+    assert_eq!(sum_due(&shop.plane.app, &told).await.unwrap(), 1);
+    let shown = shop.plane.app.metrics.text();
+    assert!(shown.lines().any(|line| line == "apiclay_control_usage_unsummed 1"), "{shown}");
+    let days = store.query::<DayRollup>(&Query::by("id")).await.unwrap().items.len();
+    assert_eq!(days, 3, "the others that are over");
+    store.replace(&first.value, version).await.unwrap();
+    assert_eq!(sum_due(&shop.plane.app, &told).await.unwrap(), 0);
+    assert_eq!(store.query::<DayRollup>(&Query::by("id")).await.unwrap().items.len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

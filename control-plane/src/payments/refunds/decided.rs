@@ -4,7 +4,7 @@
 
 use apiclay_config::clock::Timestamp;
 
-use super::rules::close_as;
+use super::rules::{close_as, desk_fact};
 use super::{Refund, RefundState};
 use crate::app::App;
 use crate::ledger::LedgerError;
@@ -113,7 +113,10 @@ impl Till<'_> {
         name: &str,
     ) -> Result<Option<Versioned<Refund>>, PaymentError> {
         let hold = self.hold_of(&refund.value).await?;
-        match self.journal.append(&close_as(hold, name)).await {
+        if self.journal.by_fact(&desk_fact(name)).await?.is_some() {
+            return Ok(None);
+        }
+        match self.journal.append(&close_as(hold, &refund.value.payment, name)).await {
             Ok(_) => {}
             Err(LedgerError::OtherContent { .. }) => return Ok(None),
             Err(error) => return Err(error.into()),

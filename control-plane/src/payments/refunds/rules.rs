@@ -132,11 +132,23 @@ pub(crate) fn close(hold: Hold, outcome: Outcome) -> Proposal {
     proposal(close_fact(hold.entry), Step::Close { hold, outcome, lines }, "A top-up given back")
 }
 
-/// Ends the hold as an admin says: the provider has given it back under this name, of which nothing else is booked then.
-pub(crate) fn close_as(hold: Hold, name: &str) -> Proposal {
+/// Ends the hold as an admin says: the provider has given it back of this payment under this name, of which nothing else is
+/// booked then.
+pub(crate) fn close_as(hold: Hold, payment: &str, name: &str) -> Proposal {
     let mut posted = close(hold, Outcome::Posted);
-    posted.facts.push(format!("refund:{name}"));
+    posted.facts.push(named_fact(payment, name));
     posted
+}
+
+/// The fact of a refund that the provider made at its desk.
+pub(super) fn desk_fact(name: &str) -> String {
+    format!("refund:{name}")
+}
+
+/// The fact that a refund of a payment bears this name: an admin's word of it takes it from no other payment's, whose name he
+/// has misread.
+pub(super) fn named_fact(payment: &str, name: &str) -> String {
+    format!("refund:{payment}:{name}")
 }
 
 /// The fact of a refund that the provider made after its hold had been void.
@@ -145,7 +157,7 @@ pub(crate) fn late_fact(hold: JournalId) -> String {
 }
 
 /// The wallet pays what is free in it; what the buyer has spent already, the operator bears.
-pub(crate) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
+pub(crate) fn given_back(facts: &[String], wallet: LedgerAccount, micro: i64, free: i64) -> Proposal {
     let on = |holder| LedgerAccount { holder, currency: wallet.currency };
     let from_wallet = micro.min(free.max(0));
     let lines = [
@@ -155,7 +167,8 @@ pub(crate) fn given_back(fact: &str, wallet: LedgerAccount, micro: i64, free: i6
     ];
     let moved = lines.into_iter().filter(|(_, micro)| *micro != 0);
     let step = Step::Move(moved.map(|(account, micro)| Amount { account, micro }).collect());
-    proposal(fact.to_owned(), step, "Given back by the payment provider")
+    let facts = facts.to_vec();
+    Proposal { facts, ..proposal(String::new(), step, "Given back by the payment provider") }
 }
 
 fn proposal(fact: String, step: Step, reason: &str) -> Proposal {

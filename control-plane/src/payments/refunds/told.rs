@@ -1,10 +1,10 @@
 //! What the provider says of a refund. Ours, known by the name in its notes, ends its hold: posted or void, under one key.
 //! One that was made at the provider's desk leaves the wallet that the payment went to, as far as it is still there, and
-//! the operator bears the rest; it is one fact, `refund:<provider's name>`. Whichever way and however often it is told.
+//! the operator bears the rest; it is one fact, `refund:<provider's name>`, and takes that name of its payment. Whichever way and however often it is told.
 
 use apiclay_config::ids::RefundId;
 
-use super::rules::{close, close_fact, given_back, late_fact};
+use super::rules::{close, close_fact, desk_fact, given_back, late_fact, named_fact};
 use super::steps::TRIES_MAX;
 use super::{Refund, RefundState};
 use crate::ledger::{Hold, LedgerAccount, LedgerError, Outcome, Refused};
@@ -132,7 +132,7 @@ impl Till<'_> {
             // It had been void: a no of the provider's that was none. The money has left us all the same.
             Err(LedgerError::OtherContent { .. }) => {
                 tracing::error!(refund = %refund.value.id, "the provider has given back what it had refused");
-                self.give_back(&late_fact(hold.entry), hold.amount.account, hold.amount.micro).await?;
+                self.give_back(&[late_fact(hold.entry)], hold.amount.account, hold.amount.micro).await?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -191,9 +191,12 @@ impl Till<'_> {
         told: &ProviderRefund,
         payment: Option<&ProviderPayment>,
     ) -> Result<Handled, PaymentError> {
-        let fact = format!("refund:{}", told.id);
-        if self.journal.by_fact(&fact).await?.is_some() {
-            return Ok(Handled::Acted);
+        // By the first it is booked once; by the second an admin may have said that it was ours.
+        let facts = [desk_fact(&told.id), named_fact(&told.payment_id, &told.id)];
+        for fact in &facts {
+            if self.journal.by_fact(fact).await?.is_some() {
+                return Ok(Handled::Acted);
+            }
         }
         let Some(topped_up) = self.journal.by_fact(&format!("topup:{}", told.payment_id)).await? else {
             let what = format!("refund {} is of no top-up that is known here", told.id);
@@ -212,16 +215,21 @@ impl Till<'_> {
         if let Some(order) = order {
             self.note(order, |order, _| order.given_at_desk(told)).await?;
         }
-        self.give_back(&fact, wallet, told.amount.micro).await?;
+        self.give_back(&facts, wallet, told.amount.micro).await?;
         Ok(Handled::Acted)
     }
 
-    /// Books under this fact, once, what the provider has given back.
-    async fn give_back(&self, fact: &str, wallet: LedgerAccount, micro: i64) -> Result<(), PaymentError> {
+    /// Books under these facts, once, what the provider has given back.
+    async fn give_back(
+        &self,
+        facts: &[String],
+        wallet: LedgerAccount,
+        micro: i64,
+    ) -> Result<(), PaymentError> {
         for _ in 0..TRIES_MAX {
             let head = self.journal.head(&wallet.to_string()).await?;
             let free = head.posted.saturating_sub(head.pending);
-            match self.journal.append(&given_back(fact, wallet, micro, free)).await {
+            match self.journal.append(&given_back(facts, wallet, micro, free)).await {
                 // Another has booked it, from what was free then.
                 Ok(_) | Err(LedgerError::OtherContent { .. }) => return Ok(()),
                 Err(LedgerError::Refused(Refused::Floor { .. })) => {}

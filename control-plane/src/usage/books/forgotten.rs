@@ -1,7 +1,12 @@
 //! Money that is held for a gateway that is forgotten, and that nobody will free: holds that `ledger::verify` finds open, held
 //! against the gateways and the leases that there are. By `apiclay ledger verify`, and each night.
+//!
+//! A lease that was closed is freed by the job that charges, where all that it waits for is here; of what is missing nothing
+//! comes any more.
 
 use std::collections::HashMap;
+
+use apiclay_config::clock::Timestamp;
 
 use super::charged::named;
 use super::compare::{Fault, numbered};
@@ -9,17 +14,25 @@ use crate::admin::documents::Gateway;
 use crate::ledger::{Hold, JournalEntry};
 use crate::refusal::Refusal;
 use crate::store::{Query, Store};
+use crate::wallet::leases::charge::ends_by_itself;
 use crate::wallet::leases::documents::WalletLease;
 use crate::wallet::leases::rules::closing_fact;
+
+/// What moved within this, in milliseconds, is left to whoever is at it: a `forget` between its steps, a batch that is being
+/// taken in as its gateway is forgotten.
+const UNDER_WAY_MS: i64 = 600_000;
 
 /// Which of these open holds nobody will end.
 ///
 /// # Errors
 /// Where the store does not answer.
-pub async fn check(store: &Store, open: &[Hold]) -> Result<Vec<Fault>, Refusal> {
+pub async fn check(store: &Store, open: &[Hold], now: Timestamp) -> Result<Vec<Fault>, Refusal> {
     let (mut faults, mut known) = (Vec::new(), HashMap::new());
     for hold in open {
         let Some(entry) = store.get::<JournalEntry>(&hold.entry.to_string()).await? else { continue };
+        if is_under_way(entry.value.at, now) {
+            continue;
+        }
         let Some(lease) = named(&entry.value, "hold:") else { continue };
         let Some((gateway, _)) = numbered(lease) else { continue };
         if !known.contains_key(gateway) {
@@ -29,7 +42,7 @@ pub async fn check(store: &Store, open: &[Hold]) -> Result<Vec<Fault>, Refusal> 
         if known.get(gateway).copied().unwrap_or(false) {
             continue;
         }
-        let Some(how) = left_to_do(store, hold, lease, gateway).await? else { continue };
+        let Some(how) = left_to_do(store, hold, (lease, gateway), now).await? else { continue };
         let amount = hold.amount.account.told(hold.amount.micro);
         let what = format!("{amount} is held for a gateway that is forgotten: {how}");
         faults.push(Fault { of: lease.to_owned(), what });
@@ -41,8 +54,8 @@ pub async fn check(store: &Store, open: &[Hold]) -> Result<Vec<Fault>, Refusal> 
 async fn left_to_do(
     store: &Store,
     hold: &Hold,
-    lease: &str,
-    gateway: &str,
+    (lease, gateway): (&str, &str),
+    now: Timestamp,
 ) -> Result<Option<String>, Refusal> {
     let lease = store.get::<WalletLease>(lease).await?.map(|found| found.value);
     // After the lease: whoever ends one writes it in the journal first.
@@ -50,9 +63,17 @@ async fn left_to_do(
     if !store.query::<JournalEntry>(&ended).await?.items.is_empty() {
         return Ok(None);
     }
-    Ok(match lease {
-        Some(lease) if lease.closing_since.is_some() => None,
-        Some(_) => Some(format!("say `apiclay gateway forget {gateway}` again")),
-        None => Some("its lease is not in the store; compare it with a backup".to_owned()),
-    })
+    let Some(lease) = lease else {
+        return Ok(Some("its lease is not in the store; compare it with a backup".to_owned()));
+    };
+    let moves = lease.closing_since.is_some_and(|since| is_under_way(since, now));
+    if moves || ends_by_itself(store, &lease).await? {
+        return Ok(None);
+    }
+    let why = if lease.closed.is_some() { "calls that it closed a lease with never came; " } else { "" };
+    Ok(Some(format!("{why}say `apiclay gateway forget {gateway}` again")))
+}
+
+fn is_under_way(since: Timestamp, now: Timestamp) -> bool {
+    since > now.plus_ms(-UNDER_WAY_MS)
 }

@@ -86,7 +86,7 @@ pub async fn run_if_due(app: &App) -> Result<(), Refusal> {
 async fn check(app: &App, now: Timestamp) -> Result<u64, Refusal> {
     let journal = ledger::verify::verify(&app.store).await?;
     let invoiced = invoices::verify::verify(&app.store).await?;
-    let held = forgotten::check(&app.store, &journal.open_holds).await?;
+    let held = forgotten::check(&app.store, &journal.open_holds, now).await?;
     let usage = super::verify(&app.store, now).await?;
     let of_journal = journal.faults.iter().map(|fault| format!("{}: {}", fault.entry, fault.what));
     let of_usage = held.iter().chain(&usage.faults).map(|fault| format!("{}: {}", fault.of, fault.what));

@@ -19,7 +19,7 @@ use crate::ledger::{Journal, LedgerError};
 use crate::plans::pricing::Pricing;
 use crate::refusal::Refusal;
 use crate::store::{Document as _, Query, Store};
-use crate::usage::documents::{FoldCursor, epoch_id};
+use crate::usage::documents::{FoldCursor, StoredBatch, batch_id, epoch_id};
 use crate::usage::ingest::have_up_to;
 use crate::wallet::budget::notices;
 
@@ -81,7 +81,7 @@ impl Books<'_> {
             self.charge_late(lease).await?;
             return Ok(false);
         }
-        let Some(lease) = self.on_record(lease, folded).await? else { return Ok(false) };
+        let Some(lease) = on_record(self.store, lease, folded).await? else { return Ok(false) };
         if self.end_hold(&lease).await? {
             return Ok(true);
         }
@@ -92,60 +92,6 @@ impl Books<'_> {
             Err(error) => return Err(failed(error)),
         }
         Ok(false)
-    }
-
-    /// The lease as it is once every call of it is counted: all batches are folded that one may stand in, and there are as
-    /// many as its gateway says, or as many as there will be, for a batch of the gateway's was lost.
-    async fn on_record(&self, lease: WalletLease, folded: &Folded) -> Result<Option<WalletLease>, Refusal> {
-        let Some(closed) = lease.closed.clone() else { return Ok(None) };
-        for (epoch, seq) in &closed.folded_first {
-            if self.folded_seq(&lease.gateway, epoch, folded).await? < *seq {
-                return Ok(None);
-            }
-        }
-        // As it is now: what was folded since the lease was read is in it.
-        let Some(lease) = self.store.get::<WalletLease>(&lease.id()).await?.map(|found| found.value) else {
-            return Ok(None);
-        };
-        let spent = u64::from(closed.spent);
-        if lease.kept > spent {
-            tracing::warn!(
-                lease = lease.id(),
-                kept = lease.kept,
-                spent,
-                "more calls are on record than were said"
-            );
-        }
-        let whole = lease.kept >= spent || self.has_lost(&lease.gateway).await?;
-        Ok(whole.then_some(lease))
-    }
-
-    async fn folded_seq(&self, gateway: &str, epoch: &str, folded: &Folded) -> Result<u64, Refusal> {
-        let life = (gateway.to_owned(), epoch.to_owned());
-        if let Some(seq) = folded.0.lock().get(&life) {
-            return Ok(*seq);
-        }
-        let from = GatewayEpoch { gateway: gateway.to_owned(), epoch: epoch.to_owned() };
-        let cursor = self.store.get::<FoldCursor>(&epoch_id(&from)).await?;
-        let seq = cursor.map_or(0, |cursor| cursor.value.folded_seq);
-        folded.0.lock().insert(life, seq);
-        Ok(seq)
-    }
-
-    /// Whether an admin has declared a batch of the gateway's lost.
-    async fn has_lost(&self, gateway: &str) -> Result<bool, Refusal> {
-        let mut cursor = None;
-        loop {
-            let lost = Query::by("has_lost").equals(true).limit(TURN_MAX).cursor(cursor);
-            let page = self.store.query::<FoldCursor>(&lost).await?;
-            if page.items.iter().any(|life| life.value.from.gateway == gateway) {
-                return Ok(true);
-            }
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(false);
-            }
-        }
     }
 
     /// Ends the hold of a lease with what is on record of it; whether there is a hold.
@@ -258,6 +204,87 @@ impl Books<'_> {
             if cursor.is_none() {
                 return Ok(leases);
             }
+        }
+    }
+}
+
+/// Whether the job that charges will end a lease's hold although nothing more comes of its gateway: it was closed, and each batch
+/// that its charge waits for is here.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(crate) async fn ends_by_itself(store: &Store, lease: &WalletLease) -> Result<bool, Refusal> {
+    let Some(closed) = &lease.closed else { return Ok(false) };
+    let mut is_folded = true;
+    for (epoch, seq) in &closed.folded_first {
+        let from = GatewayEpoch { gateway: lease.gateway.clone(), epoch: epoch.clone() };
+        let cursor = store.get::<FoldCursor>(&epoch_id(&from)).await?.map(|cursor| cursor.value);
+        if cursor.as_ref().is_some_and(|cursor| cursor.folded_seq >= *seq) {
+            continue;
+        }
+        let has_gap = cursor.is_none_or(|cursor| cursor.blocked_by_gap_before.is_some());
+        if has_gap || store.get::<StoredBatch>(&batch_id(&from, *seq)).await?.is_none() {
+            return Ok(false);
+        }
+        is_folded = false;
+    }
+    Ok(!is_folded || on_record(store, lease.clone(), &Folded::default()).await?.is_some())
+}
+
+/// The lease as it is once every call of it is counted: all batches are folded that one may stand in, and there are as
+/// many as its gateway says, or as many as there will be, for a batch of the gateway's was lost.
+async fn on_record(
+    store: &Store,
+    lease: WalletLease,
+    folded: &Folded,
+) -> Result<Option<WalletLease>, Refusal> {
+    let Some(closed) = lease.closed.clone() else { return Ok(None) };
+    for (epoch, seq) in &closed.folded_first {
+        if folded_seq(store, (&lease.gateway, epoch), folded).await? < *seq {
+            return Ok(None);
+        }
+    }
+    // As it is now: what was folded since the lease was read is in it.
+    let Some(lease) = store.get::<WalletLease>(&lease.id()).await?.map(|found| found.value) else {
+        return Ok(None);
+    };
+    let spent = u64::from(closed.spent);
+    if lease.kept > spent {
+        tracing::warn!(
+            lease = lease.id(),
+            kept = lease.kept,
+            spent,
+            "more calls are on record than were said"
+        );
+    }
+    let whole = lease.kept >= spent || has_lost(store, &lease.gateway).await?;
+    Ok(whole.then_some(lease))
+}
+
+async fn folded_seq(store: &Store, (gateway, epoch): (&str, &str), folded: &Folded) -> Result<u64, Refusal> {
+    let life = (gateway.to_owned(), epoch.to_owned());
+    if let Some(seq) = folded.0.lock().get(&life) {
+        return Ok(*seq);
+    }
+    let from = GatewayEpoch { gateway: gateway.to_owned(), epoch: epoch.to_owned() };
+    let cursor = store.get::<FoldCursor>(&epoch_id(&from)).await?;
+    let seq = cursor.map_or(0, |cursor| cursor.value.folded_seq);
+    folded.0.lock().insert(life, seq);
+    Ok(seq)
+}
+
+/// Whether an admin has declared a batch of the gateway's lost.
+async fn has_lost(store: &Store, gateway: &str) -> Result<bool, Refusal> {
+    let mut cursor = None;
+    loop {
+        let lost = Query::by("has_lost").equals(true).limit(TURN_MAX).cursor(cursor);
+        let page = store.query::<FoldCursor>(&lost).await?;
+        if page.items.iter().any(|life| life.value.from.gateway == gateway) {
+            return Ok(true);
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(false);
         }
     }
 }

@@ -1,10 +1,11 @@
 //! How a test's buyer comes to money: a top-up, paid at the pretend provider.
 
-use reqwest::Method;
+use apiclay_config::ids::RefundId;
+use reqwest::{Method, Response};
 use serde_json::{Value, json};
 
-use super::Plane;
 use super::market::Who;
+use super::{Plane, body_of};
 
 /// How long the provider may take to tell of a payment, in milliseconds.
 const TOLD_WITHIN_MS: u64 = 5_000;
@@ -29,5 +30,20 @@ impl Plane {
         let (_, provider_order) = self.begin_top_up(buyer, amount).await;
         self.simulator().pay(&provider_order).unwrap();
         assert!(self.simulator().all_delivered(TOLD_WITHIN_MS).await);
+    }
+
+    /// Asks for a refund under a key of its own.
+    pub async fn ask_to_give_back(&self, admin: &Who, body: &Value) -> Response {
+        let asked = self.to(Method::POST, "/admin/refunds").bearer_auth(&admin.token);
+        let key = RefundId::generate().to_string();
+        asked.header("idempotency-key", key).json(body).send().await.unwrap()
+    }
+
+    /// The same where that is the answer's status.
+    pub async fn give_back(&self, admin: &Who, body: &Value, status: u16) -> Value {
+        let answer = self.ask_to_give_back(admin, body).await;
+        let (given, told) = (answer.status().as_u16(), body_of(answer).await);
+        assert_eq!(given, status, "{told}");
+        told
     }
 }
