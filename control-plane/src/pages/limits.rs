@@ -187,7 +187,8 @@ pub(super) fn units(terms: &Terms, total: &Total) -> Option<UnitsShown> {
         let was = if total.capped_calls == 1 { "was" } else { "were each" };
         notes.push(format!("{} {was} charged the most that one call is charged.", calls(total.capped_calls)));
     }
-    let (count, nouns) = (words::count(total.units), usage.unit.noun(total.units));
+    let units = total.units.unwrap_or(0);
+    let (count, nouns) = (words::count(units), usage.unit.noun(units));
     Some(UnitsShown { count, nouns, notes })
 }
 

@@ -31,7 +31,7 @@ use crate::subscriptions::buying;
 use crate::subscriptions::changing::{self, Possible, Wanted};
 use crate::subscriptions::charge::Edition;
 use crate::subscriptions::documents::Subscription;
-use crate::subscriptions::giving_back::Bound;
+use crate::subscriptions::giving_back::{Bound, Left};
 use crate::subscriptions::quote::When;
 use crate::subscriptions::trial;
 
@@ -156,8 +156,8 @@ async fn offer(
     match changing::preview(app, found.clone(), &wanted).await {
         Ok(Possible { quote, left, .. }) => {
             offer.due_now = quote.due_now.micro.to_string();
-            let why =
-                why_no_more(quote.bound, found.value.month().map_or(0, |paid| paid.included), left.units);
+            let included = found.value.month().map_or(0, |paid| paid.included);
+            let why = why_no_more(quote.bound, included, &left);
             let told = told(&quote.due_now, found.value.paid.is_some());
             offer.now = Some(format!("{told}{why}"));
         }
@@ -182,11 +182,18 @@ fn told(due: &Money, has_month: bool) -> String {
 }
 
 /// Why less goes back of the present month than is left of its time, in a sentence behind the figure.
-fn why_no_more(bound: Option<Bound>, included: u64, left: u64) -> String {
+fn why_no_more(bound: Option<Bound>, included: u64, left: &Left) -> String {
     match bound {
         Some(Bound::IncludedUnits) => format!(
-            " Of the present month no more goes back than its included part that is unused: {left} of {included}."
+            " Of the present month no more goes back than its included part that is unused: {} of {included}.",
+            left.units
         ),
+        Some(Bound::MonthlyLimit) => left.limit.map_or_else(String::new, |limit| {
+            format!(
+                " Of the present calendar month no more goes back than its calls that are unused: {} of {}.",
+                limit.left, limit.calls
+            )
+        }),
         Some(Bound::ChargesLeft) => " The rest of the present month was given back already.".to_owned(),
         Some(Bound::TimeLeft) | None => String::new(),
     }

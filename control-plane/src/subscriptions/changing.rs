@@ -13,6 +13,7 @@ use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
 use super::giving_back::Left;
 use super::life::SubscriptionState;
+use super::limit_left;
 use super::quote::{self, Quote, When};
 use super::trial;
 use crate::app::App;
@@ -95,7 +96,11 @@ pub(crate) async fn preview(
         }
         (When::Now, _) => {
             let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
-            quote::now(&found.value, edition, &terms, moment, &left)?
+            let mut quote = quote::now(&found.value, edition, &terms, moment, &left)?;
+            if let Some(paid) = &mut quote.becomes.paid {
+                paid.made_before = limit_left::before(&app.store, found.value.id, &terms, now).await?;
+            }
+            quote
         }
     };
     Ok(Possible { found, quote, left, next_price: terms.price })
@@ -166,6 +171,8 @@ async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal
         true => Some(app.journal.head(&Fee::row_of(subscription.id, paid.period.begins_at)).await?.posted),
         false => None,
     };
+    let terms = terms_of(app, subscription.edition()).await?;
+    let limit = limit_left::of(&app.store, subscription.id, (&paid, &terms), app.clock.now()).await?;
     // What a gateway held at an earlier change, and has handed back, is nobody's to give back.
-    Ok(Left { units: units.min(paid.included), charged_micro })
+    Ok(Left { units: units.min(paid.included), charged_micro, limit })
 }

@@ -8,12 +8,14 @@ use apiclay_config::money::Money;
 use serde::{Deserialize, Serialize};
 
 use super::documents::Subscription;
+use super::limit_left::MadeBefore;
 use super::period::Period;
 use crate::ledger::{Amount, EntryKind, Fee, Holder, LedgerAccount, Proposal, Step};
+use crate::plans::terms::Terms;
 use crate::vendors::commission::Sale;
 
 /// An edition of a plan.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edition {
     /// Of which plan.
@@ -41,6 +43,25 @@ pub struct Paid {
     /// Units of the month that were included before and are not at this price: used, or their part of a price went back.
     #[serde(default, skip_serializing_if = "is_none_taken")]
     pub taken_units: u64,
+    /// What a hard limit of a calendar month had let through when this price began by a change within the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_before: Option<MadeBefore>,
+}
+
+impl Paid {
+    /// One that begins under these terms.
+    #[must_use]
+    pub fn begun(period: Period, terms: &Terms) -> Self {
+        Self {
+            period,
+            price: terms.price,
+            commission_basis_points: None,
+            included: terms.included(),
+            counted: true,
+            taken_units: 0,
+            made_before: None,
+        }
+    }
 }
 
 /// What a charge is for.

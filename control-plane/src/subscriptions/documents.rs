@@ -151,8 +151,8 @@ impl Subscription {
 
 impl Document for Subscription {
     const COLLECTION: &'static str = "subscriptions";
-    // 2: whether what was charged for a month stands in a row.
-    const SCHEMA: u32 = 2;
+    // 2: whether what was charged for a month stands in a row. 3: what a limit had let through when a price began.
+    const SCHEMA: u32 = 3;
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
         Index { name: "vendor", fields: &["vendor", "listing", "id"], unique: false, multi: false },

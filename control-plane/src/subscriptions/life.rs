@@ -165,18 +165,10 @@ impl Subscription {
     /// What its next period makes of it, under an edition that costs this a month.
     #[must_use]
     pub fn renewed(&self, edition: Edition, terms: &Terms) -> Becomes {
-        let price = terms.price;
         let ended = self.paid.map_or(self.anchor(), |paid| paid.period.ends_at);
         let period = Period::containing(self.anchor(), ended);
-        let included = terms.included();
-        let paid =
-            Paid { period, price, commission_basis_points: None, included, counted: true, taken_units: 0 };
-        Becomes {
-            edition,
-            pays: terms.is_priced(),
-            paid: (!price.is_zero()).then_some(paid),
-            trial_ends_at: None,
-        }
+        let paid = (!terms.price.is_zero()).then(|| Paid::begun(period, terms));
+        Becomes { edition, pays: terms.is_priced(), paid, trial_ends_at: None }
     }
 
     /// What it is already.
@@ -188,10 +180,7 @@ impl Subscription {
     /// What a first period that begins now makes of it.
     #[must_use]
     pub fn begun(edition: Edition, terms: &Terms, now: Timestamp) -> Becomes {
-        let period = Period::containing(now, now);
-        let (price, included) = (terms.price, terms.included());
-        let paid =
-            Paid { period, price, commission_basis_points: None, included, counted: true, taken_units: 0 };
+        let paid = Paid::begun(Period::containing(now, now), terms);
         Becomes { edition, pays: true, paid: Some(paid), trial_ends_at: None }
     }
 

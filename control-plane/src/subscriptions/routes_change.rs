@@ -47,7 +47,8 @@ struct ChangePreview {
     #[schema(value_type = String, format = DateTime)]
     effective_at: Timestamp,
     /// What goes back of the present plan's month: its part of the time that is left; where the plan includes calls or units, at
-    /// most the part of these that are neither used nor held by a gateway; never more than was charged and did not go back.
+    /// most the part of these that are neither used nor held by a gateway; where it has a hard limit a month, at most the part of it that
+    /// is not used, and what is left of the calendar month after; never more than was charged and did not go back.
     #[schema(value_type = MoneyShape)]
     credit: Money,
     /// Why the credit is no more; null where no month is paid for, or the change waits for its end.
@@ -56,6 +57,11 @@ struct ChangePreview {
     included: Option<u64>,
     /// Those of them that are neither used nor held by a gateway.
     included_left: Option<u64>,
+    /// Calls that a hard limit of the present plan had to give in this calendar month when the plan's price began; null where it has
+    /// none, or no month is paid for.
+    limit: Option<u64>,
+    /// Those of them that were not made, as far as usage is on record.
+    limit_left: Option<u64>,
     /// What the new plan costs for as long.
     #[schema(value_type = MoneyShape)]
     price: Money,
@@ -115,6 +121,8 @@ async fn preview(
         credit_bound_by: quote.bound,
         included,
         included_left: included.map(|_| left.units),
+        limit: left.limit.map(|limit| limit.calls),
+        limit_left: left.limit.map(|limit| limit.left),
         price: quote.price,
         due_now: quote.due_now,
         next_price,

@@ -11,7 +11,7 @@ pub mod documents;
 pub mod fold;
 pub mod ingest;
 pub mod lost;
-mod read;
+pub(crate) mod read;
 pub mod rebuild;
 pub mod retention;
 pub mod rollup;

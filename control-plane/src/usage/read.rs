@@ -32,6 +32,25 @@ impl<'a> Counted<'a> {
     }
 }
 
+/// Billed calls of a subscription in these minutes, as far as they are on record.
+///
+/// # Errors
+/// Where the store does not answer.
+pub(crate) async fn billed_calls(
+    store: &Store,
+    subscription: SubscriptionId,
+    minutes: Range<i64>,
+) -> Result<u64, Refusal> {
+    let mut calls = 0_u64;
+    let take = |counted: Counted<'_>| {
+        let billed = counted.cells().map(|cell| cell.counts.billable_calls);
+        calls = billed.fold(calls, u64::saturating_add);
+        Ok(())
+    };
+    Reading::new(store, subscription, minutes, take).days().await?;
+    Ok(calls)
+}
+
 /// A subscription's rollups of some minutes.
 pub(super) struct Reading<'a, F> {
     store: &'a Store,

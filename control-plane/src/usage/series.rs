@@ -97,8 +97,9 @@ pub(crate) struct Total {
     pub bytes_in: u64,
     /// Answer body bytes.
     pub bytes_out: u64,
-    /// Units of billed calls, where their plan counts others than calls.
-    pub units: u64,
+    /// Units of billed calls, where their plan counts others than calls; left out where unlike units would be added up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<u64>,
     /// Billed calls whose units were not said by the upstream, or not to the end.
     pub assumed_calls: u64,
     /// Billed calls that were charged the most units that one is charged, where more were said.
@@ -114,7 +115,7 @@ impl Total {
             latency_us: Percentiles::of(&counts.latency),
             bytes_in: counts.bytes_in,
             bytes_out: counts.bytes_out,
-            units: counts.units,
+            units: Some(counts.units),
             assumed_calls: counts.assumed_calls,
             capped_calls: counts.capped_calls,
         }

@@ -1,6 +1,8 @@
 //! What goes back of a month, by a change of plan and by a credit note, in either order and at once: never more than was
 //! charged for it, and not for included calls that were used. The journal and the invoices are verified after each story.
 
+use apiclay_config::clock::Timestamp;
+use apiclay_config::money::{Currency, Money};
 use apiclay_control_plane::invoices::run::issue_due;
 use apiclay_control_plane::invoices::verify::verify as verify_invoices;
 use apiclay_control_plane::subscriptions::billing::bill_due;
@@ -14,7 +16,8 @@ use crate::support::leases::{self, EPOCH};
 use crate::support::market::{code_of, gateway};
 use crate::support::months::{DAY_MS, Shop, id_of, price, shop};
 use crate::support::paying::rupees;
-use crate::support::{Plane, body_of};
+use crate::support::{NOW, Plane, body_of};
+use crate::usage_days::called_with;
 
 /// A month at 300 since the 21st of September, which is invoiced, and the invoice; 30 days long, 18 of them left.
 async fn invoiced() -> (Shop, String, String) {
@@ -347,5 +350,48 @@ async fn money_is_given_back_under_a_key_alone_and_once_under_each() {
     assert_eq!((first.status().as_u16(), again.status().as_u16()), (201, 201));
     assert_eq!(body_of(first).await, body_of(again).await);
     assert_eq!(shop.balance().await, "710.00");
+    shop.all_sound().await;
+}
+
+/// A plan that has all of its calls in a hard limit: they come anew with each calendar month, of which this paid month has two.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_hard_limit_has_let_through_is_not_given_back_with_the_time() {
+    let shop = shop("1000").await;
+    let limits = json!([{"unit": "call", "window": "month", "max": 10, "hard": true}]);
+    let plan = json!({"slug": "ten", "name": "Ten", "price": rupees("300"), "limits": limits});
+    let path = format!("/listings/{}/plans", shop.listing);
+    let ten = id_of(&shop.plane.done(&shop.vendor, Method::POST, &path, plan, 201).await);
+    let id = id_of(&shop.subscribe(&ten, 201).await);
+    let used = async |seq, calls| {
+        called_with(&shop.plane, &id, seq, shop.plane.app.clock.now(), calls).await;
+        shop.plane.app.fold.fold_all().await.unwrap();
+    };
+    assert_eq!(shop.preview(&id, &shop.free, "now").await["credit_bound_by"], "time_left");
+    // Of eleven ten are billed.
+    used(1, 11).await;
+    let shown = shop.preview(&id, &shop.free, "now").await;
+    let october: Timestamp = "2026-10-01T00:00:00Z".parse().unwrap();
+    let after_ms = NOW.plus_ms(30 * DAY_MS).0 - october.0;
+    let credit = Money::new(300_000_000 * after_ms / (30 * DAY_MS), Currency::INR);
+    assert_eq!((&shown["credit"], &shown["credit_bound_by"]), (&json!(credit), &json!("monthly_limit")));
+    assert_eq!((&shown["limit"], &shown["limit_left"]), (&json!(10), &json!(0)), "{shown}");
+    let cookie = browser(&shop.plane, "bela").await;
+    let page = page_as(&shop.plane, &cookie, &format!("/subscriptions/{id}/plans"), "plans-limited").await;
+    assert!(page.contains("0 of 10"), "{page}");
+    // In October there are ten more, and half of them are used.
+    shop.plane.pass_ms(14 * DAY_MS);
+    assert_eq!(shop.preview(&id, &shop.free, "now").await["credit_bound_by"], "time_left");
+    used(2, 5).await;
+    let half = json!(Money::new(credit.micro / 2, Currency::INR));
+    assert_eq!(shop.preview(&id, &shop.free, "now").await["credit"], half);
+    used(3, 5).await;
+    let shown = shop.preview(&id, &shop.free, "now").await;
+    assert_eq!((&shown["due_now"], &shown["limit_left"]), (&rupees("0.00"), &json!(0)), "{shown}");
+    // There and back the used calls are deducted once.
+    let balance = shop.balance().await;
+    shop.post(&id, "change", json!({"plan_id": shop.large}), 200).await;
+    shop.post(&id, "change", json!({"plan_id": ten}), 200).await;
+    shop.post(&id, "change", json!({"plan_id": shop.free}), 200).await;
+    assert_eq!(shop.balance().await, balance);
     shop.all_sound().await;
 }

@@ -28,6 +28,17 @@ async fn called(shop: &Shop, seq: u64, at: Timestamp, calls: u128) {
 
 /// The same with any subscription.
 pub async fn called_with(plane: &Plane, subscription: &str, seq: u64, at: Timestamp, calls: u128) {
+    called_using(plane, subscription, (seq, at), calls, Units::CALL).await;
+}
+
+/// The same where each call used so many units.
+pub async fn called_using(
+    plane: &Plane,
+    subscription: &str,
+    (seq, at): (u64, Timestamp),
+    calls: u128,
+    units: Units,
+) {
     let event = |n: u128| Event {
         request: RequestId::from_u128(u128::from(seq) << 64 | n),
         subscription: subscription.parse().unwrap(),
@@ -41,7 +52,7 @@ pub async fn called_with(plane: &Plane, subscription: &str, seq: u64, at: Timest
         ending: Ending::Complete,
         billable: n % 10 != 9,
         kept: true,
-        units: Units::CALL,
+        units,
         leases: [0; 5],
         bytes_in: 1,
         bytes_out: 2,
