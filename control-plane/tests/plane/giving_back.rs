@@ -370,7 +370,7 @@ async fn what_a_hard_limit_has_let_through_is_not_given_back_with_the_time() {
     // Of eleven ten are billed.
     used(1, 11).await;
     let shown = shop.preview(&id, &shop.free, "now").await;
-    let october: Timestamp = "2026-10-01T00:00:00Z".parse().unwrap();
+    let october: Timestamp = serde_json::from_value(json!("2026-10-01T00:00:00Z")).unwrap();
     let after_ms = NOW.plus_ms(30 * DAY_MS).0 - october.0;
     let credit = Money::new(300_000_000 * after_ms / (30 * DAY_MS), Currency::INR);
     assert_eq!((&shown["credit"], &shown["credit_bound_by"]), (&json!(credit), &json!("monthly_limit")));
