@@ -53,7 +53,16 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(want: u32) -> Self {
         let (open, closed) = (Vec::new(), Vec::new());
-        Self { open, closed, listed: false, asked: None, asking: None, want, granted_at_ms: 0, unheard_until_ms: 0 }
+        Self {
+            open,
+            closed,
+            listed: false,
+            asked: None,
+            asking: None,
+            want,
+            granted_at_ms: 0,
+            unheard_until_ms: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
