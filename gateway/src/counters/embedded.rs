@@ -141,7 +141,8 @@ fn work(connection: &Connection, waiting: &Receiver<Job>, clock: &Clock) {
                 tracing::warn!(%error, "old counters were not removed");
                 0
             });
-            purge_at = now.plus_ms(if removed < PURGE_MAX_ROWS as usize { PURGE_EVERY_MS } else { PURGE_ON_MS });
+            purge_at =
+                now.plus_ms(if removed < PURGE_MAX_ROWS as usize { PURGE_EVERY_MS } else { PURGE_ON_MS });
         }
     }
 }

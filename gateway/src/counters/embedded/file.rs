@@ -55,7 +55,9 @@ pub(super) enum RowError {
     #[error(transparent)]
     File(#[from] rusqlite::Error),
     /// This row cannot be read, and others can.
-    #[error("counter `{0}` in counters.db is damaged: check the disk, and restore the data folder from a backup")]
+    #[error(
+        "counter `{0}` in counters.db is damaged: check the disk, and restore the data folder from a backup"
+    )]
     Damaged(String),
 }
 

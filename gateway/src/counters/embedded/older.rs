@@ -28,7 +28,12 @@ pub(super) fn carry_over(connection: &Connection) -> Result<(), EmbeddedError> {
     Ok(())
 }
 
-fn state(connection: &Connection, key: &str, window: i64, granted: i64) -> Result<CounterState, EmbeddedError> {
+fn state(
+    connection: &Connection,
+    key: &str,
+    window: i64,
+    granted: i64,
+) -> Result<CounterState, EmbeddedError> {
     let damaged = || EmbeddedError::Older(key.to_owned());
     let mut state =
         CounterState { granted: u64::try_from(granted).map_err(|_| damaged())?, ..CounterState::default() };
