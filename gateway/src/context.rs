@@ -8,12 +8,14 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::RequestId;
 use apiclay_config::usage::{Event, LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::HeaderEdits;
+use arrayvec::ArrayVec;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 
 use crate::limits::Unit;
 use crate::metering::Ticket;
 use crate::phases::authenticate::KEY_HEADER;
+use crate::phases::forward::Connection;
 use crate::phases::reserve;
 use crate::rejection::Rejection;
 use crate::runtime::rates::RATES_MAX;
@@ -48,12 +50,12 @@ pub struct WithoutSecrets<'a> {
     /// All of them.
     pub headers: &'a dyn CallHeaders,
     /// The one that our keys travel in.
-    pub key_header: HeaderName,
+    pub key_header: &'a HeaderName,
 }
 
 impl apiclay_plugins::Headers for WithoutSecrets<'_> {
     fn get(&self, name: &HeaderName) -> Option<&[u8]> {
-        let secret = *name == self.key_header
+        let secret = name == self.key_header
             || [KEY_HEADER, AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE].contains(name);
         if secret { None } else { self.headers.get(name) }
     }
@@ -106,13 +108,13 @@ pub struct Context {
     /// Phase limit: given back when the context goes.
     pub in_flight: Option<InFlight>,
     /// Phase reserve.
-    pub held: Vec<Held>,
+    pub held: ArrayVec<Held, LEASED_WINDOWS>,
     /// Phase upstream: the target tried last.
     pub target: Option<usize>,
     /// Phase upstream: how many were tried.
     pub tries: u8,
-    /// Names that the client's `Connection` header made hop-by-hop.
-    pub hop_by_hop: Vec<String>,
+    /// What the client's `Connection` headers say.
+    pub connection: Connection,
     /// Plugins' edits of the request.
     pub request_edits: HeaderEdits,
     /// Interim answers that came before the final one, in Pingora's lane.
@@ -140,7 +142,7 @@ impl Context {
     #[must_use]
     pub fn new(at: Timestamp) -> Self {
         Self {
-            request: RequestId::generate(),
+            request: RequestId::generate_at(at),
             started: Instant::now(),
             at,
             peer: None,
@@ -152,10 +154,10 @@ impl Context {
             credential: None,
             rates_left: [None; RATES_MAX],
             in_flight: None,
-            held: Vec::new(),
+            held: ArrayVec::new(),
             target: None,
             tries: 0,
-            hop_by_hop: Vec::new(),
+            connection: Connection::default(),
             request_edits: HeaderEdits::default(),
             interims: 0,
             ticket: None,
@@ -171,15 +173,9 @@ impl Context {
 
     /// The header that this call's key travels in.
     #[must_use]
-    pub fn key_header(&self) -> HeaderName {
-        self.listing.as_ref().map_or(KEY_HEADER, |listing| listing.key_header.clone())
-    }
-
-    /// Whether it holds a unit of such a window.
-    #[must_use]
-    pub fn holds(&self, window: LeasedWindow) -> bool {
-        let tallies = self.credential.as_ref().map_or(&[][..], |c| &c.entitlement.tallies);
-        self.held.iter().any(|held| tallies[held.tally].window == window)
+    pub fn key_header(&self) -> &HeaderName {
+        static OURS: HeaderName = KEY_HEADER;
+        self.listing.as_ref().map_or(&OURS, |listing| &listing.key_header)
     }
 
     /// The leases its units came from, as the event names them.

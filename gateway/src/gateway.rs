@@ -58,8 +58,9 @@ impl Gateway {
     /// `vendor/listing`, where the host names one.
     #[must_use]
     pub fn listing_by_host(&self, host: &str) -> Option<String> {
+        let domain = self.domain.as_deref()?;
         let host = host.to_ascii_lowercase();
-        let (listing, vendor) = host.strip_suffix(self.domain.as_deref()?)?.split_once('.')?;
+        let (listing, vendor) = host.strip_suffix(domain)?.split_once('.')?;
         (!vendor.contains('.')).then(|| format!("{vendor}/{listing}"))
     }
 }

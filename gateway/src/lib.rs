@@ -3,6 +3,7 @@
 
 pub mod context;
 pub mod counters;
+mod deadline;
 mod earlier;
 mod error;
 pub mod front;

@@ -6,9 +6,12 @@ pub mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
+pub mod lines;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -18,14 +21,17 @@ use async_trait::async_trait;
 use bytes::BytesMut;
 use pingora_core::apps::{HttpServerApp as _, ServerApp};
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::deadline;
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
 use crate::rejection::Rejection;
+use crate::relay::buffers::{self, Room};
 use crate::relay::{After, Relay};
 use framing::Frame;
 use gate::Gate;
@@ -62,9 +68,28 @@ pub struct Front {
     open: Arc<AtomicUsize>,
 }
 
+/// Who is connected.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer {
+    /// Its address.
+    pub address: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub secure: bool,
+}
+
+impl Peer {
+    fn of(stream: &Stream) -> Self {
+        let address = match stream.get_socket_digest().as_ref().and_then(|digest| digest.peer_addr()) {
+            Some(SocketAddr::Inet(address)) => Some(address.ip()),
+            _ => None,
+        };
+        Self { address, secure: stream.get_ssl_digest().is_some() }
+    }
+}
+
 /// What the wait for a head came to.
 enum Next {
-    Head(head::Head),
+    Head(head::Head, Box<Room>),
     Http2,
     Refused(Rejection),
     Closed,
@@ -97,16 +122,23 @@ impl Front {
             }
             return;
         }
+        let peer = Peer::of(&stream);
+        // Once a connection: each call would take its place among those who wait for it, and leave it again.
+        let mut stopping = shutdown.clone();
+        let mut stops = pin!(async move { drop(stopping.wait_for(|begun| *begun).await) });
         loop {
-            match self.next_head(&mut stream, &mut buffer, shutdown).await {
+            match self.next_head(&mut stream, &mut buffer, stops.as_mut()).await {
                 Next::Closed => return,
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
-                Next::Head(head) => {
+                Next::Head(head, mut room) => {
                     let after = match &self.relay {
-                        Some(relay) => relay.call(&mut stream, &head, &mut buffer, shutdown).await,
+                        Some(relay) => {
+                            relay.call(&mut stream, peer, &head, &mut buffer, &mut room, shutdown).await
+                        }
                         None => After::NotTaken,
                     };
+                    buffers::put(room);
                     match after {
                         After::Next => continue,
                         After::Close => return close(stream).await,
@@ -123,39 +155,34 @@ impl Front {
     }
 
     /// Waits for the next head: idle without a limit but the idle one, then under one deadline for the whole head.
-    async fn next_head(&self, stream: &mut Stream, buffer: &mut BytesMut, shutdown: &ShutdownWatch) -> Next {
+    async fn next_head(
+        &self,
+        stream: &mut Stream,
+        buffer: &mut BytesMut,
+        mut stops: Pin<&mut impl Future<Output = ()>>,
+    ) -> Next {
         shrink(buffer);
-        let mut deadline = (!buffer.is_empty()).then(|| Instant::now() + self.limits.head_timeout);
+        let mut head_until = (!buffer.is_empty()).then(|| Instant::now() + self.limits.head_timeout);
         loop {
-            if buffer.starts_with(H2_PREFACE) {
-                return Next::Http2;
+            if let Some(next) = arrived(buffer) {
+                return next;
             }
-            // While all of it could still become the preface, nothing is decided.
-            if !buffer.is_empty() && !H2_PREFACE.starts_with(buffer) {
-                match head::parse(buffer) {
-                    // What came with the head is checked with it: a body that is broken already is not forwarded at all.
-                    Ok(Some(head)) if head.frame.breaks_in(&buffer[head.bytes..]) => {
-                        return Next::Refused(Rejection::Malformed("The body's chunk framing is broken."));
-                    }
-                    Ok(Some(head)) => return Next::Head(head),
-                    Ok(None) => {}
-                    Err(rejection) => return Next::Refused(rejection),
-                }
-            }
-            let until = deadline.unwrap_or_else(|| Instant::now() + self.limits.idle_timeout);
-            let mut shutdown = shutdown.clone();
-            let read = tokio::select! {
-                biased;
-                read = tokio::time::timeout_at(until.into(), stream.read_buf(buffer)) => read,
-                () = async { let _ = shutdown.wait_for(|begun| *begun).await; }, if deadline.is_none() => {
-                    return Next::Closed;
+            let read = async {
+                tokio::select! {
+                    biased;
+                    read = stream.read_buf(buffer) => Some(read),
+                    () = stops.as_mut(), if head_until.is_none() => None,
                 }
             };
+            let read = match head_until {
+                Some(at) => deadline::until(at, pin!(read)).await,
+                None => deadline::within(self.limits.idle_timeout, pin!(read)).await,
+            };
             match read {
-                Err(_) if deadline.is_some() => return Next::Refused(Rejection::ClientTimeout),
-                Err(_) | Ok(Err(_) | Ok(0)) => return Next::Closed,
-                Ok(Ok(_)) => {
-                    deadline.get_or_insert_with(|| Instant::now() + self.limits.head_timeout);
+                Err(_) if head_until.is_some() => return Next::Refused(Rejection::ClientTimeout),
+                Err(_) | Ok(None | Some(Err(_) | Ok(0))) => return Next::Closed,
+                Ok(Some(Ok(_))) => {
+                    head_until.get_or_insert_with(|| Instant::now() + self.limits.head_timeout);
                 }
             }
         }
@@ -227,6 +254,29 @@ impl Front {
             linger(&mut stream).await;
         }
     }
+}
+
+/// What has arrived, where it is enough to go on.
+fn arrived(buffer: &[u8]) -> Option<Next> {
+    if buffer.starts_with(H2_PREFACE) {
+        return Some(Next::Http2);
+    }
+    // While all of it could still become the preface, nothing is decided.
+    if H2_PREFACE.starts_with(buffer) {
+        return None;
+    }
+    let mut room = buffers::take();
+    let parsed = head::parse(buffer, &mut room.lines);
+    if let Ok(Some(head)) = parsed {
+        // What came with the head is checked with it: a body that is broken already is not forwarded at all.
+        if !head.frame.breaks_in(&buffer[head.bytes..]) {
+            return Some(Next::Head(head, room));
+        }
+        buffers::put(room);
+        return Some(Next::Refused(Rejection::Malformed("The body's chunk framing is broken.")));
+    }
+    buffers::put(room);
+    parsed.err().map(Next::Refused)
 }
 
 /// Ends a connection whose last answer was written. A client that reads nothing may hold up even the end, over TLS.

@@ -13,13 +13,15 @@ fn an_idle_connection_does_not_carry_the_room_for_a_call() {
         front.serve(stream, shutdown)
     });
     let call = size(
-        |(relay, stream, head, buffer, shutdown): (
+        |(relay, stream, peer, head, buffer, room, shutdown): (
             &'static Relay,
             &'static mut Stream,
+            Peer,
             &'static head::Head,
             &'static mut BytesMut,
+            &'static mut Room,
             &'static ShutdownWatch,
-        )| relay.call(stream, head, buffer, shutdown),
+        )| relay.call(stream, peer, head, buffer, room, shutdown),
     );
     println!("a connection's future: {serve} bytes, of which a call in the fast lane {call}");
     assert!(serve <= 3_072, "{serve}");

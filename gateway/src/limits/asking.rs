@@ -94,7 +94,11 @@ impl Tally {
             return Ok(None);
         }
         desk.release_settled(self, now_ms, false);
-        let closes = desk.closes(self, now_ms, false);
+        if !std::mem::replace(&mut desk.listed, true) {
+            let wallets = self.window == LeasedWindow::Wallet;
+            self.core.those_in_use(wallets).lock().push(self.me.clone());
+        }
+        let closes = desk.closes(self, now_ms, false, true);
         let hard = self.hard.load(SeqCst);
         let cap = self.core.options.open_leases_max_units;
         // Bounds and wants are of calls.

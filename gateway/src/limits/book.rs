@@ -49,6 +49,10 @@ pub(super) struct Core {
     pub(super) gateway: Arc<str>,
     pub(super) epoch: u64,
     pub(super) known: DashMap<u32, Known>,
+    /// Counters that have leases, or ask for one: no other is looked at, so that a look costs what is in use and not what is sold.
+    pub(super) in_use: Mutex<Vec<Weak<Tally>>>,
+    /// The same of wallets.
+    pub(super) wallets_in_use: Mutex<Vec<Weak<Tally>>>,
     pub(super) wake: Notify,
     /// Answers of a lower generation are thrown away: counters that are lost gave them.
     pub(super) generation_min: AtomicU64,
@@ -73,6 +77,10 @@ impl Core {
         self.table.slot(place).ask(serial, self.epoch, &tally.key, tally.window);
         self.known.insert(serial, Known { place, tally: tally.me.clone() });
         Ok((place, serial))
+    }
+
+    pub(super) fn those_in_use(&self, wallets: bool) -> &Mutex<Vec<Weak<Tally>>> {
+        if wallets { &self.wallets_in_use } else { &self.in_use }
     }
 
     /// Empties a lease's slot: nothing is to be said about it any more.
@@ -145,6 +153,8 @@ impl LeaseBook {
             epoch,
             options,
             known: DashMap::new(),
+            in_use: Mutex::default(),
+            wallets_in_use: Mutex::default(),
             wake: Notify::new(),
             generation_min: AtomicU64::new(0),
             refused_said_ms: AtomicU64::new(0),

@@ -1,12 +1,14 @@
 //! The leases of one counter on their way: asked for, open, closed at the store, done with. The desk is under its counter's
 //! own lock, which no call takes to take a unit. Next: `asking.rs` gets leases, `maintain.rs` returns them.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use apiclay_config::usage::LeasedWindow;
 use tokio::sync::watch;
 
 use super::tally::Tally;
 use super::{
-    DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS,
+    CLOSED_ALONE_MS, DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS,
     WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS, WANT_START_UNITS,
 };
 use crate::counters::{Close, CountersError};
@@ -38,6 +40,8 @@ pub(super) struct Asked {
 pub(super) struct Desk {
     pub(super) open: Vec<InHand>,
     closed: Vec<InHand>,
+    /// Whether its counter stands among those in use.
+    pub(super) listed: bool,
     pub(super) asked: Option<Asked>,
     pub(super) asking: Option<watch::Receiver<Answer>>,
     pub(super) want: u32,
@@ -49,7 +53,16 @@ pub(super) struct Desk {
 impl Desk {
     pub(super) fn new(want: u32) -> Self {
         let (open, closed) = (Vec::new(), Vec::new());
-        Self { open, closed, asked: None, asking: None, want, granted_at_ms: 0, unheard_until_ms: 0 }
+        Self {
+            open,
+            closed,
+            listed: false,
+            asked: None,
+            asking: None,
+            want,
+            granted_at_ms: 0,
+            unheard_until_ms: 0,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -64,17 +77,21 @@ impl Desk {
         }
     }
 
-    /// Freezes leases that are done with, and says all that the store has not heard of yet.
-    pub(super) fn closes(&mut self, tally: &Tally, now_ms: u64, idle: bool) -> Vec<Close> {
+    /// Freezes leases that are done with, and says all that the store has not heard of yet. Where nothing else is said to it,
+    /// used-up leases wait for the next grant and ride along; they hold nothing back from others.
+    pub(super) fn closes(&mut self, tally: &Tally, now_ms: u64, idle: bool, rides: bool) -> Vec<Close> {
         if tally.window == LeasedWindow::Wallet {
             return self.wallet_closes(tally, now_ms, idle);
         }
         let crowded = self.open.len().saturating_sub(UNSETTLED_LEASES_MAX);
+        let rests_ms = now_ms.saturating_sub(tally.used_at_ms.load(Relaxed));
+        let says_used_up = rides || rests_ms >= CLOSED_ALONE_MS;
         for (index, lease) in self.open.iter().enumerate() {
             let slot = tally.core.table.slot(lease.place);
             let used_up = slot.word().free() == 0;
             let unsettled_ms = now_ms.saturating_sub(lease.since_ms);
-            let done = used_up && (slot.is_settled() || index < crowded || unsettled_ms >= UNSETTLED_MAX_MS);
+            let settled = slot.is_settled() && says_used_up;
+            let done = used_up && (settled || index < crowded || unsettled_ms >= UNSETTLED_MAX_MS);
             if now_ms >= slot.ends_ms() || done || (idle && !used_up) {
                 freeze(tally, lease);
             }

@@ -2,18 +2,18 @@
 //! are used up, and tries again what the store did not hear. Next: the counter store.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Duration;
 
 use apiclay_config::usage::LeasedWindow;
 use futures_util::StreamExt as _;
 use futures_util::stream;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::desk::Desk;
 use super::tally::Tally;
-use super::{LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS};
-use crate::counters::CountersError;
-use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use super::{FORGET_EVERY_MS, LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS};
+use crate::counters::{Close, CountersError};
 
 /// Counters whose closes are under way at once.
 const CLOSES_AT_ONCE: usize = 32;
@@ -26,8 +26,12 @@ impl LeaseBook {
     }
 
     async fn maintain_those(&self, wallets: bool, shutdown: &CancellationToken) {
-        let mut sweep = tokio::time::interval(Duration::from_millis(SWEEP_EVERY_MS));
-        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let every = |ms| {
+            let mut ticks = tokio::time::interval(Duration::from_millis(ms));
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        let (mut sweep, mut forget) = (every(SWEEP_EVERY_MS), every(FORGET_EVERY_MS));
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -36,6 +40,7 @@ impl LeaseBook {
                     self.prefetch();
                     self.sweep_those(wallets, false).await;
                 }
+                _ = forget.tick(), if !wallets => self.forget_unused(),
             }
         }
         let all = Duration::from_millis(RETURN_ALL_MAX_MS);
@@ -54,14 +59,15 @@ impl LeaseBook {
         }
     }
 
-    /// One look at every counter and wallet. `all` returns every unit, used lately or not.
+    /// One look at every counter and wallet in use. `all` returns every unit, used lately or not.
     #[cfg(test)]
     pub(super) async fn sweep(&self, all: bool) {
         self.sweep_those(false, all).await;
         self.sweep_those(true, all).await;
+        self.forget_unused();
     }
 
-    /// One look at every counter, or at every wallet: where the store of the ones is away, that of the others need not be.
+    /// One look at every counter in use, or at every wallet: where the store of the ones is away, that of the others need not be.
     async fn sweep_those(&self, wallets: bool, all: bool) {
         if wallets {
             if let Err(error) = self.close_earlier_wallets().await {
@@ -71,10 +77,10 @@ impl LeaseBook {
         } else {
             self.release_earlier();
         }
-        let these = self.tallies.iter().filter(|tally| (tally.window == LeasedWindow::Wallet) == wallets);
-        let tallies: Vec<Arc<Tally>> = these.map(|tally| tally.clone()).collect();
-        let closing = stream::iter(tallies)
-            .map(|tally| async move { tally.sweep(all).await.map_err(|error| (tally.key.clone(), error)) });
+        let closing = stream::iter(self.look_through(wallets, all)).map(|(tally, closes)| async move {
+            let closed = tally.close(&closes).await;
+            closed.map_err(|error| (tally.key.clone(), error))
+        });
         let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
         while let Some(closed) = closing.next().await {
             match closed {
@@ -87,46 +93,70 @@ impl LeaseBook {
                 Err((counter, refused)) => self.core.say_refused(&counter, &refused),
             }
         }
-        drop(closing);
-        // Nobody can get at a tally between the count and the removal: both happen under the map's lock.
+    }
+
+    /// What is to be closed. Counters without leases are looked at no more.
+    fn look_through(&self, wallets: bool, all: bool) -> Vec<(Arc<Tally>, Vec<Close>)> {
+        let in_use = std::mem::take(&mut *self.core.those_in_use(wallets).lock());
+        let mut closing = Vec::new();
+        let mut still = Vec::with_capacity(in_use.len());
+        for known in in_use {
+            let Some(tally) = known.upgrade() else { continue };
+            let (closes, stays) = tally.look(all);
+            if stays {
+                still.push(known);
+            }
+            if !closes.is_empty() {
+                closing.push((tally, closes));
+            }
+        }
+        self.core.those_in_use(wallets).lock().append(&mut still);
+        closing
+    }
+
+    /// Nobody can get at a tally between the count and the removal: both happen under the map's lock.
+    fn forget_unused(&self) {
         self.tallies.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.desk.lock().is_empty());
     }
 }
 
 impl Tally {
-    async fn sweep(&self, all: bool) -> Result<(), CountersError> {
+    /// What its store is to be told is over, and whether it is still in use.
+    fn look(&self, all: bool) -> (Vec<Close>, bool) {
         let now_ms = self.core.clock.now_ms();
-        if self.window == LeasedWindow::Wallet && !all {
+        let is_wallet = self.window == LeasedWindow::Wallet;
+        if is_wallet && !all {
             self.renew_wallet(now_ms);
         }
+        let mut desk = self.desk.lock();
+        // The map's and the look's own.
+        let unused = all || self.me.strong_count() <= 2;
+        let idle_ms = now_ms.saturating_sub(self.used_at_ms.load(Relaxed));
+        let idle = unused || idle_ms >= self.core.options.idle_return_ms;
+        if idle {
+            desk.calm();
+        }
+        // A wallet's idle lease is judged like one that is too old.
+        let stop = if is_wallet { unused } else { idle };
+        let closes = desk.closes(self, now_ms, stop, all);
+        desk.release_settled(self, now_ms, unused);
+        desk.listed = !desk.is_empty();
+        let stays = desk.listed;
         // It may have been granted: heard of under its name, it is used or goes back, and no other gateway waits for it.
-        let unheard = |desk: &Desk| desk.asked.is_some() && now_ms >= desk.unheard_until_ms;
-        if !all && unheard(&self.desk.lock()) {
+        let unheard = !all && desk.asked.is_some() && now_ms >= desk.unheard_until_ms;
+        drop(desk);
+        if unheard {
             self.ask_once();
         }
-        let closes = {
-            let mut desk = self.desk.lock();
-            // The map's and the sweep's own.
-            let unused = all || self.me.strong_count() <= 2;
-            let idle_ms = now_ms.saturating_sub(self.used_at_ms.load(Relaxed));
-            let idle = unused || idle_ms >= self.core.options.idle_return_ms;
-            if idle {
-                desk.calm();
-            }
-            // A wallet's idle lease is judged like one that is too old.
-            let stop = if self.window == LeasedWindow::Wallet { unused } else { idle };
-            let closes = desk.closes(self, now_ms, stop);
-            desk.release_settled(self, now_ms, unused);
-            closes
-        };
-        if closes.is_empty() {
-            return Ok(());
-        }
-        let generation = self.core.counters.close(&self.key, &closes).await?;
+        (closes, stays)
+    }
+
+    async fn close(&self, closes: &[Close]) -> Result<(), CountersError> {
+        let generation = self.core.counters.close(&self.key, closes).await?;
         let mut desk = self.desk.lock();
         // Counters that are lost took them back: they are in hand still, and go back to those that are built anew.
         self.core.refuse_lost(generation)?;
-        desk.closed(self, &closes, self.core.clock.now_ms());
+        desk.closed(self, closes, self.core.clock.now_ms());
         Ok(())
     }
 }

@@ -38,10 +38,12 @@ mod tests;
 pub const WANT_START_UNITS: u32 = 8;
 /// Units asked for at most.
 pub const WANT_MAX_UNITS: u32 = 8_192;
-/// A lease used up within this time was too small.
-pub const DRY_FAST_MS: u64 = 1_000;
+/// A lease used up within this time was too small: a grant is a write to the disk, or a way over the network.
+pub const DRY_FAST_MS: u64 = 10_000;
 /// A lease that lasted longer than this was too large.
-pub const DRY_SLOW_MS: u64 = 10_000;
+pub const DRY_SLOW_MS: u64 = 60_000;
+/// A used-up lease is closed without waiting for a grant where its counter rests for so long.
+pub const CLOSED_ALONE_MS: u64 = 5_000;
 /// How long "exhausted" is believed before the store is asked again: other gateways may have returned units.
 pub const EXHAUSTED_BELIEVED_MS: u64 = 1_000;
 /// How long calls are refused without asking after the store failed.
@@ -58,6 +60,8 @@ pub const UNHEARD_BELIEVED_MS: u64 = 5_000;
 pub const WALLET_RENEWED_AHEAD_MS: u64 = 2 * SWEEP_EVERY_MS;
 /// How often idle units and used-up leases are looked for.
 pub const SWEEP_EVERY_MS: u64 = 250;
+/// How often counters are looked for that no configuration has any more.
+pub const FORGET_EVERY_MS: u64 = 30_000;
 /// How long a gateway that stops tries to return its units.
 pub const RETURN_ALL_MAX_MS: u64 = 2_000;
 

@@ -34,12 +34,12 @@ fn find_key(call: &Call<'_>) -> Result<key::Digest, Rejection> {
     let mut keys = 0;
     let mut strayed = false;
     let key_header = call.context.key_header();
-    call.head.headers.values(&key_header, &mut |value| {
+    call.head.headers.values(key_header, &mut |value| {
         keys += 1;
         digest = key::is_well_formed(value).then(|| key::digest(value));
     });
     // Where the listing's keys travel elsewhere this header is the vendor's, but for a key of ours that strayed into it.
-    if key_header != KEY_HEADER {
+    if *key_header != KEY_HEADER {
         call.head.headers.values(&KEY_HEADER, &mut |value| {
             if value.starts_with(key::PREFIX.as_bytes()) {
                 keys += 1;

@@ -1,10 +1,11 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
-use std::borrow::Cow;
+use std::fmt::{Display, Write as _};
 
+use arrayvec::ArrayString;
+use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST};
-use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context};
 use crate::phases::authenticate::bearer;
@@ -32,51 +33,107 @@ const DROPPED: [&str; 13] = [
     "x-request-id",
     "expect",
 ];
+const DROPPED_BEGINNINGS: [&str; 2] = ["x-forwarded-", "x-consumer-"];
 
-/// Whether a header of the request goes on to the upstream. Servers that pass headers on as variables (CGI, WSGI, Rack)
-/// read `_` and `-` alike, so both spellings of a name are that name.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
+const CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
+
+/// Whether a header of the request, its name in lower case, goes on to the upstream.
 #[must_use]
 pub fn keeps(name: &str, value: &[u8], has_key_header: bool, context: &Context) -> bool {
-    let spelled = if name.contains('_') { Cow::Owned(name.replace('_', "-")) } else { Cow::Borrowed(name) };
-    let spelled = &*spelled;
-    if DROPPED.contains(&spelled) || spelled.starts_with("x-forwarded-") || spelled.starts_with("x-consumer-")
-    {
-        return false;
-    }
-    if spelled == context.key_header().as_str().replace('_', "-") {
+    let dropped = DROPPED.iter().any(|dropped| alike(name, dropped));
+    if dropped || DROPPED_BEGINNINGS.iter().any(|beginning| begins_alike(name, beginning)) {
         return false;
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
-    if injected.iter().any(|(own, _)| own.as_str().replace('_', "-") == spelled) {
+    if alike(name, context.key_header().as_str()) || injected.iter().any(|(own, _)| alike(name, own.as_str()))
+    {
         return false;
     }
     // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
-    if spelled == AUTHORIZATION.as_str()
+    if name == AUTHORIZATION.as_str()
         && !has_key_header
         && bearer(value).is_some_and(|token| token.starts_with(apiclay_config::key::PREFIX.as_bytes()))
     {
         return false;
     }
-    !context.hop_by_hop.iter().any(|h| h == name)
+    !context.connection.names(name)
 }
 
-/// The names that the `Connection` header makes hop-by-hop, in lower case. Framing is ours to say, not the client's.
+/// Whether two names are one to a vendor's server: those that pass headers on as variables (CGI, WSGI, Rack) read `_` and `-` alike.
+fn alike(name: &str, other: &str) -> bool {
+    name.len() == other.len() && begins_alike(name, other)
+}
+
+fn begins_alike(name: &str, beginning: &str) -> bool {
+    let spelled = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() >= beginning.len()
+        && name.bytes().zip(beginning.bytes()).all(|(a, b)| spelled(a) == spelled(b))
+}
+
+/// What `Connection` headers say.
+#[derive(Debug, Default)]
+pub struct Connection {
+    /// It ends with this message.
+    pub close: bool,
+    /// It stays.
+    pub keep_alive: bool,
+    /// It becomes another protocol's.
+    pub upgrade: bool,
+    /// Headers that are of this hop alone, in lower case.
+    hop_by_hop: Vec<String>,
+}
+
+impl Connection {
+    /// Whether they name this header, in lower case, as one of this hop.
+    #[must_use]
+    pub fn names(&self, name: &str) -> bool {
+        self.hop_by_hop.iter().any(|own| own == name)
+    }
+
+    /// Whether they say nothing.
+    #[must_use]
+    pub fn is_silent(&self) -> bool {
+        !(self.close || self.keep_alive || self.upgrade) && self.hop_by_hop.is_empty()
+    }
+
+    /// The headers that they name.
+    pub fn hop_by_hop(&self) -> impl Iterator<Item = &str> {
+        self.hop_by_hop.iter().map(String::as_str)
+    }
+}
+
+/// What nobody can make hop-by-hop: framing is ours to say, not the client's. An empty token is none.
+const OURS_TO_SAY: [&str; 4] = ["content-length", "transfer-encoding", "content-type", ""];
+
+/// What the `Connection` headers say (RFC 9110, section 7.6.1).
 #[must_use]
-pub fn hop_by_hop(headers: &dyn CallHeaders) -> Vec<String> {
-    let mut names = Vec::new();
+pub fn connection(headers: &dyn CallHeaders) -> Connection {
+    let mut said = Connection::default();
     headers.values(&http::header::CONNECTION, &mut |value| {
-        for token in value.split(|b| *b == b',') {
-            names.push(String::from_utf8_lossy(token.trim_ascii()).to_ascii_lowercase());
+        for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+            let is = |what: &str| token.eq_ignore_ascii_case(what.as_bytes());
+            if is("close") {
+                said.close = true;
+            } else if is("keep-alive") {
+                said.keep_alive = true;
+            } else if is("upgrade") {
+                said.upgrade = true;
+            } else if !OURS_TO_SAY.iter().any(|name| is(name)) {
+                said.hop_by_hop.push(String::from_utf8_lossy(token).to_ascii_lowercase());
+            }
         }
     });
-    names.retain(|n| !matches!(n.as_str(), "content-length" | "transfer-encoding" | "content-type"));
-    names
+    said
 }
 
 /// Whether the key came in its own header, so that `Authorization` is the buyer's.
 #[must_use]
 pub fn has_key_header(headers: &dyn CallHeaders, context: &Context) -> bool {
-    headers.get(&context.key_header()).is_some()
+    headers.get(context.key_header()).is_some()
 }
 
 /// A `Cookie` header without our cookies; `None` where nothing is left.
@@ -91,54 +148,72 @@ pub fn cookies(value: &[u8]) -> Option<Vec<u8>> {
     (!joined.is_empty()).then_some(joined)
 }
 
+/// Whether what the call used is read from the answer's body: nobody asks for one then that cannot be read.
+#[must_use]
+pub fn reads_body(context: &Context) -> bool {
+    let meter = context.credential.as_ref().and_then(|credential| credential.entitlement.meter.as_ref());
+    meter.is_some_and(Meter::reads_body)
+}
+
 /// Headers that the gateway sets on the way to the upstream.
-pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(HeaderName, HeaderValue)) {
-    let text = |value: &str| HeaderValue::from_str(value).ok();
-    let mut put = |name: HeaderName, value: Option<HeaderValue>| {
-        if let Some(value) = value {
-            add(name, value);
-        }
-    };
+pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u8])) {
     if let Some(target) = upstream::picked(context) {
-        put(HOST, text(&target.authority));
+        add(&HOST, target.authority.as_bytes());
     }
-    put(REQUEST_ID_HEADER, text(&context.request.to_string()));
+    let mut text = Text::default();
+    add(&REQUEST_ID_HEADER, text.of(&context.request));
     if let Some(peer) = context.peer {
-        put(HeaderName::from_static("x-forwarded-for"), text(&peer.to_string()));
+        add(&FORWARDED_FOR, text.of(&peer));
     }
-    let scheme = if context.secure { "https" } else { "http" };
-    put(HeaderName::from_static("x-forwarded-proto"), text(scheme));
-    put(HeaderName::from_static("x-forwarded-host"), text(host));
-    // What the call used is read from the body: nobody asks for one that cannot be read.
-    let reads_body = context
-        .credential
-        .as_ref()
-        .is_some_and(|credential| credential.entitlement.meter.as_ref().is_some_and(Meter::reads_body));
+    add(&FORWARDED_PROTO, if context.secure { b"https" } else { b"http" });
+    add(&FORWARDED_HOST, host.as_bytes());
+    let reads_body = reads_body(context);
     if reads_body {
-        put(ACCEPT_ENCODING, Some(HeaderValue::from_static("identity")));
+        add(&ACCEPT_ENCODING, b"identity");
     }
     if let Some(credential) = &context.credential {
-        let entitlement = &credential.entitlement;
-        put(HeaderName::from_static("x-consumer-id"), text(&entitlement.subscription.to_string()));
-        put(HeaderName::from_static("x-consumer-plan"), text(&entitlement.plan.to_string()));
+        add(&CONSUMER_ID, text.of(&credential.entitlement.subscription));
+        add(&CONSUMER_PLAN, text.of(&credential.entitlement.plan));
     }
-    if let Some(listing) = &context.listing {
-        for (name, value) in
-            listing.injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING))
-        {
-            put(name.clone(), Some(value.clone()));
-        }
+    let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
+    for (name, value) in injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING)) {
+        add(name, value.as_bytes());
     }
 }
 
-/// The path and query that the upstream is asked for: the target's base, then what stands below the listing.
+/// Whether it sets this one.
 #[must_use]
-pub fn path_and_query(context: &Context, path: &str, query: Option<&str>) -> String {
+pub fn adds(context: &Context, host: &str, name: &HeaderName) -> bool {
+    let mut found = false;
+    added(context, host, &mut |own, _| found |= own == name);
+    found
+}
+
+/// Room for the text of an id or an address.
+#[derive(Default)]
+pub struct Text(ArrayString<TEXT_MAX_BYTES>);
+
+/// An id has 30 bytes, an address of version 6 at most 45 (RFC 4291, section 2.2).
+const TEXT_MAX_BYTES: usize = 64;
+
+impl Text {
+    /// The text of `value`; what does not fit is left out.
+    pub fn of(&mut self, value: &dyn Display) -> &[u8] {
+        self.0.clear();
+        // Fails only where it is full.
+        let _ = write!(self.0, "{value}");
+        self.0.as_bytes()
+    }
+}
+
+/// The path and query that the upstream is asked for, in pieces: the target's base, then what stands below the listing.
+#[must_use]
+pub fn path_and_query<'a>(context: &'a Context, path: &'a str, query: Option<&'a str>) -> [&'a str; 4] {
     let base = upstream::picked(context).map_or("", |target| target.base_path.as_str());
     let below = path.get(context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
     match query {
-        Some(query) => format!("{base}{below}?{query}"),
-        None => format!("{base}{below}"),
+        Some(query) => [base, below, "?", query],
+        None => [base, below, "", ""],
     }
 }
 
@@ -150,14 +225,14 @@ mod tests {
     fn our_credential_goes_and_the_buyers_stays() {
         let key = b"Bearer apiclay_abc";
         let mut context = Context::new(apiclay_config::clock::Timestamp(0));
-        context.hop_by_hop = vec!["x-named".to_owned()];
+        context.connection.hop_by_hop = vec!["x-named".to_owned()];
         let keeps = |name: &str, value: &[u8], has_key_header| keeps(name, value, has_key_header, &context);
         assert!(!keeps("authorization", key, false));
         assert!(keeps("authorization", key, true));
         assert!(keeps("authorization", b"Bearer vendor-token", false));
         assert!(!keeps("x-api-key", b"k", true));
         assert!(!keeps("x-consumer-id", b"me", true));
-        assert!(!keeps("x_consumer-id", b"me", true));
+        assert!(!keeps("x_consumer-id", b"me", true) && !keeps("x_api_key", b"k", true));
         assert!(!keeps("x-named", b"1", true));
         assert!(keeps("my_header", b"1", true));
     }

@@ -12,6 +12,7 @@ pub mod route;
 pub mod settle;
 pub mod upstream;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_plugins::{Access, Answer, Request, Verdict};
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use crate::context::{Context, Head, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::rejection::Rejection;
-use crate::runtime::Bound;
+use crate::runtime::{Bound, with_plan};
 
 /// One call, as the phases see it.
 pub struct Call<'a> {
@@ -131,13 +132,18 @@ fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
 }
 
 fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
-    let (Some(credential), Some(route)) = (call.context.credential.clone(), call.context.route.clone())
+    let Context { credential: Some(credential), route: Some(route), listing: Some(listing), .. } =
+        &*call.context
     else {
         return Ok(None);
     };
+    if route.plugins.is_empty() && credential.entitlement.plugins.is_empty() {
+        return Ok(None);
+    }
+    let (credential, route, listing) = (Arc::clone(credential), Arc::clone(route), Arc::clone(listing));
     let entitlement = &credential.entitlement;
-    let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
-    for bound in route.plugins_with(&entitlement.plugins) {
+    let headers = &WithoutSecrets { headers: call.head.headers, key_header: &listing.key_header };
+    for bound in with_plan(&route.plugins, &entitlement.plugins) {
         let path = &call.head.path[call.context.path_below..];
         let mut request = Request {
             access: Access { method: call.head.method, path, headers },

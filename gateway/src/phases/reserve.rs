@@ -2,7 +2,7 @@
 //! unit of it and no money; after it, one that the wallet pays for, or as many as the call may use. Where one has no unit at hand the lane awaits a grant and
 //! comes again: this phase never waits itself.
 
-use crate::context::Held;
+use crate::context::{Context, Held};
 use crate::limits::Take;
 use crate::phases::Call;
 use crate::rejection::Rejection;
@@ -16,21 +16,31 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
     if !call.gateway.spool.is_writable() {
         return Err(Rejection::MeteringUnavailable);
     }
-    let Some(credential) = call.context.credential.clone() else { return Err(Rejection::NotReady) };
-    let entitlement = &credential.entitlement;
-    let now = call.context.at;
+    let outcome = take_all(call);
+    if !matches!(outcome, Ok(None)) {
+        give_back(call.context);
+    }
+    outcome
+}
+
+fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
+    let Context { credential: Some(credential), held, at, .. } = &mut *call.context else {
+        return Err(Rejection::NotReady);
+    };
+    let (entitlement, now) = (&credential.entitlement, *at);
     let ends = entitlement.trial_is_over(now) && !entitlement.has_wallet();
     if entitlement.unpaid || ends {
         return Err(Rejection::TrialExhausted);
     }
     for (tally, quota) in entitlement.tallies.iter().enumerate() {
-        let tried = quota.window == LeasedWindow::Wallet && call.context.holds(LeasedWindow::Trial);
+        let is_trial = |held: &Held| entitlement.tallies[held.tally].window == LeasedWindow::Trial;
+        let tried = quota.window == LeasedWindow::Wallet && held.iter().any(is_trial);
         if tried || !entitlement.needs(quota.window, now) {
             continue;
         }
-        let outcome = match quota.tally.take() {
+        return match quota.tally.take() {
             Take::Unit(unit) => {
-                call.context.held.push(Held { tally, unit });
+                held.push(Held { tally, unit });
                 continue;
             }
             Take::Wait => Ok(Some(tally)),
@@ -45,14 +55,12 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
             }),
             Take::Unavailable => Err(Rejection::CountersUnavailable),
         };
-        give_back(call.context);
-        return outcome;
     }
     Ok(None)
 }
 
 /// Keeps so many units of what the wallet holds for the call, and gives the rest back.
-pub fn keep_of_wallet(context: &mut crate::context::Context, units: u32) {
+pub fn keep_of_wallet(context: &mut Context, units: u32) {
     let Some(credential) = &context.credential else { return };
     let tallies = &credential.entitlement.tallies;
     for held in context.held.iter_mut().filter(|held| tallies[held.tally].window == LeasedWindow::Wallet) {
@@ -63,7 +71,7 @@ pub fn keep_of_wallet(context: &mut crate::context::Context, units: u32) {
 }
 
 /// Gives every unit of the call back.
-pub fn give_back(context: &mut crate::context::Context) {
+pub fn give_back(context: &mut Context) {
     let Some(credential) = &context.credential else { return };
     for held in context.held.drain(..) {
         credential.entitlement.tallies[held.tally].tally.give_back(held.unit);

@@ -3,15 +3,16 @@
 
 use apiclay_config::usage::{Ending, Event, Units};
 use apiclay_plugins::{Answer, HeaderEdits, Headers, Response};
+use arrayvec::ArrayString;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::limits::View;
-use crate::phases::forward::OWN_COOKIES;
+use crate::phases::forward::{OWN_COOKIES, REQUEST_ID_HEADER, Text};
 use crate::rejection::Rejection;
-use crate::runtime::rates;
+use crate::runtime::{rates, with_plan};
 
 /// What is left and when it begins anew.
 pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -138,13 +139,13 @@ pub fn plugins(
 ) -> Result<HeaderEdits, Rejection> {
     let request_headers = &WithoutSecrets { headers: request_headers, key_header: context.key_header() };
     let mut edits = HeaderEdits::default();
-    let bound = match (&context.route, &context.credential, &context.listing) {
-        (Some(route), Some(credential), _) => route.plugins_with(&credential.entitlement.plugins),
-        (Some(route), None, _) => route.plugins.iter().collect(),
-        (None, _, Some(listing)) => listing.plugins.iter().collect(),
-        (None, _, None) => Vec::new(),
+    let (own, plan) = match (&context.route, &context.credential, &context.listing) {
+        (Some(route), Some(credential), _) => (&route.plugins[..], &credential.entitlement.plugins[..]),
+        (Some(route), None, _) => (&route.plugins[..], &[][..]),
+        (None, _, Some(listing)) => (&listing.plugins[..], &[][..]),
+        (None, _, None) => (&[][..], &[][..]),
     };
-    for plugin in bound {
+    for plugin in with_plan(own, plan) {
         let mut response = Response { status, request_headers, headers, edits: &mut edits };
         plugin.plugin.on_response(&mut response).map_err(|failed| {
             tracing::error!(plugin = plugin.name, error = %failed, "a plugin failed");
@@ -154,20 +155,27 @@ pub fn plugins(
     Ok(edits)
 }
 
+/// The headers that every answer bears: the call's id, and what is left to a known caller.
+pub fn added(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
+    add(&REQUEST_ID_HEADER, Text::default().of(&context.request));
+    rate_limit_headers(context, add);
+}
+
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a known caller.
-pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, HeaderValue)) {
+pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
     let Some(credential) = &context.credential else { return };
     let entitlement = &credential.entitlement;
-    let mut policy = Vec::new();
-    let mut left = Vec::new();
+    let (mut policy, mut left) = (LimitText::default(), LimitText::default());
     for (rate, remaining) in entitlement.rates.iter().zip(context.rates_left) {
         let (name, seconds) = match rates::seconds(rate.window) {
             Some(1) => ("second", 1),
             Some(seconds) => ("minute", seconds),
             None => continue,
         };
-        policy.push(format!("\"{name}\";q={};w={seconds}", rate.max));
-        left.extend(remaining.map(|remaining| format!("\"{name}\";r={remaining}")));
+        policy.item(name, ";q=", u64::from(rate.max)).parameter(";w=", Some(seconds));
+        if let Some(remaining) = remaining {
+            left.item(name, ";r=", u64::from(remaining));
+        }
     }
     for quota in entitlement.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
@@ -180,17 +188,45 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(HeaderName, Hea
             Wallet => continue,
         };
         let View { max, remaining, resets_in_ms } = quota.tally.view();
-        let window = quota.seconds.map_or(String::new(), |seconds| format!(";w={seconds}"));
-        policy.push(format!("\"{name}\";q={max}{window}"));
-        let resets = resets_in_ms.map_or(String::new(), |ms| format!(";t={}", ms.div_ceil(1_000)));
-        left.push(format!("\"{name}\";r={remaining}{resets}"));
+        policy.item(name, ";q=", max).parameter(";w=", quota.seconds.map(u64::from));
+        left.item(name, ";r=", remaining).parameter(";t=", resets_in_ms.map(|ms| ms.div_ceil(1_000)));
     }
-    for (name, values) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
-        if let Ok(value) = HeaderValue::from_str(&values.join(", "))
-            && !values.is_empty()
-        {
-            add(name, value);
+    for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
+        if !text.0.is_empty() {
+            add(&name, text.0.as_bytes());
         }
+    }
+}
+
+/// The text of such a header, built without an allocation.
+#[derive(Default)]
+struct LimitText(ArrayString<LIMITS_MAX_BYTES>);
+
+/// Six limits at most, each a name of 6 characters and two numbers of 20.
+const LIMITS_MAX_BYTES: usize = 512;
+
+impl LimitText {
+    fn item(&mut self, name: &str, key: &str, number: u64) -> &mut Self {
+        if !self.0.is_empty() {
+            self.push(", ");
+        }
+        self.push("\"");
+        self.push(name);
+        self.push("\"");
+        self.parameter(key, Some(number))
+    }
+
+    fn parameter(&mut self, key: &str, number: Option<u64>) -> &mut Self {
+        if let Some(number) = number {
+            self.push(key);
+            self.push(itoa::Buffer::new().format(number));
+        }
+        self
+    }
+
+    fn push(&mut self, text: &str) {
+        // It is made for all that there can be.
+        let _ = self.0.try_push_str(text);
     }
 }
 

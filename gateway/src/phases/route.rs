@@ -1,6 +1,7 @@
 //! Phase 2: host and path to listing and route. A listing is named by the path's first two segments, or by the host
 //! where the gateway has a domain.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crate::phases::Call;
@@ -14,10 +15,9 @@ use crate::runtime::{Listing, Route};
 pub fn route(call: &mut Call<'_>) -> Result<(), Rejection> {
     let (listing, below) = find_listing(call)?;
     let path = call.head.path.get(below..).filter(|p| !p.is_empty()).unwrap_or("/");
-    let method = asked_method(call);
     let route = {
         let found = listing.routes.at(path).map_err(|_| Rejection::RouteNotFound)?;
-        by_method(found.value, &method)
+        by_method(found.value, &asked_method(call))
     };
     call.context.route = route;
     call.context.path_below = below.min(call.head.path.len());
@@ -83,11 +83,13 @@ fn listing_of_path(path: &str) -> Option<(&str, usize)> {
 }
 
 /// The method itself, or the one that a preflight asks about (the Fetch standard, section 4.8).
-fn asked_method(call: &Call<'_>) -> String {
-    let requested = call.head.headers.get(&http::header::ACCESS_CONTROL_REQUEST_METHOD);
-    match (call.head.method, requested) {
-        ("OPTIONS", Some(method)) => String::from_utf8_lossy(method).into_owned(),
-        (method, _) => method.to_owned(),
+fn asked_method<'a>(call: &Call<'a>) -> Cow<'a, str> {
+    match call.head.method {
+        "OPTIONS" => {
+            let requested = call.head.headers.get(&http::header::ACCESS_CONTROL_REQUEST_METHOD);
+            requested.map_or(Cow::Borrowed("OPTIONS"), String::from_utf8_lossy)
+        }
+        method => Cow::Borrowed(method),
     }
 }
 

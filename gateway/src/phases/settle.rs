@@ -7,6 +7,7 @@ use apiclay_plugins::Completion;
 use crate::context::Context;
 use crate::gateway::Gateway;
 use crate::phases::reserve;
+use crate::runtime::with_plan;
 
 /// Settles the call. Again is harmless.
 pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
@@ -79,7 +80,7 @@ fn complete_plugins(context: &Context, duration_us: u64) {
     let Some(route) = &context.route else { return };
     let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.plugins);
     let completion = Completion { request: context.request, status: context.status, duration_us };
-    for bound in route.plugins_with(plan) {
+    for bound in with_plan(&route.plugins, plan) {
         bound.plugin.on_complete(&completion);
     }
 }

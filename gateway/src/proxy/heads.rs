@@ -68,12 +68,12 @@ pub(super) fn forward_cookies(original: &RequestHeader, request: &mut RequestHea
     Ok(())
 }
 
-pub(super) fn strip(response: &mut ResponseHeader, hop_by_hop: &[String]) {
+pub(super) fn strip(response: &mut ResponseHeader, connection: &forward::Connection) {
     for name in respond::DROPPED {
         response.remove_header(*name);
     }
-    for name in hop_by_hop.iter().filter(|n| !matches!(n.as_str(), "close" | "keep-alive" | "upgrade")) {
-        response.remove_header(name.as_str());
+    for name in connection.hop_by_hop() {
+        response.remove_header(name);
     }
 }
 
@@ -98,10 +98,10 @@ pub(super) fn finish_head(
     response: &mut ResponseHeader,
     edits: &HeaderEdits,
 ) -> Result<()> {
-    let mut added = response.insert_header(forward::REQUEST_ID_HEADER, context.request.to_string());
-    respond::rate_limit_headers(context, &mut |name, value| {
+    let mut added = Ok(());
+    respond::added(context, &mut |name, value| {
         if added.is_ok() {
-            added = response.insert_header(name, value);
+            added = response.insert_header(name.clone(), value);
         }
     });
     added?;

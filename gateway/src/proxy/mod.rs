@@ -172,12 +172,12 @@ impl ProxyHttp for PingoraLane {
         let mut added = Ok(());
         forward::added(context, host_of(original).unwrap_or_default(), &mut |name, value| {
             if added.is_ok() {
-                added = request.insert_header(name, value);
+                added = request.insert_header(name.clone(), value);
             }
         });
         added?;
         let path = forward::path_and_query(context, original.uri.path(), original.uri.query());
-        request.set_raw_path(path.as_bytes())?;
+        request.set_raw_path(path.concat().as_bytes())?;
         request.set_version(http::Version::HTTP_11);
         Ok(())
     }
@@ -213,8 +213,8 @@ impl ProxyHttp for PingoraLane {
             Ok(edits) => edits,
             Err(rejection) => return refused(context, rejection),
         };
-        let hop_by_hop = forward::hop_by_hop(&HeaderLines(&response.headers));
-        strip(response, &hop_by_hop);
+        let connection = forward::connection(&HeaderLines(&response.headers));
+        strip(response, &connection);
         confine_cookies(context, response)?;
         finish_head(context, response, &edits)?;
         if session.is_process_shutting_down() {
@@ -325,22 +325,22 @@ impl ProxyHttp for PingoraLane {
 /// would end the call over a name that it protects, where dropping the buyer's header and adding ours does no harm. It also
 /// takes any `Upgrade` for one: only what the front let through as an upgrade stays.
 fn take_connection_options(session: &mut Session, context: &mut Context) -> Result<()> {
-    context.hop_by_hop = forward::hop_by_hop(&HeaderLines(&session.req_header().headers));
-    if context.hop_by_hop.iter().any(|name| name == "close") {
+    context.connection = forward::connection(&HeaderLines(&session.req_header().headers));
+    if context.connection.close {
         // Pingora looks at the first `Connection` line alone.
         session.set_keepalive(None);
     }
-    let upgrades = context.hop_by_hop.iter().any(|name| name == "upgrade");
+    let forward::Connection { close, keep_alive, upgrade, .. } = context.connection;
     let websocket = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     let request = session.req_header_mut();
-    if !(upgrades && request.headers.get(UPGRADE).is_some_and(websocket)) {
+    if !(upgrade && request.headers.get(UPGRADE).is_some_and(websocket)) {
         request.remove_header(&UPGRADE);
     }
-    if context.hop_by_hop.is_empty() {
+    if context.connection.is_silent() {
         return Ok(());
     }
-    let own = |name: &&String| matches!(name.as_str(), "keep-alive" | "close" | "upgrade");
-    let kept: Vec<&str> = context.hop_by_hop.iter().filter(own).map(String::as_str).collect();
+    let own = [(keep_alive, "keep-alive"), (close, "close"), (upgrade, "upgrade")];
+    let kept: Vec<&str> = own.iter().filter(|(said, _)| *said).map(|(_, option)| *option).collect();
     request.remove_header(&http::header::CONNECTION);
     if !kept.is_empty() {
         request.insert_header(http::header::CONNECTION, kept.join(", "))?;

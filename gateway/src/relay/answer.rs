@@ -9,9 +9,9 @@ use apiclay_plugins::HeaderEdits;
 use http::StatusCode;
 
 use super::body::Framing;
-use super::edits::{Edits, line};
-use super::lines::{HeadLines, Lines, range};
+use super::edits::{Edits, Lower, line};
 use crate::context::Context;
+use crate::front::lines::{HeadLines, Lines, range};
 use crate::phases::{forward, respond};
 
 /// Headers of an upstream's answer: as many as Pingora's lane reads.
@@ -107,33 +107,33 @@ impl Head {
     /// answer of a connection says that it closes.
     pub fn write(
         &self,
-        out: &mut Vec<u8>,
+        (out, lower): (&mut Vec<u8>, &mut Lower),
         lines: HeadLines<'_>,
         context: &Context,
         edits: &HeaderEdits,
         body: Body,
         closes: bool,
     ) {
-        let _ = write!(out, "HTTP/1.1 {} ", self.status);
+        out.extend_from_slice(b"HTTP/1.1 ");
+        write_number(out, u64::from(self.status));
+        out.push(b' ');
         out.extend_from_slice(lines.bytes(&self.reason));
         out.extend_from_slice(b"\r\n");
-        let hop_by_hop = forward::hop_by_hop(&lines);
+        let connection = forward::connection(&lines);
         let has_none = respond::has_no_framing(self.status);
         let edits = Edits(edits);
-        let mut lower = String::new();
         for (name, value) in lines.iter() {
-            lower.clear();
-            lower.extend(name.chars().map(|c| c.to_ascii_lowercase()));
-            let ours = matches!(lower.as_str(), "connection" | "upgrade" | "content-length");
+            let plain = lower.of(name);
+            let ours = matches!(plain, "connection" | "upgrade" | "content-length");
             if ours
-                || (has_none && lower == "transfer-encoding")
-                || respond::DROPPED.contains(&lower.as_str())
-                || hop_by_hop.contains(&lower)
-                || edits.replaces(&lower)
+                || (has_none && plain == "transfer-encoding")
+                || respond::DROPPED.contains(&plain)
+                || connection.names(plain)
+                || edits.replaces(plain)
             {
                 continue;
             }
-            if lower == "set-cookie" {
+            if plain == "set-cookie" {
                 if let Some(confined) = respond::confine_cookie(value, &respond::cookie_path(context)) {
                     line(out, name, &confined);
                 }
@@ -142,7 +142,7 @@ impl Head {
             line(out, name, value);
         }
         match body.length {
-            _ if body.framing == Framing::UntilClose => line(out, "transfer-encoding", b"chunked"),
+            _ if body.framing == Framing::UntilClose => line(out, b"transfer-encoding", b"chunked"),
             Some(length) if !has_none => write_length(out, length),
             _ => {}
         }
@@ -152,8 +152,7 @@ impl Head {
 
 /// The headers that every answer bears, plugins' edits, and the head's end.
 pub(super) fn finish(out: &mut Vec<u8>, context: &Context, edits: &Edits<'_>, closes: bool) {
-    let _ = write!(out, "{}: {}\r\n", forward::REQUEST_ID_HEADER, context.request);
-    respond::rate_limit_headers(context, &mut |name, value| line(out, name.as_str(), value.as_bytes()));
+    respond::added(context, &mut |name, value| line(out, name.as_str().as_bytes(), value));
     edits.write(out, &|_| false);
     if closes {
         out.extend_from_slice(b"connection: close\r\n");
@@ -165,7 +164,7 @@ pub(super) fn finish(out: &mut Vec<u8>, context: &Context, edits: &Edits<'_>, cl
 pub fn interim(out: &mut Vec<u8>, status: u16, lines: HeadLines<'_>) {
     status_line(out, status);
     for value in lines.all("link") {
-        line(out, "link", value);
+        line(out, b"link", value);
     }
     out.extend_from_slice(b"\r\n");
 }
@@ -177,7 +176,12 @@ pub(super) fn status_line(out: &mut Vec<u8>, status: u16) {
 }
 
 /// Writes the line that says a body's length.
-pub(super) fn write_length(out: &mut Vec<u8>, bytes: impl std::fmt::Display) {
-    // Writing to memory does not fail.
-    let _ = write!(out, "content-length: {bytes}\r\n");
+pub(super) fn write_length(out: &mut Vec<u8>, bytes: u64) {
+    out.extend_from_slice(b"content-length: ");
+    write_number(out, bytes);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_number(out: &mut Vec<u8>, number: u64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

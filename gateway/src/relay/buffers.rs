@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use bytes::BytesMut;
 
 use super::connection::Exchange;
-use super::request::Request;
+use crate::front::lines::Lines;
 
 /// Rooms that a thread keeps.
 const KEPT_MAX: usize = 256;
@@ -16,8 +16,8 @@ const KEPT_MAX_BYTES: usize = 131_072;
 /// Room for one call.
 #[derive(Debug, Default)]
 pub struct Room {
-    /// Where the parts of the request stand.
-    pub request: Request,
+    /// Where the request's header lines stand.
+    pub lines: Lines,
     /// What the client sends while the call goes on.
     pub followers: BytesMut,
     /// The exchange with the upstream.

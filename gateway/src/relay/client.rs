@@ -1,11 +1,14 @@
 //! The client of one call: what it is written, within a time, and what it sends meanwhile, within a bound.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
 use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::deadline;
 
 /// Bytes that a connection may have sent ahead of the call that is being answered.
 const AHEAD_MAX_BYTES: usize = 65_536;
@@ -45,7 +48,7 @@ impl Client<'_> {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        match tokio::time::timeout(self.write_timeout, write).await {
+        match deadline::within(self.write_timeout, pin!(write)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }

@@ -2,16 +2,18 @@
 //! on. All that is waited for has its time, and the client may leave meanwhile.
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::pin::pin;
+use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::time::Instant;
 
 use super::answer;
 use super::client::{Client, Gone};
+use super::edits::Lower;
 use super::upstream::Failed;
+use crate::deadline;
 use crate::phases::respond;
 use crate::rejection::Rejection;
 
@@ -27,6 +29,8 @@ pub struct Exchange {
     pub read: BytesMut,
     /// What is being written, to either side.
     pub out: Vec<u8>,
+    /// For the names in heads.
+    pub lower: Lower,
 }
 
 impl Exchange {
@@ -71,7 +75,7 @@ impl Connection {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        match tokio::time::timeout(self.read_timeout, write).await {
+        match deadline::within(self.read_timeout, pin!(write)).await {
             Ok(Ok(())) => Read::Bytes,
             Ok(Err(_)) => Read::Broke,
             Err(_) => Read::TimedOut,
@@ -83,7 +87,7 @@ impl Connection {
     /// # Errors
     /// When what comes is no answer, or the client is gone.
     pub async fn head(&mut self, client: &mut Client<'_>, exchange: &mut Exchange) -> Result<Read, Failed> {
-        let Exchange { head, read, out } = exchange;
+        let Exchange { head, read, out, .. } = exchange;
         let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
         read.clear();
         let mut interims = 0;
@@ -117,22 +121,23 @@ impl Connection {
     /// Waits for more from the upstream, and for the client to leave.
     pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, until: Instant) -> Read {
         into.reserve(READ_BYTES);
-        loop {
-            let upstream = tokio::time::timeout_at(until, self.stream.read_buf(into));
-            tokio::select! {
-                biased;
-                read = upstream => return match read {
-                    Ok(Ok(1..)) => Read::Bytes,
-                    Ok(Ok(0)) => Read::End,
-                    Ok(Err(_)) => Read::Broke,
-                    Err(_) => Read::TimedOut,
-                },
-                sent = client.look(), if client.room() > 0 => {
-                    if sent.is_err() {
-                        return Read::ClientLeft;
+        let read = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    read = self.stream.read_buf(into) => return match read {
+                        Ok(1..) => Read::Bytes,
+                        Ok(0) => Read::End,
+                        Err(_) => Read::Broke,
+                    },
+                    sent = client.look(), if client.room() > 0 => {
+                        if sent.is_err() {
+                            return Read::ClientLeft;
+                        }
                     }
                 }
             }
-        }
+        };
+        deadline::until(until, pin!(read)).await.unwrap_or(Read::TimedOut)
     }
 }

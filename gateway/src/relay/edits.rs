@@ -23,15 +23,29 @@ impl Edits<'_> {
                 own == name && !matches!(later, HeaderEdit::Add(_))
             };
             if !edits[at + 1..].iter().any(undone) && !stands(name) {
-                line(out, name.as_str(), value.as_bytes());
+                line(out, name.as_str().as_bytes(), value.as_bytes());
             }
         }
     }
 }
 
+/// Room for a header's name in lower case.
+#[derive(Debug, Default)]
+pub struct Lower(String);
+
+impl Lower {
+    /// The name, in lower case; empty where it is none.
+    pub fn of(&mut self, name: &[u8]) -> &str {
+        self.0.clear();
+        self.0.push_str(std::str::from_utf8(name).unwrap_or_default());
+        self.0.make_ascii_lowercase();
+        &self.0
+    }
+}
+
 /// Writes one header line.
-pub fn line(out: &mut Vec<u8>, name: &str, value: &[u8]) {
-    out.extend_from_slice(name.as_bytes());
+pub fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");

@@ -4,11 +4,10 @@
 
 mod answer;
 mod body;
-mod buffers;
+pub mod buffers;
 mod client;
 mod connection;
 mod edits;
-mod lines;
 mod own;
 mod pool;
 mod request;
@@ -22,11 +21,10 @@ use apiclay_plugins::HeaderEdits;
 use bytes::{Buf as _, BytesMut};
 use pingora_core::connectors::TransportConnector;
 use pingora_core::protocols::Stream;
-use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::server::ShutdownWatch;
 
 use crate::context::{Context, Head};
-use crate::front::head;
+use crate::front::{Peer, head};
 use crate::gateway::Gateway;
 use crate::phases::{self, Call, forward, respond, settle};
 use crate::rejection::Rejection;
@@ -66,38 +64,32 @@ impl Relay {
         Self { gateway, connector: TransportConnector::new(None), write_timeout }
     }
 
-    /// One call, whose head stands at the beginning of `buffer`; takes it from there.
+    /// One call, whose head stands at the beginning of `buffer`, and its lines in `room`; takes it from there.
     pub async fn call(
         &self,
         stream: &mut Stream,
+        peer: Peer,
         head: &head::Head,
         buffer: &mut BytesMut,
+        room: &mut Room,
         shutdown: &ShutdownWatch,
     ) -> After {
-        let mut room = buffers::take();
-        if !room.request.read(buffer, head) {
-            buffers::put(room);
-            return After::NotTaken;
-        }
+        let Room { lines, followers, exchange } = room;
+        let Some(sent) = Sent::whole(buffer, head, lines) else { return After::NotTaken };
+        let bytes = sent.bytes;
         let mut context = Context::new(self.gateway.clock.now());
-        context.peer = match stream.get_socket_digest().as_ref().and_then(|digest| digest.peer_addr()) {
-            Some(SocketAddr::Inet(address)) => Some(address.ip()),
-            _ => None,
-        };
-        context.secure = stream.get_ssl_digest().is_some();
-        let Room { request, followers, exchange } = &mut *room;
-        let sent = request.sent(buffer);
-        context.hop_by_hop = forward::hop_by_hop(&sent.lines);
-        let said_close = context.hop_by_hop.iter().any(|name| name == "close");
-        let waiting = buffer.len() - request.bytes();
+        (context.peer, context.secure) = (peer.address, peer.secure);
+        context.connection = forward::connection(&sent.lines);
+        let said_close = context.connection.close;
+        let waiting = buffer.len() - bytes;
         let write_timeout = self.write_timeout;
         let client = Client { stream, waiting, followers, write_timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle(&self.gateway, &mut context, Ending::ClientLeft);
-        buffer.advance(request.bytes());
+        buffer.advance(bytes);
         buffer.extend_from_slice(followers);
-        buffers::put(room);
+        followers.clear();
         after
     }
 
@@ -174,7 +166,8 @@ impl Relay {
         exchange.out.clear();
         let closes = client.closes();
         let until_close = got.body.framing == Framing::UntilClose;
-        exchange.head.write(&mut exchange.out, head_lines, context, &edits, got.body, closes);
+        let out = (&mut exchange.out, &mut exchange.lower);
+        exchange.head.write(out, head_lines, context, &edits, got.body, closes);
         exchange.read.advance(exchange.head.bytes);
         let mut begun = false;
         loop {

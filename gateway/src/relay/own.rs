@@ -21,11 +21,11 @@ pub fn write(
     let edits = Edits(edits);
     for (name, value) in respond::own_headers(answer) {
         if !edits.replaces(name.as_str()) {
-            line(out, name.as_str(), value.as_bytes());
+            line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }
     if !respond::has_no_body(answer.status) {
-        write_length(out, answer.body.len());
+        write_length(out, answer.body.len() as u64);
     }
     finish(out, context, &edits, closes);
     if with_body && !respond::has_no_body(answer.status) {

@@ -1,28 +1,14 @@
-//! A request that this lane takes: one that is whole in the buffer, whose body has a length or is none. Reads its head's places and
-//! writes the head that the upstream sees; what is kept, dropped or added is phase `forward`'s to say.
-
-use std::io::Write as _;
-use std::ops::Range;
+//! A request that this lane takes: one that is whole in the buffer, whose body has a length or is none. Writes the head that the
+//! upstream sees; what is kept, dropped or added is phase `forward`'s to say.
 
 use http::header::{ACCEPT_ENCODING, COOKIE};
-use http::{HeaderName, HeaderValue};
 
-use super::edits::{Edits, line};
-use super::lines::{HeadLines, Lines, range};
+use super::edits::{Edits, Lower, line};
 use crate::context::Context;
 use crate::front::framing::Frame;
-use crate::front::head::{self, HEADERS_MAX};
+use crate::front::head;
+use crate::front::lines::{HeadLines, Lines};
 use crate::phases::forward;
-
-/// Where the parts of a request stand in the buffer that begins with it.
-#[derive(Debug, Default)]
-pub struct Request {
-    method: Range<usize>,
-    target: Range<usize>,
-    head_bytes: usize,
-    body_bytes: usize,
-    lines: Lines,
-}
 
 /// A request with its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -35,54 +21,31 @@ pub struct Sent<'a> {
     pub lines: HeadLines<'a>,
     /// The body.
     pub body: &'a [u8],
+    /// Bytes of the buffer that are this request's.
+    pub bytes: usize,
 }
 
-impl Request {
-    /// Takes note of a request that the front has read; `false` where this lane does not take it.
-    pub fn read(&mut self, buffer: &[u8], head: &head::Head) -> bool {
+impl<'a> Sent<'a> {
+    /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it.
+    pub fn whole(buffer: &'a [u8], head: &head::Head, lines: &'a Lines) -> Option<Self> {
         let body_bytes = match head.frame {
             Frame::End => 0,
-            Frame::Length(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX),
-            _ => return false,
+            Frame::Length(bytes) => usize::try_from(bytes).ok()?,
+            _ => return None,
         };
-        if head.rewritten.is_some() || buffer.len() - head.bytes < body_bytes {
-            return false;
+        let bytes = head.bytes.checked_add(body_bytes)?;
+        if head.rewritten.is_some() || head.old || head.expects || buffer.len() < bytes {
+            return None;
         }
-        let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
-        let mut request = httparse::Request::new(&mut headers);
-        let parsed = request.parse(&buffer[..head.bytes]);
-        let (Ok(httparse::Status::Complete(_)), Some(1), Some(method), Some(target)) =
-            (parsed, request.version, request.method, request.path)
-        else {
-            return false;
-        };
-        self.method = range(buffer, method.as_bytes());
-        self.target = range(buffer, target.as_bytes());
-        self.lines.set(buffer, request.headers);
-        (self.head_bytes, self.body_bytes) = (head.bytes, body_bytes);
-        !request.headers.iter().any(|header| header.name.eq_ignore_ascii_case("expect"))
+        Some(Self {
+            method: std::str::from_utf8(&buffer[head.method.clone()]).ok()?,
+            target: std::str::from_utf8(&buffer[head.target.clone()]).ok()?,
+            lines: lines.of(buffer),
+            body: &buffer[head.bytes..bytes],
+            bytes,
+        })
     }
 
-    /// Bytes of the buffer that are this request's.
-    #[must_use]
-    pub const fn bytes(&self) -> usize {
-        self.head_bytes + self.body_bytes
-    }
-
-    /// The request, in the buffer that it was read from.
-    #[must_use]
-    pub fn sent<'a>(&'a self, buffer: &'a [u8]) -> Sent<'a> {
-        let text = |range: &Range<usize>| std::str::from_utf8(&buffer[range.clone()]).unwrap_or_default();
-        Sent {
-            method: text(&self.method),
-            target: text(&self.target),
-            lines: self.lines.of(buffer),
-            body: &buffer[self.head_bytes..self.bytes()],
-        }
-    }
-}
-
-impl Sent<'_> {
     /// Path and query apart.
     #[must_use]
     pub fn path_and_query(&self) -> (&str, Option<&str>) {
@@ -90,25 +53,25 @@ impl Sent<'_> {
     }
 
     /// Writes the request as the upstream is to see it.
-    pub fn write(&self, out: &mut Vec<u8>, host: &str, context: &Context) {
+    pub fn write(&self, out: &mut Vec<u8>, lower: &mut Lower, host: &str, context: &Context) {
         let (path, query) = self.path_and_query();
-        // Writing to memory does not fail.
-        let _ = write!(out, "{} {} HTTP/1.1\r\n", self.method, forward::path_and_query(context, path, query));
-        let mut added: Vec<(HeaderName, HeaderValue)> = Vec::new();
-        forward::added(context, host, &mut |name, value| added.push((name, value)));
+        out.extend_from_slice(self.method.as_bytes());
+        out.push(b' ');
+        for part in forward::path_and_query(context, path, query) {
+            out.extend_from_slice(part.as_bytes());
+        }
+        out.extend_from_slice(b" HTTP/1.1\r\n");
         let has_key_header = forward::has_key_header(&self.lines, context);
-        let reads_body = added.iter().any(|(name, _)| *name == ACCEPT_ENCODING);
+        let reads_body = forward::reads_body(context);
         let edits = Edits(&context.request_edits);
-        let mut lower = String::new();
         for (name, value) in self.lines.iter() {
-            lower.clear();
-            lower.extend(name.chars().map(|c| c.to_ascii_lowercase()));
-            let framing = matches!(lower.as_str(), "content-length" | "transfer-encoding");
-            let stays = framing || forward::keeps(&lower, value, has_key_header, context);
-            if !stays || edits.replaces(&lower) || (reads_body && lower == ACCEPT_ENCODING.as_str()) {
+            let plain = lower.of(name);
+            let framing = matches!(plain, "content-length" | "transfer-encoding");
+            let stays = framing || forward::keeps(plain, value, has_key_header, context);
+            if !stays || edits.replaces(plain) || (reads_body && plain == ACCEPT_ENCODING.as_str()) {
                 continue;
             }
-            if lower == COOKIE.as_str() {
+            if plain == COOKIE.as_str() {
                 if let Some(kept) = forward::cookies(value) {
                     line(out, name, &kept);
                 }
@@ -117,10 +80,8 @@ impl Sent<'_> {
             line(out, name, value);
         }
         // What the gateway says of the call, and the vendor's secrets, stand whatever plugins edit.
-        edits.write(out, &|name| added.iter().any(|(own, _)| own == name));
-        for (name, value) in &added {
-            line(out, name.as_str(), value.as_bytes());
-        }
+        edits.write(out, &|name| forward::adds(context, host, name));
+        forward::added(context, host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
         out.extend_from_slice(self.body);
     }

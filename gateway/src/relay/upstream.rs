@@ -1,12 +1,13 @@
 //! The exchange with an upstream, up to its answer's head: a connection from the pool or a new one, the request, and another try
 //! where that does no harm. Next: `super::Relay` passes the body on.
 
+use std::time::Instant;
+
 use apiclay_config::egress::Scheme;
 use apiclay_plugins::Answer;
 use bytes::BytesMut;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::ErrorType;
-use tokio::time::Instant;
 
 use super::Relay;
 use super::answer::Body;
@@ -49,7 +50,7 @@ impl Relay {
         loop {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
-            sent.write(&mut exchange.out, host, context);
+            sent.write(&mut exchange.out, &mut exchange.lower, host, context);
             let answered = match connection.write(&exchange.out).await {
                 Read::Bytes => connection.head(client, exchange).await?,
                 other => other,

@@ -210,13 +210,12 @@ impl Drop for InFlight {
     }
 }
 
-impl Route {
-    /// The plugins of a call: the route's, with the plan's in place of those of the same type.
-    #[must_use]
-    pub fn plugins_with<'a>(&'a self, plan: &'a [Bound]) -> Vec<&'a Bound> {
-        let mut all: Vec<&Bound> =
-            self.plugins.iter().filter(|b| !plan.iter().any(|p| p.name == b.name)).chain(plan).collect();
-        all.sort_by_key(|b| b.order);
-        all
-    }
+/// The plugins of a call: its route's, with the plan's in place of those of the same type, in the order they run in.
+pub fn with_plan<'a>(route: &'a [Bound], plan: &'a [Bound]) -> impl Iterator<Item = &'a Bound> {
+    // Most plans have none: the route's stand in order.
+    let (alone, both) = if plan.is_empty() { (route, &[][..]) } else { (&[][..], route) };
+    let others = both.iter().filter(|bound| !plan.iter().any(|own| own.name == bound.name));
+    let mut merged: Vec<&Bound> = others.chain(plan).collect();
+    merged.sort_by_key(|bound| bound.order);
+    alone.iter().chain(merged)
 }

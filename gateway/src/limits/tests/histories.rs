@@ -221,8 +221,9 @@ impl History {
 fn blank(dir: &std::path::Path) {
     for entry in std::fs::read_dir(dir).unwrap() {
         let table = crate::mapped::Mapped::open(&entry.unwrap().path()).unwrap();
-        // All but the first word, which says that this is a table.
-        table.words().iter().skip(1).for_each(|word| word.store(0, SeqCst));
+        // All but the first word, which says that this is a table; most stand blank.
+        let written = table.words().iter().skip(1).filter(|word| word.load(SeqCst) != 0);
+        written.for_each(|word| word.store(0, SeqCst));
     }
 }
 

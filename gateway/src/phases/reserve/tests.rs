@@ -11,7 +11,7 @@ use apiclay_config::ids::{PlanId, RequestId};
 use apiclay_config::snapshot::{Limit, Plan, Snapshot, Window};
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use tempfile::TempDir;
 
 use super::*;
@@ -260,7 +260,9 @@ async fn limits_are_told_in_the_plans_zone() {
         });
         let context = shop.call().await.unwrap();
         let mut told = HeaderMap::new();
-        rate_limit_headers(&context, &mut |name, value| drop(told.insert(name, value)));
+        rate_limit_headers(&context, &mut |name, value| {
+            drop(told.insert(name.clone(), HeaderValue::from_bytes(value).unwrap()));
+        });
         assert_eq!(told[RATELIMIT_POLICY], policy);
         let now = Clock::System.now();
         let day = apiclay_config::zone::Zone::named(zone.unwrap_or("UTC")).unwrap().day(now);

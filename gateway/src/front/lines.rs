@@ -49,6 +49,7 @@ fn place(bytes: &[u8], part: &[u8]) -> (u32, u32) {
 }
 
 /// The same, for any part of a head.
+#[must_use]
 pub fn range(bytes: &[u8], part: &[u8]) -> Range<usize> {
     let start = (part.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
     // An empty part may stand anywhere.
@@ -62,19 +63,16 @@ impl<'a> HeadLines<'a> {
         self.bytes.get(range.clone()).unwrap_or_default()
     }
 
-    /// Each line: its name as sent, and its value.
-    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.lines.0.iter().map(move |line| {
-            let part =
-                |(start, end): (u32, u32)| self.bytes.get(start as usize..end as usize).unwrap_or_default();
-            // Names are tokens of ASCII, or the head would not have been parsed.
-            (std::str::from_utf8(part(line.name)).unwrap_or_default(), part(line.value))
-        })
+    /// Each line: its name as sent, a token of ASCII (RFC 9110, section 5.6.2), and its value.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let part =
+            move |(start, end): (u32, u32)| self.bytes.get(start as usize..end as usize).unwrap_or_default();
+        self.lines.0.iter().map(move |line| (part(line.name), part(line.value)))
     }
 
     /// Each value under this name.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        self.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
     }
 }
 
