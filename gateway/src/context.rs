@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::RequestId;
-use apiclay_config::usage::{Event, LEASED_WINDOWS, LeasedWindow};
+use apiclay_config::usage::{Event, LEASED_WINDOWS};
 use apiclay_plugins::HeaderEdits;
 use arrayvec::ArrayVec;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};

@@ -1,17 +1,16 @@
-//! Waits with an end, without a timer for each: those of a thread stand in one list, which a task of that thread looks through now and
-//! then and wakes those whose time is over. What is ready at once never gets there. An end comes late by at most [`SWEEP_INTERVAL_MS`].
+//! Waits with an end, without a timer for each: those that begin on a thread stand in one list, which a task looks through now and
+//! then and wakes those whose time is over. What is ready at once never gets there. An end comes late by at most
+//! [`SWEEP_INTERVAL_MS`].
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-/// How often a thread looks for waits that are over.
+use parking_lot::Mutex;
+
+/// How often a list is looked through.
 const SWEEP_INTERVAL_MS: u64 = 100;
-/// Bits of a wait's number below its thread's: more waits than a thread can have in a year.
-const THREAD_SHIFT: u32 = 44;
 
 /// The time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,8 +40,10 @@ enum End {
     At(Instant),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Where a wait stands.
+#[derive(Clone, Copy)]
 struct Place {
+    waits: &'static Mutex<Waits>,
     index: usize,
     /// Places are used again; a number of its own tells a wait from the next one there.
     number: u64,
@@ -54,18 +55,18 @@ struct Wait {
     waker: Waker,
 }
 
+#[derive(Default)]
 struct Waits {
     waits: Vec<Option<Wait>>,
     free: Vec<usize>,
-    /// No other thread has it.
     next_number: u64,
     /// A task looks it through.
     swept: bool,
 }
 
-static NEXT_THREAD: AtomicU64 = AtomicU64::new(0);
 thread_local! {
-    static WAITS: RefCell<Waits> = RefCell::new(Waits::of_thread(NEXT_THREAD.fetch_add(1, Relaxed)));
+    /// The thread's own, so that its lock is free nearly always. It outlives the thread: a wait may go on elsewhere.
+    static WAITS: &'static Mutex<Waits> = Box::leak(Box::default());
 }
 
 impl<F: Future + Unpin> Future for Within<F> {
@@ -75,62 +76,71 @@ impl<F: Future + Unpin> Future for Within<F> {
         if let Poll::Ready(output) = Pin::new(&mut self.future).poll(task) {
             return Poll::Ready(Ok(output));
         }
-        let at = match self.end {
-            End::At(at) => at,
-            End::In(time) => {
-                let at = Instant::now() + time;
-                self.end = End::At(at);
-                at
+        match self.place {
+            Some(place) if place.waits.lock().stands(place, task.waker()) => Poll::Pending,
+            // The list knows it no more: its time is over.
+            Some(_) => Poll::Ready(Err(Elapsed)),
+            None => {
+                let at = match self.end {
+                    End::At(at) => at,
+                    End::In(time) => Instant::now() + time,
+                };
+                self.place = Some(stand(at, task.waker().clone()));
+                Poll::Pending
             }
-        };
-        let (place, begins) = WAITS.with_borrow_mut(|waits| match self.place {
-            Some(place) if waits.stands(place, task.waker()) => (Some(place), false),
-            // Woken by the end of its time; or on another thread than before, where it is one more.
-            Some(_) if Instant::now() >= at => (None, false),
-            _ => (Some(waits.push(at, task.waker().clone())), !std::mem::replace(&mut waits.swept, true)),
-        });
-        self.place = place;
-        if begins {
-            tokio::spawn(sweep());
         }
-        if place.is_some() { Poll::Pending } else { Poll::Ready(Err(Elapsed)) }
     }
 }
 
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
-            // A thread that ends has no list any more. On another thread's list it stands until its end.
-            let _ = WAITS.try_with(|waits| waits.borrow_mut().remove(place));
+            place.waits.lock().remove(place);
         }
     }
 }
 
-/// Looks the thread's list through as long as something stands in it. Workers take no tasks from each other (`listen.rs`), so that
-/// this one stays with its list.
-async fn sweep() {
+fn stand(at: Instant, waker: Waker) -> Place {
+    let waits = WAITS.with(|waits| *waits);
+    let mut list = waits.lock();
+    let (index, number) = list.push(at, waker);
+    if !std::mem::replace(&mut list.swept, true) {
+        tokio::spawn(sweep(Sweeper(waits)));
+    }
+    Place { waits, index, number }
+}
+
+/// Who looks a list through: when he goes, be it with his runtime, the next wait there brings another.
+struct Sweeper(&'static Mutex<Waits>);
+
+impl Drop for Sweeper {
+    fn drop(&mut self) {
+        self.0.lock().swept = false;
+    }
+}
+
+/// Looks the list through as long as something stands in it.
+async fn sweep(sweeper: Sweeper) {
     loop {
         tokio::time::sleep(Duration::from_millis(SWEEP_INTERVAL_MS)).await;
-        let over = WAITS.with_borrow_mut(|waits| waits.take_over(Instant::now()));
+        let over = sweeper.0.lock().take_over(Instant::now());
         over.into_iter().for_each(Waker::wake);
-        let ends = WAITS.with_borrow_mut(|waits| {
-            waits.swept = waits.free.len() < waits.waits.len();
-            !waits.swept
-        });
-        if ends {
+        let mut list = sweeper.0.lock();
+        if list.free.len() == list.waits.len() {
+            // Said under the lock: whoever stands there next finds it so.
+            list.swept = false;
+            drop(list);
+            std::mem::forget(sweeper);
             return;
         }
     }
 }
 
 impl Waits {
-    fn of_thread(thread: u64) -> Self {
-        Self { waits: Vec::new(), free: Vec::new(), next_number: thread << THREAD_SHIFT, swept: false }
-    }
-
-    fn push(&mut self, at: Instant, waker: Waker) -> Place {
+    fn push(&mut self, at: Instant, waker: Waker) -> (usize, u64) {
         self.next_number += 1;
-        let wait = Some(Wait { at, number: self.next_number, waker });
+        let number = self.next_number;
+        let wait = Some(Wait { at, number, waker });
         let index = match self.free.pop() {
             Some(index) => {
                 self.waits[index] = wait;
@@ -141,7 +151,7 @@ impl Waits {
                 self.waits.len() - 1
             }
         };
-        Place { index, number: self.next_number }
+        (index, number)
     }
 
     /// Whether it stands there still; then `waker` is whom to wake.
@@ -183,7 +193,10 @@ mod tests {
     use super::*;
 
     fn waiting() -> usize {
-        WAITS.with_borrow(|waits| waits.waits.len() - waits.free.len())
+        WAITS.with(|waits| {
+            let list = waits.lock();
+            list.waits.len() - list.free.len()
+        })
     }
 
     #[tokio::test]
@@ -210,11 +223,24 @@ mod tests {
         let (tell, told) = tokio::sync::oneshot::channel();
         let third = tokio::spawn(within(Duration::from_secs(60), told));
         tokio::task::yield_now().await;
-        assert_eq!(WAITS.with_borrow(|waits| waits.waits.len()), 2, "a place was not used again");
+        assert_eq!(WAITS.with(|waits| waits.lock().waits.len()), 2, "a place was not used again");
         tell.send(3).unwrap();
         assert_eq!(third.await.unwrap(), Ok(Ok(3)));
         assert_eq!(waiting(), 1);
         assert!(futures_util::poll!(&mut first).is_pending());
+    }
+
+    #[test]
+    fn a_thread_whose_runtime_went_is_served_by_the_next() {
+        for _ in 0..2 {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+            let ended = runtime.block_on(async {
+                let _left = tokio::spawn(within(Duration::from_secs(60), std::future::pending::<()>()));
+                let short = within(Duration::from_millis(10), std::future::pending::<()>());
+                tokio::time::timeout(Duration::from_secs(5), short).await
+            });
+            assert_eq!(ended.unwrap(), Err(Elapsed));
+        }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
