@@ -2,6 +2,7 @@
 //! nothing is written. The bodies and their fields come from the API's own description, so that a new operation is
 //! tried without being named here.
 
+use apiclay_config::ids::RequestId;
 use apiclay_control_plane::accounts::admin::create_admin;
 use apiclay_control_plane::openapi::is_public;
 use apiclay_control_plane::router;
@@ -178,7 +179,9 @@ fn spoil(taker: &Taker, wrong: Wrong) -> Option<Vec<u8>> {
 async fn send(plane: &Plane, access: &str, taker: &Taker, kind: &str, body: Vec<u8>) -> Response {
     let mut request = plane.to(taker.method.clone(), &taker.path).header("content-type", kind).body(body);
     if !taker.public {
-        request = request.bearer_auth(access);
+        // Where money moves nothing is read without a key.
+        let key = RequestId::generate().to_string();
+        request = request.bearer_auth(access).header("idempotency-key", key);
     }
     request.send().await.unwrap()
 }
