@@ -154,6 +154,9 @@ pub enum CountersError {
         "the counter store answered in a way this gateway does not understand: check what REDIS_URL points at ({0})"
     )]
     Answer(String),
+    /// What the store keeps of one counter cannot be read; the others go on.
+    #[error("{0}")]
+    Damaged(String),
 }
 
 impl CountersError {

@@ -1,6 +1,5 @@
-//! A counter at its store as a state machine, pure: what is granted, closed and forgotten. The embedded store keeps its parts
-//! in rows and calls [`decide`] and [`after_close`]; the Redis scripts do the same in Lua, and the conformance suite holds both
-//! to [`CounterState`]. What a store knows beyond its counters (whether they are lost) is `store.rs`.
+//! A counter at its store as a state machine, pure: what is granted, closed and forgotten. The embedded store keeps a
+//! [`CounterState`] in a row; the Redis scripts do the same in Lua, and the conformance suite holds both to it. What a store knows beyond its counters (whether they are lost) is `store.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

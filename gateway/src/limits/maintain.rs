@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::Tally;
-use super::{FORGET_EVERY_MS, LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS};
+use super::{FORGET_EVERY_MS, LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS};
 use crate::counters::{Close, CountersError};
 
 /// Counters whose closes are under way at once.
@@ -31,7 +31,8 @@ impl LeaseBook {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        let (mut sweep, mut forget) = (every(SWEEP_EVERY_MS), every(FORGET_EVERY_MS));
+        let sweep_ms = if wallets { WALLETS_SWEEP_EVERY_MS } else { SWEEP_EVERY_MS };
+        let (mut sweep, mut forget) = (every(sweep_ms), every(FORGET_EVERY_MS));
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,

@@ -57,9 +57,11 @@ pub const SLOT_KEPT_MAX_MS: u64 = 86_400_000;
 /// How long after an asking without an answer no wallet lease is too old: nobody would grant another.
 pub const UNHEARD_BELIEVED_MS: u64 = 5_000;
 /// The next wallet lease is asked for so long before the one in use is too old: two looks at it.
-pub const WALLET_RENEWED_AHEAD_MS: u64 = 2 * SWEEP_EVERY_MS;
-/// How often idle units and used-up leases are looked for.
-pub const SWEEP_EVERY_MS: u64 = 250;
+pub const WALLET_RENEWED_AHEAD_MS: u64 = 2 * WALLETS_SWEEP_EVERY_MS;
+/// How often idle units and used-up leases of counters are looked for: none of it is urgent.
+pub const SWEEP_EVERY_MS: u64 = 1_000;
+/// How often wallets are looked through, whose leases are short.
+pub const WALLETS_SWEEP_EVERY_MS: u64 = 250;
 /// How often counters are looked for that no configuration has any more.
 pub const FORGET_EVERY_MS: u64 = 30_000;
 /// How long a gateway that stops tries to return its units.

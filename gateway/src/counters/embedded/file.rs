@@ -66,7 +66,7 @@ pub(super) fn of_one<T>(result: Result<T, RowError>) -> rusqlite::Result<Result<
     match result {
         Ok(value) => Ok(Ok(value)),
         Err(RowError::File(error)) => Err(error),
-        Err(damaged @ RowError::Damaged(_)) => Ok(Err(CountersError::Answer(damaged.to_string()))),
+        Err(damaged @ RowError::Damaged(_)) => Ok(Err(CountersError::Damaged(damaged.to_string()))),
     }
 }
 

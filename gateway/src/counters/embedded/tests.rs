@@ -112,9 +112,9 @@ async fn a_spoiled_row_grants_nothing_and_stops_no_other() {
     assert!(spoiled.unwrap_err().to_string().contains("counter `spoiled` in counters.db is damaged"));
     assert_eq!(whole.unwrap().remaining, 10_000 - 20);
     let closed = counters.close("spoiled", &[close(lease(1, 1), 0, 10)]).await;
-    assert!(matches!(closed, Err(CountersError::Answer(_))), "{closed:?}");
+    assert!(matches!(closed, Err(CountersError::Damaged(_))), "{closed:?}");
     // All or nothing: what could not be read may be theirs.
-    assert!(matches!(counters.forget("gw.1").await, Err(CountersError::Answer(_))));
+    assert!(matches!(counters.forget("gw.1").await, Err(CountersError::Damaged(_))));
     counters.close("whole", &[close(lease(1, 1), 0, 10)]).await.unwrap();
     assert_eq!(granted(&counters, "whole").await, 10);
 }
