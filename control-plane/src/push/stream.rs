@@ -136,6 +136,8 @@ impl Stream {
     async fn heard_during<T>(&self, work: impl Future<Output = T>) -> Result<T, StreamEnd> {
         let mut work = pin!(work);
         let mut heartbeat = heartbeats();
+        // The first comes at once, and what is done soon needs none.
+        heartbeat.reset();
         loop {
             tokio::select! {
                 done = &mut work => return Ok(done),
@@ -200,6 +202,7 @@ mod tests {
 
     async fn stream(folder: &std::path::Path) -> (Stream, mpsc::Receiver<Bytes>) {
         let store = Store::open_embedded(&folder.join("store")).await.unwrap();
+        store.register::<ChangeEntry>().await.unwrap();
         let push = Arc::new(Push::open(store, Clock::System).await.unwrap());
         let (frames, receiver) = mpsc::channel(QUEUE_MAX_FRAMES);
         (Stream { push, live: Arc::default(), frames, gateway: "gw".into(), revision: 0 }, receiver)
@@ -209,7 +212,9 @@ mod tests {
     async fn heartbeats_come_while_a_snapshot_is_built() {
         let folder = tempfile::tempdir().unwrap();
         let (stream, mut receiver) = stream(folder.path()).await;
-        let building = tokio::time::sleep(Duration::from_millis(HEARTBEAT_INTERVAL_MS * 3 / 2));
+        stream.heard_during(std::future::ready(())).await.unwrap();
+        assert!(receiver.try_recv().is_err(), "nothing comes before what is there soon");
+        let building = tokio::time::sleep(Duration::from_millis(HEARTBEAT_INTERVAL_MS * 5 / 2));
         stream.heard_during(building).await.unwrap();
         let mut heard = 0;
         while let Ok(frame) = receiver.try_recv() {
