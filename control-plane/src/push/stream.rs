@@ -228,11 +228,12 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_built_on_for_a_gateway_that_has_gone() {
         let folder = tempfile::tempdir().unwrap();
-        let (stream, receiver) = stream(folder.path()).await;
+        let (stream, receiver) = self::stream(folder.path()).await;
         drop(receiver);
         let ended = stream.heard_during(std::future::pending::<()>()).await;
         assert!(matches!(ended, Err(StreamEnd::Gone)));
-        let (stream, _receiver) = self::stream(folder.path().join("other").as_path()).await;
+        let folder = tempfile::tempdir().unwrap();
+        let (stream, _receiver) = self::stream(folder.path()).await;
         stream.push.close();
         let ended = stream.heard_during(std::future::pending::<()>()).await;
         assert!(matches!(ended, Err(StreamEnd::Gone)));
