@@ -1,6 +1,6 @@
 //! Waits with an end, without a timer for each: those that begin on a thread stand in one list, which a task looks through now and
-//! then and wakes those whose time is over. What is ready at once never gets there. An end comes late by at most
-//! [`SWEEP_INTERVAL_MS`].
+//! then and wakes those whose time is over. What is ready at once never gets there. An end comes late by [`SWEEP_INTERVAL_MS`] and
+//! what the thread does meanwhile. A thread's runtimes follow each other: waits of two that run by turns would have one task.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +60,8 @@ struct Waits {
     waits: Vec<Option<Wait>>,
     free: Vec<usize>,
     next_number: u64,
+    /// No wait ends before.
+    earliest: Option<Instant>,
     /// A task looks it through.
     swept: bool,
 }
@@ -104,7 +106,10 @@ fn stand(at: Instant, waker: Waker) -> Place {
     let waits = WAITS.with(|waits| *waits);
     let mut list = waits.lock();
     let (index, number) = list.push(at, waker);
-    if !std::mem::replace(&mut list.swept, true) {
+    let begins = !std::mem::replace(&mut list.swept, true);
+    // A runtime that ends drops what is spawned at once, which takes the lock.
+    drop(list);
+    if begins {
         tokio::spawn(sweep(Sweeper(waits)));
     }
     Place { waits, index, number }
@@ -127,6 +132,8 @@ async fn sweep(sweeper: Sweeper) {
         over.into_iter().for_each(Waker::wake);
         let mut list = sweeper.0.lock();
         if list.free.len() == list.waits.len() {
+            // The room of a peak is not kept.
+            (list.waits, list.free) = (Vec::new(), Vec::new());
             // Said under the lock: whoever stands there next finds it so.
             list.swept = false;
             drop(list);
@@ -140,6 +147,7 @@ impl Waits {
     fn push(&mut self, at: Instant, waker: Waker) -> (usize, u64) {
         self.next_number += 1;
         let number = self.next_number;
+        self.earliest = Some(self.earliest.map_or(at, |earliest| earliest.min(at)));
         let wait = Some(Wait { at, number, waker });
         let index = match self.free.pop() {
             Some(index) => {
@@ -176,12 +184,16 @@ impl Waits {
 
     fn take_over(&mut self, now: Instant) -> Vec<Waker> {
         let mut over = Vec::new();
+        if self.earliest.is_none_or(|earliest| now < earliest) {
+            return over;
+        }
         for (index, wait) in self.waits.iter_mut().enumerate() {
             if let Some(ended) = wait.take_if(|wait| wait.at <= now) {
                 self.free.push(index);
                 over.push(ended.waker);
             }
         }
+        self.earliest = self.waits.iter().flatten().map(|wait| wait.at).min();
         over
     }
 }

@@ -8,8 +8,9 @@ use tokio::sync::watch;
 
 use super::tally::Tally;
 use super::{
-    CLOSED_ALONE_MS, DRY_FAST_MS, DRY_SLOW_MS, SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS,
-    WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS, WANT_START_UNITS,
+    CLOSED_ALONE_MS, DRY_FAST_MS, DRY_SLOW_MS, SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, SCARCE_LEASES,
+    SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS,
+    WANT_START_UNITS,
 };
 use crate::counters::{Close, CountersError};
 
@@ -171,6 +172,7 @@ impl Desk {
                 let fast_ms = options.wallet_lease_max_ms.saturating_sub(WALLET_RENEWED_AHEAD_MS);
                 (fast_ms, u64::MAX, options.wallet_lease_units)
             }
+            _ if self.is_scarce(tally) => (SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, WANT_MAX_UNITS),
             _ => (DRY_FAST_MS, DRY_SLOW_MS, WANT_MAX_UNITS),
         };
         self.want = self.want.min(max_units);
@@ -179,6 +181,12 @@ impl Desk {
         } else if lasted_ms > slow_ms {
             self.want = (self.want / 2).max(1);
         }
+    }
+
+    /// Whether others may soon be refused for what this gateway holds.
+    fn is_scarce(&self, tally: &Tally) -> bool {
+        let remaining = tally.remaining_at_store.load(Relaxed) / u64::from(tally.per_call);
+        self.granted_at_ms > 0 && tally.hard.load(Relaxed) && remaining < SCARCE_LEASES * u64::from(self.want)
     }
 
     pub(super) fn calm(&mut self) {

@@ -73,8 +73,8 @@ impl LeaseBook {
     }
 
     /// Closes the leases of earlier epochs, but for those on wallets ([`LeaseBook::stop_earlier_wallets`]); called once the
-    /// spool's leftover records are batched. What was not spent goes back. Says the units that were spent and have no record; they are said again, at the next start too, until they are
-    /// [`recorded`](LeaseBook::recorded).
+    /// spool's leftover records are batched. What was not spent goes back. Says the units that were spent and have no record;
+    /// they are said again, at the next start too, until they are [`recorded`](LeaseBook::recorded).
     ///
     /// # Errors
     /// When the counter store does not take them: call again. What was closed stays closed.
@@ -82,11 +82,21 @@ impl LeaseBook {
         let is_wallet =
             |lease: &InHand| self.core.table.slot(lease.place).kind() == Some(LeasedWindow::Wallet);
         let earlier: Vec<InHand> = self.earlier.lock().iter().filter(|l| !is_wallet(l)).copied().collect();
-        for lease in &earlier {
-            self.close_earlier(lease).await?;
+        let mut closed = Vec::with_capacity(earlier.len());
+        for lease in earlier {
+            match self.close_earlier(&lease).await {
+                Ok(()) => closed.push(lease),
+                Err(away) if away.is_away() => return Err(away),
+                // It stays open until the next start; the others' units must not wait for it.
+                Err(refused) => {
+                    let content = self.core.table.slot(lease.place).content();
+                    let counter = content.map(|content| content.key).unwrap_or_default();
+                    self.core.say_refused(&counter, &refused);
+                }
+            }
         }
         let mut unaccounted = Vec::new();
-        for lease in &earlier {
+        for lease in &closed {
             let slot = self.core.table.slot(lease.place);
             let units = slot.spent().saturating_sub(slot.recorded());
             if let Some(content) = slot.content().filter(|c| c.serial == lease.serial && units > 0) {

@@ -1,8 +1,8 @@
 //! The book's background work: asks for leases before calls run out, returns units that nobody takes, closes leases that
 //! are used up, and tries again what the store did not hear. Next: the counter store.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use apiclay_config::usage::LeasedWindow;
@@ -17,6 +17,9 @@ use crate::counters::{Close, CountersError};
 
 /// Counters whose closes are under way at once.
 const CLOSES_AT_ONCE: usize = 32;
+
+/// A counter with leases that its store is to close.
+type Closing = (Arc<Tally>, Vec<Close>);
 
 impl LeaseBook {
     /// Works until `shutdown`, then returns what is idle. What is said to the control plane does not hold up what is said to
@@ -78,7 +81,25 @@ impl LeaseBook {
         } else {
             self.release_earlier();
         }
-        let closing = stream::iter(self.look_through(wallets, all)).map(|(tally, closes)| async move {
+        let mut in_use = std::mem::take(&mut *self.core.those_in_use(wallets).lock()).into_iter();
+        let mut still = Vec::with_capacity(in_use.len());
+        // What a look stops is stopped for good: only so many at once, that leases serve on where the store is away.
+        loop {
+            let closing = look_at_some(&mut in_use, &mut still, all);
+            if closing.is_empty() || self.close_all(closing).await.is_err() {
+                break;
+            }
+        }
+        still.extend(in_use);
+        self.core.those_in_use(wallets).lock().append(&mut still);
+    }
+
+    /// Says these closes.
+    ///
+    /// # Errors
+    /// When the store is away. All others would fail as well: they are closed at a later look.
+    async fn close_all(&self, closing: Vec<Closing>) -> Result<(), CountersError> {
+        let closing = stream::iter(closing).map(|(tally, closes)| async move {
             let closed = tally.close(&closes).await;
             closed.map_err(|error| (tally.key.clone(), error))
         });
@@ -87,38 +108,41 @@ impl LeaseBook {
             match closed {
                 Ok(()) => {}
                 Err((_, away)) if away.is_away() => {
-                    // All others would fail as well. They are closed at a later look.
                     tracing::debug!(error = %away, "leases stay open");
-                    break;
+                    return Err(away);
                 }
                 Err((counter, refused)) => self.core.say_refused(&counter, &refused),
             }
         }
-    }
-
-    /// What is to be closed. Counters without leases are looked at no more.
-    fn look_through(&self, wallets: bool, all: bool) -> Vec<(Arc<Tally>, Vec<Close>)> {
-        let in_use = std::mem::take(&mut *self.core.those_in_use(wallets).lock());
-        let mut closing = Vec::new();
-        let mut still = Vec::with_capacity(in_use.len());
-        for known in in_use {
-            let Some(tally) = known.upgrade() else { continue };
-            let (closes, stays) = tally.look(all);
-            if stays {
-                still.push(known);
-            }
-            if !closes.is_empty() {
-                closing.push((tally, closes));
-            }
-        }
-        self.core.those_in_use(wallets).lock().append(&mut still);
-        closing
+        Ok(())
     }
 
     /// Nobody can get at a tally between the count and the removal: both happen under the map's lock.
     fn forget_unused(&self) {
         self.tallies.retain(|_, tally| Arc::strong_count(tally) > 1 || !tally.desk.lock().is_empty());
     }
+}
+
+/// Looks at counters until some have leases to close. Those that stay in use go to `still`.
+fn look_at_some(
+    in_use: &mut std::vec::IntoIter<Weak<Tally>>,
+    still: &mut Vec<Weak<Tally>>,
+    all: bool,
+) -> Vec<Closing> {
+    let mut closing = Vec::new();
+    while closing.len() < CLOSES_AT_ONCE
+        && let Some(known) = in_use.next()
+    {
+        let Some(tally) = known.upgrade() else { continue };
+        let (closes, stays) = tally.look(all);
+        if stays {
+            still.push(known);
+        }
+        if !closes.is_empty() {
+            closing.push((tally, closes));
+        }
+    }
+    closing
 }
 
 impl Tally {

@@ -42,6 +42,13 @@ pub const WANT_MAX_UNITS: u32 = 8_192;
 pub const DRY_FAST_MS: u64 = 10_000;
 /// A lease that lasted longer than this was too large.
 pub const DRY_SLOW_MS: u64 = 60_000;
+/// A hard limit of which less remains than so many leases is scarce: leases of it are to last less long, for what one gateway holds
+/// the others are refused.
+pub const SCARCE_LEASES: u64 = 4;
+/// [`DRY_FAST_MS`] where a limit is scarce.
+pub const SCARCE_DRY_FAST_MS: u64 = 1_000;
+/// [`DRY_SLOW_MS`] where a limit is scarce.
+pub const SCARCE_DRY_SLOW_MS: u64 = 10_000;
 /// A used-up lease is closed without waiting for a grant where its counter rests for so long.
 pub const CLOSED_ALONE_MS: u64 = 5_000;
 /// How long "exhausted" is believed before the store is asked again: other gateways may have returned units.

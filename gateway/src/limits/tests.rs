@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::counters::faults::ModelCounters;
 
+mod away;
 mod histories;
 mod model;
 mod reports;

@@ -94,12 +94,6 @@ impl Connection {
         self.hop_by_hop.iter().any(|own| own == name)
     }
 
-    /// Whether they say nothing.
-    #[must_use]
-    pub fn is_silent(&self) -> bool {
-        !(self.close || self.keep_alive || self.upgrade) && self.hop_by_hop.is_empty()
-    }
-
     /// The headers that they name.
     pub fn hop_by_hop(&self) -> impl Iterator<Item = &str> {
         self.hop_by_hop.iter().map(String::as_str)

@@ -336,9 +336,6 @@ fn take_connection_options(session: &mut Session, context: &mut Context) -> Resu
     if !(upgrade && request.headers.get(UPGRADE).is_some_and(websocket)) {
         request.remove_header(&UPGRADE);
     }
-    if context.connection.is_silent() {
-        return Ok(());
-    }
     let own = [(keep_alive, "keep-alive"), (close, "close"), (upgrade, "upgrade")];
     let kept: Vec<&str> = own.iter().filter(|(said, _)| *said).map(|(_, option)| *option).collect();
     request.remove_header(&http::header::CONNECTION);

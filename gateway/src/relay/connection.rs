@@ -37,7 +37,7 @@ impl Exchange {
     /// How much room it takes.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.read.capacity() + self.out.capacity()
+        self.read.capacity() + self.out.capacity() + self.lower.capacity_bytes()
     }
 }
 

@@ -41,6 +41,12 @@ impl Lower {
         self.0.make_ascii_lowercase();
         &self.0
     }
+
+    /// How much room it takes.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> usize {
+        self.0.capacity()
+    }
 }
 
 /// Writes one header line.

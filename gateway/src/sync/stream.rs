@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use super::configuration::{Applied, Configuration, Gap};
 use super::control_plane::ControlPlane;
 
-/// The first pause before connecting again, and the longest.
+/// The first pause before connecting or reporting again, and the longest.
 const RETRY_FIRST_MS: u64 = 100;
 const RETRY_MAX_MS: u64 = 5_000;
 /// Without a frame for so long (heartbeats come every second) the connection is taken for dead.
@@ -24,8 +24,6 @@ const SILENCE_MAX_MS: u64 = 10_000;
 /// How long revisions are gathered before they are applied, and how long a pause ends it.
 const GATHER_MAX_MS: u64 = 100;
 const GATHER_QUIET_MS: u64 = 5;
-/// A report that could not be given is given again after so long.
-const REPORT_AGAIN_MS: u64 = 1_000;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
@@ -126,7 +124,7 @@ async fn read(
         let why = applied.wrong.or_else(|| applied.not_kept.map(|error| error.to_string().into()));
         let standing = Standing { revision: applied.revision, wrong: why };
         tell.send_if_modified(|said| {
-            let is_news = told_more || standing.revision != said.revision;
+            let is_news = told_more || standing != *said;
             if is_news {
                 *said = standing;
             }
@@ -136,7 +134,7 @@ async fn read(
 }
 
 /// What a report says.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 struct Standing {
     revision: u64,
     wrong: Option<Arc<str>>,
@@ -156,12 +154,17 @@ impl Standing {
 /// Reports the last of what is told, beside the stream, which is read on however long that takes. What cannot be reported is
 /// reported again: no word of the stream is lost by it.
 async fn report_each(control: &ControlPlane, mut told: watch::Receiver<Standing>) {
+    let mut pause_ms = RETRY_FIRST_MS;
     while told.changed().await.is_ok() {
         let standing = told.borrow_and_update().clone();
-        if let Err(error) = standing.report(control).await {
-            tracing::warn!(%error, revision = standing.revision, "what is served could not be reported");
-            tokio::time::sleep(Duration::from_millis(REPORT_AGAIN_MS)).await;
-            told.mark_changed();
+        match standing.report(control).await {
+            Ok(()) => pause_ms = RETRY_FIRST_MS,
+            Err(error) => {
+                tracing::warn!(%error, revision = standing.revision, "what is served could not be reported");
+                tokio::time::sleep(Duration::from_millis(pause_ms)).await;
+                pause_ms = (pause_ms * 2).min(RETRY_MAX_MS);
+                told.mark_changed();
+            }
         }
     }
 }
