@@ -246,12 +246,11 @@ impl Front {
         answer.extend_from_slice(&problem.body);
         let write = async {
             stream.write_all(&answer).await?;
-            stream.flush().await?;
-            tokio::io::AsyncWriteExt::shutdown(&mut stream).await
+            stream.flush().await
         };
-        let written = tokio::time::timeout(self.limits.body_timeout, write).await;
+        let written = deadline::within(self.limits.body_timeout, pin!(write)).await;
         if matches!(written, Ok(Ok(()))) {
-            linger(&mut stream).await;
+            close(stream).await;
         }
     }
 }
