@@ -116,14 +116,16 @@ impl Decision {
         Self { id, by, action: action.into(), subject: subject.into(), reason, at }
     }
 
-    /// Inserts it, where it can be taken only once: said again by the same admin, after a failure to carry it out, it is on record.
+    /// Inserts it, where it can be taken only once: said again by the same admin for the same reason, after a failure
+    /// to carry it out, it is on record.
     ///
     /// # Errors
     /// Where the store does not answer.
     pub async fn insert_once(&self, store: &Store) -> Result<(), StoreError> {
         let of_subject = Query::by("subject").equals(self.subject.as_str()).limit(QUERY_LIMIT_MAX_ITEMS);
         let known = store.query::<Self>(&of_subject).await?.items;
-        if known.iter().any(|known| known.value.by == self.by && known.value.action == self.action) {
+        let said = |one: &Self| (one.by, one.action.clone(), one.reason.clone());
+        if known.iter().any(|known| said(&known.value) == said(self)) {
             return Ok(());
         }
         store.insert(self).await

@@ -28,7 +28,7 @@ use crate::refusal::Refusal;
 use crate::store::Versioned;
 use crate::subscriptions::access;
 use crate::subscriptions::buying;
-use crate::subscriptions::changing::{self, Possible, Wanted};
+use crate::subscriptions::changing::{self, Possible, Present, Wanted};
 use crate::subscriptions::charge::Edition;
 use crate::subscriptions::documents::Subscription;
 use crate::subscriptions::giving_back::{Bound, Left};
@@ -98,6 +98,8 @@ async fn page(
     visitor: &Visitor,
     found: &Versioned<Subscription>,
 ) -> Result<PlanChangePage, Problem> {
+    let present = changing::present(app, found.clone()).await?;
+    let found = &present.found;
     let (listing, plan) = bought(app, &found.value).await?;
     let previewed_at = app.clock.now();
     let mut offers = Vec::new();
@@ -115,7 +117,7 @@ async fn page(
         let terms = plans::access::revision(&app.store, plan, revision).await?.value.terms;
         let mut view = view::present(&Plan { revision, ..other.value }, &terms);
         view.trial = view.trial.filter(|_| trial::comes_with_change(&terms));
-        offers.push(offer(app, found, &view, previewed_at).await?);
+        offers.push(offer(app, &present, &view, previewed_at).await?);
     }
     offers.sort_by_key(|offer| (!offer.keeps, offer.plan.order));
     Ok(PlanChangePage {
@@ -132,11 +134,11 @@ async fn page(
 
 async fn offer(
     app: &App,
-    found: &Versioned<Subscription>,
+    present: &Present,
     view: &PlanView,
     previewed_at: Timestamp,
 ) -> Result<Offer, Problem> {
-    let plan = view.id;
+    let (plan, Present { found, left }) = (view.id, present);
     let mut offer = Offer {
         plan: plan_shown::present(view, None, app.payments.is_some()),
         now: None,
@@ -153,11 +155,11 @@ async fn offer(
         return Ok(offer);
     }
     let wanted = Wanted { plan, plan_revision: None, when: When::Now, previewed_at: Some(previewed_at) };
-    match changing::preview(app, found.clone(), &wanted).await {
-        Ok(Possible { quote, left, .. }) => {
+    match changing::preview(app, present, &wanted).await {
+        Ok(Possible { quote, .. }) => {
             offer.due_now = quote.due_now.micro.to_string();
             let included = found.value.month().map_or(0, |paid| paid.included);
-            let why = why_no_more(quote.bound, included, &left);
+            let why = why_no_more(quote.bound, included, left);
             let told = told(&quote.due_now, found.value.paid.is_some());
             offer.now = Some(format!("{told}{why}"));
         }
@@ -190,7 +192,8 @@ fn why_no_more(bound: Option<Bound>, included: u64, left: &Left) -> String {
         ),
         Some(Bound::MonthlyLimit) => left.limit.map_or_else(String::new, |limit| {
             format!(
-                " Of the present calendar month no more goes back than its calls that are unused: {} of {}.",
+                " Of the present calendar month no more goes back than its calls that are unused: {} of {}. Each call that is made \
+                 changes this; where the change is refused for that, send it again.",
                 limit.left, limit.calls
             )
         }),

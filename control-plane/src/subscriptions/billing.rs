@@ -11,6 +11,7 @@ use super::charge::{Becomes, Charge, Edition, Purpose};
 use super::documents::Subscription;
 use super::letters;
 use super::life::Due;
+use super::limit_left;
 use super::trial;
 use crate::accounts::documents::Account;
 use crate::app::App;
@@ -119,8 +120,8 @@ pub async fn up_to_date(
                 written
             }
             // Somebody else did it.
-            Err(StoreError::VersionMismatch) => again(app, &found.value).await?,
-            Err(error) => return Err(error.into()),
+            Err(Refusal::Changed) => again(app, &found.value).await?,
+            Err(error) => return Err(error),
         };
     }
     Err(Refusal::Changed)
@@ -131,14 +132,15 @@ pub(super) async fn write(
     app: &App,
     before: &Versioned<Subscription>,
     mut next: Subscription,
-) -> Result<Versioned<Subscription>, StoreError> {
+) -> Result<Versioned<Subscription>, Refusal> {
     let concerns_gateways = next.served() != before.value.served();
     if next.edition() != before.value.edition() {
+        let from = terms_of(app, before.value.edition()).await?;
+        let revision = plans::access::revision(&app.store, next.plan, next.plan_revision).await?;
+        let (between, now) = ((&from, &revision.value.terms), app.clock.now());
+        next.made_before = limit_left::before(&app.store, &before.value, between, now).await?;
         // No gateway hears of a subscription before what it names.
-        let revision = plans::access::revision(&app.store, next.plan, next.plan_revision).await;
-        if let Ok(revision) = revision {
-            app.push.publish(revision).await?;
-        }
+        app.push.publish(revision).await?;
     }
     let put = async |next: Subscription| match concerns_gateways {
         true => app.push.replace(next, before.version).await,
@@ -151,9 +153,9 @@ pub(super) async fn write(
         // The plan was bought once more, beside this change: both stand, and both are the buyer's to end.
         Err(StoreError::Duplicate { index: "live", .. }) => {
             next.live_key = next.live_key.map(|key| format!("{key}:{}", next.id));
-            put(next).await
+            Ok(put(next).await?)
         }
-        written => written,
+        written => Ok(written?),
     }
 }
 
@@ -261,7 +263,7 @@ pub(super) async fn give_up(
     let mut next = found.value.clone();
     let came = decline(app, &found.value, &charge).await?;
     settle(app, &mut next, &charge, came).await?;
-    Ok(write(app, &found, next).await?)
+    write(app, &found, next).await
 }
 
 /// The subscription as it is now.

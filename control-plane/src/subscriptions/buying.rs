@@ -116,7 +116,7 @@ pub(crate) async fn cancel(
         When::PeriodEnd if next.month().is_some() => (next.cancels_at_end, next.next_edition) = (true, None),
         When::PeriodEnd | When::Now => next.end(app.clock.now()),
     }
-    Ok(write(app, &found, next).await?)
+    write(app, &found, next).await
 }
 
 /// Goes on with a subscription: takes a cancellation back, pays a month that is due, or begins to pay after a trial or where
@@ -148,7 +148,7 @@ pub(crate) async fn resume(
         _ if found.value.cancels_at_end => {
             let mut next = found.value.clone();
             next.cancels_at_end = false;
-            Ok(write(app, &found, next).await?)
+            write(app, &found, next).await
         }
         _ => {
             let terms = terms_of(app, edition).await?;

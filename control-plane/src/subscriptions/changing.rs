@@ -38,14 +38,28 @@ pub(crate) struct Wanted {
     pub previewed_at: Option<Timestamp>,
 }
 
-/// A change that can be made, and the subscription it is of.
-pub(crate) struct Possible {
+/// A subscription as it is by now.
+pub(crate) struct Present {
     pub found: Versioned<Subscription>,
-    pub quote: Quote,
     /// What is left of the month that is paid for, beside time.
     pub left: Left,
+}
+
+/// A change that can be made.
+pub(crate) struct Possible {
+    pub quote: Quote,
     /// What each month costs after it.
     pub next_price: Money,
+}
+
+/// The subscription once everything is done with it that is due by now, and what can go back of its month: for whichever plans.
+///
+/// # Errors
+/// Where the store or the journal do not answer.
+pub(crate) async fn present(app: &App, found: Versioned<Subscription>) -> Result<Present, Refusal> {
+    let found = up_to_date(app, found).await?;
+    let left = left_of(app, &found.value).await?;
+    Ok(Present { found, left })
 }
 
 /// What a change of plan comes to.
@@ -54,10 +68,9 @@ pub(crate) struct Possible {
 /// Where it cannot be made.
 pub(crate) async fn preview(
     app: &App,
-    found: Versioned<Subscription>,
+    Present { found, left }: &Present,
     wanted: &Wanted,
 ) -> Result<Possible, Refusal> {
-    let found = up_to_date(app, found).await?;
     match found.value.state() {
         SubscriptionState::Active | SubscriptionState::Unpaid => {}
         SubscriptionState::PastDue => {
@@ -80,7 +93,6 @@ pub(crate) async fn preview(
         return Err(Refusal::because(Code::StateConflict, told));
     }
     let now = app.clock.now();
-    let left = left_of(app, &found.value).await?;
     let quote = match (wanted.when, found.value.month()) {
         (When::PeriodEnd, Some(paid)) => {
             let becomes = found.value.renewed(edition, &terms);
@@ -96,14 +108,10 @@ pub(crate) async fn preview(
         }
         (When::Now, _) => {
             let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
-            let mut quote = quote::now(&found.value, edition, &terms, moment, &left)?;
-            if let Some(paid) = &mut quote.becomes.paid {
-                paid.made_before = limit_left::before(&app.store, found.value.id, &terms, now).await?;
-            }
-            quote
+            quote::now(&found.value, edition, &terms, moment, left)?
         }
     };
-    Ok(Possible { found, quote, left, next_price: terms.price })
+    Ok(Possible { quote, next_price: terms.price })
 }
 
 /// The edition of a plan that a subscription can be changed to.
@@ -134,20 +142,25 @@ pub(crate) async fn change(
     wanted: &Wanted,
     agreed: Option<Money>,
 ) -> Result<Versioned<Subscription>, Refusal> {
-    let Possible { found, mut quote, .. } = preview(app, found, wanted).await?;
+    let present = present(app, found).await?;
+    let Possible { mut quote, .. } = preview(app, &present, wanted).await?;
+    let Present { found, left } = present;
     let edition = quote.becomes.edition;
     let has_it_already = found.value.has_month_of(edition);
     if let Some(agreed) = agreed.filter(|_| !has_it_already)
         && agreed != quote.due_now
     {
-        let told = format!("it is {} now; see the preview, and agree to that", quote.due_now);
+        // Where calls go on, the next figure may be another too.
+        let what = if left.limit.is_some() { "; calls that were made meanwhile count" } else { "" };
+        let told =
+            format!("it is {} now{what}; see the preview, agree to that, and send it again", quote.due_now);
         return Err(Refusal::because(Code::AmountChanged, told));
     }
     if wanted.when == When::PeriodEnd || has_it_already {
         let mut next = found.value.clone();
         next.next_edition = (edition != next.edition()).then_some(edition);
         next.cancels_at_end &= wanted.when == When::Now;
-        return Ok(write(app, &found, next).await?);
+        return write(app, &found, next).await;
     }
     can_pay(app, &found.value, quote.due_now).await?;
     let terms = terms_of(app, edition).await?;
@@ -172,7 +185,7 @@ async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal
         false => None,
     };
     let terms = terms_of(app, subscription.edition()).await?;
-    let limit = limit_left::of(&app.store, subscription.id, (&paid, &terms), app.clock.now()).await?;
+    let limit = limit_left::of(&app.store, subscription, &terms, app.clock.now()).await?;
     // What a gateway held at an earlier change, and has handed back, is nobody's to give back.
     Ok(Left { units: units.min(paid.included), charged_micro, limit })
 }

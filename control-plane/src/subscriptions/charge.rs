@@ -8,7 +8,6 @@ use apiclay_config::money::Money;
 use serde::{Deserialize, Serialize};
 
 use super::documents::Subscription;
-use super::limit_left::MadeBefore;
 use super::period::Period;
 use crate::ledger::{Amount, EntryKind, Fee, Holder, LedgerAccount, Proposal, Step};
 use crate::plans::terms::Terms;
@@ -43,9 +42,6 @@ pub struct Paid {
     /// Units of the month that were included before and are not at this price: used, or their part of a price went back.
     #[serde(default, skip_serializing_if = "is_none_taken")]
     pub taken_units: u64,
-    /// What a hard limit of a calendar month had let through when this price began by a change within the period.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made_before: Option<MadeBefore>,
 }
 
 impl Paid {
@@ -59,7 +55,6 @@ impl Paid {
             included: terms.included(),
             counted: true,
             taken_units: 0,
-            made_before: None,
         }
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charge::{Charge, Edition, Paid};
 use super::life::SubscriptionState;
+use super::limit_left::MadeBefore;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
 
@@ -39,6 +40,9 @@ pub struct Subscription {
     /// The period that is paid for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid: Option<Paid>,
+    /// What was on its monthly counters when its edition took another's place; none where nothing can have been.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made_before: Option<MadeBefore>,
     /// Charges that were ever in hand.
     #[serde(default)]
     pub charges: u32,
@@ -93,6 +97,7 @@ impl Subscription {
             anchored_at: None,
             trial_ends_at: None,
             paid: None,
+            made_before: None,
             charges: 0,
             charging: None,
             past_due_since: None,
@@ -151,7 +156,7 @@ impl Subscription {
 
 impl Document for Subscription {
     const COLLECTION: &'static str = "subscriptions";
-    // 2: whether what was charged for a month stands in a row. 3: what a limit had let through when a price began.
+    // 2: whether what was charged for a month stands in a row. 3: what was on its counters when its edition began.
     const SCHEMA: u32 = 3;
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },

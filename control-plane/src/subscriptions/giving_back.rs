@@ -94,15 +94,7 @@ mod tests {
     fn paid(micro: i64, included: u64) -> Paid {
         let period = Period { begins_at: Timestamp(0), ends_at: Timestamp(100) };
         let price = Money::new(micro, Currency::INR);
-        Paid {
-            period,
-            price,
-            commission_basis_points: None,
-            included,
-            counted: true,
-            taken_units: 0,
-            made_before: None,
-        }
+        Paid { period, price, commission_basis_points: None, included, counted: true, taken_units: 0 }
     }
 
     #[test]

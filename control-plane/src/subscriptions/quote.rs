@@ -173,7 +173,6 @@ mod tests {
             included: 0,
             counted: true,
             taken_units: 0,
-            made_before: None,
         });
         subscription
     }

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access;
-use super::changing::{self, Possible, Wanted};
+use super::changing::{self, Possible, Present, Wanted};
 use super::giving_back::Bound;
 use super::period::Period;
 use super::quote::When;
@@ -47,8 +47,8 @@ struct ChangePreview {
     #[schema(value_type = String, format = DateTime)]
     effective_at: Timestamp,
     /// What goes back of the present plan's month: its part of the time that is left; where the plan includes calls or units, at
-    /// most the part of these that are neither used nor held by a gateway; where it has a hard limit a month, at most the part of it that
-    /// is not used, and what is left of the calendar month after; never more than was charged and did not go back.
+    /// most the part of these that are neither used nor held by a gateway; where it has a hard limit a month, and calls cost nothing else, at most the
+    /// part of it that is not used, and what is left of the calendar month after; never more than was charged and did not go back.
     #[schema(value_type = MoneyShape)]
     credit: Money,
     /// Why the credit is no more; null where no month is paid for, or the change waits for its end.
@@ -58,7 +58,7 @@ struct ChangePreview {
     /// Those of them that are neither used nor held by a gateway.
     included_left: Option<u64>,
     /// Calls that a hard limit of the present plan had to give in this calendar month when the plan's price began; null where it has
-    /// none, or no month is paid for.
+    /// none, or had none left, where each call is paid for, or no month is.
     limit: Option<u64>,
     /// Those of them that were not made, as far as usage is on record.
     limit_left: Option<u64>,
@@ -111,7 +111,9 @@ async fn preview(
     let previewed_at = app.clock.now();
     let when = asked.when.unwrap_or_default();
     let wanted = Wanted { plan: asked.plan_id, plan_revision: None, when, previewed_at: Some(previewed_at) };
-    let Possible { quote, found, left, next_price } = changing::preview(&app, found, &wanted).await?;
+    let present = changing::present(&app, found).await?;
+    let Possible { quote, next_price } = changing::preview(&app, &present, &wanted).await?;
+    let Present { found, left } = present;
     let included = found.value.month().map(|paid| paid.included).filter(|units| *units > 0);
     Ok(Json(ChangePreview {
         when,

@@ -19,7 +19,7 @@ use super::series::{ITEMS_MAX, Item, Series, Step, Total, too_long};
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Caller, Json, Path, Problem, Query};
-use crate::plans;
+use crate::plans::documents::PlanRevision;
 use crate::refusal::Refusal;
 use crate::store::{self, QUERY_LIMIT_MAX_ITEMS, Store, Versioned};
 use crate::subscriptions::charge::Edition;
@@ -29,7 +29,7 @@ use crate::vendors::role::Act;
 
 /// Subscriptions that one answer is made of where no page is asked for.
 const SUBSCRIPTIONS_MAX: usize = 10_000;
-/// Subscriptions read at the same time.
+/// Subscriptions, and editions of their plans, read at the same time.
 const AT_ONCE_MAX: usize = 16;
 
 /// Below `/vendors`.
@@ -166,16 +166,21 @@ async fn all(store: &Store, of_vendor: &store::Query) -> Result<Vec<Sold>, Refus
     }
 }
 
-/// What editions of plans count, where that is not calls.
+/// What editions of plans count, where that is not calls, and where it is known: an edition that is missing hides no usage.
 async fn units(store: &Store, sold: &[Sold]) -> Result<BTreeMap<Edition, String>, Refusal> {
-    let mut units = BTreeMap::new();
-    for edition in sold.iter().map(|one| one.edition).collect::<BTreeSet<_>>() {
-        let terms = plans::access::revision(store, edition.plan, edition.revision).await?.value.terms;
-        if let Some(unit) = terms.metered() {
-            units.insert(edition, unit.name.clone());
-        }
-    }
-    Ok(units)
+    let editions: BTreeSet<_> = sold.iter().map(|one| one.edition).collect();
+    let read = stream::iter(editions).map(async |edition| {
+        let id = PlanRevision::id_of(edition.plan, edition.revision);
+        let Some(found) = store.get::<PlanRevision>(&id).await? else {
+            tracing::error!(
+                revision = id,
+                "a plan's revision that is sold is missing; restore it from a backup"
+            );
+            return Ok(None);
+        };
+        Ok::<_, Refusal>(found.value.terms.metered().map(|unit| (edition, unit.name.clone())))
+    });
+    read.buffer_unordered(AT_ONCE_MAX).try_filter_map(async |unit| Ok(unit)).try_collect().await
 }
 
 /// A listing, a plan, and what the plan counts where that is not calls.

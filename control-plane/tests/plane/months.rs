@@ -125,7 +125,6 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
             included: 0,
             counted: true,
             taken_units: 0,
-            made_before: None,
         }),
         trial_ends_at: None,
     };

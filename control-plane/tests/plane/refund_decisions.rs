@@ -3,6 +3,7 @@
 
 use apiclay_control_plane::admin::documents::Decision;
 use apiclay_control_plane::ledger::verify::verify;
+use apiclay_control_plane::ledger::{Amount, EntryKind, Holder, LedgerAccount, Outcome, Proposal, Step};
 use apiclay_control_plane::payments::provider::NewRefund;
 use apiclay_control_plane::payments::reconcile::reconcile;
 use apiclay_control_plane::payments::refunds::{Refund, RefundState, gauge_undecided};
@@ -303,4 +304,54 @@ async fn a_decision_that_is_said_again_is_on_record_once() {
     let failed = json!({"outcome": "failed", "reason": "the dashboard shows none"});
     assert_eq!(desk.decide(&refund, &failed).await.status(), 200);
     assert_eq!((desk.wallet().await, desk.decisions(&refund).await), ((100, 0), vec![first.action]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_is_said_again_for_another_reason_is_on_record_twice() {
+    let desk = desk().await;
+    let refund = desk.waiting("100").await;
+    desk.plane.pass_ms(8 * DAY_MS);
+    let by = desk.boss.account.parse().unwrap();
+    let first = Decision::new(by, "refund.failed", &refund, "a guess".to_owned(), desk.plane.app.clock.now());
+    desk.plane.app.store.insert(&first).await.unwrap();
+    let failed = json!({"outcome": "failed", "reason": "the dashboard shows none"});
+    assert_eq!(desk.decide(&refund, &failed).await.status(), 200);
+    assert_eq!(desk.decisions(&refund).await, ["refund.failed", "refund.failed"]);
+}
+
+/// The first try died between the journal and the note; an earlier release entered it under the desk's fact.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decision_that_was_cut_off_is_finished() {
+    let desk = desk().await;
+    let journal = &desk.plane.app.journal;
+    for (name, fact) in [("rfnd_1", "refund:rfnd_1"), ("rfnd_2", "refund:pay_1:rfnd_2")] {
+        let refund = desk.waiting("100").await;
+        desk.plane.pass_ms(8 * DAY_MS);
+        let hold = journal.by_fact(&format!("refund:{refund}")).await.unwrap().unwrap().made_hold().unwrap();
+        let Amount { account, micro } = hold.amount;
+        let provider = LedgerAccount { holder: Holder::Provider, currency: account.currency };
+        let lines = vec![Amount { account, micro: -micro }, Amount { account: provider, micro }];
+        let booked = |facts, step| Proposal {
+            facts,
+            kind: EntryKind::Refund,
+            step,
+            usage: None,
+            fee: None,
+            reason: String::new(),
+        };
+        let close = Step::Close { hold, outcome: Outcome::Posted, lines };
+        let facts = vec![format!("close:{}", hold.entry), fact.to_owned()];
+        journal.append(&booked(facts, close)).await.unwrap();
+        if name == "rfnd_2" {
+            // Another payment's at the desk, which has got that name meanwhile.
+            let write_off = LedgerAccount { holder: Holder::WriteOff, currency: account.currency };
+            let lines =
+                vec![Amount { account: write_off, micro: -1 }, Amount { account: provider, micro: 1 }];
+            journal.append(&booked(vec![format!("refund:{name}")], Step::Move(lines))).await.unwrap();
+        }
+        let seen = json!({"outcome": "processed", "provider_refund_id": name, "reason": "seen"});
+        assert_eq!(desk.decide(&refund, &seen).await.status(), 200, "{name}");
+        assert_eq!(desk.wallet().await, (0, 0));
+        desk.plane.simulator().set_api(Api::Up);
+    }
 }

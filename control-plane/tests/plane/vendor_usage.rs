@@ -2,6 +2,7 @@
 
 use apiclay_config::ids::SubscriptionId;
 use apiclay_config::usage::Units;
+use apiclay_control_plane::plans::documents::PlanRevision;
 use apiclay_control_plane::store::Query;
 use apiclay_control_plane::subscriptions::documents::Subscription;
 use apiclay_control_plane::usage::days::sum_all;
@@ -127,6 +128,12 @@ async fn units_of_unlike_things_are_not_added_up() {
         told["items"].as_array().unwrap().iter().map(|item| item["unit"].to_string()).collect();
     units.sort_unstable();
     assert_eq!(units, ["\"page\"", "\"token\"", "\"token\"", "null"]);
+    // An edition that is missing hides its unit's name, and nothing else.
+    let pages = told["items"].as_array().unwrap().iter().find(|item| item["unit"] == "page").unwrap();
+    let edition = PlanRevision::id_of(pages["plan_id"].as_str().unwrap().parse().unwrap(), 1);
+    assert!(plane.app.store.delete::<PlanRevision>(&edition).await.unwrap());
+    let without = self::told(&plane, &vendor, "&by=day").await;
+    assert_eq!((&without["total"], &without["units"]), (&told["total"], &json!({"token": 54})), "{without}");
 }
 
 /// So many that one answer is not made of them: it is refused before any usage is read, and may be had page by page.

@@ -113,7 +113,9 @@ impl Till<'_> {
         name: &str,
     ) -> Result<Option<Versioned<Refund>>, PaymentError> {
         let hold = self.hold_of(&refund.value).await?;
-        if self.journal.by_fact(&desk_fact(name)).await?.is_some() {
+        // What has ended here is gone on with, whatever bears that name since.
+        let has_ended = self.has_ended(&refund.value).await?;
+        if !has_ended && self.journal.by_fact(&desk_fact(name)).await?.is_some() {
             return Ok(None);
         }
         match self.journal.append(&close_as(hold, &refund.value.payment, name)).await {

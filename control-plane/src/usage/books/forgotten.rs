@@ -18,8 +18,9 @@ use crate::wallet::leases::charge::ends_by_itself;
 use crate::wallet::leases::documents::WalletLease;
 use crate::wallet::leases::rules::closing_fact;
 
-/// What moved within this, in milliseconds, is left to whoever is at it: a `forget` between its steps, a batch that is being
-/// taken in as its gateway is forgotten.
+/// A hold that was made within this, in milliseconds, or whose charge was begun within it, is left to whoever is at it: it was granted
+/// or told of as its gateway was forgotten. A `forget` between its steps looks like one that was cut off: older holds that it has
+/// not come to are named, and gone by the next check.
 const UNDER_WAY_MS: i64 = 600_000;
 
 /// Which of these open holds nobody will end.
