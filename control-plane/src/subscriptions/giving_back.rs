@@ -115,6 +115,7 @@ mod tests {
             (7, Bound::TimeLeft)
         );
     }
+
     #[test]
     fn a_limit_bounds_the_calendar_month_that_goes_on_and_not_the_next() {
         // A period of 100, 40 of it in this calendar month; ten calls of it.

@@ -24,6 +24,7 @@ mod idempotency;
 mod invoice_pages;
 mod invoices;
 mod key_pages;
+mod limit_left;
 mod lost;
 mod main_flow;
 mod members;

@@ -1,6 +1,7 @@
 //! What the provider says of a refund. Ours, known by the name in its notes, ends its hold: posted or void, under one key.
 //! One that was made at the provider's desk leaves the wallet that the payment went to, as far as it is still there, and
-//! the operator bears the rest; it is one fact, `refund:<provider's name>`, and takes that name of its payment. Whichever way and however often it is told.
+//! the operator bears the rest; it is one fact, `refund:<provider's name>`, and takes that name of its payment. Whichever way and
+//! however often it is told.
 
 use apiclay_config::ids::RefundId;
 

@@ -81,7 +81,8 @@ proptest! {
         micro in 1..=i64::MAX, free in any::<i64>(),
     ) {
         let wallet = LedgerAccount::wallet(AccountId::from_u128(1), Currency::INR);
-        let Step::Move(lines) = given_back(&["refund:rfnd_1".to_owned()], wallet, micro, free).step else { panic!("it moves") };
+        let facts = ["refund:rfnd_1".to_owned()];
+        let Step::Move(lines) = given_back(&facts, wallet, micro, free).step else { panic!("it moves") };
         prop_assert_eq!(lines.iter().map(|line| i128::from(line.micro)).sum::<i128>(), 0);
         let leaves = lines.iter().find(|line| line.account == wallet).map_or(0, |line| -line.micro);
         prop_assert_eq!(leaves, micro.min(free.max(0)));
