@@ -1,8 +1,9 @@
-//! A request that this lane takes: one that is whole in the buffer, whose body has a length or is none. Writes the head that the
-//! upstream sees; what is kept, dropped or added is phase `forward`'s to say.
+//! A request that this lane takes, as far as it has come. Writes the head that the upstream sees, and what came of the body with it;
+//! what is kept, dropped or added is phase `forward`'s to say. What still comes of the body is `super::upload`'s.
 
 use http::header::{ACCEPT_ENCODING, COOKIE};
 
+use super::body::{LAST_CHUNK, chunk};
 use super::edits::{Edits, Lower, line};
 use crate::context::Context;
 use crate::front::framing::Frame;
@@ -19,31 +20,50 @@ pub struct Sent<'a> {
     pub target: &'a str,
     /// The headers.
     pub lines: HeadLines<'a>,
-    /// The body.
-    pub body: &'a [u8],
+    /// What came of the body, with its framing.
+    body: &'a [u8],
     /// Bytes of the buffer that are this request's.
     pub bytes: usize,
+    /// The whole body.
+    frame: Frame,
+    /// What is still to come of it.
+    pub rest: Frame,
+    /// What came of it, without framing.
+    pub data_bytes: u64,
 }
 
 impl<'a> Sent<'a> {
     /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it.
-    pub fn whole(buffer: &'a [u8], head: &head::Head, lines: &'a Lines) -> Option<Self> {
-        let body_bytes = match head.frame {
-            Frame::End => 0,
-            Frame::Length(bytes) => usize::try_from(bytes).ok()?,
-            _ => return None,
-        };
-        let bytes = head.bytes.checked_add(body_bytes)?;
-        if head.rewritten.is_some() || head.old || head.expects || buffer.len() < bytes {
+    pub fn read(buffer: &'a [u8], head: &head::Head, lines: &'a Lines) -> Option<Self> {
+        let taken = matches!(head.frame, Frame::End | Frame::Length(_) | Frame::Chunked(_));
+        if !taken || head.rewritten.is_some() || head.old || head.expects {
             return None;
         }
+        let (mut rest, mut data_bytes) = (head.frame, 0);
+        let body_bytes = rest.pass(&buffer[head.bytes..], &mut |data| data_bytes += data.len() as u64);
+        let bytes = head.bytes + body_bytes;
         Some(Self {
             method: std::str::from_utf8(&buffer[head.method.clone()]).ok()?,
             target: std::str::from_utf8(&buffer[head.target.clone()]).ok()?,
             lines: lines.of(buffer),
             body: &buffer[head.bytes..bytes],
             bytes,
+            frame: head.frame,
+            rest,
+            data_bytes,
         })
+    }
+
+    /// The length that is said of the body; 0 where none is.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        if let Frame::Length(bytes) = self.frame { bytes } else { 0 }
+    }
+
+    /// Whether the body comes in chunks.
+    #[must_use]
+    pub const fn is_chunked(&self) -> bool {
+        matches!(self.frame, Frame::Chunked(_))
     }
 
     /// Path and query apart.
@@ -52,7 +72,7 @@ impl<'a> Sent<'a> {
         self.target.split_once('?').map_or((self.target, None), |(path, query)| (path, Some(query)))
     }
 
-    /// Writes the request as the upstream is to see it.
+    /// Writes what came of the request as the upstream is to see it.
     pub fn write(&self, out: &mut Vec<u8>, lower: &mut Lower, host: &str, context: &Context) {
         let (path, query) = self.path_and_query();
         out.extend_from_slice(self.method.as_bytes());
@@ -83,6 +103,13 @@ impl<'a> Sent<'a> {
         edits.write(out, &|name| forward::adds(context, host, name));
         forward::added(context, host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.body);
+        if !self.is_chunked() {
+            return out.extend_from_slice(self.body);
+        }
+        let mut frame = self.frame;
+        frame.pass(self.body, &mut |data| chunk(out, data));
+        if frame == Frame::End {
+            out.extend_from_slice(LAST_CHUNK);
+        }
     }
 }
