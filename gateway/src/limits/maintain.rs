@@ -12,7 +12,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::Tally;
-use super::{FORGET_EVERY_MS, LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS};
+use super::{
+    FORGET_EVERY_MS, LeaseBook, PREFETCH_EVERY_MS, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS,
+};
 use crate::counters::{Close, CountersError};
 
 /// Counters whose closes are under way at once.
@@ -39,7 +41,11 @@ impl LeaseBook {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = self.core.wake.notified() => self.prefetch(),
+                () = self.core.wake.notified() => {
+                    self.prefetch();
+                    // Those that run low meanwhile ask together: one write to the store's disk has them all.
+                    tokio::time::sleep(Duration::from_millis(PREFETCH_EVERY_MS)).await;
+                }
                 _ = sweep.tick() => {
                     self.prefetch();
                     self.sweep_those(wallets, false).await;

@@ -144,7 +144,7 @@ async fn a_kill_gives_back_exactly_what_was_not_spent() {
     let recorded = taken.min(5);
     book.recorded(batch(1), first, recorded);
     book.recorded(batch(1), first, recorded);
-    assert_eq!(book.counter_of(first), Some((spec(1).key, NOON_MS / 86_400_000)));
+    assert_eq!(book.counter_of(first), Some((spec(1).key.into(), NOON_MS / 86_400_000)));
     drop((book, tally));
 
     let (book, earlier) = house.open(2);
