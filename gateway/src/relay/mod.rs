@@ -77,14 +77,13 @@ impl Relay {
         shutdown: &ShutdownWatch,
     ) -> After {
         let Room { lines, followers, upload, exchange } = room;
-        let Some(sent) = Sent::read(buffer, head, lines) else { return After::NotTaken };
+        let Some(sent) = Sent::read(buffer, head, lines, upload) else { return After::NotTaken };
         let bytes = sent.bytes;
         let mut context = Context::new(self.gateway.clock.now());
         (context.peer, context.secure) = (peer.address, peer.secure);
         context.connection = forward::connection(&sent.lines);
         let said_close = context.connection.close;
         let waiting = buffer.len() - bytes;
-        upload.begin(&sent, self.gateway.body_max_bytes);
         let timeout = self.client_timeout;
         let client = Client { stream, waiting, followers, upload, timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
@@ -136,14 +135,12 @@ impl Relay {
         let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
         let head = Head { method: sent.method, path: sent.path, host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
-        let admitted = phases::admitted(&mut call, sent.length()).await;
+        let admitted = phases::admitted(&mut call, client.upload.length()).await;
         if let Some(answer) = admitted.map_err(Failed::Refused)? {
             return Err(Failed::Answered(answer));
         }
-        // Chunks say no length before.
-        if sent.data_bytes > self.gateway.body_max_bytes {
-            return Err(Failed::Refused(Rejection::BodyTooLarge));
-        }
+        let limited = client.upload.limit(self.gateway.body_max_bytes);
+        limited.map_err(|wrong| Failed::Refused(wrong.rejection()))?;
         let got = self.ask(client, sent, host, exchange, context).await?;
         self.pass(client, sent, exchange, got, context).await
     }

@@ -5,6 +5,7 @@ use http::header::{ACCEPT_ENCODING, COOKIE};
 
 use super::body::{LAST_CHUNK, chunk};
 use super::edits::{Edits, Lower, line};
+use super::upload::Upload;
 use crate::context::Context;
 use crate::front::framing::Frame;
 use crate::front::head;
@@ -26,24 +27,17 @@ pub struct Sent<'a> {
     body: &'a [u8],
     /// Bytes of the buffer that are this request's.
     pub bytes: usize,
-    /// The whole body.
-    frame: Frame,
-    /// What is still to come of it.
-    pub rest: Frame,
-    /// What came of it, without framing.
-    pub data_bytes: u64,
 }
 
 impl<'a> Sent<'a> {
-    /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it.
-    pub fn read(buffer: &'a [u8], head: &head::Head, lines: &'a Lines) -> Option<Self> {
+    /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it. What
+    /// still comes of its body is `upload`'s.
+    pub fn read(buffer: &'a [u8], head: &head::Head, lines: &'a Lines, upload: &mut Upload) -> Option<Self> {
         let taken = matches!(head.frame, Frame::End | Frame::Length(_) | Frame::Chunked(_));
         if !taken || head.rewritten.is_some() || head.old || head.expects {
             return None;
         }
-        let (mut rest, mut data_bytes) = (head.frame, 0);
-        let body_bytes = rest.pass(&buffer[head.bytes..], &mut |data| data_bytes += data.len() as u64);
-        let bytes = head.bytes + body_bytes;
+        let bytes = head.bytes + upload.begin(head.frame, &buffer[head.bytes..]);
         let target = std::str::from_utf8(&buffer[head.target.clone()]).ok()?;
         let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
             Some(at) => (&target[..at], Some(&target[at + 1..])),
@@ -56,22 +50,7 @@ impl<'a> Sent<'a> {
             lines: lines.of(buffer),
             body: &buffer[head.bytes..bytes],
             bytes,
-            frame: head.frame,
-            rest,
-            data_bytes,
         })
-    }
-
-    /// The length that is said of the body; 0 where none is.
-    #[must_use]
-    pub const fn length(&self) -> u64 {
-        if let Frame::Length(bytes) = self.frame { bytes } else { 0 }
-    }
-
-    /// Whether the body comes in chunks.
-    #[must_use]
-    pub const fn is_chunked(&self) -> bool {
-        matches!(self.frame, Frame::Chunked(_))
     }
 
     /// Writes what came of the request as the upstream is to see it.
@@ -85,10 +64,15 @@ impl<'a> Sent<'a> {
         let has_key_header = forward::has_key_header(&self.lines, context);
         let reads_body = forward::reads_body(context);
         let edits = Edits(&context.request_edits);
+        let mut chunked = false;
         for (name, value) in self.lines.iter() {
             let plain = lower.of(name);
-            let framing = matches!(plain, "content-length" | "transfer-encoding");
-            let stays = framing || forward::keeps(plain, value, has_key_header, context);
+            // The front lets no other encoding through.
+            let encoding = plain == "transfer-encoding";
+            chunked |= encoding;
+            let stays = encoding
+                || plain == "content-length"
+                || forward::keeps(plain, value, has_key_header, context);
             if !stays || edits.replaces(plain) || (reads_body && plain == ACCEPT_ENCODING.as_str()) {
                 continue;
             }
@@ -104,10 +88,10 @@ impl<'a> Sent<'a> {
         edits.write(out, &|name| forward::adds(context, host, name));
         forward::added(context, host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
-        if !self.is_chunked() {
+        if !chunked {
             return out.extend_from_slice(self.body);
         }
-        let mut frame = self.frame;
+        let mut frame = Frame::chunked();
         frame.pass(self.body, &mut |data| chunk(out, data));
         if frame == Frame::End {
             out.extend_from_slice(LAST_CHUNK);

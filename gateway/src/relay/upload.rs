@@ -12,7 +12,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 use super::body::{LAST_CHUNK, chunk};
 use super::client::Client;
 use super::connection::{Connection, Read};
-use super::request::Sent;
 use crate::deadline;
 use crate::front::framing::Frame;
 use crate::rejection::Rejection;
@@ -90,12 +89,33 @@ impl Default for Upload {
 }
 
 impl Upload {
-    /// The body of another call, with at most `max_bytes`.
-    pub fn begin(&mut self, sent: &Sent<'_>, max_bytes: u64) {
+    /// The body of another call, framed as `frame` says, of which so much `came` with its head; how many bytes of that are its own.
+    pub fn begin(&mut self, mut frame: Frame, came: &[u8]) -> usize {
         let mut out = std::mem::take(&mut self.out);
         out.clear();
-        let (frame, chunked, bytes) = (sent.rest, sent.is_chunked(), sent.data_bytes);
-        *self = Self { frame, chunked, bytes, max_bytes, out, ..Self::default() };
+        let (chunked, mut bytes) = (matches!(frame, Frame::Chunked(_)), 0);
+        let taken = frame.pass(came, &mut |data| bytes += data.len() as u64);
+        *self = Self { frame, chunked, bytes, out, ..Self::default() };
+        taken
+    }
+
+    /// It may have this many bytes at most; without a length that is only seen as they come.
+    ///
+    /// # Errors
+    /// When more came already.
+    pub fn limit(&mut self, max_bytes: u64) -> Result<(), Wrong> {
+        self.max_bytes = max_bytes;
+        if self.bytes > max_bytes { Err(Wrong::TooLarge) } else { Ok(()) }
+    }
+
+    /// Its length, as far as it is known before it has come.
+    #[must_use]
+    pub const fn length(&self) -> u64 {
+        match self.frame {
+            _ if self.chunked => 0,
+            Frame::Length(left) => self.bytes + left,
+            _ => self.bytes,
+        }
     }
 
     /// Another try: `out`, the head with what came with it, is written first.

@@ -21,8 +21,8 @@ struct Upload {
     path: &'static str,
     framing: &'static str,
     pieces: Vec<String>,
-    /// The client goes after the last piece; else it waits for the end.
-    leaves: bool,
+    /// The client goes after the last piece, once this has come; else it waits for the end.
+    leaves: Option<&'static str>,
     /// What is answered, in this order; whether the last one came whole.
     statuses: &'static [u16],
     whole: bool,
@@ -35,7 +35,7 @@ struct Upload {
 impl Upload {
     fn of(name: &'static str, path: &'static str, framing: &'static str, pieces: &[&str]) -> Self {
         let pieces = pieces.iter().map(|piece| (*piece).to_owned()).collect();
-        let (leaves, statuses, whole) = (false, &[][..], true);
+        let (leaves, statuses, whole) = (None, &[][..], true);
         Self { name, path, framing, pieces, leaves, statuses, whole, forwarded: 0, counted: 0, billed: 0 }
     }
 
@@ -58,8 +58,8 @@ impl Upload {
         Self { whole: false, ..self }
     }
 
-    fn leaves(self) -> Self {
-        Self { leaves: true, ..self }
+    fn leaves(self, after: &'static str) -> Self {
+        Self { leaves: Some(after), ..self }
     }
 
     async fn seen(&self, site: &Site) -> Result<(Vec<Seen>, String)> {
@@ -74,10 +74,10 @@ impl Upload {
             }
             tokio::time::sleep(PAUSE).await;
         }
-        // One that leaves takes what has come, and no more.
         let came = match self.leaves {
-            true => wire.closed(PAUSE).await.unwrap_or_default(),
-            false => wire.closed(SILENT_MAX).await.context("still open")?,
+            Some("") => Vec::new(),
+            Some(after) => wire.seen(after.as_bytes()).await?,
+            None => wire.closed(SILENT_MAX).await.context("still open")?,
         };
         Ok(answers(&came, &["POST", "GET"]))
     }
@@ -133,15 +133,15 @@ fn uploads() -> Vec<Upload> {
         of("a silent client", "/orders", CHUNKED, &["2\r\nab\r\n"]).refused(&[408]),
         of("an upstream that hangs up", "/early?hangs-up", "Content-Length: 9", &["abc"]).refused(&[502]),
         of("an upstream that resets", "/early?resets", "Content-Length: 9", &["abc"]).refused(&[502]),
-        of("a client that leaves", "/orders", "Content-Length: 9", &["abc", "def"]).leaves(),
-        of("a client that leaves a chunk", "/orders", CHUNKED, &["3\r\nabc\r\n", "0\r\n"]).leaves(),
+        of("a client that leaves", "/orders", "Content-Length: 9", &["abc", "def"]).leaves(""),
+        of("a client that leaves a chunk", "/orders", CHUNKED, &["3\r\nabc\r\n", "0\r\n"]).leaves(""),
         of("one that leaves after its answer", "/early", "Content-Length: 9", &["abc"])
             .answered(&[200], 0, 1)
-            .leaves(),
+            .leaves("saw POST /early"),
         of("one that leaves within its answer", "/stall", "Content-Length: 9", &["abc"])
             .answered(&[200], 0, 1)
             .cut()
-            .leaves(),
+            .leaves("begun"),
         of("a bad chunk within an answer", "/stall", CHUNKED, &["2\r\nab\r\n", "x\r\n"])
             .answered(&[200], 0, 1)
             .cut(),
