@@ -76,7 +76,10 @@ impl Gateway {
         }
         let mut name = ArrayString::new();
         for part in [vendor, "/", listing] {
-            name.try_push_str(part).ok()?;
+            if name.try_push_str(part).is_err() {
+                // Too long for any listing's name, and not to be read as another's path.
+                return Some(ArrayString::new());
+            }
         }
         name.make_ascii_lowercase();
         Some(name)

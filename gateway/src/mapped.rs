@@ -7,7 +7,7 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{Advice, MmapRaw};
 
 /// A mapped file of whole 64-bit words.
 #[derive(Debug)]
@@ -28,8 +28,20 @@ impl Mapped {
             let _ = std::fs::remove_file(path);
             return Err(full.into());
         }
-        // Its pages are read in here, so that no later store waits for that; not written, as each would go to the disk empty.
-        Ok(Self { map: MmapOptions::new().populate().map_raw(&file)? })
+        Ok(Self { map: MmapRaw::map_raw(&file)? })
+    }
+
+    /// Reads the pages in, so that a store waits for no disk; the first one to a page still costs a fault. They are not written
+    /// here: each would go to the disk empty.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn populate(&self) -> io::Result<()> {
+        match self.map.advise(Advice::PopulateRead) {
+            // Linux before 5.14: each store waits for itself.
+            Err(failed) if failed.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            done => done,
+        }
     }
 
     /// Maps a file made by [`Mapped::create`], by this process or an earlier one.

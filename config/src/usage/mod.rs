@@ -135,7 +135,7 @@ impl Packer {
         events: &[Event],
     ) -> Result<UsageBatch, InvalidBatch> {
         self.raw.clear();
-        self.raw.extend(events.iter().flat_map(Event::to_bytes));
+        events.iter().for_each(|event| self.raw.extend_from_slice(&event.to_bytes()));
         self.packed.clear();
         self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
         let packed = self.compressor.compress_to_buffer(&self.raw, &mut self.packed);

@@ -70,6 +70,7 @@ impl Segment {
     pub fn create(folder: &Path, name: String, bytes: usize) -> io::Result<Self> {
         let path = folder.join(&name);
         let map = Mapped::create(&path, bytes / RECORD_BYTES * RECORD_WORDS)?;
+        map.populate()?;
         map.words()[1].store(FORMAT, Relaxed);
         map.words()[0].store(MAGIC, Release);
         Ok(Self::over(map, path, name))

@@ -40,7 +40,7 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
             event.bytes_out = context.bytes_out;
             gateway.spool.end(ticket, &event);
             if let Some(listing) = &context.listing {
-                listing.calls.answered(context.status, elapsed.as_secs_f64());
+                listing.calls.answered(context.status, elapsed);
             }
         }
         _ => reserve::give_back(context),

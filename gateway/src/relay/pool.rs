@@ -15,8 +15,8 @@ use tokio::io::AsyncReadExt as _;
 const IDLE_MAX: usize = 1_024;
 /// How often a thread looks its pool through.
 const SWEEP_INTERVAL_MS: u64 = 5_000;
-/// How many looks one may wait: a minute. Counted in looks, so that no call asks for the time.
-const LOOKS_MAX: u64 = 12;
+/// How many looks one may wait: a minute at most. Counted in looks, so that no call asks for the time.
+const LOOKS_MAX: u64 = 11;
 
 /// Where a connection leads to: its address, and with TLS the name that its certificate was checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

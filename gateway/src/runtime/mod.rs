@@ -30,6 +30,7 @@ pub use rates::Rate;
 use rates::RATES_MAX;
 
 use crate::limits::Tally;
+use crate::observe::ListingCalls;
 use crate::units::Meter;
 use crate::upstreams::Upstream;
 
@@ -64,7 +65,7 @@ pub struct Listing {
     /// Plugins of the gateway and of this listing, for calls that found no route.
     pub plugins: Vec<Bound>,
     /// Where its calls are counted.
-    pub calls: crate::observe::ListingCalls,
+    pub calls: Arc<ListingCalls>,
 }
 
 /// A route, ready to serve.

@@ -13,14 +13,15 @@ use governor::{Quota, RateLimiter};
 /// Rates that a plan can have: one by second, one by minute.
 pub const RATES_MAX: usize = 2;
 
-/// One subscription's rate in one window, on this gateway.
+/// One subscription's rate in one window, on this gateway. In this order, so that what a call reads stands together.
+#[repr(C, align(64))]
 pub struct Rate {
-    /// Second or minute.
-    pub window: Window,
     /// The plan's maximum.
     pub max: u32,
     /// This gateway's share of it.
     pub share: u32,
+    /// Second or minute.
+    pub window: Window,
     limiter: RateLimiter<NotKeyed, InMemoryState, DefaultClock, StateInformationMiddleware>,
     clock: DefaultClock,
 }
