@@ -166,5 +166,9 @@ fn a_call_in_the_steady_state_allocates_nothing_on_the_thread_that_answers_it() 
     let allocated = worker.allocations.load(SeqCst) - before;
     println!("{CALLS} calls: {allocated} allocations");
     assert_eq!(allocated, 0, "{CALLS} calls allocated; where stands above");
+    // A refusal is made of strings: what is allocated there is seen.
+    let without_key = b"GET /acme/echo/now HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
+    assert_eq!(call(&mut stream, without_key), 401);
+    assert!(worker.allocations.load(SeqCst) > before, "the worker's allocations are not seen");
     runtime.block_on(gateway.drain());
 }
