@@ -1,6 +1,7 @@
 //! What both planes agree on: names, money, time, secrets, the configuration a gateway needs, usage on the wire,
 //! settings, and the one door out. Nothing here knows HTTP servers, databases or plugins; both planes start from here.
 
+pub mod access_log;
 pub mod admin;
 pub mod clock;
 pub mod counters;

@@ -1,6 +1,7 @@
 //! Phase 10: the call is over. Closes the record before the last write, keeps the units or gives them back, counts, and
 //! logs. Whatever happens to a call ends here, once.
 
+use apiclay_config::access_log;
 use apiclay_config::usage::{Ending, Units};
 use apiclay_plugins::Completion;
 
@@ -52,7 +53,7 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     }
     complete_plugins(context, duration_us);
     tracing::info!(
-        target: "apiclay::access",
+        target: access_log::TARGET,
         request_id = %context.request,
         listing = context.listing.as_ref().map(|l| &*l.name),
         subscription = context.credential.as_ref().map(|c| tracing::field::display(c.entitlement.subscription)),
