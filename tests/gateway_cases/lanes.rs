@@ -3,6 +3,7 @@
 //! `APICLAY_TEST_LANES` says how many, `APICLAY_TEST_SEED` which.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use apiclay_tests::Chance;
@@ -15,9 +16,12 @@ use grammar::Case;
 mod clients;
 mod faults;
 mod grammar;
+mod uploads;
 
 const CASES_DEFAULT: u64 = 5_000;
 const SEED_DEFAULT: u64 = 20_261_129;
+/// Between two pieces of a slow client: enough for each to be read by itself most often.
+const PIECE_PAUSE: Duration = Duration::from_millis(2);
 /// Headers that are about the connection, or name what each side has of its own.
 const OWN: [&str; 6] = ["connection", "keep-alive", "date", "host", "x-consumer-id", "x-consumer-plan"];
 
@@ -77,7 +81,10 @@ async fn counted_alike(fast: &Site, slow: &Site, calls: u64) -> Result<Value> {
 
 async fn seen(site: &Site, case: Case) -> Result<(Vec<Seen>, String)> {
     let mut wire = site.wire().await?;
-    for piece in &case.pieces {
+    for (at, piece) in case.pieces.iter().enumerate() {
+        if at > 0 && case.slow {
+            tokio::time::sleep(PIECE_PAUSE).await;
+        }
         // A refused request is answered before the rest of it is sent.
         if wire.send(piece).await.is_err() {
             break;

@@ -113,6 +113,10 @@ async fn serve(mut stream: TcpStream, record: Arc<Record>) -> std::io::Result<()
         };
         let head: Vec<u8> = unread.drain(..head_end).collect();
         let mut request = Request { head: String::from_utf8_lossy(&head).into_owned(), body: Vec::new() };
+        if request.target() == "/early?echoes" {
+            echo(&mut stream, &request, &mut unread, &record).await?;
+            continue;
+        }
         let early = ["/early", "/stall"].iter().any(|path| request.target().starts_with(path));
         if early {
             answer(&mut stream, &request, &record).await?;
@@ -129,6 +133,30 @@ async fn serve(mut stream: TcpStream, record: Arc<Record>) -> std::io::Result<()
             answer(&mut stream, &request, &record).await?;
         }
     }
+}
+
+/// Gives each piece of a body back as it comes.
+async fn echo(
+    stream: &mut TcpStream,
+    request: &Request,
+    unread: &mut Vec<u8>,
+    record: &Record,
+) -> std::io::Result<()> {
+    let length = request.headers("content-length").first().and_then(|length| length.parse().ok());
+    let length: usize = length.ok_or(std::io::ErrorKind::InvalidData)?;
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut body = Vec::new();
+    while body.len() < length {
+        if unread.is_empty() {
+            read_more(stream, unread, record).await?;
+        }
+        let piece: Vec<u8> = unread.drain(..unread.len().min(length - body.len())).collect();
+        stream.write_all(&piece).await?;
+        body.extend_from_slice(&piece);
+    }
+    locked(&record.whole).push(Request { body, ..request.clone() });
+    Ok(())
 }
 
 async fn read_more(stream: &mut TcpStream, unread: &mut Vec<u8>, record: &Record) -> std::io::Result<()> {
@@ -169,6 +197,15 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     if let Some(location) = target.strip_prefix("/redirect?to=") {
         let head = format!("HTTP/1.1 302 Found\r\nLocation: {location}\r\nContent-Length: 0\r\n\r\n");
         return stream.write_all(head.as_bytes()).await;
+    }
+    if let Some(how) = target.strip_prefix("/early?") {
+        // As servers do that want no body: they say so, or not, and are gone.
+        if how == "refuses" {
+            stream.write_all(b"HTTP/1.1 413 No\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno").await?;
+        } else if how == "resets" {
+            stream.set_zero_linger()?;
+        }
+        return Err(std::io::ErrorKind::ConnectionAborted.into());
     }
     if target.starts_with("/stall") {
         // An answer that begins and does not go on; what the client still sends is read, until the gateway leaves.

@@ -212,11 +212,12 @@ fn check_target<'t>(target: &'t str, method: &str, said: &Said<'_>) -> Result<Op
             "The request's target has a fragment: send what stands before its #.",
         ));
     }
-    if target.starts_with('/') {
-        return Ok(None);
-    }
+    // Whatever it names: another reader would take what follows for the tunnel's, not for the next request.
     if method == "CONNECT" {
         return Err(Rejection::MethodNotAllowed("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS".to_owned()));
+    }
+    if target.starts_with('/') {
+        return Ok(None);
     }
     let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://"));
     let rest = rest.ok_or(Rejection::Malformed("The request's target is not a path."))?;
@@ -308,6 +309,7 @@ mod tests {
             "GET http://h/a#b HTTP/1.1\r\nHost: h\r\n\r\n",
             "GET * HTTP/1.1\r\nHost: h\r\n\r\n",
             "CONNECT h:443 HTTP/1.1\r\nHost: h:443\r\n\r\n",
+            "CONNECT /a HTTP/1.1\r\nHost: h\r\n\r\n",
             "POST /a HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
             "GET /a HTTP/2.0\r\nHost: h\r\n\r\n",
             "\r\nGET /a HTTP/1.1\r\nHost: h\r\n\r\n",

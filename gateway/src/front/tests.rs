@@ -1,4 +1,6 @@
-//! What a connection costs while it waits for its next call.
+//! What a connection costs while it waits for its next call; and how another reader reads it.
+
+mod against_hyper;
 
 use super::*;
 

@@ -116,7 +116,8 @@ impl Framing {
     }
 }
 
-fn chunk(out: &mut Vec<u8>, data: &[u8]) {
+/// Writes one chunk.
+pub(super) fn chunk(out: &mut Vec<u8>, data: &[u8]) {
     // Writing to memory does not fail.
     let _ = write!(out, "{:x}\r\n", data.len());
     out.extend_from_slice(data);

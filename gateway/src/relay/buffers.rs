@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use bytes::BytesMut;
 
 use super::connection::Exchange;
+use super::upload::Upload;
 use crate::front::lines::Lines;
 
 /// Rooms that a thread keeps.
@@ -20,6 +21,8 @@ pub struct Room {
     pub lines: Lines,
     /// What the client sends while the call goes on.
     pub followers: BytesMut,
+    /// A body that comes meanwhile.
+    pub upload: Upload,
     /// The exchange with the upstream.
     pub exchange: Exchange,
 }
@@ -40,7 +43,8 @@ pub fn take() -> Box<Room> {
 /// The call is over.
 pub fn put(mut room: Box<Room>) {
     room.followers.clear();
-    if room.exchange.capacity_bytes() + room.followers.capacity() > KEPT_MAX_BYTES {
+    let bytes = room.exchange.capacity_bytes() + room.followers.capacity() + room.upload.capacity_bytes();
+    if bytes > KEPT_MAX_BYTES {
         return;
     }
     KEPT.with_borrow_mut(|kept| {

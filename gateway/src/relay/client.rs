@@ -8,6 +8,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::upload::Upload;
 use crate::deadline;
 
 /// Bytes that a connection may have sent ahead of the call that is being answered.
@@ -19,10 +20,12 @@ pub struct Client<'a> {
     pub stream: &'a mut Stream,
     /// Bytes that stood behind the call's own when it began.
     pub waiting: usize,
-    /// What it sends while the call goes on.
+    /// What it sends while the call goes on, and is not taken for its body.
     pub followers: &'a mut BytesMut,
-    /// For one write.
-    pub write_timeout: Duration,
+    /// What still comes of its body.
+    pub upload: &'a mut Upload,
+    /// For one write, and between two reads of a body.
+    pub timeout: Duration,
     /// It wants no further call on this connection.
     pub said_close: bool,
     /// Whether the gateway is about to stop.
@@ -34,9 +37,9 @@ pub struct Client<'a> {
 pub struct Gone;
 
 impl Client<'_> {
-    /// Whether the connection ends with this call.
+    /// Whether the connection ends with this call: also where the rest of its body would be in the next one's way.
     pub fn closes(&self) -> bool {
-        self.said_close || *self.shutdown.borrow()
+        self.said_close || !self.upload.has_ended() || *self.shutdown.borrow()
     }
 
     /// Writes all of it.
@@ -48,7 +51,7 @@ impl Client<'_> {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        match deadline::within(self.write_timeout, pin!(write)).await {
+        match deadline::within(self.timeout, pin!(write)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
@@ -89,7 +92,8 @@ mod tests {
                 stream: &mut stream,
                 waiting: buffer.len(),
                 followers: &mut followers,
-                write_timeout: Duration::from_secs(1),
+                upload: &mut Upload::default(),
+                timeout: Duration::from_secs(1),
                 said_close: false,
                 shutdown: &shutdown,
             };

@@ -12,6 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::answer;
 use super::client::{Client, Gone};
 use super::edits::Lower;
+use super::upload::Wrong;
 use super::upstream::Failed;
 use crate::deadline;
 use crate::phases::respond;
@@ -54,6 +55,19 @@ pub enum Read {
     TimedOut,
     /// The client left meanwhile.
     ClientLeft,
+    /// Its body cannot be taken.
+    Wrong(Wrong),
+}
+
+impl Read {
+    /// What a read came to.
+    pub(super) fn of(read: &std::io::Result<usize>) -> Self {
+        match read {
+            Ok(1..) => Self::Bytes,
+            Ok(0) => Self::End,
+            Err(_) => Self::Broke,
+        }
+    }
 }
 
 /// A connection to an upstream.
@@ -118,18 +132,22 @@ impl Connection {
         }
     }
 
-    /// Waits for more from the upstream, and for the client to leave.
-    pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, until: Instant) -> Read {
+    /// Waits for more from the upstream, and for the client to leave. What is left of the client's body is sent meanwhile, and the time
+    /// begins anew after it.
+    pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, mut until: Instant) -> Read {
         into.reserve(READ_BYTES);
+        if client.upload.goes_on() {
+            // Boxed, as all that most calls do not.
+            if let Some(read) = Box::pin(self.send(Some(&mut *into), client)).await {
+                return read;
+            }
+            until = Instant::now() + self.read_timeout;
+        }
         let read = async {
             loop {
                 tokio::select! {
                     biased;
-                    read = self.stream.read_buf(into) => return match read {
-                        Ok(1..) => Read::Bytes,
-                        Ok(0) => Read::End,
-                        Err(_) => Read::Broke,
-                    },
+                    read = self.stream.read_buf(into) => return Read::of(&read),
                     sent = client.look(), if client.room() > 0 => {
                         if sent.is_err() {
                             return Read::ClientLeft;

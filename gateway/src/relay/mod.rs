@@ -1,6 +1,7 @@
 //! The fast lane: HTTP/1.1 in and out, without an allocation or a task a call that it can do without. The front hands it a request
-//! that is whole in its buffer, the phases decide as they do for Pingora's lane, and what goes each way is one write where it fits
-//! in one. What this lane does not take (upgrades, bodies that still come) goes through `crate::proxy`, on the same connection.
+//! as far as it has come, the phases decide as they do for Pingora's lane, and what goes each way is one write where it fits in one.
+//! A body that still comes is sent as it does. What this lane does not take (upgrades) goes through `crate::proxy`, on the same
+//! connection.
 
 mod answer;
 mod body;
@@ -11,6 +12,7 @@ mod edits;
 mod own;
 mod pool;
 mod request;
+mod upload;
 mod upstream;
 
 use std::sync::Arc;
@@ -53,15 +55,15 @@ pub enum After {
 pub struct Relay {
     gateway: Arc<Gateway>,
     connector: TransportConnector,
-    /// For one write to a client.
-    write_timeout: Duration,
+    /// For one write to a client, and between two reads of its body.
+    client_timeout: Duration,
 }
 
 impl Relay {
     /// A lane of `gateway`.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, write_timeout: Duration) -> Self {
-        Self { gateway, connector: TransportConnector::new(None), write_timeout }
+    pub fn new(gateway: Arc<Gateway>, client_timeout: Duration) -> Self {
+        Self { gateway, connector: TransportConnector::new(None), client_timeout }
     }
 
     /// One call, whose head stands at the beginning of `buffer`, and its lines in `room`; takes it from there.
@@ -74,16 +76,16 @@ impl Relay {
         room: &mut Room,
         shutdown: &ShutdownWatch,
     ) -> After {
-        let Room { lines, followers, exchange } = room;
-        let Some(sent) = Sent::whole(buffer, head, lines) else { return After::NotTaken };
+        let Room { lines, followers, upload, exchange } = room;
+        let Some(sent) = Sent::read(buffer, head, lines, upload) else { return After::NotTaken };
         let bytes = sent.bytes;
         let mut context = Context::new(self.gateway.clock.now());
         (context.peer, context.secure) = (peer.address, peer.secure);
         context.connection = forward::connection(&sent.lines);
         let said_close = context.connection.close;
         let waiting = buffer.len() - bytes;
-        let write_timeout = self.write_timeout;
-        let client = Client { stream, waiting, followers, write_timeout, said_close, shutdown };
+        let timeout = self.client_timeout;
+        let client = Client { stream, waiting, followers, upload, timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle(&self.gateway, &mut context, Ending::ClientLeft);
@@ -133,11 +135,12 @@ impl Relay {
         let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
         let head = Head { method: sent.method, path: sent.path, host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
-        let admitted = phases::admitted(&mut call, sent.body.len() as u64).await;
-        context.bytes_in = sent.body.len() as u64;
+        let admitted = phases::admitted(&mut call, client.upload.length()).await;
         if let Some(answer) = admitted.map_err(Failed::Refused)? {
             return Err(Failed::Answered(answer));
         }
+        let limited = client.upload.limit(self.gateway.body_max_bytes);
+        limited.map_err(|wrong| Failed::Refused(wrong.rejection()))?;
         let got = self.ask(client, sent, host, exchange, context).await?;
         self.pass(client, sent, exchange, got, context).await
     }
@@ -151,6 +154,7 @@ impl Relay {
         mut got: Got,
         context: &mut Context,
     ) -> Result<After, Failed> {
+        context.bytes_in = client.upload.bytes;
         let head_lines = exchange.head.lines(&exchange.read);
         let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
         let opened =
@@ -195,13 +199,18 @@ impl Relay {
             }
             begun = true;
             if done {
-                // More than its body would be taken for the next call's answer.
-                got.finish(context, exchange.read.is_empty());
+                if client.upload.goes_on() {
+                    Box::pin(got.send_rest(client)).await;
+                }
+                // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
+                got.finish(context, exchange.read.is_empty() && client.upload.is_sent());
                 return Ok(ended(Ok(()), closes));
             }
             exchange.out.clear();
             exchange.read.clear();
-            match got.read(&mut exchange.read, client).await {
+            let read = got.read(&mut exchange.read, client).await;
+            context.bytes_in = client.upload.bytes;
+            match read {
                 Read::Bytes => {}
                 Read::End if until_close => {
                     settle::settle(&self.gateway, context, Ending::Complete);
@@ -209,6 +218,10 @@ impl Relay {
                 }
                 Read::End | Read::Broke | Read::TimedOut => {
                     settle::settle(&self.gateway, context, Ending::UpstreamBroke);
+                    return Ok(After::Close);
+                }
+                Read::Wrong(_) => {
+                    settle::settle(&self.gateway, context, Ending::ClientLeft);
                     return Ok(After::Close);
                 }
                 Read::ClientLeft => {

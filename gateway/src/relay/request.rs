@@ -1,9 +1,11 @@
-//! A request that this lane takes: one that is whole in the buffer, whose body has a length or is none. Writes the head that the
-//! upstream sees; what is kept, dropped or added is phase `forward`'s to say.
+//! A request that this lane takes, as far as it has come. Writes the head that the upstream sees, and what came of the body with it;
+//! what is kept, dropped or added is phase `forward`'s to say. What still comes of the body is `super::upload`'s.
 
 use http::header::{ACCEPT_ENCODING, COOKIE};
 
+use super::body::{LAST_CHUNK, chunk};
 use super::edits::{Edits, Lower, line};
+use super::upload::Upload;
 use crate::context::Context;
 use crate::front::framing::Frame;
 use crate::front::head;
@@ -21,24 +23,21 @@ pub struct Sent<'a> {
     pub query: Option<&'a str>,
     /// The headers.
     pub lines: HeadLines<'a>,
-    /// The body.
-    pub body: &'a [u8],
+    /// What came of the body, with its framing.
+    body: &'a [u8],
     /// Bytes of the buffer that are this request's.
     pub bytes: usize,
 }
 
 impl<'a> Sent<'a> {
-    /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it.
-    pub fn whole(buffer: &'a [u8], head: &head::Head, lines: &'a Lines) -> Option<Self> {
-        let body_bytes = match head.frame {
-            Frame::End => 0,
-            Frame::Length(bytes) => usize::try_from(bytes).ok()?,
-            _ => return None,
-        };
-        let bytes = head.bytes.checked_add(body_bytes)?;
-        if head.rewritten.is_some() || head.old || head.expects || buffer.len() < bytes {
+    /// The request at the beginning of `buffer`, that `head` and `lines` were read from; `None` where this lane does not take it. What
+    /// still comes of its body is `upload`'s.
+    pub fn read(buffer: &'a [u8], head: &head::Head, lines: &'a Lines, upload: &mut Upload) -> Option<Self> {
+        let taken = matches!(head.frame, Frame::End | Frame::Length(_) | Frame::Chunked(_));
+        if !taken || head.rewritten.is_some() || head.old || head.expects {
             return None;
         }
+        let bytes = head.bytes + upload.begin(head.frame, &buffer[head.bytes..]);
         let target = std::str::from_utf8(&buffer[head.target.clone()]).ok()?;
         let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
             Some(at) => (&target[..at], Some(&target[at + 1..])),
@@ -54,7 +53,7 @@ impl<'a> Sent<'a> {
         })
     }
 
-    /// Writes the request as the upstream is to see it.
+    /// Writes what came of the request as the upstream is to see it.
     pub fn write(&self, out: &mut Vec<u8>, lower: &mut Lower, host: &str, context: &Context) {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
@@ -65,10 +64,15 @@ impl<'a> Sent<'a> {
         let has_key_header = forward::has_key_header(&self.lines, context);
         let reads_body = forward::reads_body(context);
         let edits = Edits(&context.request_edits);
+        let mut chunked = false;
         for (name, value) in self.lines.iter() {
             let plain = lower.of(name);
-            let framing = matches!(plain, "content-length" | "transfer-encoding");
-            let stays = framing || forward::keeps(plain, value, has_key_header, context);
+            // The front lets no other encoding through.
+            let encoding = plain == "transfer-encoding";
+            chunked |= encoding;
+            let stays = encoding
+                || plain == "content-length"
+                || forward::keeps(plain, value, has_key_header, context);
             if !stays || edits.replaces(plain) || (reads_body && plain == ACCEPT_ENCODING.as_str()) {
                 continue;
             }
@@ -84,6 +88,13 @@ impl<'a> Sent<'a> {
         edits.write(out, &|name| forward::adds(context, host, name));
         forward::added(context, host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(self.body);
+        if !chunked {
+            return out.extend_from_slice(self.body);
+        }
+        let mut frame = Frame::chunked();
+        frame.pass(self.body, &mut |data| chunk(out, data));
+        if frame == Frame::End {
+            out.extend_from_slice(LAST_CHUNK);
+        }
     }
 }

@@ -51,7 +51,14 @@ impl Relay {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
             sent.write(&mut exchange.out, &mut exchange.lower, host, context);
-            let answered = match connection.write(&exchange.out).await {
+            let written = if client.upload.goes_on() {
+                // What comes of the body follows it, and an answer may come before.
+                client.upload.start(&mut exchange.out);
+                Read::Bytes
+            } else {
+                connection.write(&exchange.out).await
+            };
+            let answered = match written {
                 Read::Bytes => connection.head(client, exchange).await?,
                 other => other,
             };
@@ -63,9 +70,11 @@ impl Relay {
                 }
                 Read::TimedOut => return Err(Failed::Refused(Rejection::UpstreamTimeout)),
                 Read::ClientLeft => return Err(Failed::ClientLeft),
+                Read::Wrong(wrong) => return Err(Failed::Refused(wrong.rejection())),
                 Read::End | Read::Broke => {}
             }
-            let harmless = matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
+            let harmless = matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+                && !client.upload.is_beyond;
             // A pooled connection that the upstream had closed meanwhile costs one try more than the listing allows.
             if !harmless || !(upstream::may_retry(context) || (connection.reused && context.tries <= 1)) {
                 return Err(Failed::Refused(Rejection::UpstreamUnreachable));
@@ -134,9 +143,15 @@ impl Got {
         self.connection.read(into, client, until).await
     }
 
-    /// The body has ended; `silent` where nothing came after it.
-    pub fn finish(self, context: &Context, silent: bool) {
-        if silent && self.body.reusable {
+    /// Sends what is left of the client's body after the answer: the upstream may be about to do something with it. Whatever happens
+    /// now, the call is over.
+    pub(super) async fn send_rest(&mut self, client: &mut Client<'_>) {
+        self.connection.send(None, client).await;
+    }
+
+    /// The body has ended; `in_step` where nothing came after it, and the upstream has all of the request.
+    pub fn finish(self, context: &Context, in_step: bool) {
+        if in_step && self.body.reusable {
             let place = Place { address: self.connection.address, tls_name: tls_name(context) };
             pool::put(place, self.connection.stream);
         }

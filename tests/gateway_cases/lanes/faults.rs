@@ -14,8 +14,11 @@ async fn both_lanes_take_upstreams_faults_alike() -> Result<()> {
     let (mut wrong, mut counted, mut billed) = (Vec::new(), 0, 0);
     for fault in FAULTS {
         // Not one that may be tried again: what broke is then asked for once.
-        let made =
-            |site: &Site| Case { pieces: vec![post(site, fault.name).into_bytes()], methods: vec!["POST"] };
+        let made = |site: &Site| Case {
+            pieces: vec![post(site, fault.name).into_bytes()],
+            methods: vec!["POST"],
+            slow: false,
+        };
         let (at_fast, at_slow) =
             try_join(seen(&fast, made(&fast)), seen(&slow, made(&slow))).await.with_context(|| fault.name)?;
         let last = at_fast.0.last();

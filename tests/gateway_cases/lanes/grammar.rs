@@ -15,6 +15,8 @@ pub struct Case {
     pub pieces: Vec<Vec<u8>>,
     /// The methods, in their order.
     pub methods: Vec<&'static str>,
+    /// Waits a moment between the pieces, so that each is read by itself.
+    pub slow: bool,
 }
 
 impl Case {
@@ -55,20 +57,24 @@ impl Case {
         self.methods.push(method);
         let whole = [head.as_bytes(), &body].concat();
         // In one piece most often, else cut somewhere.
-        let cut = if chance.between(0, 4) == 0 {
-            chance.between(1, whole.len() as u64) as usize
-        } else {
-            whole.len()
-        };
-        let (first, second) = whole.split_at(cut);
-        match self.pieces.last_mut() {
+        let mut cuts: Vec<usize> = (0..pick(chance, &[0, 0, 0, 0, 0, 1, 1, 4]))
+            .map(|_| chance.between(1, whole.len() as u64) as usize)
+            .collect();
+        self.slow |= !cuts.is_empty() && chance.between(0, 2) == 0;
+        cuts.sort_unstable();
+        cuts.dedup();
+        let (mut begin, mut rest) = (0, Vec::new());
+        for end in cuts.into_iter().chain([whole.len()]) {
+            rest.push(&whole[begin..end]);
+            begin = end;
+        }
+        let mut rest = rest.into_iter();
+        match (self.pieces.last_mut(), rest.next()) {
             // Pipelined onto what came before.
-            Some(before) if chance.between(0, 2) == 0 => before.extend_from_slice(first),
-            _ => self.pieces.push(first.to_vec()),
+            (Some(before), Some(first)) if chance.between(0, 2) == 0 => before.extend_from_slice(first),
+            (_, first) => self.pieces.extend(first.map(<[u8]>::to_vec)),
         }
-        if !second.is_empty() {
-            self.pieces.push(second.to_vec());
-        }
+        self.pieces.extend(rest.map(<[u8]>::to_vec));
     }
 }
 
@@ -129,7 +135,7 @@ const BROKEN: &[&str] = &[
     "Expect: 200-maybe",
 ];
 
-fn pick<'a>(chance: &mut Chance, of: &[&'a str]) -> &'a str {
+fn pick<T: Copy>(chance: &mut Chance, of: &[T]) -> T {
     of[chance.between(0, of.len() as u64) as usize]
 }
 
@@ -189,10 +195,15 @@ fn body(chance: &mut Chance, head: &mut String) -> Vec<u8> {
     head.push_str("Transfer-Encoding: chunked\r\n");
     let mut framed = Vec::new();
     for piece in data.chunks(chance.between(1, 2_000) as usize) {
-        framed.extend_from_slice(format!("{:x}\r\n", piece.len()).as_bytes());
+        let size = match chance.between(0, 4) {
+            0 => format!("{:X}\r\n", piece.len()),
+            1 => format!("00{:x}\r\n", piece.len()),
+            _ => format!("{:x}\r\n", piece.len()),
+        };
+        framed.extend_from_slice(size.as_bytes());
         framed.extend_from_slice(piece);
         framed.extend_from_slice(b"\r\n");
     }
-    framed.extend_from_slice(b"0\r\n\r\n");
+    framed.extend_from_slice(pick(chance, &[&b"0\r\n\r\n"[..], b"000\r\n\r\n"]));
     framed
 }

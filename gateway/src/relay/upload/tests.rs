@@ -1,0 +1,203 @@
+//! Bodies that come piece by piece, between a client and an upstream of the test's own.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::watch;
+
+use super::*;
+use crate::front::head;
+use crate::front::lines::Lines;
+
+/// What the ways between the three can hold.
+const WAY_BYTES: usize = 4_096;
+/// No wait of these tests ends by itself, but where one is to.
+const LONG: Duration = Duration::from_secs(20);
+const SHORT: Duration = Duration::from_millis(50);
+
+/// The gateway's half of one call.
+struct Half {
+    stream: Stream,
+    followers: BytesMut,
+    upload: Upload,
+    shutdown: watch::Receiver<bool>,
+    connection: Connection,
+    said: BytesMut,
+    client_timeout: Duration,
+}
+
+impl Half {
+    /// One whose request's head, and what came with it, is `request`; the ends of the client and the upstream.
+    fn of(request: &str, max_bytes: u64) -> (Self, DuplexStream, DuplexStream) {
+        let (client, ours) = duplex(WAY_BYTES);
+        let (upstream, theirs) = duplex(WAY_BYTES);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        let connection = Connection { stream: Box::new(theirs), address, reused: false, read_timeout: LONG };
+        let mut lines = Lines::default();
+        let head = head::parse(request.as_bytes(), &mut lines).unwrap().unwrap();
+        let mut upload = Upload::default();
+        assert_eq!(upload.begin(head.frame, &request.as_bytes()[head.bytes..]), 0);
+        upload.limit(max_bytes).unwrap();
+        upload.start(&mut b"HEAD ".to_vec());
+        let half = Self {
+            stream: Box::new(ours),
+            followers: BytesMut::new(),
+            upload,
+            shutdown: watch::channel(false).1,
+            connection,
+            said: BytesMut::with_capacity(WAY_BYTES),
+            client_timeout: LONG,
+        };
+        (half, client, upstream)
+    }
+
+    fn chunked() -> (Self, DuplexStream, DuplexStream) {
+        Self::of("POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n", 1 << 20)
+    }
+
+    fn length(bytes: usize) -> (Self, DuplexStream, DuplexStream) {
+        Self::of(&format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n"), 1 << 20)
+    }
+
+    async fn send(&mut self) -> Option<Read> {
+        let mut client = Client {
+            stream: &mut self.stream,
+            waiting: 0,
+            followers: &mut self.followers,
+            upload: &mut self.upload,
+            timeout: self.client_timeout,
+            said_close: false,
+            shutdown: &self.shutdown,
+        };
+        self.connection.send(Some(&mut self.said), &mut client).await
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.followers.capacity() + self.upload.capacity_bytes()
+    }
+}
+
+/// All that comes until there is nothing for a while.
+async fn read_for_now(from: &mut DuplexStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    while let Ok(Ok(1..)) = tokio::time::timeout(SHORT, from.read_buf(&mut all)).await {}
+    all
+}
+
+#[tokio::test]
+async fn chunks_are_written_anew_however_they_come_and_what_follows_stays() {
+    let wire = b"4\r\nwiki\r\n00a\r\n0123456789\r\n000\r\n\r\nGET";
+    for step in 1..wire.len() {
+        let (mut half, mut client, mut upstream) = Half::chunked();
+        let sends = async {
+            for piece in wire.chunks(step) {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        };
+        let (said, ()) = tokio::join!(half.send(), sends);
+        assert_eq!((said, half.upload.bytes), (None, 14), "in pieces of {step}");
+        assert!(half.upload.is_sent() && half.upload.is_beyond);
+        // What came after its end, in the piece that ended it.
+        assert!(b"GET".starts_with(&half.followers), "{:?}", half.followers);
+        drop(half);
+        let mut came = String::new();
+        upstream.read_to_string(&mut came).await.unwrap();
+        let chunks = came.strip_prefix("HEAD ").unwrap();
+        let mut frame = Frame::chunked();
+        let mut data = Vec::new();
+        assert_eq!(frame.pass(chunks.as_bytes(), &mut |own| data.extend_from_slice(own)), chunks.len());
+        assert_eq!((frame, &data[..]), (Frame::End, &b"wiki0123456789"[..]), "{chunks:?}");
+        assert!(!chunks.contains("00a"), "{chunks:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_reads_nothing_holds_up_no_more_than_a_few_pieces_and_is_heard() {
+    let (mut half, mut client, mut upstream) = Half::length(1 << 20);
+    let sending = tokio::spawn(async move { client.write_all(&vec![b'x'; 1 << 20]).await.map(|()| client) });
+    let answers = async {
+        tokio::time::sleep(SHORT).await;
+        upstream.write_all(b"HTTP/1.1 413 No\r\n\r\n").await.unwrap();
+    };
+    let (said, ()) = tokio::join!(half.send(), answers);
+    assert_eq!((said, &half.said[..]), (Some(Read::Bytes), &b"HTTP/1.1 413 No\r\n\r\n"[..]));
+    assert!(half.held_bytes() <= 65_536, "{}", half.held_bytes());
+    assert!(half.upload.goes_on() && !half.upload.has_ended());
+    // It reads on after all.
+    let reads = async {
+        let mut came = vec![0; (1 << 20) + 5];
+        upstream.read_exact(&mut came).await.unwrap();
+        came
+    };
+    let (said, came) = tokio::join!(half.send(), reads);
+    assert_eq!((said, half.upload.bytes), (None, 1 << 20));
+    assert!(came.starts_with(b"HEAD x") && came[5..].iter().all(|byte| *byte == b'x'));
+    assert!(half.held_bytes() <= 65_536, "{}", half.held_bytes());
+    sending.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_client_does_wrong_is_found_as_it_comes_and_never_makes_a_whole_request() {
+    let chunks = |sent: &'static str, wrong| (Half::chunked(), sent, wrong);
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    for ((mut half, mut client, mut upstream), sent, wrong) in [
+        chunks("2\r\nab\r\n2;x=y\r\n", Wrong::Framing),
+        chunks("2\r\nab\r\n0\r\nX: y\r\n\r\n", Wrong::Framing),
+        chunks("2\r\nabc", Wrong::Framing),
+        (Half::of(head, 7), "8\r\n01234567\r\n0\r\n\r\n", Wrong::TooLarge),
+        (Half::of(head, 7), "5\r\n01234\r\n3\r\n567", Wrong::TooLarge),
+    ] {
+        client.write_all(sent.as_bytes()).await.unwrap();
+        assert_eq!(half.send().await, Some(Read::Wrong(wrong)), "{sent:?}");
+        drop(half);
+        let came = read_for_now(&mut upstream).await;
+        assert!(!came.ends_with(LAST_CHUNK), "{sent:?} came as {came:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_side_has_its_time_and_may_leave() {
+    let (mut half, _client, _upstream) = Half::length(9);
+    half.client_timeout = SHORT;
+    assert_eq!(half.send().await, Some(Read::Wrong(Wrong::TimedOut)), "a client that is silent");
+
+    let (mut half, _client, _upstream) = Half::length(9);
+    half.connection.read_timeout = SHORT;
+    assert_eq!(half.send().await, Some(Read::Wrong(Wrong::TimedOut)), "both are silent");
+
+    let (mut half, mut client, _upstream) = Half::length(1 << 20);
+    half.connection.read_timeout = SHORT;
+    let sending = tokio::spawn(async move { client.write_all(&vec![b'x'; 1 << 20]).await.map(|()| client) });
+    assert_eq!(half.send().await, Some(Read::TimedOut), "an upstream that takes nothing");
+    sending.abort();
+
+    let (mut half, client, _upstream) = Half::length(9);
+    drop(client);
+    assert_eq!(half.send().await, Some(Read::ClientLeft));
+
+    let (mut half, _client, upstream) = Half::length(9);
+    drop(upstream);
+    assert_eq!(half.send().await, Some(Read::End));
+    assert!(!half.upload.is_beyond, "nothing but what is kept was taken");
+}
+
+#[tokio::test]
+async fn an_upstream_that_takes_no_more_is_listened_to_and_its_connection_not_used_again() {
+    let (mut half, mut client, upstream) = Half::length(9);
+    client.write_all(b"abc").await.unwrap();
+    drop(upstream);
+    let mut none = Client {
+        stream: &mut half.stream,
+        waiting: 0,
+        followers: &mut half.followers,
+        upload: &mut half.upload,
+        timeout: LONG,
+        said_close: false,
+        shutdown: &half.shutdown,
+    };
+    // As after an answer, when nobody listens any more.
+    assert_eq!(half.connection.send(None, &mut none).await, None);
+    assert!(none.closes() && !none.upload.goes_on() && !none.upload.is_sent());
+}

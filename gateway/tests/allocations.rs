@@ -1,0 +1,174 @@
+//! What a call in the steady state allocates on the thread that answers it: nothing. A whole gateway with one worker stands between a
+//! client and an upstream on threads of their own; key, rate, quota and records are as for any buyer.
+#![allow(unsafe_code, reason = "an allocator is unsafe to write")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::backtrace::Backtrace;
+use std::cell::Cell;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+use apiclay_config::key;
+use secrecy::ExposeSecret as _;
+
+mod market;
+
+/// Calls before the measured ones: leases have their size by then, and buffers theirs.
+const WARM_UP_CALLS: usize = 20_000;
+const CALLS: usize = 1_000;
+/// The threads of the service that answers calls are called so.
+const WORKER: &str = "gateway";
+const THREADS_MAX: usize = 256;
+const WAIT_MAX: Duration = Duration::from_secs(30);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+/// Where the worker's first allocation while it holds is shown.
+static WATCHED: AtomicBool = AtomicBool::new(false);
+static NEXT: AtomicUsize = AtomicUsize::new(0);
+static THREADS: [Thread; THREADS_MAX] =
+    [const { Thread { id: AtomicI32::new(0), allocations: AtomicU64::new(0) } }; THREADS_MAX];
+
+thread_local! {
+    static PLACE: Cell<usize> = const { Cell::new(usize::MAX) };
+}
+
+struct Thread {
+    id: AtomicI32,
+    allocations: AtomicU64,
+}
+
+/// Counts what each thread allocates, be it new or grown.
+struct Counting;
+
+// SAFETY: all is the system's; what is counted stands in statics and in a cell without a destructor.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: the caller's.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: the caller's.
+        unsafe { System.realloc(pointer, layout, size) }
+    }
+}
+
+fn count() {
+    PLACE.with(|place| {
+        if place.get() == usize::MAX {
+            place.set(NEXT.fetch_add(1, SeqCst).min(THREADS_MAX - 1));
+            // SAFETY: asks for nothing.
+            THREADS[place.get()].id.store(unsafe { libc::gettid() }, SeqCst);
+        }
+        let thread = &THREADS[place.get()];
+        thread.allocations.fetch_add(1, SeqCst);
+        if WATCHED.load(SeqCst) && is_worker(thread.id.load(SeqCst)) && WATCHED.swap(false, SeqCst) {
+            eprintln!("allocated here:\n{}", Backtrace::force_capture());
+        }
+    });
+}
+
+/// Known before a worker is watched; looked up without an allocation.
+static WORKER_ID: AtomicI32 = AtomicI32::new(0);
+
+fn is_worker(id: i32) -> bool {
+    WORKER_ID.load(SeqCst) == id
+}
+
+/// The worker, by its thread's name.
+fn worker() -> &'static Thread {
+    let named = |thread: &&Thread| {
+        let path = format!("/proc/self/task/{}/comm", thread.id.load(SeqCst));
+        std::fs::read_to_string(path).is_ok_and(|name| name.trim() == WORKER)
+    };
+    let all: Vec<&Thread> = THREADS.iter().filter(named).collect();
+    assert_eq!(all.len(), 1, "one worker");
+    WORKER_ID.store(all[0].id.load(SeqCst), SeqCst);
+    all[0]
+}
+
+/// Answers as vendors do, on one thread a connection.
+fn upstream() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            std::thread::spawn(move || answer(stream.unwrap()));
+        }
+    });
+    address
+}
+
+fn answer(mut stream: TcpStream) {
+    let (mut some, mut came) = ([0; 4_096], Vec::new());
+    while let Ok(count @ 1..) = stream.read(&mut some) {
+        came.extend_from_slice(&some[..count]);
+        if came.ends_with(b"\r\n\r\n") {
+            came.clear();
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: theirs\r\n\
+                Content-Length: 14\r\n\r\n{\"sky\":\"blue\"}";
+            stream.write_all(answer).unwrap();
+        }
+    }
+}
+
+/// One call on a connection that stays; its status.
+fn call(stream: &mut TcpStream, request: &[u8]) -> u16 {
+    stream.write_all(request).unwrap();
+    let (mut some, mut came) = ([0; 4_096], Vec::new());
+    while !(came.ends_with(b"}") && came.windows(4).any(|window| window == b"\r\n\r\n")) {
+        let count = stream.read(&mut some).unwrap();
+        assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&came));
+        came.extend_from_slice(&some[..count]);
+    }
+    String::from_utf8_lossy(&came[9..12]).parse().unwrap()
+}
+
+#[test]
+fn a_call_in_the_steady_state_allocates_nothing_on_the_thread_that_answers_it() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (upstream, key, folder) = (upstream(), key::generate(), tempfile::tempdir().unwrap());
+    let gateway = runtime.block_on(market::gateway(upstream, &key, folder.path()));
+    let request = format!(
+        "GET /acme/echo/now?city=pune HTTP/1.1\r\nHost: gateway.test\r\nUser-Agent: test/1\r\nAccept: */*\r\n\
+         X-Api-Key: {}\r\n\r\n",
+        key.expose_secret()
+    );
+    let mut stream = TcpStream::connect(gateway.address).unwrap();
+    stream.set_nodelay(true).unwrap();
+    let begun = Instant::now();
+    // The configuration comes.
+    while call(&mut stream, request.as_bytes()) != 200 {
+        assert!(begun.elapsed() < WAIT_MAX, "no call was served");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for _ in 0..WARM_UP_CALLS {
+        assert_eq!(call(&mut stream, request.as_bytes()), 200);
+    }
+    let worker = worker();
+    let before = worker.allocations.load(SeqCst);
+    assert!(before > 0, "nothing was counted");
+    WATCHED.store(true, SeqCst);
+    for _ in 0..CALLS {
+        assert_eq!(call(&mut stream, request.as_bytes()), 200);
+    }
+    WATCHED.store(false, SeqCst);
+    let allocated = worker.allocations.load(SeqCst) - before;
+    println!("{CALLS} calls: {allocated} allocations");
+    assert_eq!(allocated, 0, "{CALLS} calls allocated; where stands above");
+    // A refusal is made of strings: what is allocated there is seen.
+    let without_key = b"GET /acme/echo/now HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
+    assert_eq!(call(&mut stream, without_key), 401);
+    assert!(worker.allocations.load(SeqCst) > before, "the worker's allocations are not seen");
+    runtime.block_on(gateway.drain());
+}
