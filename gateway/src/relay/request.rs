@@ -68,11 +68,12 @@ impl<'a> Sent<'a> {
         for (name, value) in self.lines.iter() {
             let plain = lower.of(name);
             // The front lets no other encoding through.
-            let encoding = plain == "transfer-encoding";
-            chunked |= encoding;
-            let stays = encoding
-                || plain == "content-length"
-                || forward::keeps(plain, value, has_key_header, context);
+            if plain == "transfer-encoding" {
+                chunked = true;
+                line(out, name, b"chunked");
+                continue;
+            }
+            let stays = plain == "content-length" || forward::keeps(plain, value, has_key_header, context);
             if !stays || edits.replaces(plain) || (reads_body && plain == ACCEPT_ENCODING.as_str()) {
                 continue;
             }

@@ -4,6 +4,7 @@
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 use bytes::{Buf as _, BytesMut};
 use pingora_core::protocols::Stream;
@@ -118,10 +119,15 @@ impl Upload {
         }
     }
 
+    /// Another upstream may take what the last one did not.
+    pub fn try_anew(&mut self) {
+        self.refused = false;
+    }
+
     /// Another try: `out`, the head with what came with it, is written first.
     pub fn start(&mut self, out: &mut Vec<u8>) {
         std::mem::swap(&mut self.out, out);
-        (self.written, self.flushed, self.refused) = (0, false, false);
+        (self.written, self.flushed) = (0, false);
     }
 
     /// Whether it has come to its end: what the client sends next is another request.
@@ -170,6 +176,8 @@ impl Upload {
             return Err(Wrong::Framing);
         }
         if *bytes > self.max_bytes {
+            // It may have come to its end in this piece, of which nothing goes on: it is never taken for one that did.
+            *frame = Frame::Bad;
             return Err(Wrong::TooLarge);
         }
         if *frame == Frame::End && *chunked {
@@ -198,12 +206,13 @@ impl Upload {
 }
 
 impl Connection {
-    /// Sends what is left of the client's body, and listens to the upstream meanwhile, where there is room for what it says. `None`
-    /// once it has all, or takes no more.
+    /// Sends what is left of the client's body, and listens to the upstream meanwhile, where there is room for what it says, which
+    /// ends by `until` where it has begun. `None` once it has all, or takes no more.
     pub(super) async fn send(
         &mut self,
         mut into: Option<&mut BytesMut>,
         client: &mut Client<'_>,
+        until: Option<Instant>,
     ) -> Option<Read> {
         loop {
             let (time, late) = if client.upload.is_held_up() {
@@ -212,8 +221,13 @@ impl Connection {
                 // Who waits for a body says nothing: the client is the one who was silent.
                 (self.read_timeout.min(client.timeout), Read::Wrong(Wrong::TimedOut))
             };
+            let silent_at = Instant::now() + time;
+            let (at, late) = match until.filter(|until| *until < silent_at) {
+                Some(until) => (until, Read::TimedOut),
+                None => (silent_at, late),
+            };
             let step = std::future::poll_fn(|task| self.step(task, into.as_deref_mut(), client));
-            match deadline::within(time, pin!(step)).await {
+            match deadline::until(at, pin!(step)).await {
                 Ok(Step::Moved) => {}
                 Ok(Step::Over) => return None,
                 Ok(Step::Said(read)) => return Some(read),

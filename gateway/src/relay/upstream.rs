@@ -51,6 +51,7 @@ impl Relay {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
             sent.write(&mut exchange.out, &mut exchange.lower, host, context);
+            client.upload.try_anew();
             let written = if client.upload.goes_on() {
                 // What comes of the body follows it, and an answer may come before.
                 client.upload.start(&mut exchange.out);
@@ -146,7 +147,7 @@ impl Got {
     /// Sends what is left of the client's body after the answer: the upstream may be about to do something with it. Whatever happens
     /// now, the call is over.
     pub(super) async fn send_rest(&mut self, client: &mut Client<'_>) {
-        self.connection.send(None, client).await;
+        self.connection.send(None, client, None).await;
     }
 
     /// The body has ended; `in_step` where nothing came after it, and the upstream has all of the request.

@@ -91,6 +91,8 @@ fn next(site: &Site) -> String {
 fn uploads() -> Vec<Upload> {
     let max = format!("{BODY_MAX_BYTES:x}\r\n{}\r\n", "x".repeat(BODY_MAX_BYTES));
     let too_large = ["2\r\nab\r\n", &*max, "5\r\nhello\r\n"];
+    let one_chunk = format!("{:x}\r\n{}", BODY_MAX_BYTES + 5, "x".repeat(BODY_MAX_BYTES));
+    let too_large_at_its_end = [&*one_chunk, "hello\r\n0\r\n\r\n"];
     let of = Upload::of;
     vec![
         of("a length", "/orders", "Content-Length: 9", &["abc", "def", "ghiNEXT"]).served_with_the_next(),
@@ -129,6 +131,10 @@ fn uploads() -> Vec<Upload> {
         of("a trailer", "/orders", CHUNKED, &["2\r\nab\r\n0\r\n", "X: y\r\n\r\n"]).refused(&[400]),
         of("no CRLF", "/orders", CHUNKED, &["2\r\n", "abX"]).refused(&[400]),
         of("too large", "/orders", CHUNKED, &too_large).refused(&[413]),
+        of("too large at its end", "/orders", CHUNKED, &too_large_at_its_end).refused(&[413]),
+        of("an early answer to what is too large at its end", "/early", CHUNKED, &too_large_at_its_end)
+            .answered(&[200], 0, 1),
+        of("the one after it", "/early", "Content-Length: 9", &["abcdefghi"]).answered(&[200], 1, 1),
         of("too large to begin with", "/orders", "Content-Length: 1048577", &["abc"]).refused(&[413]),
         of("a silent client", "/orders", CHUNKED, &["2\r\nab\r\n"]).refused(&[408]),
         of("an upstream that hangs up", "/early?hangs-up", "Content-Length: 9", &["abc"]).refused(&[502]),

@@ -25,6 +25,7 @@ struct Half {
     connection: Connection,
     said: BytesMut,
     client_timeout: Duration,
+    until: Option<Instant>,
 }
 
 impl Half {
@@ -48,6 +49,7 @@ impl Half {
             connection,
             said: BytesMut::with_capacity(WAY_BYTES),
             client_timeout: LONG,
+            until: None,
         };
         (half, client, upstream)
     }
@@ -70,7 +72,7 @@ impl Half {
             said_close: false,
             shutdown: &self.shutdown,
         };
-        self.connection.send(Some(&mut self.said), &mut client).await
+        self.connection.send(Some(&mut self.said), &mut client, self.until).await
     }
 
     fn held_bytes(&self) -> usize {
@@ -88,7 +90,7 @@ async fn read_for_now(from: &mut DuplexStream) -> Vec<u8> {
 #[tokio::test]
 async fn chunks_are_written_anew_however_they_come_and_what_follows_stays() {
     let wire = b"4\r\nwiki\r\n00a\r\n0123456789\r\n000\r\n\r\nGET";
-    for step in 1..wire.len() {
+    for step in 1..=wire.len() {
         let (mut half, mut client, mut upstream) = Half::chunked();
         let sends = async {
             for piece in wire.chunks(step) {
@@ -101,6 +103,7 @@ async fn chunks_are_written_anew_however_they_come_and_what_follows_stays() {
         assert!(half.upload.is_sent() && half.upload.is_beyond);
         // What came after its end, in the piece that ended it.
         assert!(b"GET".starts_with(&half.followers), "{:?}", half.followers);
+        assert!(step < wire.len() || half.followers == b"GET"[..], "{:?}", half.followers);
         drop(half);
         let mut came = String::new();
         upstream.read_to_string(&mut came).await.unwrap();
@@ -151,6 +154,8 @@ async fn what_a_client_does_wrong_is_found_as_it_comes_and_never_makes_a_whole_r
     ] {
         client.write_all(sent.as_bytes()).await.unwrap();
         assert_eq!(half.send().await, Some(Read::Wrong(wrong)), "{sent:?}");
+        // Else what is left of it would be the next request, and its upstream's connection another call's.
+        assert!(!half.upload.has_ended() && !half.upload.is_sent(), "{sent:?}");
         drop(half);
         let came = read_for_now(&mut upstream).await;
         assert!(!came.ends_with(LAST_CHUNK), "{sent:?} came as {came:?}");
@@ -172,6 +177,20 @@ async fn each_side_has_its_time_and_may_leave() {
     let sending = tokio::spawn(async move { client.write_all(&vec![b'x'; 1 << 20]).await.map(|()| client) });
     assert_eq!(half.send().await, Some(Read::TimedOut), "an upstream that takes nothing");
     sending.abort();
+
+    let (mut half, mut client, _upstream) = Half::length(1 << 20);
+    half.until = Some(Instant::now() + SHORT);
+    let drips = tokio::spawn(async move {
+        while client.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(SHORT / 10).await
+        }
+    });
+    assert_eq!(
+        half.send().await,
+        Some(Read::TimedOut),
+        "an upstream whose answer has begun and does not go on"
+    );
+    drips.abort();
 
     let (mut half, client, _upstream) = Half::length(9);
     drop(client);
@@ -198,6 +217,6 @@ async fn an_upstream_that_takes_no_more_is_listened_to_and_its_connection_not_us
         shutdown: &half.shutdown,
     };
     // As after an answer, when nobody listens any more.
-    assert_eq!(half.connection.send(None, &mut none).await, None);
+    assert_eq!(half.connection.send(None, &mut none, None).await, None);
     assert!(none.closes() && !none.upload.goes_on() && !none.upload.is_sent());
 }
