@@ -72,7 +72,8 @@ impl Buyer<'_> {
         self.sees(".plans", "₹499").await?;
         self.picture("plan-change").await?;
         let due = self.text(Locator::XPath("//li[h2='Pro']//p[contains(@class, 'due')]")).await?;
-        let due = due.strip_suffix(" for the rest of this month.").context("no amount is shown")?.to_owned();
+        let (due, _) = due.split_once(" for the rest of this month").context("no amount is shown")?;
+        let due = due.to_owned();
         let most = micro("₹400")?;
         ensure!((most - 1_000_000..=most).contains(&micro(&due)?), "{due} for what is left of a month");
         self.presses("[aria-label='Change now to Pro']").await?;

@@ -1,5 +1,5 @@
 //! `/subscriptions/{id}/plans`: the listing's other plans, and what each would cost this subscription now or with its next
-//! month. The figures are `subscriptions::quote`'s, and a form carries what its reader saw, so that he pays that or nothing.
+//! month. The figures are `subscriptions::quote`'s, and a form carries what its reader saw, so that he never pays more.
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{PlanId, SubscriptionId};
@@ -40,7 +40,8 @@ struct Offer {
     plan: PlanShown,
     /// What it comes to now, in a sentence; none where it can only be had later, or not at all.
     now: Option<String>,
-    due_now: String,
+    /// What it may come to, for his calls go on while he decides.
+    due_at_most: String,
     /// The moment from which it can be had with the next month.
     later: Option<String>,
     /// Whether it is the present plan, which another is to follow.
@@ -142,7 +143,7 @@ async fn offer(
     let mut offer = Offer {
         plan: plan_shown::present(view, None, app.payments.is_some()),
         now: None,
-        due_now: "0".to_owned(),
+        due_at_most: "0".to_owned(),
         later: found.value.month().map(|paid| words::moment(paid.period.ends_at)),
         keeps: plan == found.value.plan,
         refused: None,
@@ -156,11 +157,11 @@ async fn offer(
     }
     let wanted = Wanted { plan, plan_revision: None, when: When::Now, previewed_at: Some(previewed_at) };
     match changing::preview(app, present, &wanted).await {
-        Ok(Possible { quote, .. }) => {
-            offer.due_now = quote.due_now.micro.to_string();
+        Ok(Possible { quote, at_most, .. }) => {
+            offer.due_at_most = at_most.micro.to_string();
             let included = found.value.month().map_or(0, |paid| paid.included);
             let why = why_no_more(quote.bound, included, left);
-            let told = told(&quote.due_now, found.value.paid.is_some());
+            let told = told((&quote.due_now, &at_most), found.value.paid.is_some());
             offer.now = Some(format!("{told}{why}"));
         }
         Err(refusal @ Refusal::Because { .. }) => {
@@ -171,15 +172,19 @@ async fn offer(
     Ok(offer)
 }
 
-fn told(due: &Money, has_month: bool) -> String {
+fn told((due, at_most): (&Money, &Money), has_month: bool) -> String {
     let rest = if has_month { " for the rest of this month" } else { " for the first month" };
-    match due.micro {
-        0 => "Costs nothing now.".to_owned(),
-        1.. => format!("{}{rest}.", words::money(due)),
-        _ => {
-            let back = Money::new(due.micro.saturating_neg(), due.currency);
-            format!("{} goes back into your wallet.", words::money(&back))
-        }
+    let back = |due: &Money| words::money(&Money::new(due.micro.saturating_neg(), due.currency));
+    let told = match due.micro {
+        0 => "Costs nothing now".to_owned(),
+        1.. => format!("{}{rest}", words::money(due)),
+        _ => format!("{} goes back into your wallet", back(due)),
+    };
+    match at_most.micro {
+        _ if at_most == due => format!("{told}."),
+        1.. if due.micro >= 0 => format!("{told}, at most {} if your calls go on.", words::money(at_most)),
+        1.. => format!("{told}; if your calls go on, at most {} is charged.", words::money(at_most)),
+        _ => format!("{told}, at least {} if your calls go on.", back(at_most)),
     }
 }
 
@@ -190,11 +195,10 @@ fn why_no_more(bound: Option<Bound>, included: u64, left: &Left) -> String {
             " Of the present month no more goes back than its included part that is unused: {} of {included}.",
             left.units
         ),
-        Some(Bound::MonthlyLimit) => left.limit.map_or_else(String::new, |limit| {
+        Some(Bound::CallsLeft) => left.calls.map_or_else(String::new, |calls| {
+            let (left, all) = (calls.left, calls.bought);
             format!(
-                " Of the present calendar month no more goes back than its calls that are unused: {} of {}. Each call that is made \
-                 changes this; where the change is refused for that, send it again.",
-                limit.left, limit.calls
+                " Of the present month no more goes back than its calls that are unused: {left} of {all}."
             )
         }),
         Some(Bound::ChargesLeft) => " The rest of the present month was given back already.".to_owned(),

@@ -11,13 +11,13 @@ use super::charge::{Becomes, Charge, Edition, Purpose};
 use super::documents::Subscription;
 use super::letters;
 use super::life::Due;
-use super::limit_left;
 use super::trial;
 use crate::accounts::documents::Account;
 use crate::app::App;
 use crate::catalog;
 use crate::ledger::{LedgerError, Refused};
 use crate::plans;
+use crate::plans::documents::PlanRevision;
 use crate::plans::terms::Terms;
 use crate::refusal::Refusal;
 use crate::store::{Query, StoreError, Versioned};
@@ -135,12 +135,11 @@ pub(super) async fn write(
 ) -> Result<Versioned<Subscription>, Refusal> {
     let concerns_gateways = next.served() != before.value.served();
     if next.edition() != before.value.edition() {
-        let from = terms_of(app, before.value.edition()).await?;
-        let revision = plans::access::revision(&app.store, next.plan, next.plan_revision).await?;
-        let (between, now) = ((&from, &revision.value.terms), app.clock.now());
-        next.made_before = limit_left::before(&app.store, &before.value, between, now).await?;
-        // No gateway hears of a subscription before what it names.
-        app.push.publish(revision).await?;
+        // No gateway hears of a subscription before what it names; where that is gone, what was paid is had nevertheless.
+        let id = PlanRevision::id_of(next.plan, next.plan_revision);
+        if let Some(revision) = app.store.get::<PlanRevision>(&id).await? {
+            app.push.publish(revision).await?;
+        }
     }
     let put = async |next: Subscription| match concerns_gateways {
         true => app.push.replace(next, before.version).await,

@@ -1,4 +1,4 @@
-//! A change of plan: what it comes to, and having it. Whoever agreed to a figure pays that or nothing. Next: `quote`, which
+//! A change of plan: what it comes to, and having it. Whoever agreed to a figure never pays more. Next: `quote`, which
 //! reckons it, and `billing`, which charges; called by the API's routes and by the pages.
 
 use apiclay_config::clock::Timestamp;
@@ -11,9 +11,8 @@ use super::billing::{charge, terms_of, up_to_date, write};
 use super::buying::{ended, has_it};
 use super::charge::{Edition, Purpose};
 use super::documents::Subscription;
-use super::giving_back::Left;
+use super::giving_back::{CallsLeft, Left, calls_bought};
 use super::life::SubscriptionState;
-use super::limit_left;
 use super::quote::{self, Quote, When};
 use super::trial;
 use crate::app::App;
@@ -21,6 +20,7 @@ use crate::http::Code;
 use crate::ledger::Fee;
 use crate::refusal::Refusal;
 use crate::store::Versioned;
+use crate::usage::read::billed_calls;
 use crate::wallet::leases::documents::IncludedMonth;
 use crate::wallet::leases::included;
 use crate::{catalog, plans};
@@ -48,6 +48,8 @@ pub(crate) struct Present {
 /// A change that can be made.
 pub(crate) struct Possible {
     pub quote: Quote,
+    /// What is charged on it once some more calls are made: what to agree to where they go on.
+    pub at_most: Money,
     /// What each month costs after it.
     pub next_price: Money,
 }
@@ -93,6 +95,7 @@ pub(crate) async fn preview(
         return Err(Refusal::because(Code::StateConflict, told));
     }
     let now = app.clock.now();
+    let mut more = None;
     let quote = match (wanted.when, found.value.month()) {
         (When::PeriodEnd, Some(paid)) => {
             let becomes = found.value.renewed(edition, &terms);
@@ -108,10 +111,12 @@ pub(crate) async fn preview(
         }
         (When::Now, _) => {
             let moment = quote::moment(&found.value, wanted.previewed_at, now)?;
+            let left_then = left.after_more(found.value.paid.map_or(0, |paid| paid.included));
+            more = Some(quote::now(&found.value, edition, &terms, moment, &left_then)?);
             quote::now(&found.value, edition, &terms, moment, left)?
         }
     };
-    Ok(Possible { quote, next_price: terms.price })
+    Ok(Possible { quote, at_most: more.unwrap_or(quote).due_now, next_price: terms.price })
 }
 
 /// The edition of a plan that a subscription can be changed to.
@@ -135,7 +140,7 @@ async fn on_sale(app: &App, subscription: &Subscription, wanted: &Wanted) -> Res
 /// Changes the plan.
 ///
 /// # Errors
-/// Where it cannot be made, costs something else than its buyer agreed to, or cannot be paid.
+/// Where it cannot be made, costs more than its buyer agreed to, or cannot be paid.
 pub(crate) async fn change(
     app: &App,
     found: Versioned<Subscription>,
@@ -144,16 +149,16 @@ pub(crate) async fn change(
 ) -> Result<Versioned<Subscription>, Refusal> {
     let present = present(app, found).await?;
     let Possible { mut quote, .. } = preview(app, &present, wanted).await?;
-    let Present { found, left } = present;
+    let found = present.found;
     let edition = quote.becomes.edition;
     let has_it_already = found.value.has_month_of(edition);
     if let Some(agreed) = agreed.filter(|_| !has_it_already)
-        && agreed != quote.due_now
+        && (agreed.micro < quote.due_now.micro || agreed.currency != quote.due_now.currency)
     {
-        // Where calls go on, the next figure may be another too.
-        let what = if left.limit.is_some() { "; calls that were made meanwhile count" } else { "" };
-        let told =
-            format!("it is {} now{what}; see the preview, agree to that, and send it again", quote.due_now);
+        let told = format!(
+            "it is {} now, more than was agreed to; see the preview, agree to what it may come to, and send it again",
+            quote.due_now
+        );
         return Err(Refusal::because(Code::AmountChanged, told));
     }
     if wanted.when == When::PeriodEnd || has_it_already {
@@ -185,7 +190,15 @@ async fn left_of(app: &App, subscription: &Subscription) -> Result<Left, Refusal
         false => None,
     };
     let terms = terms_of(app, subscription.edition()).await?;
-    let limit = limit_left::of(&app.store, subscription, &terms, app.clock.now()).await?;
+    let calls = match calls_bought(&paid, &terms).filter(|_| !paid.price.is_zero()) {
+        Some(bought) => {
+            // The minute in which the price began counts whole: else all could be made in what is left of it.
+            let minutes = paid.price_began_at().minute()..paid.period.ends_at.minute().saturating_add(1);
+            let made = billed_calls(&app.store, subscription.id, minutes).await?;
+            Some(CallsLeft { bought, left: bought.saturating_sub(made) })
+        }
+        None => None,
+    };
     // What a gateway held at an earlier change, and has handed back, is nobody's to give back.
-    Ok(Left { units: units.min(paid.included), charged_micro, limit })
+    Ok(Left { units: units.min(paid.included), charged_micro, calls })
 }

@@ -23,9 +23,8 @@ pub struct Edition {
     pub revision: u32,
 }
 
-/// A period that is paid for.
+/// A period that is paid for. What is in it by schema 3 and has no use any more is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Paid {
     /// From when to when.
     pub period: Period,
@@ -42,6 +41,9 @@ pub struct Paid {
     /// Units of the month that were included before and are not at this price: used, or their part of a price went back.
     #[serde(default, skip_serializing_if = "is_none_taken")]
     pub taken_units: u64,
+    /// When a change within the period brought this price; none where it began with the period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
 }
 
 impl Paid {
@@ -55,7 +57,14 @@ impl Paid {
             included: terms.included(),
             counted: true,
             taken_units: 0,
+            changed_at: None,
         }
+    }
+
+    /// From when on this price is paid.
+    #[must_use]
+    pub fn price_began_at(&self) -> Timestamp {
+        self.changed_at.unwrap_or(self.period.begins_at)
     }
 }
 

@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use super::charge::{Charge, Edition, Paid};
 use super::life::SubscriptionState;
-use super::limit_left::MadeBefore;
 use crate::push::{Kind, Published};
 use crate::store::{Document, Index};
 
@@ -40,9 +39,6 @@ pub struct Subscription {
     /// The period that is paid for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paid: Option<Paid>,
-    /// What was on its monthly counters when its edition took another's place; none where nothing can have been.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub made_before: Option<MadeBefore>,
     /// Charges that were ever in hand.
     #[serde(default)]
     pub charges: u32,
@@ -97,7 +93,6 @@ impl Subscription {
             anchored_at: None,
             trial_ends_at: None,
             paid: None,
-            made_before: None,
             charges: 0,
             charging: None,
             past_due_since: None,
@@ -156,8 +151,9 @@ impl Subscription {
 
 impl Document for Subscription {
     const COLLECTION: &'static str = "subscriptions";
-    // 2: whether what was charged for a month stands in a row. 3: what was on its counters when its edition began.
-    const SCHEMA: u32 = 3;
+    // 2: whether what was charged for a month stands in a row. 4: when a change within a month brought its price. 3 has calls that
+    // were on record when an edition began, as `made_before` here or in `paid`: nothing is reckoned by them, and they are dropped.
+    const SCHEMA: u32 = 4;
     const INDEXES: &'static [Index] = &[
         Index { name: "account", fields: &["account", "id"], unique: false, multi: false },
         Index { name: "vendor", fields: &["vendor", "listing", "id"], unique: false, multi: false },
@@ -255,5 +251,28 @@ impl Published for Credential {
 
     fn mark(&mut self) -> &mut Option<Timestamp> {
         &mut self.unpublished
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_schema_3_has_of_calls_made_before_is_passed_over() {
+        let edition = Edition { plan: PlanId::from_u128(1), revision: 1 };
+        let of = (AccountId::from_u128(1), ListingId::from_u128(1), VendorId::from_u128(1));
+        let new = Subscription::new(SubscriptionId::from_u128(1), of, edition, Timestamp(0));
+        let made = json!({"at": Timestamp(5), "calls": 7, "counted": {"UTC": 7}});
+        let period = json!({"begins_at": Timestamp(0), "ends_at": Timestamp(9)});
+        let price = json!({"amount": "300.00", "currency": "INR"});
+        let mut stored = serde_json::to_value(new).unwrap();
+        stored["paid"] = json!({"period": period, "price": price, "included": 0, "made_before": made});
+        stored["made_before"] = made;
+        let read: Subscription = serde_json::from_value(stored).unwrap();
+        assert_eq!(read.paid.unwrap().price_began_at(), Timestamp(0));
+        assert!(!serde_json::to_string(&read).unwrap().contains("made_before"));
     }
 }

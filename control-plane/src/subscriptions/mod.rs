@@ -13,7 +13,6 @@ pub(crate) mod free_months;
 pub(crate) mod giving_back;
 mod letters;
 pub mod life;
-pub(crate) mod limit_left;
 pub mod period;
 pub(crate) mod quote;
 pub mod routes;

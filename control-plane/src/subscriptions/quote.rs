@@ -107,7 +107,7 @@ pub fn now(
     let price = part(micro(terms.price))?;
     let due = part(micro(terms.price) - micro(old.price))?;
     let by_time = price.checked_sub(due).ok_or(Refusal::Internal("reckoning a part"))?;
-    let (credit, bound) = giving_back::credit(&old, (reckoned_at, by_time), left_of);
+    let (credit, bound) = giving_back::credit(&old, by_time, left_of);
     let due = price.checked_sub(credit).ok_or(Refusal::Internal("reckoning a part"))?;
     // With nothing to pay nothing is entered, and nothing can be taken in the same entry.
     let takes_units = if credit > 0 && due != 0 { giving_back::units_taken(&old, left_of, terms) } else { 0 };
@@ -117,7 +117,8 @@ pub fn now(
     let shared = old.included.min(terms.included());
     let used = old.included.saturating_sub(left_of.units).min(shared);
     let taken_units = old.taken_units.saturating_add(takes_units).saturating_add(used);
-    let paid = Some(Paid { price: terms.price, included: shared - used, taken_units, ..old });
+    let (included, changed_at) = (shared - used, Some(at));
+    let paid = Some(Paid { price: terms.price, included, taken_units, changed_at, ..old });
     Ok(Quote {
         effective_at: at,
         credit: money(credit),
@@ -173,6 +174,7 @@ mod tests {
             included: 0,
             counted: true,
             taken_units: 0,
+            changed_at: None,
         });
         subscription
     }
@@ -192,7 +194,7 @@ mod tests {
         (Edition { plan: PlanId::from_u128(2), revision: 1 }, terms)
     }
 
-    const ALL_LEFT: Left = Left { units: 0, charged_micro: None, limit: None };
+    const ALL_LEFT: Left = Left { units: 0, charged_micro: None, calls: None };
 
     fn due(from: i64, to_micro: i64, at_ms: i64) -> (i64, i64, i64) {
         let (edition, terms) = to(to_micro);
@@ -243,7 +245,7 @@ mod tests {
             let quote = now(&used, edition, &terms, moment, &left).unwrap();
             (quote.due_now.micro, quote.bound, quote.becomes.paid.unwrap().taken_units - 5)
         };
-        let left = |units, charged_micro| Left { units, charged_micro: Some(charged_micro), limit: None };
+        let left = |units, charged_micro| Left { units, charged_micro: Some(charged_micro), calls: None };
         assert_eq!(reckoned(0, left(10, 300)), (-150, Some(Bound::TimeLeft), 10));
         assert_eq!(reckoned(0, left(4, 300)), (-120, Some(Bound::IncludedUnits), 4));
         assert_eq!(reckoned(0, left(0, 300)), (0, Some(Bound::IncludedUnits), 0));

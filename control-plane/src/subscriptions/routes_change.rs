@@ -47,8 +47,8 @@ struct ChangePreview {
     #[schema(value_type = String, format = DateTime)]
     effective_at: Timestamp,
     /// What goes back of the present plan's month: its part of the time that is left; where the plan includes calls or units, at
-    /// most the part of these that are neither used nor held by a gateway; where it has a hard limit a month, and calls cost nothing else, at most the
-    /// part of it that is not used, and what is left of the calendar month after; never more than was charged and did not go back.
+    /// most the part of these that are neither used nor held by a gateway; where its price buys a number of calls otherwise, at most
+    /// the part of these that were not made since it began; never more than was charged and did not go back.
     #[schema(value_type = MoneyShape)]
     credit: Money,
     /// Why the credit is no more; null where no month is paid for, or the change waits for its end.
@@ -57,23 +57,27 @@ struct ChangePreview {
     included: Option<u64>,
     /// Those of them that are neither used nor held by a gateway.
     included_left: Option<u64>,
-    /// Calls that a hard limit of the present plan had to give in this calendar month when the plan's price began; null where it has
-    /// none, or had none left, where each call is paid for, or no month is.
-    limit: Option<u64>,
-    /// Those of them that were not made, as far as usage is on record.
-    limit_left: Option<u64>,
+    /// Calls that the present plan's price buys: of those that cost nothing more, as many as a hard limit a month lets through. Null
+    /// where these are not bounded, the first one costs, they are the included ones, or no month is paid for.
+    calls: Option<u64>,
+    /// Those of them that were not made since that price began, as far as usage is on record.
+    calls_left: Option<u64>,
     /// What the new plan costs for as long.
     #[schema(value_type = MoneyShape)]
     price: Money,
     /// Price less credit: what is charged on the change. Goes back into the wallet where it is negative.
     #[schema(value_type = MoneyShape)]
     due_now: Money,
+    /// What that is once a fiftieth of the calls or units that the present price buys, at least ten, is used too: a client whose calls
+    /// go on sends this as `due_now`, and is charged what it is then.
+    #[schema(value_type = MoneyShape)]
+    due_at_most: Money,
     /// What each month costs after that.
     #[schema(value_type = MoneyShape)]
     next_price: Money,
     /// The month that is paid for after the change.
     period: Option<Period>,
-    /// Sent with the change within ten minutes, it costs exactly this.
+    /// Sent with the change within ten minutes, it is reckoned by this moment.
     #[schema(value_type = String, format = DateTime)]
     previewed_at: Timestamp,
 }
@@ -92,7 +96,8 @@ struct Change {
     /// From the preview: the moment by which it was reckoned.
     #[schema(value_type = Option<String>, format = DateTime)]
     previewed_at: Option<Timestamp>,
-    /// From the preview: where another amount is due, nothing is done.
+    /// A ceiling, from the preview: where more is due by now (less goes back, where it is negative), nothing is done. What is charged
+    /// is what is due then.
     #[schema(value_type = Option<MoneyShape>)]
     due_now: Option<Money>,
 }
@@ -112,7 +117,7 @@ async fn preview(
     let when = asked.when.unwrap_or_default();
     let wanted = Wanted { plan: asked.plan_id, plan_revision: None, when, previewed_at: Some(previewed_at) };
     let present = changing::present(&app, found).await?;
-    let Possible { quote, next_price } = changing::preview(&app, &present, &wanted).await?;
+    let Possible { quote, at_most, next_price } = changing::preview(&app, &present, &wanted).await?;
     let Present { found, left } = present;
     let included = found.value.month().map(|paid| paid.included).filter(|units| *units > 0);
     Ok(Json(ChangePreview {
@@ -123,10 +128,11 @@ async fn preview(
         credit_bound_by: quote.bound,
         included,
         included_left: included.map(|_| left.units),
-        limit: left.limit.map(|limit| limit.calls),
-        limit_left: left.limit.map(|limit| limit.left),
+        calls: left.calls.map(|calls| calls.bought),
+        calls_left: left.calls.map(|calls| calls.left),
         price: quote.price,
         due_now: quote.due_now,
+        due_at_most: at_most,
         next_price,
         period: quote.becomes.paid.filter(|paid| !paid.price.is_zero()).map(|paid| paid.period),
         previewed_at,

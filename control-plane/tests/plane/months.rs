@@ -125,6 +125,7 @@ async fn after_its_grace_it_stops_owes_nothing_and_can_be_resumed() {
             included: 0,
             counted: true,
             taken_units: 0,
+            changed_at: None,
         }),
         trial_ends_at: None,
     };

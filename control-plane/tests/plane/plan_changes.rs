@@ -25,10 +25,15 @@ async fn a_change_costs_what_its_preview_showed_to_the_micro_unit() {
     let due = Money::new(i64::try_from(due).unwrap(), price(0).currency);
     assert_eq!(shown["due_now"], json!(due));
     shop.plane.pass_ms(300_000);
-    let changed =
-        json!({"plan_id": shop.large, "previewed_at": shown["previewed_at"], "due_now": shown["due_now"]});
-    let unasked = json!({"plan_id": shop.large, "due_now": shown["due_now"]});
-    assert_eq!(shop.post(&id, "change", unasked, 409).await["code"], "amount_changed", "reckoned by now");
+    // What is agreed to is a ceiling, and what is due is charged.
+    let agreed = |more| {
+        let due_now = Money::new(due.micro + more, due.currency);
+        json!({"plan_id": shop.large, "previewed_at": shown["previewed_at"], "due_now": due_now})
+    };
+    assert_eq!(shop.post(&id, "change", agreed(-1), 409).await["code"], "amount_changed");
+    let dollars = json!({"plan_id": shop.large, "due_now": {"amount": "9000", "currency": "USD"}});
+    assert_eq!(shop.post(&id, "change", dollars, 409).await["code"], "amount_changed");
+    let changed = agreed(5_000_000);
     let done = shop.post(&id, "change", changed.clone(), 200).await;
     assert_eq!(
         (&done["plan_id"], &done["current_period"]["ends_at"]),
