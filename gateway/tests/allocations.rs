@@ -74,7 +74,10 @@ fn count() {
         let thread = &THREADS[place.get()];
         thread.allocations.fetch_add(1, SeqCst);
         if WATCHED.load(SeqCst) && is_worker(thread.id.load(SeqCst)) && WATCHED.swap(false, SeqCst) {
+            let counted = thread.allocations.load(SeqCst);
             eprintln!("allocated here:\n{}", Backtrace::force_capture());
+            // What the telling took is not the gateway's.
+            thread.allocations.store(counted, SeqCst);
         }
     });
 }
