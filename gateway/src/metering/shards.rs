@@ -53,10 +53,6 @@ impl Filling {
         self.segment = Some(segment);
         self.next = 0;
     }
-
-    fn is_half_full(&self) -> bool {
-        self.segment.as_ref().is_none_or(|segment| self.next >= segment.places() / 2)
-    }
 }
 
 impl Shard {
@@ -75,7 +71,9 @@ impl Shard {
                 filling.next_place().ok_or(io::ErrorKind::StorageFull)?
             }
         };
-        if filling.spare.is_none() && filling.is_half_full() {
+        // From a segment's first record on: a busy thread fills one between two rounds of the spool's thread, and would have to make the
+        // next one itself.
+        if filling.spare.is_none() {
             self.wants_spare.store(true, Release);
         }
         Ok(place)
