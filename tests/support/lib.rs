@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod apiclay;
+pub mod certificate;
 pub mod chance;
 pub mod chromium;
 pub mod http1;
@@ -18,6 +19,7 @@ pub mod wait;
 
 pub use api::Api;
 pub use apiclay::{Apiclay, Ready};
+pub use certificate::Certificate;
 pub use chance::Chance;
 pub use chromium::Chromium;
 pub use http1::{Answer, Wire};
