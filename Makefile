@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-invoices bench-ledger bench-usage check sim tools-build tools-test soak
+.PHONY: help run build test bench bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -22,6 +22,10 @@ APICLAY_OPENAPI_SAMPLES ?= $(APICLAY_CACHE_DIR)/openapi
 
 # `dist` is what is released; it links for minutes, so that a benchmark takes it only when told to (BENCH_PROFILE=dist).
 BENCH_PROFILE ?= release
+# A gateway that is built already is measured as it is, `target/released/apiclay-gateway` of `make release` for one.
+build_bench := bench-load $(if $(BENCH_GATEWAY),,bench-gateway)
+BENCH_GATEWAY ?= $(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway
+run_bench = "$(CARGO_TARGET_DIR)/debug/proxies"
 
 # Tests return their errors, which carry what was done; a backtrace under each would bury that.
 RUST_LIB_BACKTRACE ?= 0
@@ -52,9 +56,14 @@ test: tools-test ## build every binary and run every test, against real servers
 	cargo build --locked --workspace --bins
 	cargo nextest run --locked --workspace
 
-bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _SECONDS, _CONNECTIONS, _KEYS; BENCH_PROFILE=dist
+bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in about 10 minutes; settings: docs/performance.md
+	$(run_bench) --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench)" "$(BENCH_GATEWAY)"
+
+bench-gateway: tools-test
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
-	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
+
+bench-load: tools-test
+	cargo build --locked --package apiclay-benches --bin proxies --bin pace
 
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger
