@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test soak
+.PHONY: help run build test bench bench-full bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -14,6 +14,10 @@ INSTALL := tests/support/install.sh
 # just brought one. A user's own RUSTFLAGS win.
 links_with = $(shell echo 'int main(void){return 0;}' | cc -fuse-ld=$(1) -x c - -o /dev/null 2>/dev/null && echo yes)
 RUSTFLAGS ?= $(if $(call links_with,mold),-Clink-arg=-fuse-ld=mold,$(if $(call links_with,lld),-Clink-arg=-fuse-ld=lld))
+
+# Read by `make bench-full`: peers that it fetches.
+ENVOY ?= $(APICLAY_CACHE_DIR)/peers/envoy
+TRAEFIK ?= $(APICLAY_CACHE_DIR)/peers/traefik
 
 # Read by the tests: a mongod, the libraries it alone needs, a folder of real OpenAPI documents.
 MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongod)
@@ -40,7 +44,7 @@ SOAK_CALLS ?= 5000000
 KILLS ?= 300
 SEED ?= 20261128
 
-export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
+export ENVOY TRAEFIK RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
 
 help: ## list the commands
@@ -56,8 +60,12 @@ test: tools-test ## build every binary and run every test, against real servers
 	cargo build --locked --workspace --bins
 	cargo nextest run --locked --workspace
 
+# A folder is for one gateway and one setting; `bench-full` goes on with what it finds there, `bench` begins anew.
 bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in about 10 minutes; settings: docs/performance.md
 	$(run_bench) --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench)" "$(BENCH_GATEWAY)"
+
+bench-full: tools-bench $(build_bench) ## the same with more rows and peers, for an hour; goes on where it was stopped
+	$(run_bench) --full --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench-full)" "$(BENCH_GATEWAY)"
 
 bench-gateway: tools-test
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
@@ -91,6 +99,9 @@ check: tools-test ## formatting, lints, licences and sources, documentation
 
 tools-build:
 	@sh $(INSTALL) build
+
+tools-bench:
+	@sh $(INSTALL) bench
 
 tools-test:
 	@sh $(INSTALL) test
