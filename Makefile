@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-full bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench soak
+.PHONY: help run build release test bench bench-full bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-release soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -56,6 +56,9 @@ run: build ## build a release binary and serve with demo data
 build: tools-build ## build the release binary
 	cargo build --locked --release --bin apiclay
 
+release: tools-release ## build what is released, optimised by a training run: an hour, into target/released
+	sh benches/train/release.sh
+
 test: tools-test ## build every binary and run every test, against real servers
 	cargo build --locked --workspace --bins
 	cargo nextest run --locked --workspace
@@ -99,6 +102,9 @@ check: tools-test ## formatting, lints, licences and sources, documentation
 
 tools-build:
 	@sh $(INSTALL) build
+
+tools-release:
+	@sh $(INSTALL) release
 
 tools-bench:
 	@sh $(INSTALL) bench

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the tools that `make` needs: `install.sh build` for building, `install.sh test` for checks and tests as well,
-# `install.sh bench` for the peers of `make bench-full` besides.
+# `install.sh bench` for the peers of `make bench-full` besides, `install.sh release` for what reads counts of `make release`.
 # Says what is missing and why, and takes it from Debian, PyPI, npm and crates.io, with versions pinned. Does nothing, in
 # a few milliseconds, when all is there. What is not a system package goes to the cache folder, outside the clone.
 set -eu
@@ -144,7 +144,7 @@ fetch_openapi() {
     say "kept in $cache/openapi: $OPENAPI_DOCUMENTS"
 }
 
-case $mode in build | test | bench) ;; *) fail "usage: install.sh build|test|bench" ;; esac
+case $mode in build | test | bench | release) ;; *) fail "usage: install.sh build|test|bench|release" ;; esac
 
 have cargo || fail "cargo is missing: install Rust (rustup.rs), then try again"
 need cc gcc "compiles SQLite, zstd and the TLS primitives"
@@ -173,6 +173,13 @@ if [ "$mode" != build ]; then
     for document in $OPENAPI_DOCUMENTS; do
         [ -f "$cache/openapi/$document.json" ] || openapi_wanted=yes
     done
+    if [ "$mode" = release ]; then
+        # Counts can only be read by the LLVM that rustc has; a toolchain may carry it (rustup component llvm-tools).
+        host=$(rustc -vV | sed -n 's/^host: //p')
+        llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+        [ -x "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" ] ||
+            need "llvm-profdata-$llvm" "llvm-$llvm" "merges what the programs counted in training"
+    fi
     if [ "$mode" = bench ]; then
         for peer in "$envoy" "$traefik"; do [ -x "$peer" ] || peers_wanted=yes; done
     fi
