@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build release test bench bench-full bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-release soak
+.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-release soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -69,6 +69,9 @@ bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in abou
 
 bench-full: tools-bench $(build_bench) ## the same with more rows and peers, for an hour; goes on where it was stopped
 	$(run_bench) --full --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench-full)" "$(BENCH_GATEWAY)"
+
+bench-instructions: tools-bench bench-load bench-gateway ## instructions of a call and of its parts, held against a budget, in half a minute
+	$(run_bench) --instructions --folder "$(CARGO_TARGET_DIR)/bench" "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
 
 bench-gateway: tools-test
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway

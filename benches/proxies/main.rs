@@ -2,12 +2,14 @@
 //! other proxies that only pass it on or do something comparable. One factor at a time from a base row, on one machine: the
 //! proxies on one core, load and upstream on the other, by turns, as absolute figures mean little. `rows` says what is
 //! measured, `bench` does it with the servers of `peers`, which sell `market`; `load` makes the calls, `meter` reads what they
-//! cost, `checks` that they were right; `record` keeps the runs, `table` and `chart` show them. What came out is told in
+//! cost, `checks` that they were right; `record` keeps the runs, `table` and `chart` show them; `instructions` is the guard
+//! that needs no quiet machine. What came out is told in
 //! docs/performance.md.
 
 mod bench;
 mod chart;
 mod checks;
+mod instructions;
 mod load;
 mod machine;
 mod market;
@@ -41,6 +43,9 @@ struct Cli {
     /// All rows and peers; goes on with the runs that are in the folder.
     #[arg(long)]
     full: bool,
+    /// Only counts instructions a call, and holds them against the budget.
+    #[arg(long)]
+    instructions: bool,
     /// Only these rows, by name.
     #[arg(long, env = "APICLAY_BENCH_ROWS", value_delimiter = ',')]
     rows: Vec<String>,
@@ -64,6 +69,11 @@ async fn main() -> Result<()> {
     let cores = std::thread::available_parallelism().context("counting cores")?.get();
     ensure!(cores >= 2, "the proxies and the load need a core each, and this machine has one");
     allow_open_files()?;
+    if cli.instructions {
+        let folder = tempfile::TempDir::with_prefix("apiclay-bench-").context("making a folder")?;
+        let binary = cli.gateway.canonicalize().context("looking for the gateway's binary")?;
+        return instructions::check(&binary, folder.path()).await;
+    }
     let rows = rows::rows(&cli.rows, cli.full)?;
     let mut record = Record::open(&cli.folder, settings(&cli)?, cli.full)?;
     for rows in groups(&rows) {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Brings the tools that `make` needs: `install.sh build` for building, `install.sh test` for checks and tests as well,
-# `install.sh bench` for the peers of `make bench-full` besides, `install.sh release` for what reads counts of `make release`.
+# `install.sh bench` for the peers of `make bench-full` and valgrind besides, `install.sh release` for what reads counts of `make release`.
 # Says what is missing and why, and takes it from Debian, PyPI, npm and crates.io, with versions pinned. Does nothing, in
 # a few milliseconds, when all is there. What is not a system package goes to the cache folder, outside the clone.
 set -eu
@@ -181,6 +181,7 @@ if [ "$mode" != build ]; then
             need "llvm-profdata-$llvm" "llvm-$llvm" "merges what the programs counted in training"
     fi
     if [ "$mode" = bench ]; then
+        need valgrind valgrind "counts the instructions of a call"
         for peer in "$envoy" "$traefik"; do [ -x "$peer" ] || peers_wanted=yes; done
     fi
     if [ $mongod_wanted = yes ] || [ $peers_wanted = yes ]; then
