@@ -56,7 +56,7 @@ run: build ## build a release binary and serve with demo data
 build: tools-build ## build the release binary
 	cargo build --locked --release --bin apiclay
 
-release: tools-release ## build what is released, optimised by a training run: an hour, into target/released
+release: tools-release ## build what is released, optimised by a training run; builds all twice, into target/released
 	sh benches/train/release.sh
 
 test: tools-test ## build every binary and run every test, against real servers
@@ -64,10 +64,10 @@ test: tools-test ## build every binary and run every test, against real servers
 	cargo nextest run --locked --workspace
 
 # A folder is for one gateway and one setting; `bench-full` goes on with what it finds there, `bench` begins anew.
-bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in about 10 minutes; settings: docs/performance.md
+bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in about 11 minutes; settings: docs/performance.md
 	$(run_bench) --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench)" "$(BENCH_GATEWAY)"
 
-bench-full: tools-bench $(build_bench) ## the same with more rows and peers, for an hour; goes on where it was stopped
+bench-full: tools-bench $(build_bench) ## the same with more rows and peers, for most of an hour; goes on where it was stopped
 	$(run_bench) --full --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench-full)" "$(BENCH_GATEWAY)"
 
 bench-instructions: tools-bench bench-load bench-gateway ## instructions of a call and of its parts, held against a budget, in half a minute
@@ -76,8 +76,9 @@ bench-instructions: tools-bench bench-load bench-gateway ## instructions of a ca
 bench-gateway: tools-test
 	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
 
+# With the features of the whole workspace, as `make test` builds it: what that compiled is not compiled again.
 bench-load: tools-test
-	cargo build --locked --package apiclay-benches --bin proxies --bin pace
+	cargo build --locked --workspace --bin proxies --bin pace
 
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger

@@ -1,6 +1,6 @@
 #!/bin/sh
 # `make release`: `apiclay` and `apiclay-gateway` in profile `dist`, optimised by what they did under load. Both are built twice
-# from nothing, one after the other: count on an hour on two cores. It says each step, and ends at the first that fails.
+# from nothing, one after the other, which takes its time. It says each step, and ends at the first that fails.
 # Without it, `cargo build --profile dist` builds the same programs, somewhat slower ones.
 set -eu
 
@@ -33,7 +33,7 @@ rm -rf "$raw" "$profile"
 build "$target/pgo/counting" "-Cprofile-generate=$raw"
 
 say "2 of 4: training"
-cargo build --locked --package apiclay-benches --bin train
+cargo build --locked --workspace --bin train
 LLVM_PROFILE_FILE="$raw/%p-%m.profraw" APICLAY_TEST_BINARIES="$target/pgo/counting/$host/dist" "$target/debug/train"
 ls "$raw"/*.profraw >/dev/null 2>&1 || fail "the programs left no counts in $raw"
 
