@@ -16,6 +16,8 @@ use crate::clock::Timestamp;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 26 characters of 5 bits hold 128 bits.
 const TEXT_CHARS: usize = 26;
+/// Characters that are taken out of one word.
+const WORD_CHARS: usize = 12;
 
 /// A kind of thing that has ids.
 pub trait Kind: 'static {
@@ -58,10 +60,15 @@ impl<K: Kind> Id<K> {
 impl<K: Kind> fmt::Display for Id<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut text = [0u8; TEXT_CHARS];
-        let mut rest = self.0;
-        for place in text.iter_mut().rev() {
-            *place = ALPHABET[(rest & 31) as usize];
-            rest >>= 5;
+        // By words, of 12 characters each and the first two: shifts of 128 bits are dear.
+        let (first, rest) = text.split_at_mut(TEXT_CHARS - 2 * WORD_CHARS);
+        let (middle, last) = rest.split_at_mut(WORD_CHARS);
+        for (part, shift) in [(first, 10 * WORD_CHARS), (middle, 5 * WORD_CHARS), (last, 0)] {
+            let mut word = (self.0 >> shift) as u64;
+            for place in part.iter_mut().rev() {
+                *place = ALPHABET[(word & 31) as usize];
+                word >>= 5;
+            }
         }
         f.write_str(K::PREFIX)?;
         f.write_str("_")?;

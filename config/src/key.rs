@@ -39,7 +39,7 @@ pub fn generate() -> SecretString {
         key.push(char::from(BASE62[rng.random_range(0..BASE62.len())]));
     }
     let sum = checksum(key.as_bytes());
-    key.push_str(&sum);
+    key.extend(sum.map(char::from));
     SecretString::from(key)
 }
 
@@ -47,18 +47,18 @@ pub fn generate() -> SecretString {
 #[must_use]
 pub fn is_well_formed(key: &[u8]) -> bool {
     let Some((body, sum)) = key.split_at_checked(KEY_BYTES - CHECKSUM_CHARS) else { return false };
-    body.starts_with(PREFIX.as_bytes()) && sum == checksum(body).as_bytes()
+    body.starts_with(PREFIX.as_bytes()) && sum == checksum(body)
 }
 
 /// CRC-32 in base 62, six characters.
-fn checksum(body: &[u8]) -> String {
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARS] {
     let mut rest = crc32fast::hash(body) as usize;
     let mut text = [b'0'; CHECKSUM_CHARS];
     for place in text.iter_mut().rev() {
         *place = BASE62[rest % 62];
         rest /= 62;
     }
-    text.iter().map(|byte| char::from(*byte)).collect()
+    text
 }
 
 /// How a key is named where it must not be shown: its first characters.

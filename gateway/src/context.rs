@@ -19,7 +19,7 @@ use crate::phases::forward::Connection;
 use crate::phases::reserve;
 use crate::rejection::Rejection;
 use crate::runtime::rates::RATES_MAX;
-use crate::runtime::{Credential, InFlight, Listing, Route, Runtime};
+use crate::runtime::{Credential, InFlight, Listing, Route};
 use crate::units::Reading;
 
 /// Headers of the request as the phases read them; each lane has its own.
@@ -93,16 +93,14 @@ pub struct Context {
     pub peer: Option<IpAddr>,
     /// Whether the client came over TLS.
     pub secure: bool,
-    /// The configuration this call is under, from its first phase to its last.
-    pub runtime: Option<Arc<Runtime>>,
-    /// Phase route.
+    /// Phase route. What stands here and below is of one configuration, from the call's first phase to its last.
     pub listing: Option<Arc<Listing>>,
     /// Phase route.
     pub route: Option<Arc<Route>>,
     /// Phase route: where the path below the listing begins in the path as sent.
     pub path_below: usize,
     /// Phase authenticate.
-    pub credential: Option<Arc<Credential>>,
+    pub credential: Option<Credential>,
     /// Phase limit: what is left of each of the entitlement's rates, in their order, where it was asked.
     pub rates_left: [Option<u32>; RATES_MAX],
     /// Phase limit: given back when the context goes.
@@ -147,7 +145,6 @@ impl Context {
             at,
             peer: None,
             secure: false,
-            runtime: None,
             listing: None,
             route: None,
             path_below: 0,

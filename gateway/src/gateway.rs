@@ -4,12 +4,16 @@
 use std::sync::Arc;
 
 use apiclay_config::clock::Clock;
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwapOption, Guard};
+use arrayvec::ArrayString;
 
 use crate::counters::wallet::TopUp;
 use crate::metering::Spool;
 use crate::observe::Metrics;
 use crate::runtime::Runtime;
+
+/// A host has no longer names (RFC 1035, section 2.3.4).
+const HOST_NAME_MAX_BYTES: usize = 255;
 
 /// The shared part of a gateway.
 pub struct Gateway {
@@ -43,10 +47,16 @@ impl Gateway {
         Self { runtime: ArcSwapOption::empty(), spool, metrics, clock, body_max_bytes, top_up, domain }
     }
 
-    /// The configuration for a new call.
+    /// The configuration that is served.
     #[must_use]
     pub fn runtime(&self) -> Option<Arc<Runtime>> {
         self.runtime.load_full()
+    }
+
+    /// The same for as long as a call looks things up in it: nothing is written that threads share. Not to be held across a wait.
+    #[must_use]
+    pub fn pinned(&self) -> Guard<Option<Arc<Runtime>>> {
+        self.runtime.load()
     }
 
     /// Serves `runtime` from the next call on.
@@ -57,10 +67,21 @@ impl Gateway {
 
     /// `vendor/listing`, where the host names one.
     #[must_use]
-    pub fn listing_by_host(&self, host: &str) -> Option<String> {
+    pub fn listing_by_host(&self, host: &str) -> Option<ArrayString<HOST_NAME_MAX_BYTES>> {
         let domain = self.domain.as_deref()?;
-        let host = host.to_ascii_lowercase();
-        let (listing, vendor) = host.strip_suffix(domain)?.split_once('.')?;
-        (!vendor.contains('.')).then(|| format!("{vendor}/{listing}"))
+        let (names, tail) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
+        let (listing, vendor) = names.split_once('.').filter(|_| tail.eq_ignore_ascii_case(domain))?;
+        if vendor.contains('.') {
+            return None;
+        }
+        let mut name = ArrayString::new();
+        for part in [vendor, "/", listing] {
+            if name.try_push_str(part).is_err() {
+                // Too long for any listing's name, and not to be read as another's path.
+                return Some(ArrayString::new());
+            }
+        }
+        name.make_ascii_lowercase();
+        Some(name)
     }
 }

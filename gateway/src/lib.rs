@@ -23,6 +23,7 @@ mod run;
 pub mod runtime;
 mod serve;
 pub mod sync;
+mod thread_number;
 pub mod units;
 pub mod upstreams;
 

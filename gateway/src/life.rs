@@ -73,7 +73,7 @@ impl Ledger {
 }
 
 impl LeaseLedger for Ledger {
-    fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
+    fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)> {
         self.book.counter_of(lease)
     }
 

@@ -2,18 +2,17 @@
 //! spool and the lease table stand on it. The only `unsafe` of the gateway is here, with its proof.
 #![allow(unsafe_code)]
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::AtomicU64;
 
-use memmap2::MmapRaw;
+use memmap2::{Advice, MmapRaw};
 
 /// A mapped file of whole 64-bit words.
 #[derive(Debug)]
 pub struct Mapped {
     map: MmapRaw,
-    file: File,
 }
 
 impl Mapped {
@@ -29,7 +28,20 @@ impl Mapped {
             let _ = std::fs::remove_file(path);
             return Err(full.into());
         }
-        Self::map(file)
+        Ok(Self { map: MmapRaw::map_raw(&file)? })
+    }
+
+    /// Reads the pages in, so that a store waits for no disk; the first one to a page still costs a fault. They are not written
+    /// here: each would go to the disk empty.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn populate(&self) -> io::Result<()> {
+        match self.map.advise(Advice::PopulateRead) {
+            // Linux before 5.14: each store waits for itself.
+            Err(failed) if failed.kind() == io::ErrorKind::InvalidInput => Ok(()),
+            done => done,
+        }
     }
 
     /// Maps a file made by [`Mapped::create`], by this process or an earlier one.
@@ -44,11 +56,7 @@ impl Mapped {
         }
         // Holes would be allocated at a write, where a full disk kills the process: fill them now.
         rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, length)?;
-        Self::map(file)
-    }
-
-    fn map(file: File) -> io::Result<Self> {
-        Ok(Self { map: MmapRaw::map_raw(&file)?, file })
+        Ok(Self { map: MmapRaw::map_raw(&file)? })
     }
 
     /// The words. Stores are in the file, as other processes see it, as soon as they are made.
@@ -70,7 +78,7 @@ impl Mapped {
     /// # Errors
     /// When the disk says so.
     pub fn sync(&self) -> io::Result<()> {
-        self.map.flush()?;
-        self.file.sync_data()
+        // `msync` with MS_SYNC, which on Linux is an `fdatasync` of the range.
+        self.map.flush()
     }
 }

@@ -2,6 +2,8 @@
 //! that never comes twice; the control plane ingests each batch once and folds its cells into rollups (COUNTING.md's part
 //! "Batches" in docs). The gateway's metering makes these; the control plane's usage domain reads them.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
@@ -83,14 +85,7 @@ impl UsageBatch {
     /// # Errors
     /// Where compression fails, which only lack of memory brings about.
     pub fn pack(id: BatchId, units: Vec<UnitsTaken>, events: &[Event]) -> Result<Self, InvalidBatch> {
-        let mut raw = Vec::with_capacity(events.len() * EVENT_BYTES);
-        for event in events {
-            raw.extend_from_slice(&event.to_bytes());
-        }
-        let packed = zstd::bulk::compress(&raw, 1).map_err(|_| InvalidBatch::Events)?;
-        let content_hash = hash(&id, &units, &raw);
-        let event_count = u32::try_from(events.len()).map_err(|_| InvalidBatch::Events)?;
-        Ok(Self { id, content_hash, units, event_count, events: BASE64.encode(packed) })
+        Packer::new()?.pack(id, units, events)
     }
 
     /// The events, checked against count and hash.
@@ -112,12 +107,53 @@ impl UsageBatch {
     }
 }
 
-fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(format!("{}\n{}\n{}\n", id.from.gateway, id.from.epoch, id.seq).as_bytes());
-    for taken in units {
-        hasher.update(format!("{} {} {}\n", taken.counter, taken.window, taken.units).as_bytes());
+/// Packs one batch after the other in the same room: a busy gateway makes several a second, of a MiB each.
+pub struct Packer {
+    compressor: zstd::bulk::Compressor<'static>,
+    raw: Vec<u8>,
+    packed: Vec<u8>,
+}
+
+impl Packer {
+    /// A packer without any room yet.
+    ///
+    /// # Errors
+    /// Only lack of memory brings one about.
+    pub fn new() -> Result<Self, InvalidBatch> {
+        let compressor = zstd::bulk::Compressor::new(1).map_err(|_| InvalidBatch::Events)?;
+        Ok(Self { compressor, raw: Vec::new(), packed: Vec::new() })
     }
+
+    /// Packs `events`, at most [`BATCH_EVENTS_MAX`], as batch `id`.
+    ///
+    /// # Errors
+    /// Where compression fails, which only lack of memory brings about.
+    pub fn pack(
+        &mut self,
+        id: BatchId,
+        units: Vec<UnitsTaken>,
+        events: &[Event],
+    ) -> Result<UsageBatch, InvalidBatch> {
+        self.raw.clear();
+        events.iter().for_each(|event| self.raw.extend_from_slice(&event.to_bytes()));
+        self.packed.clear();
+        self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+        let packed = self.compressor.compress_to_buffer(&self.raw, &mut self.packed);
+        packed.map_err(|_| InvalidBatch::Events)?;
+        let content_hash = hash(&id, &units, &self.raw);
+        let event_count = u32::try_from(events.len()).map_err(|_| InvalidBatch::Events)?;
+        Ok(UsageBatch { id, content_hash, units, event_count, events: BASE64.encode(&self.packed) })
+    }
+}
+
+fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {
+    let mut text = format!("{}\n{}\n{}\n", id.from.gateway, id.from.epoch, id.seq);
+    for UnitsTaken { counter, window, units } in units {
+        // Writing to memory does not fail.
+        let _ = writeln!(text, "{counter} {window} {units}");
+    }
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(text.as_bytes());
     hasher.update(raw);
     hasher.finalize().to_hex().to_string()
 }

@@ -162,10 +162,14 @@ impl Front {
         mut stops: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
         shrink(buffer);
-        let mut head_until = (!buffer.is_empty()).then(|| Instant::now() + self.limits.head_timeout);
+        let mut head_until = None;
         loop {
             if let Some(next) = arrived(buffer) {
                 return next;
+            }
+            if !buffer.is_empty() {
+                // Most heads come whole, so that nobody asks for the time.
+                head_until.get_or_insert_with(|| Instant::now() + self.limits.head_timeout);
             }
             let read = async {
                 tokio::select! {
@@ -181,9 +185,7 @@ impl Front {
             match read {
                 Err(_) if head_until.is_some() => return Next::Refused(Rejection::ClientTimeout),
                 Err(_) | Ok(None | Some(Err(_) | Ok(0))) => return Next::Closed,
-                Ok(Some(Ok(_))) => {
-                    head_until.get_or_insert_with(|| Instant::now() + self.limits.head_timeout);
-                }
+                Ok(Some(Ok(_))) => {}
             }
         }
     }

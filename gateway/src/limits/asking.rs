@@ -48,7 +48,7 @@ impl Tally {
             let mut desk = me.desk.lock();
             desk.unheard_until_ms = 0;
             if let Err(error) = &result {
-                tracing::debug!(counter = me.key, %error, "no grant");
+                tracing::debug!(counter = &*me.key, %error, "no grant");
                 let now_ms = me.core.clock.now_ms();
                 me.unavailable_until_ms.store(now_ms.saturating_add(UNAVAILABLE_BELIEVED_MS), SeqCst);
                 desk.unheard_until_ms = now_ms.saturating_add(UNHEARD_BELIEVED_MS);
@@ -122,7 +122,7 @@ impl Tally {
         let wanted = u64::from(desk.want) * per_call;
         let want = if hard { wanted.min(room) } else { wanted };
         let request = GrantRequest {
-            key: self.key.clone(),
+            key: self.key.to_string(),
             window: self.window,
             max: self.max.load(SeqCst),
             hard,

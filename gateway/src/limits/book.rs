@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
+use rustc_hash::FxBuildHasher;
 use tokio::sync::Notify;
 
 use super::desk::InHand;
@@ -48,7 +49,7 @@ pub(super) struct Core {
     pub(super) options: BookOptions,
     pub(super) gateway: Arc<str>,
     pub(super) epoch: u64,
-    pub(super) known: DashMap<u32, Known>,
+    pub(super) known: DashMap<u32, Known, FxBuildHasher>,
     /// Counters that have leases, or ask for one: no other is looked at, so that a look costs what is in use and not what is sold.
     pub(super) in_use: Mutex<Vec<Weak<Tally>>>,
     /// The same of wallets.
@@ -70,7 +71,7 @@ impl Core {
     /// Puts a new lease's name into the table.
     pub(super) fn reserve(&self, tally: &Tally) -> Result<(u32, u32), CountersError> {
         if tally.key.len() > KEY_MAX_BYTES {
-            return Err(CountersError::Key(tally.key.clone()));
+            return Err(CountersError::Key(tally.key.to_string()));
         }
         let (place, serial) =
             self.table.reserve().map_err(|full| CountersError::LeaseTable(Some(Arc::new(full))))?;
@@ -152,7 +153,7 @@ impl LeaseBook {
             gateway: options.gateway.gateway.as_str().into(),
             epoch,
             options,
-            known: DashMap::new(),
+            known: DashMap::default(),
             in_use: Mutex::default(),
             wallets_in_use: Mutex::default(),
             wake: Notify::new(),
@@ -198,11 +199,17 @@ impl LeaseBook {
 
     /// The counter and window of a lease, also of an earlier epoch's while it is not done with.
     #[must_use]
-    pub fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
+    pub fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)> {
         let known = self.core.known.get(&lease)?;
         let slot = self.core.table.slot(known.place);
-        let content = slot.content().filter(|content| content.serial == lease)?;
-        Some((content.key, slot.window()))
+        if slot.word().serial() != lease {
+            return None;
+        }
+        let key = match known.tally.upgrade() {
+            Some(tally) => Arc::clone(&tally.key),
+            None => slot.content()?.key.into(),
+        };
+        Some((key, slot.window()))
     }
 
     /// Waits until the lease table is on the disk, so that a power cut loses nothing before this.

@@ -12,7 +12,9 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::tally::Tally;
-use super::{FORGET_EVERY_MS, LeaseBook, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS};
+use super::{
+    FORGET_EVERY_MS, LeaseBook, PREFETCH_EVERY_MS, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS,
+};
 use crate::counters::{Close, CountersError};
 
 /// Counters whose closes are under way at once.
@@ -25,7 +27,21 @@ impl LeaseBook {
     /// Works until `shutdown`, then returns what is idle. What is said to the control plane does not hold up what is said to
     /// the counters.
     pub async fn maintain(self: Arc<Self>, shutdown: CancellationToken) {
-        tokio::join!(self.maintain_those(false, &shutdown), self.maintain_those(true, &shutdown));
+        let (counters, wallets) =
+            (self.maintain_those(false, &shutdown), self.maintain_those(true, &shutdown));
+        tokio::join!(counters, wallets, self.prefetch_until(&shutdown));
+    }
+
+    /// Asks for leases before calls run out of them. Those that run low within [`PREFETCH_EVERY_MS`] are asked for together: one
+    /// write to the store's disk has them all.
+    async fn prefetch_until(&self, shutdown: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                () = self.core.wake.notified() => self.prefetch(),
+            }
+            tokio::time::sleep(Duration::from_millis(PREFETCH_EVERY_MS)).await;
+        }
     }
 
     async fn maintain_those(&self, wallets: bool, shutdown: &CancellationToken) {
@@ -39,11 +55,7 @@ impl LeaseBook {
         loop {
             tokio::select! {
                 () = shutdown.cancelled() => break,
-                () = self.core.wake.notified() => self.prefetch(),
-                _ = sweep.tick() => {
-                    self.prefetch();
-                    self.sweep_those(wallets, false).await;
-                }
+                _ = sweep.tick() => self.sweep_those(wallets, false).await,
                 _ = forget.tick(), if !wallets => self.forget_unused(),
             }
         }
@@ -54,7 +66,12 @@ impl LeaseBook {
     }
 
     pub(super) fn prefetch(&self) {
+        let now_ms = self.core.clock.now_ms();
         while let Some(tally) = self.core.next_low() {
+            // One that got a lease since it was low, as calls asked for it, needs none beside it.
+            if tally.units_at_hand(now_ms) > u64::from(tally.low_mark.load(Relaxed)) {
+                continue;
+            }
             // Near the end a prefetch would only take units from other gateways; a call that needs one will ask.
             let ends = tally.hard.load(Relaxed) && tally.remaining_at_store.load(Acquire) == 0;
             if !ends {

@@ -65,6 +65,9 @@ pub const SLOT_KEPT_MAX_MS: u64 = 86_400_000;
 pub const UNHEARD_BELIEVED_MS: u64 = 5_000;
 /// The next wallet lease is asked for so long before the one in use is too old: two looks at it.
 pub const WALLET_RENEWED_AHEAD_MS: u64 = 2 * WALLETS_SWEEP_EVERY_MS;
+/// How often leases are asked for before calls run out. A quarter of a lease lasts longer, or else the call that finds none left
+/// asks for itself.
+pub const PREFETCH_EVERY_MS: u64 = 10;
 /// How often idle units and used-up leases of counters are looked for: none of it is urgent.
 pub const SWEEP_EVERY_MS: u64 = 1_000;
 /// How often wallets are looked through, whose leases are short.

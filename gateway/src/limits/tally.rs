@@ -2,6 +2,7 @@
 //! compare-and-swap in the mapped slot: no lock, no allocation. Getting leases is `asking.rs`. Next: the call's event names
 //! the unit's lease.
 
+use std::hint::black_box;
 use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
 };
@@ -24,28 +25,29 @@ const USED_STEP_MS: u64 = 500;
 #[repr(align(64))]
 pub(super) struct Held(pub(super) [AtomicU64; HELD_MAX]);
 
-/// One counter of this gateway.
+/// One counter of this gateway. In this order, as every call that is admitted waits for its first two cache lines, and for no other.
+#[repr(C)]
 pub struct Tally {
+    pub(super) held: Held,
     pub(super) core: Arc<Core>,
+    pub(super) used_at_ms: AtomicU64,
+    pub(super) max: AtomicU64,
+    pub(super) remaining_at_store: AtomicU64,
+    /// End of the window of the last grant; `u64::MAX` for a trial, 0 before the first.
+    pub(super) window_ends_ms: AtomicU64,
     pub(super) me: Weak<Self>,
-    pub(super) key: String,
-    pub(super) window: LeasedWindow,
+    pub(super) low_mark: AtomicU32,
     /// Units that a call takes, from one lease; 1 or more.
     pub(super) per_call: u32,
-    pub(super) held: Held,
-    pub(super) max: AtomicU64,
+    pub(super) window: LeasedWindow,
     pub(super) hard: AtomicBool,
     /// Goes up with each lowering: a lease asked for before it is not spent.
     pub(super) lowered: AtomicU64,
-    pub(super) low_mark: AtomicU32,
-    pub(super) used_at_ms: AtomicU64,
     pub(super) exhausted_until_ms: AtomicU64,
     pub(super) unavailable_until_ms: AtomicU64,
-    /// End of the window of the last grant; `u64::MAX` for a trial, 0 before the first.
-    pub(super) window_ends_ms: AtomicU64,
-    pub(super) remaining_at_store: AtomicU64,
     /// Units that are out: granted, neither recorded nor returned.
     pub(super) open_units: AtomicU64,
+    pub(super) key: Arc<str>,
     pub(super) desk: Mutex<Desk>,
 }
 
@@ -53,7 +55,7 @@ impl Tally {
     pub(super) fn new(core: Arc<Core>, spec: &CounterSpec) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            key: spec.key.clone(),
+            key: spec.key.as_str().into(),
             window: spec.window,
             per_call: spec.units_per_call.max(1),
             held: Held([const { AtomicU64::new(0) }; HELD_MAX]),
@@ -70,6 +72,15 @@ impl Tally {
             desk: Mutex::new(Desk::new(WANT_START_UNITS)),
             core,
         })
+    }
+
+    /// Reads what a call will read here, so that the memory is on its way while other things are read.
+    pub fn touch(&self) {
+        black_box(self.used_at_ms.load(Relaxed));
+        for handle in self.held.0.iter().map(|held| held.load(Relaxed)).filter(|handle| *handle != 0) {
+            let (place, _) = unpack(handle);
+            black_box(self.core.table.slot(place).word());
+        }
     }
 
     /// Takes what a call needs, before the upstream is touched.

@@ -78,17 +78,23 @@ pub fn parse_name(stem: &str) -> Option<(String, u64)> {
     Some((epoch.to_owned(), seq.parse().ok()?))
 }
 
-/// Makes the two lines.
+/// Puts the two lines into `lines`.
 ///
 /// # Errors
 /// Never, in practice: both are plain data.
-pub fn to_lines(batch: &UsageBatch, oldest: Timestamp, taken: Vec<TakenFrom>) -> serde_json::Result<Vec<u8>> {
+pub fn to_lines(
+    batch: &UsageBatch,
+    oldest: Timestamp,
+    taken: Vec<TakenFrom>,
+    lines: &mut Vec<u8>,
+) -> serde_json::Result<()> {
     let header = BatchHeader { format: FORMAT, id: batch.id.clone(), oldest, taken };
-    let mut lines = serde_json::to_vec(&header)?;
+    lines.clear();
+    serde_json::to_writer(&mut *lines, &header)?;
     lines.push(b'\n');
-    serde_json::to_writer(&mut lines, batch)?;
+    serde_json::to_writer(&mut *lines, batch)?;
     lines.push(b'\n');
-    Ok(lines)
+    Ok(())
 }
 
 /// Writes the lines beside where they go, and waits until they are on the disk. Nothing is left where that fails.

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::counters::Acknowledged;
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, UnitsTaken, UsageBatch};
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, Packer, UnitsTaken, UsageBatch};
 
 use super::batch_file::{self, BATCH_SUFFIX, TakenFrom, batch_name};
 use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
 use super::segment::Segment;
 use super::shelf::{Aside, Shelved};
 use super::spool::Spool;
-use super::units::{LeaseLedger, kept_units, units_taken};
+use super::units::{Kept, LeaseLedger, kept_units, units_taken};
 
 /// Above every batch of a life that is over.
 const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
@@ -66,21 +66,29 @@ pub struct Batcher {
     pub(super) next_seq: u64,
     /// A batch that has its file and its number, and whose records are not all marked.
     pub(super) written: Option<Written>,
+    room: Room,
     #[cfg(test)]
     pub(super) kill_at: Option<Step>,
+}
+
+/// What making a batch needs, used again for the next: some MiB a batch, several times a second.
+struct Room {
+    events: Vec<Event>,
+    packer: Packer,
+    lines: Vec<u8>,
 }
 
 pub(super) struct Written {
     batch: UsageBatch,
     taken: Vec<Taken>,
-    kept: BTreeMap<u32, u32>,
+    kept: Vec<Kept>,
     pub(super) shelved: Shelved,
 }
 
 /// Records of one segment.
 struct Taken {
     segment: Arc<Segment>,
-    records: Vec<(u32, Event)>,
+    places: Vec<u32>,
 }
 
 impl Batcher {
@@ -89,6 +97,7 @@ impl Batcher {
     /// # Errors
     /// When there is one already.
     pub fn new(spool: Arc<Spool>) -> Result<Self, BatcherError> {
+        let room = Room { events: Vec::new(), packer: Packer::new()?, lines: Vec::new() };
         if std::mem::replace(&mut *spool.batcher.lock(), true) {
             return Err(BatcherError::Second);
         }
@@ -96,6 +105,7 @@ impl Batcher {
             spool,
             next_seq: 1,
             written: None,
+            room,
             #[cfg(test)]
             kill_at: None,
         })
@@ -127,21 +137,20 @@ impl Batcher {
 
     fn write(&mut self, limit: usize, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
         let ground = self.spool.ground();
-        let taken = take(ground, limit);
-        let events: Vec<Event> =
-            taken.iter().flat_map(|t| t.records.iter().map(|(_, e)| e.clone())).collect();
+        let Room { events, packer, lines } = &mut self.room;
+        let taken = take(ground, limit, events);
         let Some(oldest) = events.iter().map(|event| event.at).min() else { return Ok(None) };
-        let kept = kept_units(&events);
+        let kept = kept_units(events);
         let id = BatchId { from: ground.from.clone(), seq: self.next_seq };
-        let batch = UsageBatch::pack(id, units_taken(&events, units_of), &events)?;
-        self.reached(Step::Packed)?;
+        let batch = packer.pack(id, units_taken(&kept, units_of), events)?;
         let refs = taken.iter().map(Taken::refs).collect();
-        let lines = batch_file::to_lines(&batch, oldest, refs).map_err(io::Error::from)?;
-        let unfinished = batch_file::write_unfinished(&ground.folder, &batch.id, &lines)?;
+        batch_file::to_lines(&batch, oldest, refs, lines).map_err(io::Error::from)?;
+        let bytes = lines.len() as u64;
+        self.reached(Step::Packed)?;
+        let unfinished = batch_file::write_unfinished(&ground.folder, &batch.id, &self.room.lines)?;
         self.reached(Step::Unfinished)?;
         let named = ground.folder.join(batch_name(&ground.from.epoch, self.next_seq, BATCH_SUFFIX));
         std::fs::rename(unfinished, named)?;
-        let bytes = lines.len() as u64;
         ground.count_bytes(bytes);
         let since = ground.options.clock.now();
         let shelved = Shelved { epoch: ground.from.epoch.clone(), seq: self.next_seq, bytes, oldest, since };
@@ -159,7 +168,7 @@ impl Batcher {
         batch_file::sync_folder(&ground.folder)?;
         self.reached(Step::OnDisk)?;
         let half = written.batch.event_count as usize / 2;
-        let all = written.taken.iter().flat_map(|t| t.records.iter().map(|(place, _)| (&t.segment, *place)));
+        let all = written.taken.iter().flat_map(|t| t.places.iter().map(|place| (&t.segment, *place)));
         for (nth, (segment, place)) in all.enumerate() {
             if nth == half {
                 self.reached(Step::HalfMarked)?;
@@ -167,7 +176,7 @@ impl Batcher {
             segment.mark_batched(place);
         }
         self.reached(Step::Marked)?;
-        for (lease, units) in &written.kept {
+        for Kept { lease, units, .. } in &written.kept {
             units_of.recorded(written.batch.id.seq, *lease, *units);
         }
         self.reached(Step::Told)?;
@@ -298,7 +307,7 @@ impl Batcher {
                 }
                 batch => batch?,
             };
-            for (lease, units) in kept_units(&batch.unpack()?) {
+            for Kept { lease, units, .. } in kept_units(&batch.unpack()?) {
                 units_of.recorded(batch.id.seq, lease, units);
             }
         }
@@ -319,19 +328,19 @@ impl Batcher {
 
 impl Taken {
     fn refs(&self) -> TakenFrom {
-        TakenFrom::new(self.segment.name(), self.records.iter().map(|(place, _)| *place))
+        TakenFrom::new(self.segment.name(), self.places.iter().copied())
     }
 }
 
-fn take(ground: &Ground, limit: usize) -> Vec<Taken> {
+/// Closed records, `limit` at most: where they stand; `events` is what stands there.
+fn take(ground: &Ground, limit: usize, events: &mut Vec<Event>) -> Vec<Taken> {
     let segments = ground.segments.lock().clone();
-    let mut room = limit;
     let mut taken = Vec::new();
+    events.clear();
     for segment in segments.into_iter().filter(|segment| segment.unbatched() > 0) {
-        let records = segment.closed_records(room);
-        room -= records.len();
-        if !records.is_empty() {
-            taken.push(Taken { segment, records });
+        let places = segment.closed_records(limit, events);
+        if !places.is_empty() {
+            taken.push(Taken { segment, places });
         }
     }
     taken

@@ -27,8 +27,6 @@ const MAGIC: u64 = u64::from_be_bytes(*b"APICLAYS");
 const FORMAT: u64 = 2;
 /// While a segment is being filled nobody knows how many records it will have.
 const UNKNOWN: u32 = u32::MAX;
-/// Records that lie on one page of memory.
-const RECORDS_PER_PAGE: usize = 4096 / RECORD_BYTES;
 
 /// One file of records.
 #[derive(Debug)]
@@ -72,10 +70,7 @@ impl Segment {
     pub fn create(folder: &Path, name: String, bytes: usize) -> io::Result<Self> {
         let path = folder.join(&name);
         let map = Mapped::create(&path, bytes / RECORD_BYTES * RECORD_WORDS)?;
-        // Touched here, so that the first record of a page does not wait for the kernel to map it.
-        for page in map.words().chunks(RECORDS_PER_PAGE * RECORD_WORDS) {
-            page[0].store(0, Relaxed);
-        }
+        map.populate()?;
         map.words()[1].store(FORMAT, Relaxed);
         map.words()[0].store(MAGIC, Release);
         Ok(Self::over(map, path, name))
@@ -197,19 +192,22 @@ impl Segment {
         self.opened.load(Relaxed).saturating_sub(self.closed.load(Relaxed))
     }
 
-    /// The closed records from the front, at most `limit`, with their places. Torn ones are counted and passed over.
-    /// Only the batcher calls this.
-    pub fn closed_records(&self, limit: usize) -> Vec<(u32, Event)> {
-        let mut taken = Vec::new();
+    /// Puts the closed records from the front into `events`, until there are `limit`; says their places. Torn ones are counted
+    /// and passed over. Only the batcher calls this.
+    pub fn closed_records(&self, limit: usize, events: &mut Vec<Event>) -> Vec<u32> {
+        let mut places = Vec::new();
         let handed = self.handed.load(Acquire);
         let from = self.done_before.load(Relaxed);
         let mut all_done_so_far = true;
         for place in from..handed {
-            if taken.len() == limit {
+            if events.len() >= limit {
                 break;
             }
             match record::read(self.record(place)) {
-                Found::Closed(event) => taken.push((place, event)),
+                Found::Closed(event) => {
+                    places.push(place);
+                    events.push(event);
+                }
                 Found::Torn => self.count_torn(place),
                 Found::Batched | Found::TornCounted => {
                     if all_done_so_far {
@@ -222,7 +220,7 @@ impl Segment {
             }
             all_done_so_far = false;
         }
-        taken
+        places
     }
 
     /// When the first of the closed records was opened, for a gauge.

@@ -3,26 +3,21 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use parking_lot::Mutex;
 
 use super::ground::Ground;
 use super::segment::Segment;
+use crate::thread_number::thread_number;
 
 /// Shards of a spool. More threads than these share: correct, and slower.
 pub const SHARDS: usize = 64;
 
-static NEXT_THREAD: AtomicUsize = AtomicUsize::new(0);
-thread_local! {
-    static THREAD: usize = NEXT_THREAD.fetch_add(1, Relaxed);
-}
-
 /// The shard of the calling thread.
 pub fn of_this_thread() -> usize {
-    // A thread that is ending has no locals any more: any shard does.
-    THREAD.try_with(|thread| thread % SHARDS).unwrap_or(0)
+    thread_number() % SHARDS
 }
 
 /// One shard, on cache lines of its own.

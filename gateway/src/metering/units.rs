@@ -1,47 +1,62 @@
 //! Units: what the calls of a batch keep of the leases they were admitted from. The lease book says which counter a lease
-//! is of, and is told once the batch is on disk; the batch carries the sums to the control plane.
+//! is of, and is told once the batch is on disk; the batch carries the sums to the control plane. Rows that are sorted, not
+//! maps: with many keys nearly every call of a batch has a lease of its own.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apiclay_config::usage::{Event, LeasedWindow, UnitsTaken};
 
 /// Who knows which counter's units a lease holds; the lease book.
 pub trait LeaseLedger: Send + Sync {
     /// The counter and the window that a lease's units are of.
-    fn counter_of(&self, lease: u32) -> Option<(String, i64)>;
+    fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)>;
     /// Takes note that batch `batch_seq` holds records that keep this many units of the lease. Told once the batch is on
     /// disk; told again, with the same figures, after a failure in between.
     fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32);
 }
 
-/// Units that the events keep, by lease: of quotas and trials a call keeps one, of a wallet what it used.
-pub fn kept_units(events: &[Event]) -> BTreeMap<u32, u32> {
-    kept_of(events, &LeasedWindow::ALL)
+/// What the events of a batch keep of one lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Kept {
+    /// Which lease.
+    pub lease: u32,
+    /// Of quotas and trials a call keeps one, of a wallet what it used.
+    pub units: u32,
+    /// The lease is a wallet's.
+    pub of_wallet: bool,
 }
 
-fn kept_of(events: &[Event], windows: &[LeasedWindow]) -> BTreeMap<u32, u32> {
-    let mut kept = BTreeMap::new();
+/// What the events keep, one row a lease, by lease.
+pub fn kept_units(events: &[Event]) -> Vec<Kept> {
+    let mut kept = Vec::with_capacity(events.len());
     for event in events.iter().filter(|event| event.kept) {
-        for window in windows.iter().filter(|window| event.leases[**window as usize] != 0) {
-            let units = if *window == LeasedWindow::Wallet { event.units.count } else { 1 };
+        for window in LeasedWindow::ALL {
+            let (lease, of_wallet) = (event.leases[window as usize], window == LeasedWindow::Wallet);
+            let units = if of_wallet { event.units.count } else { 1 };
             // A call that used none leaves nothing to be waited for.
-            if units > 0 {
-                *kept.entry(event.leases[*window as usize]).or_default() += units;
+            if lease != 0 && units > 0 {
+                kept.push(Kept { lease, units, of_wallet });
             }
         }
     }
+    kept.sort_unstable_by_key(|kept| kept.lease);
+    kept.dedup_by(|next, sum| {
+        let same = next.lease == sum.lease;
+        if same {
+            sum.units = sum.units.saturating_add(next.units);
+        }
+        same
+    });
     kept
 }
 
 /// The same by counter and window, as a batch states them. Without wallets: what they paid for is in the events, and counters
 /// that are lost are rebuilt from this.
-pub fn units_taken(events: &[Event], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
-    let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
-    let counted: Vec<LeasedWindow> =
-        LeasedWindow::ALL.into_iter().filter(|window| *window != LeasedWindow::Wallet).collect();
-    for (lease, units) in kept_of(events, &counted) {
-        match units_of.counter_of(lease) {
-            Some(counter) => *sums.entry(counter).or_default() += u64::from(units),
+pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
+    let mut rows: Vec<(Arc<str>, i64, u64)> = Vec::with_capacity(kept.len());
+    for Kept { lease, units, .. } in kept.iter().filter(|kept| !kept.of_wallet) {
+        match units_of.counter_of(*lease) {
+            Some((counter, window)) => rows.push((counter, window, u64::from(*units))),
             None => tracing::warn!(
                 lease,
                 units,
@@ -49,5 +64,15 @@ pub fn units_taken(events: &[Event], units_of: &dyn LeaseLedger) -> Vec<UnitsTak
             ),
         }
     }
-    sums.into_iter().map(|((counter, window), units)| UnitsTaken { counter, window, units }).collect()
+    rows.sort_unstable();
+    rows.dedup_by(|next, sum| {
+        let same = next.0 == sum.0 && next.1 == sum.1;
+        if same {
+            sum.2 = sum.2.saturating_add(next.2);
+        }
+        same
+    });
+    rows.into_iter()
+        .map(|(counter, window, units)| UnitsTaken { counter: counter.to_string(), window, units })
+        .collect()
 }

@@ -7,14 +7,18 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use apiclay_config::clock::Timestamp;
 use apiclay_config::snapshot::{Faults, Part};
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Gauge, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 use crate::limits::{LeaseBook, Monotonic};
 use crate::rebuild::RebuildMetrics;
 
+mod calls;
 mod leases;
+
+pub use calls::ListingCalls;
+use calls::{Calls, CallsCollector};
 
 /// Bounds of the latency histograms, in seconds.
 const LATENCY_BUCKETS_S: [f64; 14] =
@@ -22,15 +26,12 @@ const LATENCY_BUCKETS_S: [f64; 14] =
 /// Bounds of the counter store's, which answers within its deadline of half a second.
 const COUNTERS_BUCKETS_S: [f64; 11] =
     [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5];
-/// Status classes, as label values.
-const CLASSES: [&str; 6] = ["interrupted", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// The gateway's metrics.
 pub struct Metrics {
     registry: Registry,
-    calls: IntCounterVec,
+    calls: Calls,
     rejections: IntCounterVec,
-    duration: HistogramVec,
     /// The revision that is served.
     pub revision: IntGauge,
     /// How long the counter store takes, by operation and outcome.
@@ -57,21 +58,6 @@ pub struct Metrics {
     pub spool_unbatched_records: IntGauge,
 }
 
-/// Counters of one listing, found once and kept by its runtime.
-#[derive(Clone)]
-pub struct ListingCalls {
-    classes: [IntCounter; CLASSES.len()],
-    duration: Histogram,
-}
-
-impl ListingCalls {
-    /// Counts an answered call.
-    pub fn answered(&self, status: u16, seconds: f64) {
-        self.classes[usize::from(status / 100).min(CLASSES.len() - 1)].inc();
-        self.duration.observe(seconds);
-    }
-}
-
 impl Metrics {
     /// Registers all of them.
     ///
@@ -80,21 +66,9 @@ impl Metrics {
     pub fn new() -> Result<Arc<Self>, prometheus::Error> {
         let registry = Registry::new();
         let name = |name: &str, help: &str| Opts::new(format!("apiclay_gateway_{name}"), help);
-        let calls = IntCounterVec::new(
-            name("calls_total", "Calls answered from an upstream."),
-            &["listing", "class"],
-        )?;
         let rejections = IntCounterVec::new(
             name("rejections_total", "Calls refused by the gateway, by code."),
             &["code"],
-        )?;
-        let duration = HistogramVec::new(
-            HistogramOpts::new(
-                "apiclay_gateway_call_duration_seconds",
-                "From a call's head to its answer's end.",
-            )
-            .buckets(LATENCY_BUCKETS_S.to_vec()),
-            &["listing"],
         )?;
         let counters_duration = HistogramVec::new(
             HistogramOpts::new(
@@ -114,9 +88,8 @@ impl Metrics {
         )?;
         let gauge = |n: &str, help: &str| IntGauge::with_opts(name(n, help));
         let metrics = Self {
-            calls,
+            calls: Calls::default(),
             rejections,
-            duration,
             revision: gauge("config_revision", "Revision of the configuration that is served.")?,
             config_heard_at: gauge(
                 "config_heard_timestamp_seconds",
@@ -159,9 +132,8 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(self.calls.clone()))?;
+        self.registry.register(Box::new(CallsCollector::new(self.calls.clone())?))?;
         self.registry.register(Box::new(self.rejections.clone()))?;
-        self.registry.register(Box::new(self.duration.clone()))?;
         self.registry.register(Box::new(self.refused_revisions.clone()))?;
         self.registry.register(Box::new(self.config_left_out.clone()))?;
         self.registry.register(Box::new(self.counters_duration.clone()))?;
@@ -203,13 +175,10 @@ impl Metrics {
         }
     }
 
-    /// The counters of a listing, `vendor/listing`.
+    /// Where the calls of a listing, `vendor/listing`, are counted.
     #[must_use]
-    pub fn listing(&self, name: &str) -> ListingCalls {
-        ListingCalls {
-            classes: CLASSES.map(|class| self.calls.with_label_values(&[name, class])),
-            duration: self.duration.with_label_values(&[name]),
-        }
+    pub fn listing(&self, name: &str) -> Arc<ListingCalls> {
+        self.calls.of(name)
     }
 
     /// Counts a refusal.

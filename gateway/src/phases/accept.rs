@@ -1,5 +1,5 @@
 //! Phase 1: what every call must be, over any version of HTTP. The front has checked an HTTP/1.1 head byte by byte; what
-//! stands here holds for HTTP/2 as well. Pins the configuration for the whole call.
+//! stands here holds for HTTP/2 as well.
 
 use crate::phases::Call;
 use crate::rejection::Rejection;
@@ -9,11 +9,11 @@ const PATH_MAX_BYTES: usize = 8_192;
 /// Bytes a method may have.
 const METHOD_MAX_BYTES: usize = 32;
 
-/// Checks method, host and path; pins the runtime.
+/// Checks method, host and path.
 ///
 /// # Errors
-/// When something is ambiguous, or there is no configuration yet.
-pub fn accept(call: &mut Call<'_>) -> Result<(), Rejection> {
+/// When something is ambiguous.
+pub fn accept(call: &Call<'_>) -> Result<(), Rejection> {
     let method = call.head.method;
     if method.is_empty()
         || method.len() > METHOD_MAX_BYTES
@@ -27,9 +27,7 @@ pub fn accept(call: &mut Call<'_>) -> Result<(), Rejection> {
     if call.head.host.is_empty() {
         return Err(Rejection::Malformed("Name one host, in the Host header."));
     }
-    check_path(call.head.path)?;
-    call.context.runtime = Some(call.gateway.runtime().ok_or(Rejection::NotReady)?);
-    Ok(())
+    check_path(call.head.path)
 }
 
 /// A path that everybody reads alike: what policy sees is what the upstream sees, so whatever a server may fold

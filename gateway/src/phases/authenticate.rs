@@ -7,6 +7,7 @@ use http::header::AUTHORIZATION;
 
 use crate::phases::Call;
 use crate::rejection::Rejection;
+use crate::runtime::Runtime;
 
 /// The header that our keys travel in, where a listing names no other.
 pub const KEY_HEADER: HeaderName = HeaderName::from_static(apiclay_config::snapshot::KEY_HEADER);
@@ -15,9 +16,8 @@ pub const KEY_HEADER: HeaderName = HeaderName::from_static(apiclay_config::snaps
 ///
 /// # Errors
 /// When there is no key, more than one, none that we know, one past its time, or one whose plan cannot be served here.
-pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
+pub fn authenticate(call: &mut Call<'_>, runtime: &Runtime) -> Result<(), Rejection> {
     let digest = find_key(call)?;
-    let runtime = call.context.runtime.as_ref().ok_or(Rejection::NotReady)?;
     let Some(credential) = runtime.credentials.get(&digest) else {
         let is_left_out = runtime.left_out.credentials.contains(&digest);
         return Err(if is_left_out { Rejection::NotServed } else { Rejection::CredentialInvalid });
@@ -25,7 +25,8 @@ pub fn authenticate(call: &mut Call<'_>) -> Result<(), Rejection> {
     if credential.expires_at.is_some_and(|at| at <= call.context.at) {
         return Err(Rejection::CredentialExpired);
     }
-    call.context.credential = Some(std::sync::Arc::clone(credential));
+    credential.entitlement.touch();
+    call.context.credential = Some(credential.clone());
     Ok(())
 }
 

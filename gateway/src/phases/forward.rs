@@ -145,7 +145,8 @@ pub fn cookies(value: &[u8]) -> Option<Vec<u8>> {
 /// Whether what the call used is read from the answer's body: nobody asks for one then that cannot be read.
 #[must_use]
 pub fn reads_body(context: &Context) -> bool {
-    let meter = context.credential.as_ref().and_then(|credential| credential.entitlement.meter.as_ref());
+    let edition = context.credential.as_ref().map(|credential| &credential.entitlement.edition);
+    let meter = edition.and_then(|edition| edition.meter.as_ref());
     meter.is_some_and(Meter::reads_body)
 }
 
@@ -167,7 +168,7 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u
     }
     if let Some(credential) = &context.credential {
         add(&CONSUMER_ID, text.of(&credential.entitlement.subscription));
-        add(&CONSUMER_PLAN, text.of(&credential.entitlement.plan));
+        add(&CONSUMER_PLAN, text.of(&credential.entitlement.edition.plan));
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
     for (name, value) in injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING)) {

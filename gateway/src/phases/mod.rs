@@ -87,7 +87,10 @@ pub async fn admitted(call: &mut Call<'_>, body_bytes: u64) -> Result<Option<Ans
 /// Why the call is refused.
 pub(crate) fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
     accept::accept(call)?;
-    route::route(call)?;
+    // One configuration for the whole call: what later phases need is taken out of it here.
+    let pinned = call.gateway.pinned();
+    let runtime = pinned.as_deref().ok_or(Rejection::NotReady)?;
+    route::route(call, runtime)?;
     if let Some(answer) = on_access(call)? {
         return Ok(Some(answer));
     }
@@ -97,7 +100,7 @@ pub(crate) fn identify(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection>
         return Ok(Some(answer));
     }
     route::method(call)?;
-    authenticate::authenticate(call)?;
+    authenticate::authenticate(call, runtime)?;
     entitle::entitle(call)?;
     limit::limit(call)?;
     Ok(None)
@@ -137,13 +140,13 @@ fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
     else {
         return Ok(None);
     };
-    if route.plugins.is_empty() && credential.entitlement.plugins.is_empty() {
+    if route.plugins.is_empty() && credential.entitlement.edition.plugins.is_empty() {
         return Ok(None);
     }
-    let (credential, route, listing) = (Arc::clone(credential), Arc::clone(route), Arc::clone(listing));
+    let (credential, route, listing) = (credential.clone(), Arc::clone(route), Arc::clone(listing));
     let entitlement = &credential.entitlement;
     let headers = &WithoutSecrets { headers: call.head.headers, key_header: &listing.key_header };
-    for bound in with_plan(&route.plugins, &entitlement.plugins) {
+    for bound in with_plan(&route.plugins, &entitlement.edition.plugins) {
         let path = &call.head.path[call.context.path_below..];
         let mut request = Request {
             access: Access { method: call.head.method, path, headers },

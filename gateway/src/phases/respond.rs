@@ -106,7 +106,7 @@ pub fn open(
         subscription: entitlement.subscription,
         credential: credential.id,
         route: route.id,
-        plan_revision: entitlement.plan_revision,
+        plan_revision: entitlement.edition.revision,
         at: context.at,
         duration_us: 0,
         status,
@@ -116,11 +116,15 @@ pub fn open(
         kept: true,
         leases: context.leases(),
         // All that is held for it, until it is known.
-        units: entitlement.meter.as_ref().map_or(Units::CALL, |meter| Units::assumed(meter.units_max)),
+        units: entitlement
+            .edition
+            .meter
+            .as_ref()
+            .map_or(Units::CALL, |meter| Units::assumed(meter.units_max)),
         bytes_in: 0,
         bytes_out: 0,
     };
-    context.reading = entitlement.meter.as_ref().and_then(|meter| meter.begin(headers));
+    context.reading = entitlement.edition.meter.as_ref().and_then(|meter| meter.begin(headers));
     context.ticket = Some(gateway.spool.begin(&event).map_err(|_| Rejection::MeteringUnavailable)?);
     context.event = Some(event);
     context.status = status;
@@ -140,7 +144,9 @@ pub fn plugins(
     let request_headers = &WithoutSecrets { headers: request_headers, key_header: context.key_header() };
     let mut edits = HeaderEdits::default();
     let (own, plan) = match (&context.route, &context.credential, &context.listing) {
-        (Some(route), Some(credential), _) => (&route.plugins[..], &credential.entitlement.plugins[..]),
+        (Some(route), Some(credential), _) => {
+            (&route.plugins[..], &credential.entitlement.edition.plugins[..])
+        }
         (Some(route), None, _) => (&route.plugins[..], &[][..]),
         (None, _, Some(listing)) => (&listing.plugins[..], &[][..]),
         (None, _, None) => (&[][..], &[][..]),

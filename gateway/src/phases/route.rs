@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use crate::phases::Call;
 use crate::rejection::Rejection;
-use crate::runtime::{Listing, Route};
+use crate::runtime::{Listing, Route, Runtime};
 
 /// Finds the listing, and the route where the method has one. A preflight finds the route of the method it asks about.
 ///
 /// # Errors
 /// When no listing, or no route at this path, is there; or the listing is there and cannot be served here.
-pub fn route(call: &mut Call<'_>) -> Result<(), Rejection> {
-    let (listing, below) = find_listing(call)?;
+pub fn route(call: &mut Call<'_>, runtime: &Runtime) -> Result<(), Rejection> {
+    let (listing, below) = find_listing(call, runtime)?;
     let path = call.head.path.get(below..).filter(|p| !p.is_empty()).unwrap_or("/");
     let route = {
         let found = listing.routes.at(path).map_err(|_| Rejection::RouteNotFound)?;
@@ -60,8 +60,7 @@ fn routes_here<'c>(call: &'c Call<'_>) -> Option<&'c [Arc<Route>]> {
     Some(call.context.listing.as_ref()?.routes.at(path).ok()?.value)
 }
 
-fn find_listing(call: &Call<'_>) -> Result<(Arc<Listing>, usize), Rejection> {
-    let runtime = call.context.runtime.as_ref().ok_or(Rejection::NotReady)?;
+fn find_listing(call: &Call<'_>, runtime: &Runtime) -> Result<(Arc<Listing>, usize), Rejection> {
     let by_host = call.gateway.listing_by_host(call.head.host);
     let (name, below) = match &by_host {
         Some(name) => (name.as_str(), 0),
@@ -77,8 +76,9 @@ fn find_listing(call: &Call<'_>) -> Result<(Arc<Listing>, usize), Rejection> {
 /// `vendor/listing`, and where the path goes on below.
 fn listing_of_path(path: &str) -> Option<(&str, usize)> {
     let path = &path[1..];
-    let vendor_end = path.find('/')?;
-    let listing_end = path[vendor_end + 1..].find('/').map_or(path.len(), |at| vendor_end + 1 + at);
+    let mut slashes = memchr::memchr_iter(b'/', path.as_bytes());
+    slashes.next()?;
+    let listing_end = slashes.next().unwrap_or(path.len());
     Some((&path[..listing_end], listing_end + 1))
 }
 

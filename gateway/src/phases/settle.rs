@@ -20,9 +20,10 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     match (context.ticket.take(), context.event.take()) {
         (Some(ticket), Some(mut event)) => {
             // The plan says which answers; what the vendor broke off is never billed, and a client who leaves pays.
-            let named = context.credential.as_ref().map(|c| c.entitlement.billable.contains(event.status));
+            let edition = context.credential.as_ref().map(|credential| &credential.entitlement.edition);
+            let named = edition.map(|edition| edition.billable.contains(event.status));
             let billable = named == Some(true) && ending != Ending::UpstreamBroke;
-            let meter = context.credential.as_ref().and_then(|c| c.entitlement.meter.as_ref());
+            let meter = edition.and_then(|edition| edition.meter.as_ref());
             units = meter.map(|meter| meter.units(context.reading.as_ref(), ending));
             event.units = units.unwrap_or(Units::CALL);
             if billable {
@@ -39,7 +40,7 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
             event.bytes_out = context.bytes_out;
             gateway.spool.end(ticket, &event);
             if let Some(listing) = &context.listing {
-                listing.calls.answered(context.status, elapsed.as_secs_f64());
+                listing.calls.answered(context.status, elapsed);
             }
         }
         _ => reserve::give_back(context),
@@ -78,7 +79,7 @@ pub fn unanswered(gateway: &Gateway, context: &mut Context) {
 
 fn complete_plugins(context: &Context, duration_us: u64) {
     let Some(route) = &context.route else { return };
-    let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.plugins);
+    let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.edition.plugins);
     let completion = Completion { request: context.request, status: context.status, duration_us };
     for bound in with_plan(&route.plugins, plan) {
         bound.plugin.on_complete(&completion);

@@ -131,8 +131,7 @@ impl Relay {
         context: &mut Context,
     ) -> Result<After, Failed> {
         let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
-        let (path, _) = sent.path_and_query();
-        let head = Head { method: sent.method, path, host, headers: &sent.lines };
+        let head = Head { method: sent.method, path: sent.path, host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
         let admitted = phases::admitted(&mut call, sent.body.len() as u64).await;
         context.bytes_in = sent.body.len() as u64;

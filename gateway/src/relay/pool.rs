@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use pingora_core::protocols::Stream;
@@ -13,10 +13,10 @@ use tokio::io::AsyncReadExt as _;
 
 /// Connections that wait, of one thread.
 const IDLE_MAX: usize = 1_024;
-/// How long one may wait.
-const IDLE_MAX_MS: u64 = 60_000;
 /// How often a thread looks its pool through.
 const SWEEP_INTERVAL_MS: u64 = 5_000;
+/// How many looks one may wait: a minute at most. Counted in looks, so that no call asks for the time.
+const LOOKS_MAX: u64 = 11;
 
 /// Where a connection leads to: its address, and with TLS the name that its certificate was checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,13 +30,16 @@ pub struct Place<'a> {
 struct Idle {
     stream: Stream,
     tls_name: Option<Box<str>>,
-    since: Instant,
+    /// The pool's looks when it was put back.
+    since: u64,
 }
 
 #[derive(Default)]
 struct Pool {
     idle: HashMap<SocketAddr, Vec<Idle>>,
     count: usize,
+    /// How often it was looked through.
+    looks: u64,
     /// A task looks it through.
     swept: bool,
 }
@@ -54,7 +57,7 @@ pub fn take(place: Place<'_>) -> Option<Stream> {
 /// Keeps a connection for its next call.
 pub fn put(place: Place<'_>, stream: Stream) {
     let begins = POOL.with_borrow_mut(|pool| {
-        pool.put(place, stream, Instant::now());
+        pool.put(place, stream);
         !std::mem::replace(&mut pool.swept, true)
     });
     if begins {
@@ -85,18 +88,18 @@ impl Pool {
             let at = idle.iter().rposition(|idle| idle.tls_name.as_deref() == place.tls_name)?;
             let mut found = idle.remove(at);
             self.count -= 1;
-            if found.is_of_use() {
+            if found.is_of_use(self.looks) {
                 return Some(found.stream);
             }
         }
     }
 
-    fn put(&mut self, place: Place<'_>, stream: Stream, since: Instant) {
+    fn put(&mut self, place: Place<'_>, stream: Stream) {
         if self.count >= IDLE_MAX {
             self.drop_oldest();
         }
         let idle = self.idle.entry(place.address).or_default();
-        idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since });
+        idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since: self.looks });
         self.count += 1;
     }
 
@@ -112,8 +115,10 @@ impl Pool {
 
     /// Drops what is of no use any more, and forgets addresses without a connection.
     fn sweep(&mut self) {
+        self.looks += 1;
+        let looks = self.looks;
         self.idle.retain(|_, idle| {
-            idle.retain_mut(Idle::is_of_use);
+            idle.retain_mut(|one| one.is_of_use(looks));
             !idle.is_empty()
         });
         self.count = self.idle.values().map(Vec::len).sum();
@@ -122,9 +127,9 @@ impl Pool {
 
 impl Idle {
     /// Young and silent: a server that speaks unasked, or has closed, is of no use. Nothing is awaited: what is known now decides.
-    fn is_of_use(&mut self) -> bool {
+    fn is_of_use(&mut self, looks: u64) -> bool {
         let mut unasked = [0];
-        self.since.elapsed() < Duration::from_millis(IDLE_MAX_MS)
+        looks - self.since <= LOOKS_MAX
             // Without tokio's budget: once that is spent, everything looks silent.
             && tokio::task::unconstrained(self.stream.read(&mut unasked)).now_or_never().is_none()
     }
@@ -140,19 +145,19 @@ mod tests {
     }
 
     /// A connection that is put back; its other end.
-    fn put(pool: &mut Pool, port: u16, since: Instant) -> DuplexStream {
+    fn put(pool: &mut Pool, port: u16) -> DuplexStream {
         let (ours, theirs) = duplex(64);
-        pool.put(place(port), Box::new(ours), since);
+        pool.put(place(port), Box::new(ours));
         theirs
     }
 
     #[tokio::test]
     async fn what_is_old_closed_or_speaks_unasked_is_swept_and_its_address_forgotten() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        let old = now.checked_sub(Duration::from_millis(IDLE_MAX_MS)).unwrap();
-        let (mut aged, closed, mut speaks) =
-            (put(&mut pool, 1, old), put(&mut pool, 2, now), put(&mut pool, 3, now));
-        let _kept = put(&mut pool, 4, now);
+        let mut pool = Pool::default();
+        let mut aged = put(&mut pool, 1);
+        (0..LOOKS_MAX).for_each(|_| pool.sweep());
+        assert_eq!(pool.count, 1, "not old yet");
+        let (closed, mut speaks, _kept) = (put(&mut pool, 2), put(&mut pool, 3), put(&mut pool, 4));
         drop(closed);
         speaks.write_all(b"x").await.unwrap();
         pool.sweep();
@@ -167,8 +172,8 @@ mod tests {
     #[tokio::test]
     async fn however_many_are_closed_none_of_them_is_taken() {
         let taken = tokio::spawn(async {
-            let (mut pool, now) = (Pool::default(), Instant::now());
-            (0..300).for_each(|_| drop(put(&mut pool, 1, now)));
+            let mut pool = Pool::default();
+            (0..300).for_each(|_| drop(put(&mut pool, 1)));
             (pool.take(place(1)).is_some(), pool.count)
         });
         assert_eq!(taken.await.unwrap(), (false, 0));
@@ -176,11 +181,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_pool_gives_up_its_oldest() {
-        let (mut pool, now) = (Pool::default(), Instant::now());
-        let mut theirs: Vec<DuplexStream> = Vec::new();
-        for at in 0..=IDLE_MAX {
-            theirs.push(put(&mut pool, (at % 7) as u16, now + Duration::from_nanos(at as u64)));
-        }
+        let mut pool = Pool::default();
+        let mut theirs = vec![put(&mut pool, 1)];
+        pool.sweep();
+        theirs.extend((1..=IDLE_MAX).map(|at| put(&mut pool, (at % 7) as u16)));
         assert_eq!(pool.count, IDLE_MAX);
         assert_eq!(theirs[0].read(&mut [0]).await.unwrap(), 0, "the oldest one is closed");
         assert!(theirs[1].read(&mut [0]).now_or_never().is_none(), "the next one is kept");

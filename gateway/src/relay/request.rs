@@ -15,8 +15,10 @@ use crate::phases::forward;
 pub struct Sent<'a> {
     /// The method.
     pub method: &'a str,
-    /// Path and query.
-    pub target: &'a str,
+    /// The path.
+    pub path: &'a str,
+    /// The query, without its question mark.
+    pub query: Option<&'a str>,
     /// The headers.
     pub lines: HeadLines<'a>,
     /// The body.
@@ -37,27 +39,26 @@ impl<'a> Sent<'a> {
         if head.rewritten.is_some() || head.old || head.expects || buffer.len() < bytes {
             return None;
         }
+        let target = std::str::from_utf8(&buffer[head.target.clone()]).ok()?;
+        let (path, query) = match memchr::memchr(b'?', target.as_bytes()) {
+            Some(at) => (&target[..at], Some(&target[at + 1..])),
+            None => (target, None),
+        };
         Some(Self {
             method: std::str::from_utf8(&buffer[head.method.clone()]).ok()?,
-            target: std::str::from_utf8(&buffer[head.target.clone()]).ok()?,
+            path,
+            query,
             lines: lines.of(buffer),
             body: &buffer[head.bytes..bytes],
             bytes,
         })
     }
 
-    /// Path and query apart.
-    #[must_use]
-    pub fn path_and_query(&self) -> (&str, Option<&str>) {
-        self.target.split_once('?').map_or((self.target, None), |(path, query)| (path, Some(query)))
-    }
-
     /// Writes the request as the upstream is to see it.
     pub fn write(&self, out: &mut Vec<u8>, lower: &mut Lower, host: &str, context: &Context) {
-        let (path, query) = self.path_and_query();
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
-        for part in forward::path_and_query(context, path, query) {
+        for part in forward::path_and_query(context, self.path, self.query) {
             out.extend_from_slice(part.as_bytes());
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");

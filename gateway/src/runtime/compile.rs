@@ -13,9 +13,13 @@ use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot, Wind
 use apiclay_plugins::by_name;
 
 use super::listings::{bind, name_of};
-use super::{Bound, Concurrency, Credential, Entitlement, LeftOut, Listing, Rate, Runtime};
+use super::{
+    Billable, Bound, Concurrency, Credential, Credentials, Edition, Entitlement, LeftOut, Listing, Rate,
+    Runtime,
+};
 use crate::limits::LeaseBook;
 use crate::observe::Metrics;
+use crate::units::Meter;
 use crate::upstreams::Upstream;
 
 type RateKey = (SubscriptionId, Window);
@@ -63,8 +67,8 @@ impl Compiler {
             snapshot.listings.values().partition(|listing| faults.are_of(Part::Listing(listing.id)));
         let compiled: Vec<Listing> =
             whole.into_iter().map(|listing| self.listing(listing, &everywhere, &mut faults)).collect();
-        let bound: Vec<((PlanId, u32), Vec<Bound>)> =
-            snapshot.plans.iter().map(|(key, plan)| (*key, plan_plugins(plan, &mut faults))).collect();
+        let editions: Vec<((PlanId, u32), Edition)> =
+            snapshot.plans.iter().map(|(key, plan)| (*key, edition(plan, &mut faults))).collect();
         let mut left_out = LeftOut::new(snapshot);
         left_out.listings.extend(broken.into_iter().map(name_of));
         let mut listings = HashMap::with_capacity(compiled.len());
@@ -77,14 +81,15 @@ impl Compiler {
         }
         // One of two listings of one name is served.
         left_out.listings.retain(|name| !listings.contains_key(name));
-        let plans = bound.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n))).collect();
-        let entitlements = self.entitlements(snapshot, &plans, &faults, live_gateways);
-        let mut credentials = HashMap::with_capacity(snapshot.credentials.len());
+        let served = editions.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n)));
+        let editions = served.map(|(key, edition)| (key, Arc::new(edition))).collect();
+        let entitlements = self.entitlements(snapshot, &editions, &faults, live_gateways);
+        let mut credentials = Credentials::with_capacity(snapshot.credentials.len());
         for credential in snapshot.credentials.values() {
             let is_at_fault = faults.are_of(Part::Credential(credential.id));
             match entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
                 Some(entitlement) => {
-                    credentials.insert(credential.digest, Arc::new(compiled_key(credential, entitlement)));
+                    credentials.insert(&credential.digest, compiled_key(credential, entitlement));
                 }
                 None => drop(left_out.credentials.insert(credential.digest)),
             }
@@ -116,12 +121,18 @@ fn plugins_everywhere(
     (faults.len() == known).then_some(bound)
 }
 
-/// The plugins of a plan. One that acts before the plan is known would not act.
-fn plan_plugins(plan: &Plan, faults: &mut Faults) -> Vec<Bound> {
+/// An edition of a plan. A plugin that acts before the plan is known would not act.
+fn edition(plan: &Plan, faults: &mut Faults) -> Edition {
     let part = Part::Plan(plan.id, plan.revision);
     for binding in plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access)) {
         let rule = format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
         faults.add_at(part, &plan.id, rule);
     }
-    bind(part, &plan.id, &plan.bindings, &[], faults)
+    Edition {
+        plan: plan.id,
+        revision: plan.revision,
+        meter: plan.meter.as_ref().and_then(Meter::compile),
+        billable: Billable::compile(plan.billable_statuses.as_deref()),
+        plugins: bind(part, &plan.id, &plan.bindings, &[], faults),
+    }
 }

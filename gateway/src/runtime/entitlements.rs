@@ -8,23 +8,23 @@ use apiclay_config::clock::Clock;
 use apiclay_config::ids::{PlanId, SubscriptionId};
 use apiclay_config::quota_key::QuotaKey;
 use apiclay_config::snapshot::{self, Faults, Limit, Part, Snapshot, Window};
-use apiclay_config::usage::LeasedWindow;
+use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_config::zone::Zone;
+use arrayvec::ArrayVec;
 
 use super::compile::Compiler;
+use super::rates::RATES_MAX;
 use super::trial::{Trialist, trial_until, trials};
-use super::{Billable, Bound, Concurrency, Entitlement, Quota, Rate, rates};
+use super::{Concurrency, Edition, Entitlement, Quota, Rate, rates};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, wallet_key};
-use crate::units::Meter;
 
 impl Compiler {
-    /// What each subscription is allowed that is not at fault and whose plan has plugins here: that of each plan that can be
-    /// served.
+    /// What each subscription is allowed that is not at fault and whose plan's edition can be served.
     pub(super) fn entitlements(
         &mut self,
         snapshot: &Snapshot,
-        plan_plugins: &HashMap<(PlanId, u32), Vec<Bound>>,
+        editions: &HashMap<(PlanId, u32), Arc<Edition>>,
         faults: &Faults,
         live_gateways: u32,
     ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
@@ -33,19 +33,17 @@ impl Compiler {
         let is_at_fault = |one: &snapshot::Subscription| faults.are_of(Part::Subscription(one.id));
         for subscription in snapshot.subscriptions.values().filter(|one| !is_at_fault(one)) {
             let key = (subscription.plan, subscription.plan_revision);
-            let (Some(plan), Some(plugins)) = (snapshot.plans.get(&key), plan_plugins.get(&key)) else {
+            let (Some(plan), Some(edition)) = (snapshot.plans.get(&key), editions.get(&key)) else {
                 continue;
             };
             let rate = |limit: &Limit| self.rate(subscription.id, limit, live_gateways);
             let entitlement = Entitlement {
                 subscription: subscription.id,
-                account: subscription.account,
                 listing: subscription.listing,
-                plan: subscription.plan,
-                plan_revision: subscription.plan_revision,
+                edition: Arc::clone(edition),
                 inactive: subscription.inactive,
                 ends_at: subscription.ends_at,
-                rates: plan.limits.iter().filter_map(rate).collect(),
+                rates: plan.limits.iter().filter_map(rate).take(RATES_MAX).collect(),
                 concurrency: plan
                     .concurrency_max
                     .map(|max| self.in_flight(subscription.id, max, live_gateways)),
@@ -55,9 +53,6 @@ impl Compiler {
                     && !subscription.pays
                     && plan.trial_calls.is_none()
                     && plan.trial_days.is_none(),
-                meter: plan.meter.as_ref().and_then(Meter::compile),
-                billable: Billable::compile(plan.billable_statuses.as_deref()),
-                plugins: plugins.clone(),
             };
             entitlements.insert(subscription.id, Arc::new(entitlement));
         }
@@ -100,8 +95,9 @@ impl Compiler {
         subscription: &snapshot::Subscription,
         plan: &snapshot::Plan,
         trials: &HashMap<Trialist, u64>,
-    ) -> Vec<Quota> {
-        let mut quotas = Vec::new();
+    ) -> ArrayVec<Quota, LEASED_WINDOWS> {
+        // Room for one of each window: of a plan with two limits of one there is no edition.
+        let mut quotas = ArrayVec::new();
         let pays = plan.priced && subscription.pays;
         if let Some(calls) = plan.trial_calls.filter(|_| !pays || plan.per_call) {
             let calls = trials.get(&(subscription.account, subscription.listing)).copied().unwrap_or(calls);

@@ -3,6 +3,7 @@
 
 mod billable;
 mod compile;
+mod credentials;
 mod entitlements;
 mod left_out;
 mod listings;
@@ -14,18 +15,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
-use apiclay_config::key::Digest;
-use apiclay_config::usage::LeasedWindow;
+use apiclay_config::ids::{BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
+use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::Plugin;
+use arrayvec::ArrayVec;
 use http::{HeaderName, HeaderValue};
 
 pub use billable::Billable;
 pub use compile::Compiler;
+pub use credentials::Credentials;
 pub use left_out::LeftOut;
 pub use rates::Rate;
 
+use rates::RATES_MAX;
+
 use crate::limits::Tally;
+use crate::observe::ListingCalls;
 use crate::units::Meter;
 use crate::upstreams::Upstream;
 
@@ -36,7 +41,7 @@ pub struct Runtime {
     /// Listings by vendor's slug and own slug, `vendor/listing`.
     pub listings: HashMap<Box<str>, Arc<Listing>>,
     /// Keys by digest.
-    pub credentials: HashMap<Digest, Arc<Credential>>,
+    pub credentials: Credentials,
     /// What of it cannot be served here.
     pub left_out: LeftOut,
 }
@@ -60,7 +65,7 @@ pub struct Listing {
     /// Plugins of the gateway and of this listing, for calls that found no route.
     pub plugins: Vec<Bound>,
     /// Where its calls are counted.
-    pub calls: crate::observe::ListingCalls,
+    pub calls: Arc<ListingCalls>,
 }
 
 /// A route, ready to serve.
@@ -89,6 +94,7 @@ pub struct Bound {
 }
 
 /// A key, ready to look up.
+#[derive(Clone)]
 pub struct Credential {
     /// Its id.
     pub id: CredentialId,
@@ -102,28 +108,32 @@ pub struct Credential {
 pub struct Entitlement {
     /// The subscription.
     pub subscription: SubscriptionId,
-    /// Whose it is.
-    pub account: AccountId,
     /// What may be called.
     pub listing: ListingId,
     /// Under which plan.
-    pub plan: PlanId,
-    /// In which edition.
-    pub plan_revision: u32,
+    pub edition: Arc<Edition>,
     /// Refused.
     pub inactive: bool,
     /// Refused from then on.
     pub ends_at: Option<Timestamp>,
     /// Rates by second and minute.
-    pub rates: Vec<Arc<Rate>>,
+    pub rates: ArrayVec<Arc<Rate>, RATES_MAX>,
     /// Calls in flight.
     pub concurrency: Option<Arc<Concurrency>>,
     /// What a call takes a unit of: the trial or else the wallet, in this order, and the quotas.
-    pub tallies: Vec<Quota>,
+    pub tallies: ArrayVec<Quota, LEASED_WINDOWS>,
     /// Where calls are tried for days: until when.
     pub trial_until: Option<Timestamp>,
     /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
     pub unpaid: bool,
+}
+
+/// One edition of a plan: what all its subscriptions have alike.
+pub struct Edition {
+    /// The plan.
+    pub plan: PlanId,
+    /// Which edition of it.
+    pub revision: u32,
     /// How units are known, where the plan counts others than calls.
     pub meter: Option<Meter>,
     /// Which answers are billed.
@@ -133,6 +143,12 @@ pub struct Entitlement {
 }
 
 impl Entitlement {
+    /// Reads what a call will read of its counters, all at once: one after the other, each phase would wait for its own.
+    pub fn touch(&self) {
+        self.rates.iter().for_each(|rate| rate.touch());
+        self.tallies.iter().for_each(|quota| quota.tally.touch());
+    }
+
     /// Whether a trial by days is over at this moment; there may be none.
     #[must_use]
     pub fn trial_is_over(&self, now: Timestamp) -> bool {

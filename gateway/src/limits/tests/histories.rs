@@ -107,7 +107,7 @@ impl History {
         let Some((book, tallies)) = &self.gateways[n].running else { return false };
         let Some(unit) = take(&tallies[counter]).await else { return false };
         let (key, window) = book.counter_of(unit.lease).unwrap();
-        assert_eq!(key, self.specs[counter].key, "seed {}", self.seed);
+        assert_eq!(*key, *self.specs[counter].key, "seed {}", self.seed);
         let admitted = self.admitted.entry((counter, window)).or_default();
         *admitted += 1;
         assert!(*admitted <= self.specs[counter].max, "seed {}: {admitted} admitted", self.seed);

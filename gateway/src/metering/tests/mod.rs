@@ -73,8 +73,8 @@ pub fn call(spool: &Spool, number: u128) {
 pub struct Book(pub Mutex<BTreeMap<(u64, u32), u32>>);
 
 impl LeaseLedger for Book {
-    fn counter_of(&self, lease: u32) -> Option<(String, i64)> {
-        Some((format!("counter-{}", lease % 2), 7))
+    fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)> {
+        Some((format!("counter-{}", lease % 2).into(), 7))
     }
 
     fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {

@@ -63,7 +63,7 @@ impl Counters for Purse {
 
 struct Shop {
     gateway: Gateway,
-    credential: Arc<Credential>,
+    credential: Credential,
     purse: Arc<Purse>,
     compiler: Compiler,
     snapshot: Snapshot,
@@ -94,7 +94,7 @@ fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
     let mut compiler = Compiler::new(book, None, egress, metrics);
     let runtime = compiler.compile(&snapshot, None, 1).0.unwrap();
-    let credential = Arc::clone(runtime.credentials.values().next().unwrap());
+    let credential = runtime.credentials.values().next().unwrap().clone();
     Shop { gateway, credential, purse, compiler, snapshot, _folder: folder }
 }
 
@@ -106,7 +106,7 @@ impl Shop {
 
     async fn call_at(&self, at: Timestamp) -> Result<Context, Rejection> {
         let mut context = Context::new(at);
-        context.credential = Some(Arc::clone(&self.credential));
+        context.credential = Some(self.credential.clone());
         let headers = HeaderMap::new();
         for _ in 0..8 {
             let head = Head { method: "GET", path: "/", host: "", headers: &HeaderLines(&headers) };

@@ -52,6 +52,6 @@ async fn a_trial_by_days_that_was_never_begun_is_over() {
     let mut shop = shop(false, 0, |plan| (plan.priced, plan.trial_days) = (true, Some(14)));
     shop.snapshot.subscriptions.values_mut().next().unwrap().trial_until = None;
     let runtime = shop.compiler.compile(&shop.snapshot, None, 1).0.unwrap();
-    shop.credential = Arc::clone(runtime.credentials.values().next().unwrap());
+    shop.credential = runtime.credentials.values().next().unwrap().clone();
     assert_eq!(shop.call().await.err().unwrap().code(), "trial_exhausted");
 }
