@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-release soak
+.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-bench-full tools-instructions tools-release soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -64,20 +64,21 @@ test: tools-test ## build every binary and run every test, against real servers
 	cargo nextest run --locked --workspace
 
 # A folder is for one gateway and one setting; `bench-full` goes on with what it finds there, `bench` begins anew.
-bench: tools-test $(build_bench) ## CPU a call beside nginx and HAProxy, in about 11 minutes; settings: docs/performance.md
+bench: tools-bench $(build_bench) ## CPU a call beside nginx and HAProxy, in about 12 minutes; settings: docs/performance.md
 	$(run_bench) --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench)" "$(BENCH_GATEWAY)"
 
-bench-full: tools-bench $(build_bench) ## the same with more rows and peers, for most of an hour; goes on where it was stopped
+bench-full: tools-bench-full $(build_bench) ## the same with more rows and peers, for most of an hour; goes on where it was stopped
 	$(run_bench) --full --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench-full)" "$(BENCH_GATEWAY)"
 
-bench-instructions: tools-bench bench-load bench-gateway ## instructions of a call and of its parts, held against a budget, in half a minute
+bench-instructions: tools-instructions bench-load bench-gateway ## instructions of a call and of its parts, held against a budget, in half a minute
 	$(run_bench) --instructions --folder "$(CARGO_TARGET_DIR)/bench" "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
 
-bench-gateway: tools-test
-	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
+# With the features of `make release`, so that the two can be compared.
+bench-gateway: tools-build
+	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay --package apiclay-gateway --bin apiclay-gateway
 
 # With the features of the whole workspace, as `make test` builds it: what that compiled is not compiled again.
-bench-load: tools-test
+bench-load: tools-build
 	cargo build --locked --workspace --bin proxies --bin pace
 
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
@@ -110,8 +111,8 @@ tools-build:
 tools-release:
 	@sh $(INSTALL) release
 
-tools-bench:
-	@sh $(INSTALL) bench
+tools-bench tools-bench-full tools-instructions: tools-%:
+	@sh $(INSTALL) $*
 
 tools-test:
 	@sh $(INSTALL) test
