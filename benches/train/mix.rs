@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::Marketplace;
+use apiclay_tests::{Marketplace, trusting_client};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -60,9 +60,7 @@ pub async fn run(scheme: &str, market: &Marketplace, shop: &Shop, folder: &Path)
         "{share} % of the calls were refused, which is not the mix:\n{said}"
     );
 
-    // For the TLS provider that it installs.
-    apiclay_tests::http_client()?;
-    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true).build()?;
+    let client = trusting_client()?;
     for (listing, keys) in LISTINGS.iter().zip(&shop.keys) {
         let key = keys.first().context("a listing without a key")?;
         let at = format!("{base}/{VENDOR}/{listing}");
@@ -70,33 +68,9 @@ pub async fn run(scheme: &str, market: &Marketplace, shop: &Shop, folder: &Path)
             let answer = client.head(format!("{at}/now/{city}")).header("x-api-key", key).send().await?;
             ensure!(answer.status() == 200, "HEAD was answered {}", answer.status());
         }
-        let mut reads = Command::new("h2load");
-        reads.args([
-            "-t",
-            "1",
-            "-c",
-            "8",
-            "-m",
-            "8",
-            "-D",
-            &HTTP2_S.to_string(),
-            "-H",
-            &format!("x-api-key: {key}"),
-        ]);
+        let mut reads = h2load(key, 8);
         reads.args(CITIES.map(|city| format!("{at}/now/{city}"))).arg(format!("{at}/reports/5"));
-        let mut orders = Command::new("h2load");
-        orders.args([
-            "-t",
-            "1",
-            "-c",
-            "8",
-            "-m",
-            "2",
-            "-D",
-            &HTTP2_S.to_string(),
-            "-H",
-            &format!("x-api-key: {key}"),
-        ]);
+        let mut orders = h2load(key, 2);
         orders.args(["-H", "content-type: application/json", "-d"]).arg(&order).arg(format!("{at}/orders"));
         for load in [reads, orders] {
             let said = output(load, HTTP2_S).await?;
@@ -104,6 +78,13 @@ pub async fn run(scheme: &str, market: &Marketplace, shop: &Shop, folder: &Path)
         }
     }
     Ok(())
+}
+
+fn h2load(key: &str, streams: u32) -> Command {
+    let mut load = Command::new("h2load");
+    load.args(["-t", "1", "-c", "8", "-m", &streams.to_string()]);
+    load.args(["-D", &HTTP2_S.to_string(), "-H", &format!("x-api-key: {key}")]);
+    load
 }
 
 async fn output(mut command: Command, seconds: u64) -> Result<String> {

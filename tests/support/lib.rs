@@ -29,4 +29,4 @@ pub use nginx::{Nginx, NginxSite};
 pub use ports::free_port;
 pub use process::Process;
 pub use redis::{Persist, Redis};
-pub use wait::{http_client, wait_until};
+pub use wait::{http_client, trusting_client, wait_until};
