@@ -73,7 +73,7 @@ impl Connection {
                 Some(Got::Part) if bytes < self.room.len() => return Got::Part,
                 Some(Got::Part) => {}
                 Some(got) => return got,
-                None => return Got::End { in_call: true },
+                None => return Got::End { in_call: self.due.is_some() },
             }
         }
     }
@@ -129,6 +129,9 @@ mod tests {
         assert_eq!(connection.read(), Got::Part);
         server.write_all(b"cde").unwrap();
         assert_eq!(connection.read(), Got::Answer { status: 429, due });
+        // Nobody asked: it is not that a call failed, whose place would be free a second time.
+        server.write_all(b"HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n").unwrap();
+        assert_eq!(connection.read(), Got::End { in_call: false });
         drop(server);
         assert_eq!(connection.read(), Got::End { in_call: false });
     }
