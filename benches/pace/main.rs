@@ -2,7 +2,7 @@
 //! time runs from when it was due, so that one which had to wait for its turn, here or at the proxy, counts with its wait: a
 //! generator that sends the next call only after the last answer leaves out the calls that a stall would have hit
 //! (coordinated omission). One thread, as it shares its core with the upstream. Says at the end, in the line that wrk's
-//! script writes too, what was answered and how long it took. `connection` is one of its connections.
+//! script writes too, what was answered and how long it took, and how late calls were sent. `connection` is one of its connections.
 
 mod connection;
 
@@ -46,9 +46,6 @@ struct Cli {
     /// Connections, all kept open. A call that finds none free waits.
     #[arg(long)]
     connections: usize,
-    /// Headers beside the key's.
-    #[arg(long, default_value_t = 0)]
-    headers: u32,
 }
 
 /// All that is going on.
@@ -85,10 +82,8 @@ impl Pace {
     fn new(cli: &Cli) -> Result<Self> {
         let keys = std::fs::read_to_string(&cli.keys);
         let keys = keys.with_context(|| format!("reading {}", cli.keys.display()))?;
-        let extra: String =
-            (1..=cli.headers).map(|n| format!("X-Extra-{n}: some value of a header {n}\r\n")).collect();
         let request = |key: &str| {
-            format!("GET {} HTTP/1.1\r\nHost: {}\r\nX-Api-Key: {key}\r\n{extra}\r\n", cli.path, cli.server)
+            format!("GET {} HTTP/1.1\r\nHost: {}\r\nX-Api-Key: {key}\r\n\r\n", cli.path, cli.server)
                 .into_bytes()
         };
         let requests: Vec<Vec<u8>> = keys.lines().map(request).collect();
@@ -199,7 +194,7 @@ impl Pace {
         self.late_ns.sort_unstable();
         let us = |values: &[u64], per_mille| at(values, per_mille) / 1_000;
         println!(
-            "counted {} {} {} {} {} {} {} {}",
+            "counted {} {} {} {} {} {} {} {} {} {}",
             self.took_ns.len(),
             self.refused,
             self.broken,
@@ -207,10 +202,7 @@ impl Pace {
             us(&self.took_ns, 500),
             us(&self.took_ns, 990),
             us(&self.took_ns, 999),
-            us(&self.took_ns, 1_000)
-        );
-        println!(
-            "sent late: half by up to {} us, all but a hundredth by {} us",
+            us(&self.took_ns, 1_000),
             us(&self.late_ns, 500),
             us(&self.late_ns, 990)
         );

@@ -1,28 +1,28 @@
-//! What makes the figures worth reading: before the load, each proxy gives the right answer and a gateway refuses a
+//! What makes the figures worth reading: before the load, each proxy gives the right answer, and those with a policy refuse a
 //! call without a key; after it, each gateway counted every call that a client saw answered, and has a record of each.
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{http_client, wait_until};
+use apiclay_tests::{http_client, trusting_client, wait_until};
 use serde_json::Value;
 
 use crate::market::LISTING_PATH;
 use crate::peers::Proxy;
-use crate::rows::{Row, Transport};
+use crate::rows::{Kind, Row, Transport};
 
 /// How long the gateway may take to end, its last records in batches.
 pub const END_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Calls `row` once; and, where the proxy is a gateway, without a key.
+/// Calls `row` once; and, where the proxy wants one, without a key.
 ///
 /// # Errors
 /// When the answer is not the upstream's, or the call without a key is not refused.
-pub async fn answers(proxy: &mut Proxy, row: &Row, key: &str) -> Result<()> {
+pub async fn answers(proxy: &mut Proxy, row: &Row, kind: Kind, key: &str) -> Result<()> {
     let scheme = if row.transport == Transport::Http1 { "http" } else { "https" };
     let url = format!("{scheme}://{}{LISTING_PATH}{}", proxy.address, row.body.path);
-    let client = client()?;
+    let client = trusting_client()?;
     let answer = client.get(&url).header("x-api-key", key).send().await?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await?;
@@ -35,18 +35,14 @@ pub async fn answers(proxy: &mut Proxy, row: &Row, key: &str) -> Result<()> {
     );
     if let Some(gateway) = &mut proxy.gateway {
         gateway.answered += 1;
+    }
+    if kind.wants_key() {
         let status = client.get(&url).send().await?.status().as_u16();
-        ensure!(status == 401, "without a key the gateway answers {status}");
+        // Traefik has no place for such a call, and says so.
+        let refused = status == 401 || (status == 404 && proxy.gateway.is_none());
+        ensure!(refused, "without a key {} answers {status}", proxy.name);
     }
     Ok(())
-}
-
-/// Trusts the certificate that was made for this run, as it trusts any: nothing here leaves the machine.
-fn client() -> Result<reqwest::Client> {
-    // For the TLS provider that it installs.
-    http_client()?;
-    let client = reqwest::Client::builder().no_proxy().tls_danger_accept_invalid_certs(true);
-    client.build().context("building the HTTP client")
 }
 
 /// Ends the proxy where it is a gateway, which then puts its last records into batches, and holds calls, counted calls and

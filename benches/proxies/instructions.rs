@@ -61,15 +61,15 @@ async fn count(binary: &Path, folder: &Path) -> Result<Vec<(&'static str, u64)>>
     let upstream = peers::upstream(folder).await?;
     let market = Market::new(upstream.address, 1);
     let counts = folder.join("callgrind.out");
-    std::fs::write(folder.join("keys.txt"), market.used.join("\n") + "\n").context("writing the keys")?;
+    std::fs::write(folder.join("keys.txt"), market.used().join("\n") + "\n").context("writing the keys")?;
     let under = ["valgrind", "--tool=callgrind"].map(str::to_owned).into_iter();
     let under = under.chain([format!("--callgrind-out-file={}", counts.display())]).collect();
     let site = Site { folder, upstream: upstream.address, market: &market, binary, under, tls: None };
     let all_on = PARTIES.last().context("no parties")?;
     let mut gateway = peers::start(all_on, &site).await?;
-    let key = market.used.first().context("a market without a key")?;
+    let key = market.used().first().context("a market without a key")?;
     let row = Row { connections: Some(1), ..BASE };
-    checks::answers(&mut gateway, &row, key).await?;
+    checks::answers(&mut gateway, &row, all_on.kind, key).await?;
     let load = Load::new(folder, key, 1)?;
     let seen = load.run(&gateway, &row, SECONDS, None).await?;
     ensure!(seen.failed() == 0, "{} calls went wrong", seen.failed());

@@ -43,6 +43,17 @@ pub struct Seen {
     pub duration_us: u64,
     /// How long calls took, where the generator says it.
     pub latency: Option<Latency>,
+    /// How late calls were sent, where they go by the clock: what a call took has it in it.
+    pub late: Option<Late>,
+}
+
+/// From when calls were due to when they were sent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Late {
+    /// Half of them by less.
+    pub p50_us: u64,
+    /// All but a hundredth by less.
+    pub p99_us: u64,
 }
 
 /// How long calls took. Of a proxy that is fully loaded this is mostly queueing.
@@ -128,7 +139,7 @@ impl Load {
                 .args([&self.pace])
                 .args([proxy.address.to_string().as_str(), &path, "keys.txt"])
                 .args([format!("--rate={rate}"), format!("--seconds={seconds}")])
-                .args([format!("--connections={connections}"), format!("--headers={}", row.headers)]),
+                .args([format!("--connections={connections}")]),
             (None, Transport::Http2) => program
                 .args(["h2load", "-t", "1", "-m", "1", "-c", &connections, "-D", &seconds.to_string()])
                 .args(["-H", &format!("x-api-key: {}", self.key), &url]),
@@ -139,7 +150,7 @@ impl Load {
     }
 }
 
-/// The line that load.lua and `pace` write.
+/// The line that load.lua and `pace` write; the latter's says more.
 fn counted(output: &str) -> Option<Seen> {
     let line = output.lines().find_map(|line| line.strip_prefix("counted "))?;
     let mut numbers = line.split_whitespace().map_while(|number| number.parse::<u64>().ok());
@@ -154,6 +165,7 @@ fn counted(output: &str) -> Option<Seen> {
             p999_us: numbers.next()?,
             max_us: numbers.next()?,
         }),
+        late: numbers.next().zip(numbers.next()).map(|(p50_us, p99_us)| Late { p50_us, p99_us }),
     })
 }
 
@@ -171,7 +183,7 @@ fn h2load(output: &str, seconds: u64) -> Option<Seen> {
     let refused = client + server;
     // An error status counts as failed as well.
     let broken = failed.saturating_sub(refused);
-    Some(Seen { calls: done, refused, broken, duration_us: seconds * 1_000_000, latency: None })
+    Some(Seen { calls: done, refused, broken, duration_us: seconds * 1_000_000, latency: None, late: None })
 }
 
 #[cfg(test)]
@@ -182,7 +194,8 @@ mod tests {
     fn what_the_generators_say_is_read() {
         let seen = counted("x\ncounted 10 1 2 3000000 4 5 6 7\n").unwrap();
         assert_eq!((seen.calls, seen.failed(), seen.latency.unwrap().p999_us), (10, 3, 6));
-        assert!(counted("counted 10 1").is_none());
+        assert!(seen.late.is_none() && counted("counted 10 1").is_none());
+        assert_eq!(counted("counted 10 1 2 3000000 4 5 6 7 8 9").unwrap().late.unwrap().p99_us, 9);
         let seen = h2load(
             "requests: 37037 total, 37101 started, 37037 done, 37030 succeeded, 7 failed, 0 errored, 0 timeout\n\
              status codes: 37030 2xx, 0 3xx, 7 4xx, 0 5xx\n",

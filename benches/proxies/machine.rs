@@ -31,9 +31,13 @@ pub fn machine() -> BTreeMap<String, String> {
         ("memory", field(&read("/proc/meminfo"), "MemTotal")),
         ("kernel", read("/proc/sys/kernel/osrelease").trim().to_owned()),
         ("system", system.trim_matches('"').to_owned()),
-        ("load average when it began", read("/proc/loadavg").trim().to_owned()),
     ];
     facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// How busy it is with all that runs.
+pub fn load_average() -> String {
+    fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()
 }
 
 /// The programs, as far as they are there.

@@ -20,6 +20,7 @@ mod rows;
 mod table;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
@@ -30,6 +31,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::bench::Bench;
 use crate::record::{Record, Settings};
 use crate::rows::Row;
+
+/// Keys of the base row, where nobody says how many: few start at once, many are what is sold.
+const KEYS: u32 = 10_000;
+const KEYS_FULL: u32 = 1_000_000;
 
 /// Measures what a call costs at each proxy, side by side.
 #[derive(Parser)]
@@ -58,9 +63,9 @@ struct Cli {
     /// Client connections, where the row names no number.
     #[arg(long, env = "APICLAY_BENCH_CONNECTIONS", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4_000))]
     connections: u32,
-    /// Keys that the gateway knows, of a subscription each, where the row names no number.
-    #[arg(long, env = "APICLAY_BENCH_KEYS", default_value_t = 10_000)]
-    keys: u32,
+    /// Keys that the gateway knows, of a subscription each, where the row names no number: 10,000, or a million with --full.
+    #[arg(long, env = "APICLAY_BENCH_KEYS")]
+    keys: Option<u32>,
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -70,27 +75,29 @@ async fn main() -> Result<()> {
     ensure!(cores >= 2, "the proxies and the load need a core each, and this machine has one");
     allow_open_files()?;
     if cli.instructions {
-        let folder = tempfile::TempDir::with_prefix("apiclay-bench-").context("making a folder")?;
+        let folder = bench::servers_folder(&cli.folder)?;
         let binary = cli.gateway.canonicalize().context("looking for the gateway's binary")?;
-        return instructions::check(&binary, folder.path()).await;
+        instructions::check(&binary, &folder).await?;
+        return fs::remove_dir_all(folder).context("removing the servers' folder");
     }
     let rows = rows::rows(&cli.rows, cli.full)?;
-    let mut record = Record::open(&cli.folder, settings(&cli)?, cli.full)?;
+    let gateway =
+        fs::read(&cli.gateway).with_context(|| format!("{} is not built", cli.gateway.display()))?;
+    let mut record = Record::open(&cli.folder, settings(&cli, &gateway)?, cli.full)?;
+    let binary = kept(&cli.folder, &gateway)?;
     for rows in groups(&rows) {
         let missing = |row: &Row| (0..cli.runs).any(|round| !record.has(row, round, &row.parties(cli.full)));
         if rows.iter().any(missing) {
-            let mut bench = Bench::start(&rows, cli.full, &cli.gateway, &mut record).await?;
+            let folder = bench::servers_folder(&cli.folder)?;
+            let mut bench = Bench::start(&rows, cli.full, folder, &binary, &mut record).await?;
             bench.measure(&rows, cli.runs, &mut record).await?;
             bench.end(&mut record).await?;
         }
     }
     show(&cli, &rows, &record)?;
-    let wrong: Vec<&str> =
-        record.runs.iter().filter(|run| run.seen.failed() > 0).map(|run| &*run.row).collect();
-    ensure!(
-        wrong.is_empty(),
-        "calls went wrong in runs of {wrong:?}: what is above of these rows is not to be used"
-    );
+    let wrong = record.runs.iter().filter(|run| run.seen.failed() > 0);
+    let wrong: Vec<String> = wrong.map(|run| format!("{}, {}", run.row, run.party)).collect();
+    ensure!(wrong.is_empty(), "calls went wrong in these runs, which are left out above: {wrong:?}");
     Ok(())
 }
 
@@ -99,16 +106,28 @@ fn groups(rows: &[Row]) -> Vec<Vec<Row>> {
     rows.chunk_by(|one, next| one.shares_servers(next)).map(<[Row]>::to_vec).collect()
 }
 
-fn settings(cli: &Cli) -> Result<Settings> {
-    let binary = fs::read(&cli.gateway).with_context(|| format!("{} is not built", cli.gateway.display()))?;
+fn settings(cli: &Cli, gateway: &[u8]) -> Result<Settings> {
+    let own = std::env::current_exe().context("looking for the program itself")?;
+    let rig =
+        [fs::read(&own), fs::read(own.with_file_name("pace"))].into_iter().collect::<Result<Vec<_>, _>>();
+    let rig = rig.context("reading the programs that measure")?.concat();
     let profile = cli.gateway.parent().and_then(Path::file_name).unwrap_or_default();
     Ok(Settings {
-        gateway: format!("{:?}", key::digest(&binary)),
+        gateway: format!("{:?}", key::digest(gateway)),
+        rig: format!("{:?}", key::digest(&rig)),
         profile: profile.display().to_string(),
         seconds: cli.seconds,
         connections: cli.connections,
-        keys: cli.keys,
+        keys: cli.keys.unwrap_or(if cli.full { KEYS_FULL } else { KEYS }),
     })
+}
+
+/// The gateway as it is run: a copy, as what is in a target folder may be built anew meanwhile.
+fn kept(folder: &Path, gateway: &[u8]) -> Result<PathBuf> {
+    let path = folder.join("apiclay-gateway");
+    fs::write(&path, gateway).context("keeping the gateway's binary")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).context("keeping the gateway's binary")?;
+    path.canonicalize().context("keeping the gateway's binary")
 }
 
 /// As many as may be: 2,000 clients are 4,000 connections of one proxy. What is started inherits it.
@@ -124,9 +143,10 @@ fn show(cli: &Cli, rows: &[Row], record: &Record) -> Result<()> {
     let half = record.half_load_per_s.map(|rate| format!(", half load {rate} calls/s")).unwrap_or_default();
     let text = format!(
         "Base: {connections} connections, {keys} keys{half}. Medians of {} runs of {seconds} s by turns; gateway of profile \
-         `{profile}`.\n\n{}\n{}\n",
-        cli.runs,
+         `{profile}`.\n\n{}\n{}\n{}\n",
+        table::rounds(record, rows, cli.full),
         table::table(record, rows, cli.full),
+        table::beside_unbuffered(record, rows, cli.full),
         record.checked.join("\n")
     );
     println!("\n{text}");

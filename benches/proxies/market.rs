@@ -30,8 +30,8 @@ pub struct Market {
     plan: Plan,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     credentials: BTreeMap<CredentialId, Credential>,
-    /// The keys that the load uses.
-    pub used: Vec<String>,
+    /// The keys themselves.
+    pub keys: Vec<String>,
 }
 
 impl Market {
@@ -39,8 +39,8 @@ impl Market {
     pub fn new(upstream: SocketAddr, keys: u32) -> Self {
         let listing = listing(upstream);
         let plan = plan(listing.id);
-        let (subscriptions, credentials, used) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
-        let mut market = Self { listing, plan, subscriptions, credentials, used };
+        let (subscriptions, credentials, all) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut market = Self { listing, plan, subscriptions, credentials, keys: all };
         for _ in 0..keys.max(1) {
             let secret = key::generate();
             let subscription = subscription(&market.plan);
@@ -49,11 +49,14 @@ impl Market {
             let credential = Credential { id, subscription: subscription.id, digest, expires_at: None };
             market.credentials.insert(id, credential);
             market.subscriptions.insert(subscription.id, subscription);
-            if market.used.len() < USED_KEYS_MAX {
-                market.used.push(secret.expose_secret().to_owned());
-            }
+            market.keys.push(secret.expose_secret().to_owned());
         }
         market
+    }
+
+    /// The keys that the load uses.
+    pub fn used(&self) -> &[String] {
+        &self.keys[..self.keys.len().min(USED_KEYS_MAX)]
     }
 
     /// Writes it below `data`, as a gateway's configuration, with a plan of these limits.

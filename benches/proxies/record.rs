@@ -1,5 +1,5 @@
 //! What was measured, as it is kept: every run with what it ran on. Written after each round of a row, whole, so that what is
-//! in it can be paired and is not measured again by a run that goes on with it.
+//! in it can be paired. What was checked in the end is not measured again by a run that goes on with it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -31,6 +31,8 @@ pub struct Run {
     pub cpu: CpuUsed,
     /// At its end.
     pub memory: Memory,
+    /// Whether the gateways that ran with it had a record of each call when they ended.
+    pub checked: bool,
 }
 
 /// What must be the same for runs to be compared.
@@ -38,6 +40,8 @@ pub struct Run {
 pub struct Settings {
     /// Digest of the gateway's binary.
     pub gateway: String,
+    /// Digest of the programs that measure.
+    pub rig: String,
     /// Which profile it was built with, by the name of its folder.
     pub profile: String,
     /// Of one run.
@@ -57,6 +61,8 @@ pub struct Record {
     pub settings: Settings,
     /// What it ran on.
     pub machine: BTreeMap<String, String>,
+    /// What else ran there when it began.
+    pub load_average: String,
     /// Of the programs.
     pub versions: BTreeMap<String, String>,
     /// What each proxy was told, by its name.
@@ -85,23 +91,34 @@ impl Record {
     /// A record in `folder`: the one that is there, to go on with, or a new one.
     ///
     /// # Errors
-    /// When the folder cannot be written, or what is there was measured with other settings.
+    /// When the folder cannot be written, or what is there was measured with other settings or on something else.
     pub fn open(folder: &Path, settings: Settings, go_on: bool) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let path = folder.join(FILE);
         if go_on && path.exists() {
             let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-            let earlier: Self =
+            let mut earlier: Self =
                 serde_json::from_slice(&text).with_context(|| format!("reading {}", path.display()))?;
-            let differs =
-                "was measured with another gateway or other settings: remove it, or name another folder";
-            ensure!(earlier.settings == settings, "{} {differs}", path.display());
+            let same = earlier.settings == settings
+                && earlier.machine == machine::machine()
+                && earlier.versions == machine::versions();
+            ensure!(
+                same,
+                "{} was measured with another gateway, rig, settings, peers or machine: remove it, or name another folder",
+                path.display()
+            );
+            // Their servers were stopped before they could be checked.
+            earlier.runs.retain(|run| run.checked);
+            if earlier.series(&BASE, &PARTIES[0]).next().is_none() {
+                earlier.half_load_per_s = None;
+            }
             return Ok(Self { path, ..earlier });
         }
         Ok(Self {
             path,
             settings,
             machine: machine::machine(),
+            load_average: machine::load_average(),
             versions: machine::versions(),
             configurations: BTreeMap::new(),
             half_load_per_s: None,
@@ -112,9 +129,17 @@ impl Record {
 
     /// Whether a round of a row is there, of all these and without a call that went wrong.
     pub fn has(&self, row: &Row, round: u32, parties: &[Party]) -> bool {
-        let whole =
-            |party: &Party| self.series(row, party).any(|run| run.round == round && run.seen.failed() == 0);
-        parties.iter().all(whole)
+        parties.iter().all(|party| self.series(row, party).any(|run| run.round == round))
+    }
+
+    /// Keeps that the gateways of all runs were right in the end; `said` is what they came to.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn checked(&mut self, said: Vec<String>) -> Result<()> {
+        self.checked.extend(said);
+        self.runs.iter_mut().for_each(|run| run.checked = true);
+        self.write()
     }
 
     /// Keeps a round of a row, in place of an earlier one.
@@ -131,21 +156,21 @@ impl Record {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub fn write(&self) -> Result<()> {
+    fn write(&self) -> Result<()> {
         let aside = self.path.with_extension("json.new");
         fs::write(&aside, serde_json::to_vec_pretty(self)?).context("writing the runs")?;
         fs::rename(&aside, &self.path).context("writing the runs")
     }
 
-    /// The runs of one in a row, a run a round.
+    /// The runs of one in a row, a run a round. One in which a call went wrong is none.
     pub fn series(&self, row: &Row, party: &Party) -> impl Iterator<Item = &Run> {
         let (row, party) = (row.name, party.name);
-        self.runs.iter().filter(move |run| run.row == row && run.party == party)
+        self.runs.iter().filter(move |run| run.row == row && run.party == party && run.seen.failed() == 0)
     }
 
-    /// The same beside what it is compared with: pairs of one round.
-    pub fn pairs(&self, row: &Row, party: &Party) -> impl Iterator<Item = (&Run, &Run)> {
-        let pair = move |run: &Run| self.series(row, &PARTIES[0]).find(|base| base.round == run.round);
+    /// The same beside those of `base`: pairs of one round.
+    pub fn pairs(&self, row: &Row, party: &Party, base: &Party) -> impl Iterator<Item = (&Run, &Run)> {
+        let pair = move |run: &Run| self.series(row, base).find(|base| base.round == run.round);
         self.series(row, party).filter_map(move |run| Some((run, pair(run)?)))
     }
 

@@ -103,8 +103,8 @@ pub const ROWS: [Row; 14] = [
     Row { name: "2000 connections", connections: Some(2_000), ..FULL },
     Row { name: "1 key", keys: Some(1), ..FULL },
     Row { name: "1000 keys", keys: Some(1_000), ..FULL },
+    Row { name: "10000 keys", keys: Some(10_000), ..FULL },
     Row { name: "100000 keys", keys: Some(100_000), ..FULL },
-    Row { name: "1000000 keys", keys: Some(1_000_000), ..FULL },
     Row { name: "TLS 1.3", transport: Transport::Tls, ..FULL },
     Row { name: "HTTP/2", transport: Transport::Http2, ..FULL },
 ];
@@ -158,10 +158,13 @@ const fn party(name: &'static str, kind: Kind, from: Who, full: bool) -> Party {
     Party { name, kind, from, full }
 }
 
+/// Reads no answer ahead of the client, as the gateway does not.
+pub const UNBUFFERED: Party = party("nginx, unbuffered", Kind::Nginx { buffered: false }, Who::Bodies, false);
+
 /// All that are measured. The first is what the others are compared with.
 pub const PARTIES: [Party; 12] = [
     party("nginx", Kind::Nginx { buffered: true }, Who::Few, false),
-    party("nginx, unbuffered", Kind::Nginx { buffered: false }, Who::Bodies, false),
+    UNBUFFERED,
     party("HAProxy", Kind::Haproxy(Policy::Bare), Who::Few, false),
     party("HAProxy: keys, rate", Kind::Haproxy(Policy::On), Who::Compared, true),
     party("Envoy", Kind::Envoy(Policy::Bare), Who::All, true),
@@ -183,6 +186,17 @@ pub const PARTIES: [Party; 12] = [
         false,
     ),
 ];
+
+impl Kind {
+    /// Whether it refuses calls without a key.
+    pub fn wants_key(&self) -> bool {
+        match self {
+            Self::Nginx { .. } => false,
+            Self::Haproxy(policy) | Self::Envoy(policy) | Self::Traefik(policy) => *policy == Policy::On,
+            Self::Gateway { .. } => true,
+        }
+    }
+}
 
 impl Row {
     /// Who is called in it.

@@ -41,7 +41,9 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
                 "@type": format!("{EXTENSIONS}.transport_sockets.tls.v3.DownstreamTlsContext"),
                 "common_tls_context": {
                     "alpn_protocols": ["h2", "http/1.1"],
-                    "tls_params": { "tls_maximum_protocol_version": "TLSv1_3" },
+                    "tls_params": {
+                        "tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3",
+                    },
                     "tls_certificates": [{
                         "certificate_chain": { "filename": tls.cert },
                         "private_key": { "filename": tls.key },

@@ -15,12 +15,12 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
         // It wants both in one file.
         let both = server.folder.join("both.pem");
         fs::write(&both, fs::read_to_string(cert)? + &fs::read_to_string(key)?)?;
-        tls = format!(" ssl crt {} alpn h2,http/1.1", both.display());
+        tls = format!(" ssl crt {} alpn h2,http/1.1 ssl-min-ver TLSv1.3", both.display());
     }
     let policy = match policy {
         Policy::Bare => String::new(),
         Policy::On => {
-            let map: String = site.market.used.iter().map(|key| format!("{key} buyer\n")).collect();
+            let map: String = site.market.keys.iter().map(|key| format!("{key} buyer\n")).collect();
             let file = server.folder.join("keys.map");
             fs::write(&file, map)?;
             format!(

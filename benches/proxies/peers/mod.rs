@@ -11,7 +11,7 @@ mod traefik;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use apiclay_tests::process::Program;
@@ -58,6 +58,8 @@ pub struct Gateway {
     pub answered: u64,
     /// Calls that the load may have left in flight.
     pub left_max: u64,
+    /// When the load ended last.
+    pub called_at: Option<Instant>,
 }
 
 /// What all servers of a run share.

@@ -37,7 +37,7 @@ pub(super) async fn proxy(server: Server<'_>, site: &Site<'_>, buffered: bool) -
     let listen = match &site.tls {
         None => format!("listen 127.0.0.1:{port};"),
         Some(tls) => format!(
-            "listen 127.0.0.1:{port} ssl http2; ssl_protocols TLSv1.2 TLSv1.3;\n\
+            "listen 127.0.0.1:{port} ssl http2; ssl_protocols TLSv1.3;\n\
              ssl_certificate {}; ssl_certificate_key {};",
             tls.cert.display(),
             tls.key.display()

@@ -21,7 +21,7 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
     };
     let tls = site.tls.as_ref().map(|tls| {
         format!(
-            "[http.routers.calls.tls]\n[tls.stores.default.defaultCertificate]\n\
+            "[http.routers.calls.tls]\n[tls.options.default]\nminVersion = \"VersionTLS13\"\n[tls.stores.default.defaultCertificate]\n\
              certFile = \"{}\"\nkeyFile = \"{}\"\n",
             tls.cert.display(),
             tls.key.display()
