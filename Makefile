@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build test bench bench-invoices bench-ledger bench-usage check sim tools-build tools-test soak
+.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-bench-full tools-instructions tools-release soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -15,6 +15,10 @@ INSTALL := tests/support/install.sh
 links_with = $(shell echo 'int main(void){return 0;}' | cc -fuse-ld=$(1) -x c - -o /dev/null 2>/dev/null && echo yes)
 RUSTFLAGS ?= $(if $(call links_with,mold),-Clink-arg=-fuse-ld=mold,$(if $(call links_with,lld),-Clink-arg=-fuse-ld=lld))
 
+# Read by `make bench-full`: peers that it fetches.
+ENVOY ?= $(APICLAY_CACHE_DIR)/peers/envoy
+TRAEFIK ?= $(APICLAY_CACHE_DIR)/peers/traefik
+
 # Read by the tests: a mongod, the libraries it alone needs, a folder of real OpenAPI documents.
 MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongod)
 MONGOD_LIBRARY_PATH ?= $(APICLAY_CACHE_DIR)/mongodb/lib
@@ -22,6 +26,10 @@ APICLAY_OPENAPI_SAMPLES ?= $(APICLAY_CACHE_DIR)/openapi
 
 # `dist` is what is released; it links for minutes, so that a benchmark takes it only when told to (BENCH_PROFILE=dist).
 BENCH_PROFILE ?= release
+# A gateway that is built already is measured as it is, `target/released/apiclay-gateway` of `make release` for one.
+build_bench := bench-load $(if $(BENCH_GATEWAY),,bench-gateway)
+BENCH_GATEWAY ?= $(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway
+run_bench = "$(CARGO_TARGET_DIR)/debug/proxies"
 
 # Tests return their errors, which carry what was done; a backtrace under each would bury that.
 RUST_LIB_BACKTRACE ?= 0
@@ -36,7 +44,7 @@ SOAK_CALLS ?= 5000000
 KILLS ?= 300
 SEED ?= 20261128
 
-export RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
+export ENVOY TRAEFIK RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
 
 help: ## list the commands
@@ -48,13 +56,30 @@ run: build ## build a release binary and serve with demo data
 build: tools-build ## build the release binary
 	cargo build --locked --release --bin apiclay
 
+release: tools-release ## build what is released, optimised by a training run; builds all twice, into target/released
+	sh benches/train/release.sh
+
 test: tools-test ## build every binary and run every test, against real servers
 	cargo build --locked --workspace --bins
 	cargo nextest run --locked --workspace
 
-bench: tools-test ## CPU a call beside nginx and HAProxy: APICLAY_BENCH_RUNS, _SECONDS, _CONNECTIONS, _KEYS; BENCH_PROFILE=dist
-	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay-gateway --bin apiclay-gateway
-	cargo run --locked --package apiclay-benches --bin proxies -- "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
+# A folder is for one gateway and one setting; `bench-full` goes on with what it finds there, `bench` begins anew.
+bench: tools-bench $(build_bench) ## CPU a call beside nginx and HAProxy, in about 12 minutes; settings: docs/performance.md
+	$(run_bench) --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench)" "$(BENCH_GATEWAY)"
+
+bench-full: tools-bench-full $(build_bench) ## the same with more rows and peers, for most of an hour; goes on where it was stopped
+	$(run_bench) --full --folder "$(or $(APICLAY_BENCH_FOLDER),$(CARGO_TARGET_DIR)/bench-full)" "$(BENCH_GATEWAY)"
+
+bench-instructions: tools-instructions bench-load bench-gateway ## instructions of a call and of its parts, held against a budget, in half a minute
+	$(run_bench) --instructions --folder "$(CARGO_TARGET_DIR)/bench" "$(CARGO_TARGET_DIR)/$(BENCH_PROFILE)/apiclay-gateway"
+
+# With the features of `make release`, so that the two can be compared.
+bench-gateway: tools-build
+	cargo build --locked --profile "$(BENCH_PROFILE)" --package apiclay --package apiclay-gateway --bin apiclay-gateway
+
+# With the features of the whole workspace, as `make test` builds it: what that compiled is not compiled again.
+bench-load: tools-build
+	cargo build --locked --workspace --bin proxies --bin pace
 
 bench-ledger: tools-test ## entries a second that the journal takes, beside the store's raw inserts, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin ledger
@@ -82,6 +107,12 @@ check: tools-test ## formatting, lints, licences and sources, documentation
 
 tools-build:
 	@sh $(INSTALL) build
+
+tools-release:
+	@sh $(INSTALL) release
+
+tools-bench tools-bench-full tools-instructions: tools-%:
+	@sh $(INSTALL) $*
 
 tools-test:
 	@sh $(INSTALL) test

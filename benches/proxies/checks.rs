@@ -1,83 +1,79 @@
-//! What makes the figures worth reading: before the load, each proxy gives the right answer and the gateway refuses a call
-//! without a key; after it, the gateway counted every call that a client saw answered, and has a record of each.
+//! What makes the figures worth reading: before the load, each proxy gives the right answer, and those with a policy refuse a
+//! call without a key; after it, each gateway counted every call that a client saw answered, and has a record of each.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{http_client, wait_until};
+use apiclay_tests::{http_client, trusting_client, wait_until};
 use serde_json::Value;
 
 use crate::market::LISTING_PATH;
 use crate::peers::Proxy;
-use crate::rows::Row;
+use crate::rows::{Kind, Row, Transport};
 
 /// How long the gateway may take to end, its last records in batches.
-const END_DEADLINE_S: u64 = 30;
+pub const END_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Calls `row` once.
+/// Calls `row` once; and, where the proxy wants one, without a key.
 ///
 /// # Errors
-/// When the answer is not the upstream's.
-pub async fn answers(proxy: &Proxy, row: &Row, key: &str) -> Result<()> {
-    let url = format!("http://{}{LISTING_PATH}{}", proxy.address, row.path);
-    let answer = http_client()?.get(url).header("x-api-key", key).send().await?;
+/// When the answer is not the upstream's, or the call without a key is not refused.
+pub async fn answers(proxy: &mut Proxy, row: &Row, kind: Kind, key: &str) -> Result<()> {
+    let scheme = if row.transport == Transport::Http1 { "http" } else { "https" };
+    let url = format!("{scheme}://{}{LISTING_PATH}{}", proxy.address, row.body.path);
+    let client = trusting_client()?;
+    let answer = client.get(&url).header("x-api-key", key).send().await?;
     let status = answer.status().as_u16();
     let body = answer.bytes().await?;
     ensure!(
-        status == 200 && body.len() == row.body_bytes,
+        status == 200 && body.len() == row.body.bytes,
         "{} answers {} with status {status} and {} bytes",
         proxy.name,
         row.name,
         body.len()
     );
+    if let Some(gateway) = &mut proxy.gateway {
+        gateway.answered += 1;
+    }
+    if kind.wants_key() {
+        let status = client.get(&url).send().await?.status().as_u16();
+        // Traefik has no place for such a call, and says so.
+        let refused = status == 401 || (status == 404 && proxy.gateway.is_none());
+        ensure!(refused, "without a key {} answers {status}", proxy.name);
+    }
     Ok(())
 }
 
-/// Calls without a key.
-///
-/// # Errors
-/// When that is not refused.
-pub async fn refuses_without_key(gateway: &Proxy, row: &Row) -> Result<()> {
-    let url = format!("http://{}{LISTING_PATH}{}", gateway.address, row.path);
-    let status = http_client()?.get(url).send().await?.status().as_u16();
-    ensure!(status == 401, "without a key the gateway answers {status}");
-    Ok(())
-}
-
-/// Ends the gateway, which then puts its last records into batches, and holds calls, counted calls and records against
-/// each other; says how many there were. wrk leaves calls in flight when its time is over: the gateway has counted these,
-/// and wrk has not.
+/// Ends the proxy where it is a gateway, which then puts its last records into batches, and holds calls, counted calls and
+/// records against each other; says how many there were. A generator leaves calls in flight when its time is over: the
+/// gateway has counted these, and the generator has not.
 ///
 /// # Errors
 /// When one is missing.
-pub async fn every_call_is_recorded(
-    gateway: &mut Proxy,
-    admin: SocketAddr,
-    data: &Path,
-    seen: u64,
-    in_flight_max: u64,
-) -> Result<String> {
-    let deadline = Duration::from_secs(END_DEADLINE_S);
+pub async fn every_call_is_recorded(proxy: &mut Proxy) -> Result<Option<String>> {
+    let Some(gateway) = &proxy.gateway else { return Ok(None) };
+    let (name, seen, left_max) = (proxy.name, gateway.answered, gateway.left_max);
+    let deadline = END_DEADLINE;
     let counted = wait_until("all calls to be over", deadline, async || {
-        let metrics = http_client()?.get(format!("http://{admin}/metrics")).send().await?.text().await?;
+        let metrics =
+            http_client()?.get(format!("http://{}/metrics", gateway.admin)).send().await?.text().await?;
         let open = sum(&metrics, "apiclay_gateway_spool_open_records ")?;
         ensure!(open == 0, "{open} records are open");
         sum(&metrics, "apiclay_gateway_calls_total{")
     });
     let counted = counted.await?;
-    let ended = gateway.process.sigterm(deadline).await?;
-    ensure!(ended.success(), "the gateway ended badly ({ended}):\n{}", gateway.process.log_tail());
-    let recorded = batched(&data.join("gateway/spool"))?;
-    ensure!(recorded == counted, "{counted} calls were counted and {recorded} recorded");
+    let ended = proxy.process.sigterm(deadline).await?;
+    ensure!(ended.success(), "{name} ended badly ({ended}):\n{}", proxy.process.log_tail());
+    let recorded = batched(&gateway.data.join("gateway/spool"))?;
+    ensure!(recorded == counted, "{name}: {counted} calls were counted and {recorded} recorded");
     ensure!(
-        (seen..=seen + in_flight_max).contains(&counted),
-        "{counted} calls were counted and {seen} answered, with at most {in_flight_max} in flight"
+        (seen..=seen + left_max).contains(&counted),
+        "{name}: {counted} calls were counted and {seen} answered, with at most {left_max} in flight"
     );
-    Ok(format!(
-        "{seen} calls answered at the clients, {counted} counted by the gateway, {recorded} on record"
-    ))
+    Ok(Some(format!(
+        "{name}: {seen} calls answered at the clients, {counted} counted by the gateway, {recorded} on record"
+    )))
 }
 
 fn sum(metrics: &str, name: &str) -> Result<u64> {

@@ -1,5 +1,5 @@
-//! The market that the gateway serves in a benchmark: one listing before the upstream, one plan with a rate and a quota
-//! that nothing reaches, a subscription and a key for each buyer. Written into the gateway's folder as the last good
+//! The market that the gateway serves in a benchmark: one listing before the upstream, one plan with limits that
+//! nothing reaches, a subscription and a key for each buyer. Written into the gateway's folder as the last good
 //! configuration, from which it starts without a control plane.
 
 use std::collections::BTreeMap;
@@ -23,42 +23,63 @@ const USED_KEYS_MAX: usize = 50_000;
 /// Calls a second and a day that no buyer reaches here.
 const LIMIT_CALLS: u64 = 1_000_000_000;
 
-/// Writes the gateway's configuration below `data`, and the keys in use, one a line, to `keys`; one of them is returned.
-///
-/// # Errors
-/// When a file cannot be written.
-pub fn write(data: &Path, keys: &Path, upstream: SocketAddr, credentials: usize) -> Result<String> {
-    let listing = listing(upstream);
-    let plan = plan(listing.id);
-    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
-    let mut lines = String::new();
-    let mut first = String::new();
-    for made in 0..credentials {
-        let secret = key::generate();
-        let subscription = subscription(&plan);
-        let id = CredentialId::generate();
-        let digest = key::digest(secret.expose_secret().as_bytes());
-        snapshot
-            .credentials
-            .insert(id, Credential { id, subscription: subscription.id, digest, expires_at: None });
-        snapshot.subscriptions.insert(subscription.id, subscription);
-        if made == 0 {
-            secret.expose_secret().clone_into(&mut first);
+/// Buyers with their keys.
+pub struct Market {
+    listing: Listing,
+    /// Without its limits.
+    plan: Plan,
+    subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    credentials: BTreeMap<CredentialId, Credential>,
+    /// The keys themselves.
+    pub keys: Vec<String>,
+}
+
+impl Market {
+    /// A market of so many keys, at least one, before `upstream`.
+    pub fn new(upstream: SocketAddr, keys: u32) -> Self {
+        let listing = listing(upstream);
+        let plan = plan(listing.id);
+        let (subscriptions, credentials, all) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
+        let mut market = Self { listing, plan, subscriptions, credentials, keys: all };
+        for _ in 0..keys.max(1) {
+            let secret = key::generate();
+            let subscription = subscription(&market.plan);
+            let id = CredentialId::generate();
+            let digest = key::digest(secret.expose_secret().as_bytes());
+            let credential = Credential { id, subscription: subscription.id, digest, expires_at: None };
+            market.credentials.insert(id, credential);
+            market.subscriptions.insert(subscription.id, subscription);
+            market.keys.push(secret.expose_secret().to_owned());
         }
-        if made < USED_KEYS_MAX {
-            lines.push_str(secret.expose_secret());
-            lines.push('\n');
-        }
+        market
     }
-    snapshot.plans.insert((plan.id, plan.revision), plan);
-    snapshot.listings = BTreeMap::from([(listing.id, listing)]);
-    let mut bytes = Vec::new();
-    wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot)))?)?;
-    let folder = data.join("gateway");
-    fs::create_dir_all(&folder).context("making the gateway's folder")?;
-    fs::write(folder.join("configuration"), bytes).context("writing the configuration")?;
-    fs::write(keys, lines).context("writing the keys")?;
-    Ok(first)
+
+    /// The keys that the load uses.
+    pub fn used(&self) -> &[String] {
+        &self.keys[..self.keys.len().min(USED_KEYS_MAX)]
+    }
+
+    /// Writes it below `data`, as a gateway's configuration, with a plan of these limits.
+    ///
+    /// # Errors
+    /// When a file cannot be written.
+    pub fn write(&self, data: &Path, limits: &[Window]) -> Result<()> {
+        let limit = |window: &Window| Limit { window: *window, max: LIMIT_CALLS, hard: true };
+        let plan = Plan { limits: limits.iter().map(limit).collect(), ..self.plan.clone() };
+        let snapshot = Snapshot {
+            revision: 1,
+            listings: BTreeMap::from([(self.listing.id, self.listing.clone())]),
+            plans: BTreeMap::from([((plan.id, plan.revision), plan)]),
+            subscriptions: self.subscriptions.clone(),
+            credentials: self.credentials.clone(),
+            ..Snapshot::default()
+        };
+        let mut bytes = Vec::new();
+        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot)))?)?;
+        let folder = data.join("gateway");
+        fs::create_dir_all(&folder).context("making the gateway's folder")?;
+        fs::write(folder.join("configuration"), bytes).context("writing the configuration")
+    }
 }
 
 fn listing(upstream: SocketAddr) -> Listing {
@@ -88,12 +109,11 @@ fn listing(upstream: SocketAddr) -> Listing {
 }
 
 fn plan(listing: ListingId) -> Plan {
-    let limit = |window| Limit { window, max: LIMIT_CALLS, hard: true };
     Plan {
         id: PlanId::generate(),
         revision: 1,
         listing,
-        limits: vec![limit(Window::Second), limit(Window::Day)],
+        limits: Vec::new(),
         concurrency_max: None,
         zone: None,
         trial_calls: None,

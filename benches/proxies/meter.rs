@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
 
 /// CPU that a process group has used so far.
 #[derive(Debug, Default)]
@@ -17,7 +18,7 @@ pub struct Cpu {
 }
 
 /// CPU used between two readings.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct CpuUsed {
     /// All of it.
     pub total_ns: u64,
@@ -26,7 +27,7 @@ pub struct CpuUsed {
 }
 
 /// Memory of the largest process of a group, the one that serves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Memory {
     /// All that is resident.
     pub resident_kib: u64,

