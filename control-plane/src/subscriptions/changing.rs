@@ -170,6 +170,10 @@ pub(crate) async fn change(
     can_pay(app, &found.value, quote.due_now).await?;
     let terms = terms_of(app, edition).await?;
     let now = app.clock.now();
+    if let Some(changed_at) = quote.becomes.paid.as_mut().and_then(|paid| paid.changed_at.as_mut()) {
+        // Calls since the preview are deducted from what goes back of the old price, and not from the new one as well.
+        *changed_at = now;
+    }
     quote.becomes.trial_ends_at =
         trial::with_change(&app.store, &found.value, &terms, quote.due_now, now).await?;
     if let Some(paid) = found.value.paid.filter(|_| quote.takes_units > 0) {

@@ -181,6 +181,22 @@ async fn a_buyer_whose_calls_go_on_can_change_his_plan() {
     shop.all_sound().await;
 }
 
+/// They are deducted from the old price: what was made before a change is never deducted from the new one as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn calls_between_a_preview_and_its_change_are_not_deducted_from_the_new_price() {
+    let shop = shop("2000").await;
+    let ten = shop.limited("ten", 10, json!({})).await;
+    let hundred = shop.limited("hundred", 100, json!({"price": rupees("600")})).await;
+    let id = id_of(&shop.subscribe(&ten, 201).await);
+    let previewed_at = shop.preview(&id, &hundred, "now").await["previewed_at"].clone();
+    shop.plane.pass_ms(8 * MINUTE_MS);
+    shop.calls(&id, 1, 5).await;
+    shop.plane.pass_ms(MINUTE_MS);
+    shop.post(&id, "change", json!({"plan_id": hundred, "previewed_at": previewed_at}), 200).await;
+    let (.., left, calls) = shop.back(&id).await;
+    assert_eq!((left, calls), (json!(100), json!(100)));
+}
+
 /// An edition that is gone keeps nobody from what he has paid for, be it the one before or the one after.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_edition_keeps_no_change_and_no_renewal_from_being_finished() {

@@ -37,6 +37,7 @@ impl LeaseBook {
     async fn prefetch_until(&self, shutdown: &CancellationToken) {
         loop {
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => return,
                 () = self.core.wake.notified() => self.prefetch(),
             }

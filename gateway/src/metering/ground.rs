@@ -113,9 +113,17 @@ impl Ground {
         }
         let mut found_room = self.is_writable();
         for (number, shard) in self.shards.iter().enumerate() {
-            if shard.wants_spare() {
-                shard.give_spare(self.new_segment(number)?);
-                found_room = true;
+            if !shard.wants_spare() {
+                continue;
+            }
+            match self.new_segment(number) {
+                Ok(spare) => {
+                    shard.give_spare(spare);
+                    found_room = true;
+                }
+                // There is room for its next records: no reason to refuse any.
+                Err(_) if !shard.is_half_full() => {}
+                Err(failed) => return Err(failed),
             }
         }
         // After a shortage one segment at least must be there before calls are: shards without room take from others.

@@ -102,6 +102,12 @@ impl Shard {
         self.wants_spare.load(Relaxed) && !self.has_spare()
     }
 
+    /// Whether what is being filled has less room left than it had, or there is nothing.
+    pub fn is_half_full(&self) -> bool {
+        let filling = self.filling.lock();
+        filling.segment.as_ref().is_none_or(|segment| filling.next >= segment.places() / 2)
+    }
+
     /// Whether there is one. Only the spool's thread gives any.
     pub fn has_spare(&self) -> bool {
         self.filling.lock().spare.is_some()

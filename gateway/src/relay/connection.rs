@@ -127,7 +127,7 @@ impl Connection {
             match self.read(read, client, until).await {
                 // Its time begins with it, while the request's body still comes.
                 Read::Bytes if begins && client.upload.goes_on() => {
-                    until = Instant::now() + self.read_timeout
+                    until = Instant::now() + self.read_timeout;
                 }
                 Read::Bytes => {}
                 // Part of an answer is with the client: no other one follows it.
