@@ -182,7 +182,7 @@ async fn each_side_has_its_time_and_may_leave() {
     half.until = Some(Instant::now() + SHORT);
     let drips = tokio::spawn(async move {
         while client.write_all(b"x").await.is_ok() {
-            tokio::time::sleep(SHORT / 10).await
+            tokio::time::sleep(SHORT / 10).await;
         }
     });
     assert_eq!(
