@@ -102,7 +102,7 @@ impl Shard {
         self.wants_spare.load(Relaxed) && !self.has_spare()
     }
 
-    /// Whether what is being filled has less room left than it had, or there is nothing.
+    /// Whether half of the segment that is being filled is given away, or there is none.
     pub fn is_half_full(&self) -> bool {
         let filling = self.filling.lock();
         filling.segment.as_ref().is_none_or(|segment| filling.next >= segment.places() / 2)
