@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage check sim tools-build tools-test tools-bench tools-bench-full tools-instructions tools-release soak
+.PHONY: help run build release test bench bench-full bench-instructions bench-gateway bench-load bench-invoices bench-ledger bench-usage bench-market check sim tools-build tools-test tools-bench tools-bench-full tools-instructions tools-release soak
 
 # What is fetched or compiled once per machine, outside the clone.
 XDG_CACHE_HOME ?= $(HOME)/.cache
@@ -89,6 +89,9 @@ bench-invoices: tools-test ## ten million calls into ten thousand invoices, on b
 
 bench-usage: tools-test ## calls a second that usage takes in and folds, and memory as months pass, on both stores
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin usage
+
+bench-market: tools-build ## a market of a million keys and routes: memory, how long it compiles, how long a change takes
+	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin market
 
 soak: tools-test ## the main job with five million calls, on both backends, and KILLS=300 kills of SEED, in release
 	cargo build --locked --release --workspace --bins --test main_job --test kills

@@ -59,10 +59,11 @@ impl Gateway {
         self.runtime.load()
     }
 
-    /// Serves `runtime` from the next call on.
-    pub fn serve(&self, runtime: Runtime) {
+    /// Serves `runtime` from the next call on. What was served before is the caller's to let go of, once no call looks anything
+    /// up in it any more: to free a large one takes a while.
+    pub fn serve(&self, runtime: Runtime) -> Option<Arc<Runtime>> {
         self.metrics.revision.set(i64::try_from(runtime.revision).unwrap_or(i64::MAX));
-        self.runtime.store(Some(Arc::new(runtime)));
+        self.runtime.swap(Some(Arc::new(runtime)))
     }
 
     /// `vendor/listing`, where the host names one.

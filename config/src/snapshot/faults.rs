@@ -69,6 +69,11 @@ impl Faults {
         self.parts.contains(&Some(part))
     }
 
+    /// The parts that are at fault, in no order.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        self.parts.iter().copied().flatten()
+    }
+
     /// How many parts of each of [`Part::KINDS`] are at fault.
     #[must_use]
     pub fn by_kind(&self) -> [u32; Part::KINDS.len()] {

@@ -31,7 +31,7 @@ pub use meter::{
 pub use part::Part;
 pub use paths::{PathError, parse_path, slug_is_valid};
 pub use unread::Unread;
-pub use validate::{faults_of, trial_is_valid, validate};
+pub use validate::{check_part, faults_of, trial_is_valid, validate};
 
 use crate::clock::Timestamp;
 use crate::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};

@@ -5,9 +5,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    Binding, Fault, Faults, Listing, Meter, MeterSource, Part, Plan, STATUS_RANGES_MAX, Snapshot,
-    TRIAL_DAYS_MAX, UNITS_PER_CALL_MAX, header_may_be_injected, header_may_be_metered, header_may_hold_keys,
-    parse_path, parse_pointer, slug_is_valid,
+    Binding, Credential, Fault, Faults, Listing, Meter, MeterSource, Part, Plan, STATUS_RANGES_MAX, Snapshot,
+    Subscription, TRIAL_DAYS_MAX, UNITS_PER_CALL_MAX, header_may_be_injected, header_may_be_metered,
+    header_may_hold_keys, parse_path, parse_pointer, slug_is_valid,
 };
 use crate::zone::Zone;
 
@@ -40,25 +40,60 @@ pub fn faults_of(snapshot: &Snapshot) -> Faults {
         check_plan(snapshot, plan, &mut faults);
     }
     for subscription in snapshot.subscriptions.values() {
-        match snapshot.plans.get(&(subscription.plan, subscription.plan_revision)) {
-            None => faults.add(Part::Subscription(subscription.id), "its plan is not in the snapshot"),
-            Some(plan) if plan.listing != subscription.listing => {
-                faults.add(Part::Subscription(subscription.id), "its plan is of another listing");
-            }
-            Some(_) => {}
-        }
+        check_subscription(snapshot, subscription, &mut faults);
     }
     let mut digests = BTreeSet::new();
     for credential in snapshot.credentials.values() {
-        if !snapshot.subscriptions.contains_key(&credential.subscription) {
-            faults.add(Part::Credential(credential.id), "its subscription is not in the snapshot");
-        }
+        check_credential(snapshot, credential, &mut faults);
         if !digests.insert(credential.digest) {
             faults.add(Part::Credential(credential.id), "another credential has the same digest");
         }
     }
-    check_bindings(Part::Everywhere, &Part::Everywhere, &snapshot.bindings, &mut faults);
+    check_part(snapshot, Part::Everywhere, &mut faults);
     faults
+}
+
+/// What is wrong with one part that is there, but for what it has in common with another of its kind.
+pub fn check_part(snapshot: &Snapshot, part: Part, faults: &mut Faults) {
+    match part {
+        Part::Everywhere => check_bindings(part, &part, &snapshot.bindings, faults),
+        Part::Listing(id) => {
+            if let Some(listing) = snapshot.listings.get(&id) {
+                check_listing(listing, faults);
+            }
+        }
+        Part::Plan(id, revision) => {
+            if let Some(plan) = snapshot.plans.get(&(id, revision)) {
+                check_plan(snapshot, plan, faults);
+            }
+        }
+        Part::Subscription(id) => {
+            if let Some(subscription) = snapshot.subscriptions.get(&id) {
+                check_subscription(snapshot, subscription, faults);
+            }
+        }
+        Part::Credential(id) => {
+            if let Some(credential) = snapshot.credentials.get(&id) {
+                check_credential(snapshot, credential, faults);
+            }
+        }
+    }
+}
+
+fn check_subscription(snapshot: &Snapshot, subscription: &Subscription, faults: &mut Faults) {
+    match snapshot.plans.get(&(subscription.plan, subscription.plan_revision)) {
+        None => faults.add(Part::Subscription(subscription.id), "its plan is not in the snapshot"),
+        Some(plan) if plan.listing != subscription.listing => {
+            faults.add(Part::Subscription(subscription.id), "its plan is of another listing");
+        }
+        Some(_) => {}
+    }
+}
+
+fn check_credential(snapshot: &Snapshot, credential: &Credential, faults: &mut Faults) {
+    if !snapshot.subscriptions.contains_key(&credential.subscription) {
+        faults.add(Part::Credential(credential.id), "its subscription is not in the snapshot");
+    }
 }
 
 fn check_listing(listing: &Listing, faults: &mut Faults) {

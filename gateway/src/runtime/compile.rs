@@ -12,10 +12,11 @@ use apiclay_config::seal::MasterKey;
 use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot, Window};
 use apiclay_plugins::by_name;
 
+use super::credentials::Opener;
 use super::listings::{bind, name_of};
+use super::trial::trials;
 use super::{
-    Billable, Bound, Concurrency, Credential, Credentials, Edition, Entitlement, LeftOut, Listing, Rate,
-    Runtime,
+    Billable, Bound, Concurrency, Credential, Edition, Entitlement, LeftOut, Listing, Rate, Runtime, Table,
 };
 use crate::limits::LeaseBook;
 use crate::observe::Metrics;
@@ -34,6 +35,18 @@ pub struct Compiler {
     pub(super) concurrency: HashMap<SubscriptionId, Weak<Concurrency>>,
     /// With what they were compiled from: addresses that are known, and whose turn it is, outlive a revision.
     pub(super) upstreams: HashMap<ListingId, (snapshot::Upstream, Weak<Upstream>)>,
+    /// Among how many gateways rates are divided.
+    pub(super) live_gateways: u32,
+    /// The revision that was compiled last; none where that came to nothing.
+    pub(super) revision: Option<u64>,
+    /// What follows from it is compiled from these: the plugins of the whole gateway,
+    pub(super) everywhere: Arc<[Bound]>,
+    /// what plans say,
+    pub(super) editions: HashMap<(PlanId, u32), Arc<Edition>>,
+    /// what subscriptions are allowed,
+    pub(super) entitlements: HashMap<SubscriptionId, Arc<Entitlement>>,
+    /// and what was left out.
+    pub(super) faults: Faults,
 }
 
 impl Compiler {
@@ -45,64 +58,121 @@ impl Compiler {
         egress: Egress,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let (rates, concurrency, upstreams) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { book, master_key, egress, metrics, rates, concurrency, upstreams }
+        Self {
+            book,
+            master_key,
+            egress,
+            metrics,
+            rates: HashMap::new(),
+            concurrency: HashMap::new(),
+            upstreams: HashMap::new(),
+            live_gateways: 1,
+            revision: None,
+            everywhere: Arc::default(),
+            editions: HashMap::new(),
+            entitlements: HashMap::new(),
+            faults: Faults::default(),
+        }
     }
 
-    /// Compiles `snapshot`, its rates shared by `live_gateways`. What cannot be served of it is left out, and named. Where the
-    /// plugins of the whole gateway are among that, those `before` stay, and there is nothing where they cannot be built
-    /// either: every call would go by without.
+    /// What cannot be served of what was compiled last.
+    #[must_use]
+    pub const fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Compiles `snapshot`, its rates shared by `live_gateways`. What cannot be served of it is left out, and named
+    /// ([`Self::faults`]). Where the plugins of the whole gateway are among that, those `before` stay, and there is nothing where
+    /// they cannot be built either: every call would go by without.
     pub fn compile(
         &mut self,
         snapshot: &Snapshot,
         before: Option<&[Binding]>,
         live_gateways: u32,
-    ) -> (Option<Runtime>, Faults) {
+    ) -> Option<Runtime> {
+        self.revision = None;
         let mut faults = snapshot::faults_of(snapshot);
-        let Some(everywhere) = plugins_everywhere(&snapshot.bindings, before, &mut faults) else {
-            return (None, faults);
-        };
-        // What breaks a rule is not looked into any further: the rules bound what is made of it.
-        let (broken, whole): (Vec<_>, Vec<_>) =
-            snapshot.listings.values().partition(|listing| faults.are_of(Part::Listing(listing.id)));
-        let compiled: Vec<Listing> =
-            whole.into_iter().map(|listing| self.listing(listing, &everywhere, &mut faults)).collect();
-        let editions: Vec<((PlanId, u32), Edition)> =
-            snapshot.plans.iter().map(|(key, plan)| (*key, edition(plan, &mut faults))).collect();
+        let runtime = self.compile_all(snapshot, before, live_gateways, &mut faults);
+        self.faults = faults;
+        self.revision = runtime.as_ref().map(|runtime| runtime.revision);
+        runtime
+    }
+
+    fn compile_all(
+        &mut self,
+        snapshot: &Snapshot,
+        before: Option<&[Binding]>,
+        live_gateways: u32,
+        faults: &mut Faults,
+    ) -> Option<Runtime> {
+        self.live_gateways = live_gateways;
+        self.everywhere = plugins_everywhere(&snapshot.bindings, before, faults)?.into();
         let mut left_out = LeftOut::new(snapshot);
-        left_out.listings.extend(broken.into_iter().map(name_of));
-        let mut listings = HashMap::with_capacity(compiled.len());
-        for listing in compiled {
-            if faults.are_of(Part::Listing(listing.id)) {
-                left_out.listings.insert(listing.name);
-            } else {
-                listings.insert(listing.name.clone(), Arc::new(listing));
-            }
-        }
-        // One of two listings of one name is served.
-        left_out.listings.retain(|name| !listings.contains_key(name));
+        let listings = self.listings(snapshot, &mut left_out, faults);
+        let editions: Vec<((PlanId, u32), Edition)> =
+            snapshot.plans.iter().map(|(key, plan)| (*key, edition(plan, faults))).collect();
         let served = editions.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n)));
-        let editions = served.map(|(key, edition)| (key, Arc::new(edition))).collect();
-        let entitlements = self.entitlements(snapshot, &editions, &faults, live_gateways);
-        let mut credentials = Credentials::with_capacity(snapshot.credentials.len());
+        self.editions = served.map(|(key, edition)| (key, Arc::new(edition))).collect();
+        self.entitlements(snapshot, faults);
+        let mut openers = Vec::with_capacity(snapshot.credentials.len());
         for credential in snapshot.credentials.values() {
             let is_at_fault = faults.are_of(Part::Credential(credential.id));
-            match entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
-                Some(entitlement) => {
-                    credentials.insert(&credential.digest, compiled_key(credential, entitlement));
-                }
+            match self.entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
+                Some(entitlement) => openers.push(compiled_key(credential, entitlement)),
                 None => drop(left_out.credentials.insert(credential.digest)),
             }
         }
         self.rates.retain(|_, rate| rate.strong_count() > 0);
         self.concurrency.retain(|_, concurrency| concurrency.strong_count() > 0);
         self.upstreams.retain(|_, (_, upstream)| upstream.strong_count() > 0);
-        (Some(Runtime { revision: snapshot.revision, listings, credentials, left_out }), faults)
+        let credentials = openers.into_iter().collect();
+        Some(Runtime { revision: snapshot.revision, listings, credentials, left_out: Arc::new(left_out) })
+    }
+
+    fn listings(
+        &mut self,
+        snapshot: &Snapshot,
+        left_out: &mut LeftOut,
+        faults: &mut Faults,
+    ) -> Table<Arc<Listing>> {
+        // What breaks a rule is not looked into any further: the rules bound what is made of it.
+        let (broken, whole): (Vec<_>, Vec<_>) =
+            snapshot.listings.values().partition(|listing| faults.are_of(Part::Listing(listing.id)));
+        left_out.listings.extend(broken.into_iter().map(name_of));
+        let everywhere = Arc::clone(&self.everywhere);
+        let compiled: Vec<Listing> =
+            whole.into_iter().map(|listing| self.listing(listing, &everywhere, faults)).collect();
+        let (at_fault, served): (Vec<_>, Vec<_>) =
+            compiled.into_iter().partition(|listing| faults.are_of(Part::Listing(listing.id)));
+        left_out.listings.extend(at_fault.into_iter().map(|listing| listing.name));
+        let listings: Table<Arc<Listing>> = served.into_iter().map(Arc::new).collect();
+        // One of two listings of one name is served.
+        left_out.listings.retain(|name| listings.get(name).is_none());
+        listings
+    }
+
+    /// What each subscription is allowed that is not at fault.
+    fn entitlements(&mut self, snapshot: &Snapshot, faults: &Faults) {
+        let is_whole = |one: &&snapshot::Subscription| !faults.are_of(Part::Subscription(one.id));
+        let trials = trials(snapshot.subscriptions.values().filter(is_whole), snapshot);
+        // Those before live until calls go by the new ones.
+        let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
+        for subscription in snapshot.subscriptions.values().filter(is_whole) {
+            if let Some(entitlement) = self.entitlement(subscription, snapshot, &trials) {
+                entitlements.insert(subscription.id, Arc::new(entitlement));
+            }
+        }
+        self.entitlements = entitlements;
     }
 }
 
-fn compiled_key(credential: &snapshot::Credential, entitlement: &Arc<Entitlement>) -> Credential {
-    Credential { id: credential.id, expires_at: credential.expires_at, entitlement: Arc::clone(entitlement) }
+pub(super) fn compiled_key(credential: &snapshot::Credential, entitlement: &Arc<Entitlement>) -> Opener {
+    let opens = Credential {
+        id: credential.id,
+        expires_at: credential.expires_at,
+        entitlement: Arc::clone(entitlement),
+    };
+    Opener::new(&credential.digest, opens)
 }
 
 /// The plugins of the whole gateway, or those before.
@@ -122,7 +192,7 @@ fn plugins_everywhere(
 }
 
 /// An edition of a plan. A plugin that acts before the plan is known would not act.
-fn edition(plan: &Plan, faults: &mut Faults) -> Edition {
+pub(super) fn edition(plan: &Plan, faults: &mut Faults) -> Edition {
     let part = Part::Plan(plan.id, plan.revision);
     for binding in plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access)) {
         let rule = format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);

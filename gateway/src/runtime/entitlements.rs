@@ -5,62 +5,56 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use apiclay_config::clock::Clock;
-use apiclay_config::ids::{PlanId, SubscriptionId};
+use apiclay_config::ids::SubscriptionId;
 use apiclay_config::quota_key::QuotaKey;
-use apiclay_config::snapshot::{self, Faults, Limit, Part, Snapshot, Window};
+use apiclay_config::snapshot::{self, Limit, Snapshot, Window};
 use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_config::zone::Zone;
 use arrayvec::ArrayVec;
 
 use super::compile::Compiler;
 use super::rates::RATES_MAX;
-use super::trial::{Trialist, trial_until, trials};
-use super::{Concurrency, Edition, Entitlement, Quota, Rate, rates};
+use super::trial::{Trialist, trial_until};
+use super::{Concurrency, Entitlement, Quota, Rate, rates};
 use crate::counters::COUNT_MAX;
 use crate::limits::{CounterSpec, wallet_key};
 
 impl Compiler {
-    /// What each subscription is allowed that is not at fault and whose plan's edition can be served.
-    pub(super) fn entitlements(
+    /// What a subscription is allowed whose plan's edition can be served.
+    pub(super) fn entitlement(
         &mut self,
+        subscription: &snapshot::Subscription,
         snapshot: &Snapshot,
-        editions: &HashMap<(PlanId, u32), Arc<Edition>>,
-        faults: &Faults,
-        live_gateways: u32,
-    ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
-        let trials = trials(snapshot, faults);
-        let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
-        let is_at_fault = |one: &snapshot::Subscription| faults.are_of(Part::Subscription(one.id));
-        for subscription in snapshot.subscriptions.values().filter(|one| !is_at_fault(one)) {
-            let key = (subscription.plan, subscription.plan_revision);
-            let (Some(plan), Some(edition)) = (snapshot.plans.get(&key), editions.get(&key)) else {
-                continue;
-            };
-            let rate = |limit: &Limit| self.rate(subscription.id, limit, live_gateways);
-            let entitlement = Entitlement {
-                subscription: subscription.id,
-                listing: subscription.listing,
-                edition: Arc::clone(edition),
-                inactive: subscription.inactive,
-                ends_at: subscription.ends_at,
-                rates: plan.limits.iter().filter_map(rate).take(RATES_MAX).collect(),
-                concurrency: plan
-                    .concurrency_max
-                    .map(|max| self.in_flight(subscription.id, max, live_gateways)),
-                tallies: self.quotas(subscription, plan, &trials),
-                trial_until: trial_until(subscription, plan),
-                unpaid: plan.priced
-                    && !subscription.pays
-                    && plan.trial_calls.is_none()
-                    && plan.trial_days.is_none(),
-            };
-            entitlements.insert(subscription.id, Arc::new(entitlement));
-        }
-        entitlements
+        trials: &HashMap<Trialist, u64>,
+    ) -> Option<Entitlement> {
+        let key = (subscription.plan, subscription.plan_revision);
+        let plan = snapshot.plans.get(&key)?;
+        let edition = Arc::clone(self.editions.get(&key)?);
+        Some(Entitlement {
+            subscription: subscription.id,
+            listing: subscription.listing,
+            edition,
+            inactive: subscription.inactive,
+            ends_at: subscription.ends_at,
+            rates: plan
+                .limits
+                .iter()
+                .filter_map(|limit| self.rate(subscription.id, limit))
+                .take(RATES_MAX)
+                .collect(),
+            concurrency: plan.concurrency_max.map(|max| self.in_flight(subscription.id, max)),
+            tallies: self.quotas(subscription, plan, trials),
+            trial_until: trial_until(subscription, plan),
+            unpaid: plan.priced
+                && !subscription.pays
+                && plan.trial_calls.is_none()
+                && plan.trial_days.is_none(),
+        })
     }
 
     /// The subscription's rate as it was, or one that goes on from it where the plan or the number of gateways changed.
-    fn rate(&mut self, subscription: SubscriptionId, limit: &Limit, live_gateways: u32) -> Option<Arc<Rate>> {
+    fn rate(&mut self, subscription: SubscriptionId, limit: &Limit) -> Option<Arc<Rate>> {
+        let live_gateways = self.live_gateways;
         let max = u32::try_from(limit.max).unwrap_or(u32::MAX);
         rates::seconds(limit.window)?;
         let key = (subscription, limit.window);
@@ -76,8 +70,8 @@ impl Compiler {
         Some(rate)
     }
 
-    fn in_flight(&mut self, subscription: SubscriptionId, max: u32, live_gateways: u32) -> Arc<Concurrency> {
-        let share = max.div_ceil(live_gateways.max(1));
+    fn in_flight(&mut self, subscription: SubscriptionId, max: u32) -> Arc<Concurrency> {
+        let share = max.div_ceil(self.live_gateways.max(1));
         if let Some(kept) = self.concurrency.get(&subscription).and_then(Weak::upgrade) {
             kept.set_max(share);
             return kept;

@@ -2,17 +2,22 @@
 //! plugins, so that one that cannot be built cannot be represented. Rates and tallies live on from one runtime to the next.
 
 mod billable;
+mod changes;
 mod compile;
 mod credentials;
 mod entitlements;
+mod follow;
 mod left_out;
 mod listings;
 pub mod rates;
+mod table;
+#[cfg(test)]
+mod tests;
 mod trial;
 
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
@@ -22,12 +27,15 @@ use arrayvec::ArrayVec;
 use http::{HeaderName, HeaderValue};
 
 pub use billable::Billable;
+pub use changes::Changes;
 pub use compile::Compiler;
 pub use credentials::Credentials;
 pub use left_out::LeftOut;
 pub use rates::Rate;
+pub use table::Table;
 
 use rates::RATES_MAX;
+use table::Entry;
 
 use crate::limits::Tally;
 use crate::observe::ListingCalls;
@@ -39,11 +47,11 @@ pub struct Runtime {
     /// The snapshot's revision.
     pub revision: u64,
     /// Listings by vendor's slug and own slug, `vendor/listing`.
-    pub listings: HashMap<Box<str>, Arc<Listing>>,
+    pub listings: Table<Arc<Listing>>,
     /// Keys by digest.
     pub credentials: Credentials,
     /// What of it cannot be served here.
-    pub left_out: LeftOut,
+    pub left_out: Arc<LeftOut>,
 }
 
 /// A listing, ready to serve.
@@ -66,6 +74,21 @@ pub struct Listing {
     pub plugins: Vec<Bound>,
     /// Where its calls are counted.
     pub calls: Arc<ListingCalls>,
+}
+
+/// Vendors choose names: nobody else knows how they are spread.
+static SPREAD: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+impl Entry for Arc<Listing> {
+    type Key = str;
+
+    fn key(&self) -> &str {
+        &self.name
+    }
+
+    fn hash(name: &str) -> u64 {
+        SPREAD.hash_one(name)
+    }
 }
 
 /// A route, ready to serve.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::ids::{AccountId, ListingId};
-use apiclay_config::snapshot::{self, Faults, Part, Snapshot, trial_is_valid};
+use apiclay_config::snapshot::{self, Snapshot, trial_is_valid};
 
 /// An account and the listing that it tries.
 pub(super) type Trialist = (AccountId, ListingId);
@@ -16,12 +16,15 @@ pub(super) fn trial_until(subscription: &snapshot::Subscription, plan: &snapshot
     plan.trial_days.filter(|_| tried).map(|_| subscription.trial_until.unwrap_or(Timestamp(i64::MIN)))
 }
 
-/// How large each account's one trial of a listing is: where several of its plans have one, the largest, whichever of them is
-/// looked at and whichever can be served here. One counter with two sizes would change with every snapshot and release.
-pub(super) fn trials(snapshot: &Snapshot, faults: &Faults) -> HashMap<Trialist, u64> {
+/// How large each account's one trial of a listing is, by its `subscriptions` that are not at fault: where several of its plans have
+/// one, the largest, whichever of them is looked at and whichever can be served here. One counter with two sizes would change with
+/// every snapshot and release.
+pub(super) fn trials<'s>(
+    subscriptions: impl Iterator<Item = &'s snapshot::Subscription>,
+    snapshot: &Snapshot,
+) -> HashMap<Trialist, u64> {
     let mut trials = HashMap::new();
-    let is_at_fault = |one: &snapshot::Subscription| faults.are_of(Part::Subscription(one.id));
-    for subscription in snapshot.subscriptions.values().filter(|s| !s.inactive && !is_at_fault(s)) {
+    for subscription in subscriptions.filter(|one| !one.inactive) {
         let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision));
         let calls = plan.and_then(|plan| plan.trial_calls).filter(|calls| trial_is_valid(*calls));
         if let Some(calls) = calls {

@@ -3,12 +3,18 @@
 //! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
 use super::disk::{Disk, DiskError};
 use crate::gateway::Gateway;
-use crate::runtime::Compiler;
+use crate::runtime::{Changes, Compiler, Runtime};
+
+/// How often it is looked whether calls have let go of a runtime, and how long a look is apart: one that looks something up holds
+/// it for microseconds, unless its thread has to wait for a core.
+const LET_GO_LOOKS_MAX: u32 = 100;
+const LET_GO_LOOK_MS: u64 = 1;
 
 /// What was told, what is served of it, and where both go.
 pub struct Configuration {
@@ -27,6 +33,8 @@ pub struct Configuration {
     /// What was told may lack something: all is asked for anew at the next connection.
     asks_anew: bool,
     live_gateways: u32,
+    /// What of `told` is not served yet.
+    changes: Changes,
     /// What is not on disk yet of `told`.
     unwritten: Unwritten,
     /// Whether `served` is on disk, where it is not `told`.
@@ -102,6 +110,7 @@ impl Configuration {
             progress: Progress::Untold,
             asks_anew: !lacks_nothing,
             live_gateways: 1,
+            changes: Changes::all(),
             unwritten: Unwritten::Deltas(Vec::new()),
             served_is_written: false,
             written_revision: told.revision,
@@ -147,6 +156,7 @@ impl Configuration {
                     self.told = *snapshot;
                     self.unwritten = Unwritten::Whole;
                     self.progress = Progress::Unserved;
+                    self.changes = Changes::all();
                     (told_more, self.asks_anew) = (true, false);
                 }
                 Frame::Delta(delta) => {
@@ -161,6 +171,7 @@ impl Configuration {
                     self.live_gateways = live_gateways.unwrap_or(before);
                     if self.live_gateways != before && self.progress == Progress::Served {
                         self.progress = Progress::Unserved;
+                        self.changes = Changes::all();
                     }
                 }
                 Frame::Unread(why) => {
@@ -188,6 +199,7 @@ impl Configuration {
             return Err(Gap::Unknown(delta.revision));
         }
         self.progress = Progress::Unserved;
+        self.changes.note(&self.told, &delta);
         self.told.follow(&delta);
         if let Unwritten::Deltas(deltas) = &mut self.unwritten {
             deltas.push(delta);
@@ -197,21 +209,34 @@ impl Configuration {
 
     /// Serves what was told, as far as it can be.
     fn serve_told(&mut self) {
-        let (runtime, faults) = self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        let before = self.gateway.runtime();
+        let followed =
+            before.as_deref().and_then(|before| self.compiler.follow(before, &self.told, &self.changes));
+        drop(before);
+        // What is wrong with the rest was said when it was told.
+        let runtime = followed.or_else(|| self.compile_all());
+        if let Some(before) = runtime.and_then(|runtime| self.gateway.serve(runtime)) {
+            free(before);
+        }
+        self.changes = Changes::default();
+        self.progress = Progress::Served;
+    }
+
+    fn compile_all(&mut self) -> Option<Runtime> {
+        let runtime = self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        let faults = self.compiler.faults();
         self.is_refused = faults.are_of(Part::Everywhere);
         if !self.is_refused {
             self.served = Some(self.told.bindings.clone());
             self.served_is_written = false;
         }
-        self.gateway.metrics.config_left_out(&faults);
-        self.note((!faults.is_empty()).then(|| match &runtime {
+        self.gateway.metrics.config_left_out(faults);
+        let wrong = (!faults.is_empty()).then(|| match &runtime {
             Some(_) => format!("served but for what this gateway cannot: {faults}"),
             None => format!("revision {} is refused: {faults}", self.told.revision),
-        }));
-        if let Some(runtime) = runtime {
-            self.gateway.serve(runtime);
-        }
-        self.progress = Progress::Served;
+        });
+        self.note(wrong);
+        runtime
     }
 
     /// Notes what is wrong with what was told, and says it once.
@@ -257,4 +282,15 @@ impl Configuration {
         }
         Ok(())
     }
+}
+
+/// Frees a runtime here, once no call looks anything up in it: the last to let go of it frees it, which takes a call too long.
+fn free(runtime: Arc<Runtime>) {
+    for _ in 0..LET_GO_LOOKS_MAX {
+        if Arc::strong_count(&runtime) == 1 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(LET_GO_LOOK_MS));
+    }
+    drop(runtime);
 }

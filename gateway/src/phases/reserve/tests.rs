@@ -93,7 +93,7 @@ fn shop(pays: bool, calls: u32, terms: impl FnOnce(&mut Plan)) -> Shop {
     let gateway = Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, top_up);
     let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
     let mut compiler = Compiler::new(book, None, egress, metrics);
-    let runtime = compiler.compile(&snapshot, None, 1).0.unwrap();
+    let runtime = compiler.compile(&snapshot, None, 1).unwrap();
     let credential = runtime.credentials.values().next().unwrap().clone();
     Shop { gateway, credential, purse, compiler, snapshot, _folder: folder }
 }
@@ -285,7 +285,7 @@ async fn calls_after_a_change_of_plan_are_of_no_lease_from_before_it() {
     let sold = shop.snapshot.plans.values().next().unwrap().clone();
     shop.snapshot.plans.insert((other, sold.revision), Plan { id: other, ..sold });
     shop.snapshot.subscriptions.values_mut().next().unwrap().plan = other;
-    let runtime = shop.compiler.compile(&shop.snapshot, None, 1).0.unwrap();
+    let runtime = shop.compiler.compile(&shop.snapshot, None, 1).unwrap();
     let after = wallet(runtime.credentials.values().next().unwrap());
     assert!(!Arc::ptr_eq(&before, &after), "one lease has calls at two prices");
 }

@@ -17,7 +17,7 @@ fn named_market(revision: u64) -> Snapshot {
 }
 
 async fn address(life: &Life) -> Result<IpAddr, String> {
-    let upstream = Arc::clone(&life.gateway.runtime().unwrap().listings["acme/echo"].upstream);
+    let upstream = Arc::clone(&life.gateway.runtime().unwrap().listings.get("acme/echo").unwrap().upstream);
     upstream.targets[0].address().await.map(|address| address.ip()).map_err(|error| error.to_string())
 }
 

@@ -51,7 +51,7 @@ async fn of_a_trial_by_calls_and_days_the_first_to_end_ends_it() {
 async fn a_trial_by_days_that_was_never_begun_is_over() {
     let mut shop = shop(false, 0, |plan| (plan.priced, plan.trial_days) = (true, Some(14)));
     shop.snapshot.subscriptions.values_mut().next().unwrap().trial_until = None;
-    let runtime = shop.compiler.compile(&shop.snapshot, None, 1).0.unwrap();
+    let runtime = shop.compiler.compile(&shop.snapshot, None, 1).unwrap();
     shop.credential = runtime.credentials.values().next().unwrap().clone();
     assert_eq!(shop.call().await.err().unwrap().code(), "trial_exhausted");
 }

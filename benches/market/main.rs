@@ -1,0 +1,172 @@
+//! `make bench-market`: what a large market costs a gateway that serves it. How long it takes to compile and how much memory it
+//! holds; how long one change takes until it is served; and what a look-up costs among few keys and among all. The
+//! gateway's own compiler and tables, in this process. What came out is told in docs/performance.md.
+
+mod market;
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use apiclay_config::clock::Clock;
+use apiclay_config::egress::Egress;
+use apiclay_config::key::Digest;
+use apiclay_config::snapshot::{Change, Delta, Snapshot};
+use apiclay_config::usage::GatewayEpoch;
+use apiclay_gateway::counters::embedded::EmbeddedCounters;
+use apiclay_gateway::limits::{BookOptions, LeaseBook, Monotonic};
+use apiclay_gateway::observe::Metrics;
+use apiclay_gateway::runtime::{Changes, Compiler, Runtime};
+use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Changes of each kind.
+const CHANGES: u64 = 200;
+/// Look-ups of a round, and rounds, of which the fastest counts.
+const LOOKUPS: usize = 1_000_000;
+const ROUNDS: usize = 5;
+const MIB: f64 = 1_048_576.0;
+
+/// Measures a gateway's market.
+#[derive(Parser)]
+#[command(
+    after_help = "Example: make bench-market\n         market --listings 1000 --subscriptions 10000 --credentials 20000"
+)]
+pub struct Cli {
+    /// Listings, each with a plan.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    listings: u32,
+    /// Routes of each listing.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    routes: u32,
+    /// Subscriptions, with a rate and a quota each.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    subscriptions: u32,
+    /// Keys.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    credentials: u32,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let folder = tempfile::tempdir()?;
+    let mut compiler = compiler(folder.path())?;
+    let at_first = rss_mib()?;
+    let mut snapshot = market::snapshot(&cli);
+    let with_snapshot = rss_mib()?;
+    let begun = Instant::now();
+    let mut served = compiler.compile(&snapshot, None, 1).context("nothing can be served")?;
+    let took = begun.elapsed();
+    let with_runtime = rss_mib()?;
+    anyhow::ensure!(compiler.faults().is_empty(), "{}", compiler.faults());
+    println!(
+        "{} listings, {} routes, {} subscriptions, {} keys: compiled in {:.2} s",
+        cli.listings,
+        u64::from(cli.listings) * u64::from(cli.routes),
+        cli.subscriptions,
+        cli.credentials,
+        took.as_secs_f64()
+    );
+    println!(
+        "RSS: {at_first:.0} MiB before, {with_snapshot:.0} with the snapshot, {with_runtime:.0} with what is served of it"
+    );
+    println!("\n| change | median ms | slowest ms |\n|---|---|---|");
+    for kind in market::KINDS {
+        let mut took = Vec::new();
+        for number in 0..CHANGES {
+            let change = market::change(&cli, &snapshot, kind, number);
+            let (next, time) = follow(&mut compiler, served, &mut snapshot, change)?;
+            served = next;
+            took.push(time);
+        }
+        took.sort();
+        let ms = |time: Duration| time.as_secs_f64() * 1e3;
+        println!("| {kind} | {:.3} | {:.3} |", ms(took[took.len() / 2]), ms(took[took.len() - 1]));
+    }
+    println!("\n| look-up | among | ns |\n|---|---|---|");
+    let digests: Vec<Digest> = snapshot.credentials.values().map(|one| one.digest).collect();
+    let mut among = 1;
+    while among <= digests.len() {
+        println!("| key | {among} | {:.1} |", keys(&served, &digests[..among]));
+        among *= 10;
+    }
+    let names: Vec<String> =
+        snapshot.listings.values().map(|one| format!("{}/{}", one.vendor_slug, one.slug)).collect();
+    let mut among = 1;
+    while among <= names.len() {
+        println!("| listing and route | {among} | {:.1} |", routes(&served, &names[..among]));
+        among *= 10;
+    }
+    Ok(())
+}
+
+fn compiler(folder: &std::path::Path) -> Result<Compiler> {
+    let from = GatewayEpoch { gateway: "gw".to_owned(), epoch: format!("{:016x}", 1) };
+    let counters = Arc::new(EmbeddedCounters::open(folder, Clock::System)?);
+    let (book, _) = LeaseBook::open(folder, counters, BookOptions::new(from), Monotonic::system())?;
+    let egress = Egress::new(Vec::new(), Vec::new(), Vec::new());
+    Ok(Compiler::new(book, None, egress, Metrics::new()?))
+}
+
+/// One change as a gateway follows it, until it could be served and what it took the place of is freed.
+fn follow(
+    compiler: &mut Compiler,
+    served: Runtime,
+    snapshot: &mut Snapshot,
+    change: Change,
+) -> Result<(Runtime, Duration)> {
+    let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes: vec![change] };
+    let begun = Instant::now();
+    let mut changes = Changes::default();
+    changes.note(snapshot, &delta);
+    snapshot.follow(&delta);
+    let next = compiler.follow(&served, snapshot, &changes).context("all would be compiled")?;
+    drop(served);
+    Ok((next, begun.elapsed()))
+}
+
+/// Nanoseconds of a look-up, keys by turns in an order that no cache foresees.
+fn keys(served: &Runtime, digests: &[Digest]) -> f64 {
+    fastest(digests.len(), |at| {
+        black_box(served.credentials.get(&digests[at]).map(|credential| credential.id));
+    })
+}
+
+fn routes(served: &Runtime, names: &[String]) -> f64 {
+    fastest(names.len(), |at| {
+        let listing = served.listings.get(&names[at]);
+        black_box(listing.and_then(|listing| listing.routes.at(market::PATH).ok()));
+    })
+}
+
+/// The fastest of some rounds, less what the choice costs.
+fn fastest(among: usize, look_up: impl Fn(usize)) -> f64 {
+    let round = |look_up: &dyn Fn(usize)| {
+        let begun = Instant::now();
+        let mut at = 0_u64;
+        for _ in 0..LOOKUPS {
+            // A linear congruential step of full period (Knuth, volume 2, section 3.2.1.2); its upper bits choose.
+            at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            look_up(((at >> 32) * among as u64 >> 32) as usize);
+        }
+        begun.elapsed()
+    };
+    let best = |look_up: &dyn Fn(usize)| (0..ROUNDS).map(|_| round(look_up)).min().unwrap_or_default();
+    let (with, without) = (
+        best(&look_up),
+        best(&|at| {
+            black_box(at);
+        }),
+    );
+    with.saturating_sub(without).as_secs_f64() * 1e9 / LOOKUPS as f64
+}
+
+fn rss_mib() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse()?;
+    Ok(kib * 1024.0 / MIB)
+}
