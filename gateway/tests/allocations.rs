@@ -1,4 +1,5 @@
-//! What a call in the steady state allocates on the thread that answers it: nothing. A whole gateway with one worker stands between a
+//! What a call in the steady state allocates on the thread that answers it: nothing; and what a connection holds that waits for its
+//! next call. A whole gateway with one worker stands between a
 //! client and an upstream on threads of their own; key, rate, quota and records are as for any buyer.
 #![allow(unsafe_code, reason = "an allocator is unsafe to write")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
@@ -8,7 +9,7 @@ use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use apiclay_config::key;
@@ -21,6 +22,9 @@ const WARM_UP_CALLS: usize = 20_000;
 const CALLS: usize = 1_000;
 /// How often so many are counted.
 const WINDOWS: usize = 3;
+/// Connections that wait, and what each may hold.
+const WAITING: usize = 400;
+const WAITING_MAX_BYTES: i64 = 8_192;
 /// The threads of the service that answers calls are called so.
 const WORKER: &str = "gateway";
 const THREADS_MAX: usize = 256;
@@ -30,6 +34,8 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 static ALLOCATOR: Counting = Counting;
 /// Where the worker's first allocation while it holds is shown.
 static WATCHED: AtomicBool = AtomicBool::new(false);
+/// What is allocated and not given back, by all threads.
+static HELD_BYTES: AtomicI64 = AtomicI64::new(0);
 static NEXT: AtomicUsize = AtomicUsize::new(0);
 static THREADS: [Thread; THREADS_MAX] =
     [const { Thread { id: AtomicI32::new(0), allocations: AtomicU64::new(0) } }; THREADS_MAX];
@@ -50,15 +56,18 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count();
+        HELD_BYTES.fetch_add(layout.size() as i64, SeqCst);
         // SAFETY: the caller's.
         unsafe { System.alloc(layout) }
     }
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        HELD_BYTES.fetch_sub(layout.size() as i64, SeqCst);
         // SAFETY: the caller's.
         unsafe { System.dealloc(pointer, layout) }
     }
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         count();
+        HELD_BYTES.fetch_add(size as i64 - layout.size() as i64, SeqCst);
         // SAFETY: the caller's.
         unsafe { System.realloc(pointer, layout, size) }
     }
@@ -139,7 +148,7 @@ fn call(stream: &mut TcpStream, request: &[u8]) -> u16 {
 }
 
 #[test]
-fn a_call_in_the_steady_state_allocates_nothing_on_the_thread_that_answers_it() {
+fn a_call_allocates_nothing_on_the_thread_that_answers_it_and_a_connection_that_waits_holds_little() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (upstream, key, folder) = (upstream(), key::generate(), tempfile::tempdir().unwrap());
@@ -180,5 +189,16 @@ fn a_call_in_the_steady_state_allocates_nothing_on_the_thread_that_answers_it() 
     let without_key = b"GET /acme/echo/now HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
     assert_eq!(call(&mut stream, without_key), 401);
     assert!(counted() > before, "the worker's allocations are not seen");
+    let held = HELD_BYTES.load(SeqCst);
+    let waiting: Vec<TcpStream> = (0..WAITING)
+        .map(|_| {
+            let mut stream = TcpStream::connect(gateway.address).unwrap();
+            assert_eq!(call(&mut stream, request.as_bytes()), 200);
+            stream
+        })
+        .collect();
+    let each = (HELD_BYTES.load(SeqCst) - held) / WAITING as i64;
+    println!("{} connections that wait hold {each} bytes each", waiting.len());
+    assert!((1_000..=WAITING_MAX_BYTES).contains(&each), "{each} bytes");
     runtime.block_on(gateway.drain());
 }

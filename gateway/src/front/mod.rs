@@ -38,8 +38,8 @@ use gate::Gate;
 
 /// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for a head before its first read.
-const HEAD_BUFFER_BYTES: usize = 4_096;
+/// Room for a head before its first read: most heads fit in it, and a connection that waits for its next call has it.
+const HEAD_BUFFER_BYTES: usize = 1_024;
 /// Room that a connection may keep while it waits for its next call.
 const IDLE_BUFFER_MAX_BYTES: usize = 16_384;
 /// Bytes still read from a client that was refused, so that it sees the answer and no reset.
@@ -161,7 +161,7 @@ impl Front {
         buffer: &mut BytesMut,
         mut stops: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
-        shrink(buffer);
+        tidy(buffer);
         let mut head_until = None;
         loop {
             if let Some(next) = arrived(buffer) {
@@ -288,10 +288,16 @@ async fn close(mut stream: Stream) {
     }
 }
 
-/// Gives back the room of a buffer that has grown, where nothing stands in it: many connections wait long for their next call.
-fn shrink(buffer: &mut BytesMut) {
-    if buffer.is_empty() && buffer.try_reclaim(IDLE_BUFFER_MAX_BYTES + 1) {
+/// Where nothing stands in a buffer: gives back the room of one that has grown, as many connections wait long for their next call;
+/// and makes all of another's room that of the next head, which would else be read in two parts.
+fn tidy(buffer: &mut BytesMut) {
+    if !buffer.is_empty() {
+        return;
+    }
+    if buffer.try_reclaim(IDLE_BUFFER_MAX_BYTES + 1) {
         *buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
+    } else {
+        buffer.reserve(HEAD_BUFFER_BYTES);
     }
 }
 
@@ -314,8 +320,9 @@ async fn linger(stream: &mut Stream) {
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let _counted = Counted::new(self);
-        self.serve(stream, shutdown).await;
+        let (counted, shutdown) = (Counted::new(Arc::clone(self)), shutdown.clone());
+        // Pingora's task has room for a TLS handshake, 8.7 KiB, for as long as it lives; this one has not.
+        tokio::spawn(async move { counted.0.serve(stream, &shutdown).await });
         None
     }
 
@@ -326,17 +333,17 @@ impl ServerApp for Front {
 }
 
 /// A connection that is counted as open until it goes.
-struct Counted<'a>(&'a Front);
+struct Counted(Arc<Front>);
 
-impl<'a> Counted<'a> {
-    fn new(front: &'a Front) -> Self {
+impl Counted {
+    fn new(front: Arc<Front>) -> Self {
         front.open.fetch_add(1, Ordering::Relaxed);
         front.metrics.connections.inc();
         Self(front)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.open.fetch_sub(1, Ordering::Relaxed);
         self.0.metrics.connections.dec();
