@@ -181,7 +181,8 @@ impl Context {
         let mut leases = [0; LEASED_WINDOWS];
         if let Some(credential) = &self.credential {
             for held in &self.held {
-                leases[credential.entitlement.tallies[held.tally].window as usize] = held.unit.lease;
+                leases[credential.entitlement.counted().tallies[held.tally].window as usize] =
+                    held.unit.lease;
             }
         }
         leases

@@ -195,7 +195,7 @@ impl Observed for Gateway {
     /// Counters that are away make no gateway unready: it goes on with the leases it has, and where it cannot, every other
     /// gateway cannot either.
     async fn ready(&self) -> Result<(), String> {
-        self.runtime().map(drop).ok_or_else(|| "the gateway has no configuration yet".to_owned())
+        self.pinned().as_ref().map(|_| ()).ok_or_else(|| "the gateway has no configuration yet".to_owned())
     }
 }
 

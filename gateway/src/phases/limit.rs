@@ -11,11 +11,11 @@ use crate::rejection::Rejection;
 /// When a rate or the number of calls in flight is at its limit.
 pub fn limit(call: &mut Call<'_>) -> Result<(), Rejection> {
     let Some(credential) = &call.context.credential else { return Err(Rejection::NotReady) };
-    let entitlement = &credential.entitlement;
-    if let Some(concurrency) = &entitlement.concurrency {
+    let counted = credential.entitlement.counted();
+    if let Some(concurrency) = &counted.concurrency {
         call.context.in_flight = Some(Arc::clone(concurrency).enter().ok_or(Rejection::ConcurrencyLimited)?);
     }
-    for (rate, left) in entitlement.rates.iter().zip(&mut call.context.rates_left) {
+    for (rate, left) in counted.rates.iter().zip(&mut call.context.rates_left) {
         *left = Some(0);
         *left = Some(rate.take().map_err(Rejection::RateLimited)?.remaining);
     }

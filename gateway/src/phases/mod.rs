@@ -71,7 +71,8 @@ pub async fn admitted(call: &mut Call<'_>, body_bytes: u64) -> Result<Option<Ans
                     return Err(Rejection::CountersUnavailable);
                 }
                 let credential = call.context.credential.clone().ok_or(Rejection::NotReady)?;
-                let granted = Box::pin(credential.entitlement.tallies[waits_for].tally.refill()).await;
+                let granted =
+                    Box::pin(credential.entitlement.counted().tallies[waits_for].tally.refill()).await;
                 granted.map_err(|unavailable| {
                     tracing::warn!(error = %unavailable, "no grant");
                     Rejection::CountersUnavailable

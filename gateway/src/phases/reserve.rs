@@ -28,12 +28,13 @@ fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
         return Err(Rejection::NotReady);
     };
     let (entitlement, now) = (&credential.entitlement, *at);
-    let ends = entitlement.trial_is_over(now) && !entitlement.has_wallet();
+    let ends = entitlement.trial_is_over(now) && !entitlement.wallet;
     if entitlement.unpaid || ends {
         return Err(Rejection::TrialExhausted);
     }
-    for (tally, quota) in entitlement.tallies.iter().enumerate() {
-        let is_trial = |held: &Held| entitlement.tallies[held.tally].window == LeasedWindow::Trial;
+    let tallies = &entitlement.counted().tallies;
+    for (tally, quota) in tallies.iter().enumerate() {
+        let is_trial = |held: &Held| tallies[held.tally].window == LeasedWindow::Trial;
         let tried = quota.window == LeasedWindow::Wallet && held.iter().any(is_trial);
         if tried || !entitlement.needs(quota.window, now) {
             continue;
@@ -45,7 +46,7 @@ fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
             }
             Take::Wait => Ok(Some(tally)),
             // The wallet comes next.
-            Take::Exhausted { .. } if quota.window == LeasedWindow::Trial && entitlement.has_wallet() => {
+            Take::Exhausted { .. } if quota.window == LeasedWindow::Trial && entitlement.wallet => {
                 continue;
             }
             Take::Exhausted { resets_in_ms } => Err(match quota.window {
@@ -62,7 +63,7 @@ fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
 /// Keeps so many units of what the wallet holds for the call, and gives the rest back.
 pub fn keep_of_wallet(context: &mut Context, units: u32) {
     let Some(credential) = &context.credential else { return };
-    let tallies = &credential.entitlement.tallies;
+    let tallies = &credential.entitlement.counted().tallies;
     for held in context.held.iter_mut().filter(|held| tallies[held.tally].window == LeasedWindow::Wallet) {
         if let Some(rest) = held.unit.keep(units) {
             tallies[held.tally].tally.give_back(rest);
@@ -74,7 +75,7 @@ pub fn keep_of_wallet(context: &mut Context, units: u32) {
 pub fn give_back(context: &mut Context) {
     let Some(credential) = &context.credential else { return };
     for held in context.held.drain(..) {
-        credential.entitlement.tallies[held.tally].tally.give_back(held.unit);
+        credential.entitlement.counted().tallies[held.tally].tally.give_back(held.unit);
     }
 }
 

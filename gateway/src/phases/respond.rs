@@ -169,10 +169,16 @@ pub fn added(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
 
 /// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a known caller.
 pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
-    let Some(credential) = &context.credential else { return };
-    let entitlement = &credential.entitlement;
+    let Some(entitlement) = context.credential.as_ref().map(|credential| &credential.entitlement) else {
+        return;
+    };
+    // Nothing is left to one that may not call.
+    if entitlement.inactive {
+        return;
+    }
+    let counted = entitlement.counted();
     let (mut policy, mut left) = (LimitText::default(), LimitText::default());
-    for (rate, remaining) in entitlement.rates.iter().zip(context.rates_left) {
+    for (rate, remaining) in counted.rates.iter().zip(context.rates_left) {
         let (name, seconds) = match rates::seconds(rate.window) {
             Some(1) => ("second", 1),
             Some(seconds) => ("minute", seconds),
@@ -183,7 +189,7 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(&HeaderName, &[
             left.item(name, ";r=", u64::from(remaining));
         }
     }
-    for quota in entitlement.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
+    for quota in counted.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
         use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
         let name = match quota.window {
             Hour => "hour",

@@ -12,7 +12,7 @@ use super::listings::name_of;
 #[derive(Default)]
 pub struct Changes {
     /// More than is told apart here.
-    pub all: bool,
+    pub(super) all: bool,
     /// Listings, with their names.
     pub(super) listings: BTreeMap<ListingId, Option<Box<str>>>,
     /// Editions of plans.
@@ -30,9 +30,10 @@ impl Changes {
         Self { all: true, ..Self::default() }
     }
 
-    /// Notes what `delta` will change of `before`. What was there before the first change stays noted.
+    /// Notes what `delta` will change of `before`. What was there before the first change stays noted. A control plane puts again
+    /// what stands beside a change, so that it is there: that changes nothing, and to compile it is the larger part by far.
     pub fn note(&mut self, before: &Snapshot, delta: &Delta) {
-        for change in &delta.changes {
+        for change in delta.changes.iter().filter(|change| !says_the_same(before, change)) {
             match change {
                 Change::PutListing(listing) => {
                     let name = || before.listings.get(&listing.id).map(name_of);
@@ -54,4 +55,18 @@ impl Changes {
         let digest = || before.credentials.get(&id).map(|known| known.digest);
         self.credentials.entry(id).or_insert_with(digest);
     }
+}
+
+/// Whether it puts what is there. Of what could not be read this cannot be told.
+fn says_the_same(before: &Snapshot, change: &Change) -> bool {
+    before.unread.is_empty()
+        && match change {
+            Change::PutListing(listing) => before.listings.get(&listing.id) == Some(listing),
+            Change::PutPlan(plan) => before.plans.get(&(plan.id, plan.revision)) == Some(plan),
+            Change::PutSubscription(subscription) => {
+                before.subscriptions.get(&subscription.id) == Some(subscription)
+            }
+            Change::PutCredential(credential) => before.credentials.get(&credential.id) == Some(credential),
+            Change::RemoveCredential(_) | Change::SetBindings(_) | Change::Unread(_) => false,
+        }
 }

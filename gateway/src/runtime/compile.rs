@@ -1,4 +1,4 @@
-//! Compiles snapshots into runtimes. Keeps rates, concurrency and tallies from one to the next, so that a new revision
+//! Compiles snapshots into runtimes. Keeps what calls are counted by from one to the next, so that a new revision
 //! resets nobody's window. What of a snapshot cannot be served is left out for itself, with what stands on it: calls that need it
 //! are refused, and nothing of it is guessed at. Only where the plugins of the whole gateway cannot be built, nor those before, is all
 //! refused.
@@ -9,21 +9,17 @@ use std::sync::{Arc, Weak};
 use apiclay_config::egress::Egress;
 use apiclay_config::ids::{ListingId, PlanId, SubscriptionId};
 use apiclay_config::seal::MasterKey;
-use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot, Window};
+use apiclay_config::snapshot::{self, Binding, Faults, Part, Plan, Snapshot};
 use apiclay_plugins::by_name;
 
 use super::credentials::Opener;
 use super::listings::{bind, name_of};
 use super::trial::trials;
-use super::{
-    Billable, Bound, Concurrency, Credential, Edition, Entitlement, LeftOut, Listing, Rate, Runtime, Table,
-};
+use super::{Billable, Bound, Credential, Edition, Entitlement, LeftOut, Limits, Listing, Runtime, Table};
 use crate::limits::LeaseBook;
 use crate::observe::Metrics;
 use crate::units::Meter;
 use crate::upstreams::Upstream;
-
-type RateKey = (SubscriptionId, Window);
 
 /// What outlives runtimes.
 pub struct Compiler {
@@ -31,8 +27,6 @@ pub struct Compiler {
     pub(super) master_key: Option<Arc<MasterKey>>,
     pub(super) egress: Egress,
     pub(super) metrics: Arc<Metrics>,
-    pub(super) rates: HashMap<RateKey, Weak<Rate>>,
-    pub(super) concurrency: HashMap<SubscriptionId, Weak<Concurrency>>,
     /// With what they were compiled from: addresses that are known, and whose turn it is, outlive a revision.
     pub(super) upstreams: HashMap<ListingId, (snapshot::Upstream, Weak<Upstream>)>,
     /// Among how many gateways rates are divided.
@@ -63,8 +57,6 @@ impl Compiler {
             master_key,
             egress,
             metrics,
-            rates: HashMap::new(),
-            concurrency: HashMap::new(),
             upstreams: HashMap::new(),
             live_gateways: 1,
             revision: None,
@@ -110,7 +102,7 @@ impl Compiler {
         let mut left_out = LeftOut::new(snapshot);
         let listings = self.listings(snapshot, &mut left_out, faults);
         let editions: Vec<((PlanId, u32), Edition)> =
-            snapshot.plans.iter().map(|(key, plan)| (*key, edition(plan, faults))).collect();
+            snapshot.plans.iter().map(|(key, plan)| (*key, self.edition(plan, faults))).collect();
         let served = editions.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n)));
         self.editions = served.map(|(key, edition)| (key, Arc::new(edition))).collect();
         self.entitlements(snapshot, faults);
@@ -122,8 +114,6 @@ impl Compiler {
                 None => drop(left_out.credentials.insert(credential.digest)),
             }
         }
-        self.rates.retain(|_, rate| rate.strong_count() > 0);
-        self.concurrency.retain(|_, concurrency| concurrency.strong_count() > 0);
         self.upstreams.retain(|_, (_, upstream)| upstream.strong_count() > 0);
         let credentials = openers.into_iter().collect();
         Some(Runtime { revision: snapshot.revision, listings, credentials, left_out: Arc::new(left_out) })
@@ -151,11 +141,29 @@ impl Compiler {
         listings
     }
 
+    /// An edition of a plan. A plugin that acts before the plan is known would not act.
+    pub(super) fn edition(&self, plan: &Plan, faults: &mut Faults) -> Edition {
+        let part = Part::Plan(plan.id, plan.revision);
+        for binding in plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access)) {
+            let rule =
+                format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
+            faults.add_at(part, &plan.id, rule);
+        }
+        Edition {
+            plan: plan.id,
+            revision: plan.revision,
+            meter: plan.meter.as_ref().and_then(Meter::compile),
+            billable: Billable::compile(plan.billable_statuses.as_deref()),
+            plugins: bind(part, &plan.id, &plan.bindings, &[], faults),
+            limits: Limits::new(plan, &self.book, self.live_gateways),
+        }
+    }
+
     /// What each subscription is allowed that is not at fault.
     fn entitlements(&mut self, snapshot: &Snapshot, faults: &Faults) {
         let is_whole = |one: &&snapshot::Subscription| !faults.are_of(Part::Subscription(one.id));
         let trials = trials(snapshot.subscriptions.values().filter(is_whole), snapshot);
-        // Those before live until calls go by the new ones.
+        // Those before are there until then: what is counted goes on from them.
         let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
         for subscription in snapshot.subscriptions.values().filter(is_whole) {
             if let Some(entitlement) = self.entitlement(subscription, snapshot, &trials) {
@@ -189,20 +197,4 @@ fn plugins_everywhere(
     let known = faults.len();
     let bound = bind(part, &"the plugins before", before?, &[], faults);
     (faults.len() == known).then_some(bound)
-}
-
-/// An edition of a plan. A plugin that acts before the plan is known would not act.
-pub(super) fn edition(plan: &Plan, faults: &mut Faults) -> Edition {
-    let part = Part::Plan(plan.id, plan.revision);
-    for binding in plan.bindings.iter().filter(|b| by_name(&b.plugin).is_ok_and(|r| r.on_access)) {
-        let rule = format!("`{}` acts before the plan is known: attach it to the listing", binding.plugin);
-        faults.add_at(part, &plan.id, rule);
-    }
-    Edition {
-        plan: plan.id,
-        revision: plan.revision,
-        meter: plan.meter.as_ref().and_then(Meter::compile),
-        billable: Billable::compile(plan.billable_statuses.as_deref()),
-        plugins: bind(part, &plan.id, &plan.bindings, &[], faults),
-    }
 }

@@ -1,4 +1,4 @@
-//! Compiles what changed into the runtime before it, so that a key is served or revoked in no time, however large the market. Only
+//! Compiles what changed into the runtime before it, so that a key is served or revoked at once, however large the market. Only
 //! where all that the change bears on is whole, before and after: else nothing is said, and all is compiled anew, which knows
 //! what to leave out. What was left out before and has nothing to do with the change stays so.
 
@@ -9,17 +9,24 @@ use apiclay_config::ids::SubscriptionId;
 use apiclay_config::snapshot::{Faults, Part, Snapshot, Subscription, check_part};
 
 use super::changes::Changes;
-use super::compile::{Compiler, compiled_key, edition};
+use super::compile::{Compiler, compiled_key};
 use super::listings::name_of;
 use super::table::Entry as _;
 use super::trial::{Trialist, trials};
 use super::{Credentials, Listing, Runtime, Table};
 
 impl Compiler {
-    /// What `changes` led to from `before`, which was compiled last; none where it cannot be told from what changed.
-    pub fn follow(&mut self, before: &Runtime, snapshot: &Snapshot, changes: &Changes) -> Option<Runtime> {
+    /// What `changes` led to from `before`, which was compiled last, for as many gateways; none where it cannot be told from what
+    /// changed.
+    pub fn follow(
+        &mut self,
+        before: &Runtime,
+        snapshot: &Snapshot,
+        changes: &Changes,
+        live_gateways: u32,
+    ) -> Option<Runtime> {
         // Where this is cut off, all is compiled the next time.
-        let is_last = self.revision.take() == Some(before.revision);
+        let is_last = self.revision.take() == Some(before.revision) && live_gateways == self.live_gateways;
         if changes.all || !is_last || self.bears_on_what_is_left_out(before, snapshot, changes) {
             return None;
         }
@@ -32,13 +39,13 @@ impl Compiler {
         }
         let listings = self.changed_listings(before, snapshot, changes, &mut faults)?;
         for key in &changes.plans {
-            let edition = edition(snapshot.plans.get(key)?, &mut faults);
+            let edition = self.edition(snapshot.plans.get(key)?, &mut faults);
             self.editions.insert(*key, Arc::new(edition));
         }
         if !faults.is_empty() {
             return None;
         }
-        let subscriptions = self.changed_subscriptions(snapshot, changes)?;
+        let subscriptions = self.changed_subscriptions(snapshot, changes, &mut faults)?;
         let credentials = self.changed_keys(before, snapshot, changes, &subscriptions)?;
         let left_out = Arc::clone(&before.left_out);
         self.revision = Some(snapshot.revision);
@@ -53,9 +60,9 @@ impl Compiler {
         let digest_now = |id| snapshot.credentials.get(id).map(|now| now.digest);
         let digests: HashSet<_> =
             changes.credentials.iter().flat_map(|(id, was)| [*was, digest_now(id)]).flatten().collect();
-        let left_out = &before.left_out;
-        names.iter().any(|name| left_out.listings.contains(name))
-            || digests.iter().any(|digest| left_out.credentials.contains(digest))
+        let is_named = |path: &str| names.iter().any(|name| **name == *path);
+        snapshot.unread.iter().filter_map(|unread| unread.path.as_deref()).any(is_named)
+            || digests.iter().any(|digest| before.left_out.credentials.contains(digest))
             || self.faults.parts().any(|part| match part {
                 Part::Everywhere => false,
                 Part::Listing(id) => {
@@ -106,52 +113,37 @@ impl Compiler {
         Some(listings)
     }
 
-    /// Those that changed, or whose plan or account's trial did: those that were there before, and may have keys, come back.
+    /// Those that changed, and those whose plan or account's trial did: whoever was there before, and may have keys, comes back.
     fn changed_subscriptions(
         &mut self,
         snapshot: &Snapshot,
         changes: &Changes,
+        faults: &mut Faults,
     ) -> Option<HashSet<SubscriptionId>> {
-        let tries = |one: &Subscription| {
-            let plan = snapshot.plans.get(&(one.plan, one.plan_revision));
-            plan.is_some_and(|plan| plan.trial_calls.is_some())
-        };
-        let changed = || changes.subscriptions.keys().filter_map(|id| snapshot.subscriptions.get(id));
-        let of_plan = |one: &Subscription| changes.plans.contains(&(one.plan, one.plan_revision));
-        let of_changed_plans = snapshot.subscriptions.values().filter(|one| of_plan(one));
-        let of_changed_plans = of_changed_plans.take(if changes.plans.is_empty() { 0 } else { usize::MAX });
-        let was = changes.subscriptions.values().flatten();
-        let trialists: HashSet<Trialist> = changed()
-            .chain(was)
-            .filter(|one| tries(one))
-            .chain(of_changed_plans)
-            .map(|one| (one.account, one.listing))
-            .collect();
         // One that was there and not served had a plan that was left out; its keys were, too.
         let not_served = |id: &SubscriptionId| !self.entitlements.contains_key(id);
         if changes.subscriptions.iter().any(|(id, was)| was.is_some() && not_served(id)) {
             return None;
         }
-        let mut again: Vec<&Subscription> = changed().collect();
-        let tried = |one: &&Subscription| trialists.contains(&(one.account, one.listing));
-        if !trialists.is_empty() {
-            let others = snapshot.subscriptions.values().filter(tried);
-            again.extend(others.filter(|one| !changes.subscriptions.contains_key(&one.id)));
-        }
-        let is_whole = |one: &Subscription| !self.faults.are_of(Part::Subscription(one.id));
-        let trials = trials(again.iter().copied().filter(|one| is_whole(one)), snapshot);
-        let again: Vec<&Subscription> = again.into_iter().filter(|one| is_whole(one)).collect();
-        for subscription in &again {
-            // An edition that is left out stays so, with what stands on it.
+        let again = touched(snapshot, changes);
+        let whole = again.iter().copied().filter(|one| !self.faults.are_of(Part::Subscription(one.id)));
+        let whole: Vec<&Subscription> = whole.collect();
+        let trials = trials(whole.iter().copied(), snapshot);
+        let mut may_have_keys = HashSet::new();
+        for subscription in whole {
+            check_part(snapshot, Part::Subscription(subscription.id), faults);
             let is_changed = changes.subscriptions.contains_key(&subscription.id);
             match self.entitlement(subscription, snapshot, &trials) {
                 Some(entitlement) => drop(self.entitlements.insert(subscription.id, Arc::new(entitlement))),
                 None if is_changed => return None,
-                None => {}
+                // Of an edition that is left out, and stays so.
+                None => continue,
+            }
+            if changes.subscriptions.get(&subscription.id).is_none_or(Option::is_some) {
+                may_have_keys.insert(subscription.id);
             }
         }
-        let was_there = |id: &SubscriptionId| changes.subscriptions.get(id).is_none_or(Option::is_some);
-        Some(again.iter().map(|one| one.id).filter(was_there).collect())
+        faults.is_empty().then_some(may_have_keys)
     }
 
     fn changed_keys(
@@ -190,6 +182,29 @@ impl Compiler {
         credentials.extend(openers);
         (!is_second).then_some(credentials)
     }
+}
+
+/// The subscriptions that changed, and those whose plan or account's trial did, by id.
+fn touched<'s>(snapshot: &'s Snapshot, changes: &'s Changes) -> Vec<&'s Subscription> {
+    let trialist = |one: &Subscription| -> Trialist { (one.account, one.listing) };
+    let has_new_plan = |one: &Subscription| changes.plans.contains(&(one.plan, one.plan_revision));
+    let tries = |one: &&Subscription| {
+        let plan = snapshot.plans.get(&(one.plan, one.plan_revision));
+        has_new_plan(one) || plan.is_some_and(|plan| plan.trial_calls.is_some())
+    };
+    let changed = || changes.subscriptions.keys().filter_map(|id| snapshot.subscriptions.get(id));
+    let were = changes.subscriptions.values().flatten();
+    let mut trialists: HashSet<Trialist> = changed().chain(were).filter(tries).map(trialist).collect();
+    if !changes.plans.is_empty() {
+        trialists.extend(snapshot.subscriptions.values().filter(|one| has_new_plan(one)).map(trialist));
+    }
+    if trialists.is_empty() {
+        return changed().collect();
+    }
+    let is_touched = |one: &&Subscription| {
+        changes.subscriptions.contains_key(&one.id) || trialists.contains(&trialist(one))
+    };
+    snapshot.subscriptions.values().filter(is_touched).collect()
 }
 
 /// The parts that changed and are there.

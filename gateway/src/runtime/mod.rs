@@ -8,6 +8,7 @@ mod credentials;
 mod entitlements;
 mod follow;
 mod left_out;
+mod limits;
 mod listings;
 pub mod rates;
 mod table;
@@ -17,10 +18,10 @@ mod trial;
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
+use apiclay_config::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
 use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::Plugin;
 use arrayvec::ArrayVec;
@@ -34,6 +35,7 @@ pub use left_out::LeftOut;
 pub use rates::Rate;
 pub use table::Table;
 
+use limits::Limits;
 use rates::RATES_MAX;
 use table::Entry;
 
@@ -131,6 +133,8 @@ pub struct Credential {
 pub struct Entitlement {
     /// The subscription.
     pub subscription: SubscriptionId,
+    /// Whose it is.
+    pub account: AccountId,
     /// What may be called.
     pub listing: ListingId,
     /// Under which plan.
@@ -139,16 +143,26 @@ pub struct Entitlement {
     pub inactive: bool,
     /// Refused from then on.
     pub ends_at: Option<Timestamp>,
+    /// How many calls are tried, where they are counted.
+    pub trial_calls: Option<u64>,
+    /// Where calls are tried for days: until when.
+    pub trial_until: Option<Timestamp>,
+    /// Calls after the trial are paid from a wallet.
+    pub wallet: bool,
+    /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
+    pub unpaid: bool,
+    /// Made for its first call: of a large market most wait for one.
+    counted: OnceLock<Box<Counted>>,
+}
+
+/// What a subscription's calls are counted by.
+pub struct Counted {
     /// Rates by second and minute.
     pub rates: ArrayVec<Arc<Rate>, RATES_MAX>,
     /// Calls in flight.
     pub concurrency: Option<Arc<Concurrency>>,
     /// What a call takes a unit of: the trial or else the wallet, in this order, and the quotas.
     pub tallies: ArrayVec<Quota, LEASED_WINDOWS>,
-    /// Where calls are tried for days: until when.
-    pub trial_until: Option<Timestamp>,
-    /// Refused as a used-up trial is: the plan costs something, and neither a trial nor money opens it.
-    pub unpaid: bool,
 }
 
 /// One edition of a plan: what all its subscriptions have alike.
@@ -163,13 +177,25 @@ pub struct Edition {
     pub billable: Billable,
     /// Plugins of the plan; they replace those of the same type.
     pub plugins: Vec<Bound>,
+    /// How its calls are limited.
+    limits: Limits,
 }
 
 impl Entitlement {
+    /// What its calls are counted by.
+    #[must_use]
+    pub fn counted(&self) -> &Counted {
+        self.counted.get_or_init(|| Box::new(self.edition.limits.count(self, None)))
+    }
+
     /// Reads what a call will read of its counters, all at once: one after the other, each phase would wait for its own.
     pub fn touch(&self) {
-        self.rates.iter().for_each(|rate| rate.touch());
-        self.tallies.iter().for_each(|quota| quota.tally.touch());
+        if self.inactive {
+            return;
+        }
+        let counted = self.counted();
+        counted.rates.iter().for_each(|rate| rate.touch());
+        counted.tallies.iter().for_each(|quota| quota.tally.touch());
     }
 
     /// Whether a trial by days is over at this moment; there may be none.
@@ -185,17 +211,10 @@ impl Entitlement {
         match window {
             LeasedWindow::Trial => !self.trial_is_over(now),
             LeasedWindow::Wallet => {
-                let by_calls = self.tallies.iter().any(|quota| quota.window == LeasedWindow::Trial);
-                self.trial_until.is_none() || self.trial_is_over(now) || by_calls
+                self.trial_until.is_none() || self.trial_is_over(now) || self.trial_calls.is_some()
             }
             LeasedWindow::Hour | LeasedWindow::Day | LeasedWindow::Month => true,
         }
-    }
-
-    /// Whether calls after the trial are paid from a wallet.
-    #[must_use]
-    pub fn has_wallet(&self) -> bool {
-        self.tallies.iter().any(|quota| quota.window == LeasedWindow::Wallet)
     }
 }
 

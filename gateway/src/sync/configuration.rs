@@ -171,7 +171,6 @@ impl Configuration {
                     self.live_gateways = live_gateways.unwrap_or(before);
                     if self.live_gateways != before && self.progress == Progress::Served {
                         self.progress = Progress::Unserved;
-                        self.changes = Changes::all();
                     }
                 }
                 Frame::Unread(why) => {
@@ -181,13 +180,14 @@ impl Configuration {
             }
         }
         self.asks_anew |= gap.is_some();
-        if self.progress == Progress::Unserved {
-            self.serve_told();
-        }
+        let before = if self.progress == Progress::Unserved { self.serve_told() } else { None };
         if told_more && self.is_refused {
             self.gateway.metrics.refused_revisions.inc();
         }
         let not_kept = self.keep().err();
+        if let Some(before) = before {
+            free(before);
+        }
         gap.map_or(Ok(Applied { revision: self.written_revision, wrong: self.wrong.clone(), not_kept }), Err)
     }
 
@@ -207,19 +207,19 @@ impl Configuration {
         Ok(())
     }
 
-    /// Serves what was told, as far as it can be.
-    fn serve_told(&mut self) {
-        let before = self.gateway.runtime();
-        let followed =
-            before.as_deref().and_then(|before| self.compiler.follow(before, &self.told, &self.changes));
-        drop(before);
+    /// Serves what was told, as far as it can be; what was served before, where it is served no more.
+    fn serve_told(&mut self) -> Option<Arc<Runtime>> {
+        let served = self.gateway.runtime();
+        let followed = served
+            .as_deref()
+            .and_then(|before| self.compiler.follow(before, &self.told, &self.changes, self.live_gateways));
+        drop(served);
         // What is wrong with the rest was said when it was told.
         let runtime = followed.or_else(|| self.compile_all());
-        if let Some(before) = runtime.and_then(|runtime| self.gateway.serve(runtime)) {
-            free(before);
-        }
+        let before = runtime.and_then(|runtime| self.gateway.serve(runtime));
         self.changes = Changes::default();
         self.progress = Progress::Served;
+        before
     }
 
     fn compile_all(&mut self) -> Option<Runtime> {
@@ -284,7 +284,7 @@ impl Configuration {
     }
 }
 
-/// Frees a runtime here, once no call looks anything up in it: the last to let go of it frees it, which takes a call too long.
+/// Frees a runtime here, once no call looks anything up in it: whoever lets go of it last frees it, which takes a call too long.
 fn free(runtime: Arc<Runtime>) {
     for _ in 0..LET_GO_LOOKS_MAX {
         if Arc::strong_count(&runtime) == 1 {

@@ -113,7 +113,7 @@ impl Shop {
             let mut call = Call { head, context: &mut context, gateway: &self.gateway };
             let Some(waits_for) = reserve(&mut call)? else { return Ok(context) };
             assert!(context.held.is_empty(), "a call that waits holds nothing");
-            let refilled = self.credential.entitlement.tallies[waits_for].tally.refill().await;
+            let refilled = self.credential.entitlement.counted().tallies[waits_for].tally.refill().await;
             refilled.map_err(|_| Rejection::CountersUnavailable)?;
         }
         panic!("a call waits for ever");
@@ -278,7 +278,7 @@ async fn limits_are_told_in_the_plans_zone() {
 async fn calls_after_a_change_of_plan_are_of_no_lease_from_before_it() {
     let mut shop = shop(true, 10, per_call);
     shop.call().await.unwrap();
-    let wallet = |credential: &Credential| Arc::clone(&credential.entitlement.tallies[0].tally);
+    let wallet = |credential: &Credential| Arc::clone(&credential.entitlement.counted().tallies[0].tally);
     let before = wallet(&shop.credential);
     // Another plan at another price, in a revision of the same number.
     let other = PlanId::generate();

@@ -149,6 +149,27 @@ fn plugins_of_the_whole_gateway_that_are_not_known_keep_those_before_and_nothing
     }
 }
 
+/// A heartbeat comes right behind what changed, above all after a start.
+#[test]
+fn rates_are_divided_among_the_gateways_that_a_heartbeat_behind_a_change_names() {
+    let (folder, keys) = (TempDir::new().unwrap(), keys());
+    let mut first = market_of(&keys, 1);
+    let window = apiclay_config::snapshot::Window::Second;
+    for plan in first.plans.values_mut() {
+        plan.limits = vec![apiclay_config::snapshot::Limit { window, max: 8, hard: true }];
+    }
+    let mut life = Life::begin(folder.path(), 1);
+    life.tell(whole(&first));
+    let changes = vec![key_of(only_subscription(&first).id, &keys.new)];
+    let delta = Frame::Delta(Delta { revision: 2, fingerprint: None, changes });
+    life.tell(vec![delta, Frame::Heartbeat { revision: 2, live_gateways: Some(4) }]);
+    let runtime = life.gateway.runtime().unwrap();
+    for key in [&keys.first, &keys.new] {
+        let credential = runtime.credentials.get(&key::digest(key.as_bytes())).unwrap();
+        assert_eq!(credential.entitlement.counted().rates[0].share, 2);
+    }
+}
+
 /// What an older version wrote lacks what it did not know of.
 #[test]
 fn what_another_version_wrote_is_served_and_asked_for_anew() {
