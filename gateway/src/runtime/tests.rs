@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
@@ -18,7 +19,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{TestCaseError, TestRunner};
 use tempfile::TempDir;
 
-use super::{Bound, Changes, Compiler, Runtime};
+use super::{Bound, Changes, Compiler, Counted, Runtime};
 use crate::counters::embedded::EmbeddedCounters;
 use crate::limits::{BookOptions, LeaseBook, Monotonic};
 use crate::observe::Metrics;
@@ -162,24 +163,24 @@ fn seen(runtime: &Runtime) -> BTreeMap<String, String> {
     }
     for (n, key) in (0..DIGESTS).filter_map(|n| runtime.credentials.get(&digest(n)).map(|key| (n, key))) {
         let e = &key.entitlement;
-        let quotas: Vec<_> =
-            e.counted().tallies.iter().map(|q| (q.window, q.hard, q.tally.view().max)).collect();
-        let rates: Vec<_> =
-            e.counted().rates.iter().map(|rate| (rate.window, rate.max, rate.share)).collect();
         let told = (key.id, key.expires_at, e.subscription, e.listing, e.edition.plan, e.edition.revision);
         let may = (e.inactive, e.ends_at, e.unpaid, e.trial_until, plugins(&e.edition.plugins));
-        let at_once = e
-            .counted()
-            .concurrency
-            .as_ref()
-            .map(|calls| calls.max.load(std::sync::atomic::Ordering::Relaxed));
-        lines.insert(format!("key {n}"), format!("{told:?} {may:?} {quotas:?} {rates:?} {at_once:?}"));
+        // One that is inactive is refused before anything is counted.
+        let counted = (!e.inactive).then(|| counted(e.counted()));
+        lines.insert(format!("key {n}"), format!("{told:?} {may:?} {counted:?}"));
     }
     let mut left_out: Vec<_> = runtime.left_out.listings.iter().map(ToString::to_string).collect();
     left_out.extend(runtime.left_out.credentials.iter().map(|digest| format!("{digest:?}")));
     left_out.sort();
     lines.insert("left out".to_owned(), left_out.join(" "));
     lines
+}
+
+fn counted(counted: &Counted) -> String {
+    let quotas: Vec<_> = counted.tallies.iter().map(|q| (q.window, q.hard, q.tally.view().max)).collect();
+    let rates: Vec<_> = counted.rates.iter().map(|rate| (rate.window, rate.max, rate.share)).collect();
+    let at_once = counted.concurrency.as_ref().map(|calls| calls.max.load(Relaxed));
+    format!("{quotas:?} {rates:?} {at_once:?}")
 }
 
 fn compiler(folder: &TempDir) -> Compiler {
