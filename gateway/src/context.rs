@@ -95,8 +95,8 @@ pub struct Context {
     pub secure: bool,
     /// Phase route. What stands here and below is of one configuration, from the call's first phase to its last.
     pub listing: Option<Arc<Listing>>,
-    /// Phase route.
-    pub route: Option<Arc<Route>>,
+    /// Phase route: which of the listing's.
+    pub route_at: Option<usize>,
     /// Phase route: where the path below the listing begins in the path as sent.
     pub path_below: usize,
     /// Phase authenticate.
@@ -146,7 +146,7 @@ impl Context {
             peer: None,
             secure: false,
             listing: None,
-            route: None,
+            route_at: None,
             path_below: 0,
             credential: None,
             rates_left: [None; RATES_MAX],
@@ -166,6 +166,12 @@ impl Context {
             rejection: None,
             settled: false,
         }
+    }
+
+    /// The route, once it is found.
+    #[must_use]
+    pub fn route(&self) -> Option<&Route> {
+        self.listing.as_ref()?.routes.get(self.route_at?)
     }
 
     /// The header that this call's key travels in.

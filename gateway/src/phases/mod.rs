@@ -123,7 +123,7 @@ fn admit(call: &mut Call<'_>) -> Result<Admission, Rejection> {
 
 fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
     let Some(listing) = &call.context.listing else { return Ok(None) };
-    let plugins = call.context.route.as_ref().map_or(&listing.plugins, |route| &route.plugins);
+    let plugins = call.context.route().map_or(&listing.plugins[..], |route| &route.plugins);
     let path = &call.head.path[call.context.path_below..];
     for Bound { plugin, .. } in plugins {
         let headers = &WithoutSecrets { headers: call.head.headers, key_header: call.context.key_header() };
@@ -136,15 +136,15 @@ fn on_access(call: &Call<'_>) -> Result<Option<Answer>, Rejection> {
 }
 
 fn on_request(call: &mut Call<'_>) -> Result<Option<Answer>, Rejection> {
-    let Context { credential: Some(credential), route: Some(route), listing: Some(listing), .. } =
-        &*call.context
-    else {
+    let Context { credential: Some(credential), listing: Some(listing), .. } = &*call.context else {
         return Ok(None);
     };
+    let (Some(route), Some(at)) = (call.context.route(), call.context.route_at) else { return Ok(None) };
     if route.plugins.is_empty() && credential.entitlement.edition.plugins.is_empty() {
         return Ok(None);
     }
-    let (credential, route, listing) = (credential.clone(), Arc::clone(route), Arc::clone(listing));
+    let (credential, listing) = (credential.clone(), Arc::clone(listing));
+    let Some(route) = listing.routes.get(at) else { return Ok(None) };
     let entitlement = &credential.entitlement;
     let headers = &WithoutSecrets { headers: call.head.headers, key_header: &listing.key_header };
     for bound in with_plan(&route.plugins, &entitlement.edition.plugins) {

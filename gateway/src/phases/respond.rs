@@ -97,7 +97,7 @@ pub fn open(
     status: u16,
     headers: &dyn Headers,
 ) -> Result<(), Rejection> {
-    let (Some(credential), Some(route)) = (&context.credential, &context.route) else {
+    let (Some(credential), Some(route)) = (&context.credential, context.route()) else {
         return Err(Rejection::NotReady);
     };
     let entitlement = &credential.entitlement;
@@ -143,7 +143,7 @@ pub fn plugins(
 ) -> Result<HeaderEdits, Rejection> {
     let request_headers = &WithoutSecrets { headers: request_headers, key_header: context.key_header() };
     let mut edits = HeaderEdits::default();
-    let (own, plan) = match (&context.route, &context.credential, &context.listing) {
+    let (own, plan) = match (context.route(), &context.credential, &context.listing) {
         (Some(route), Some(credential), _) => {
             (&route.plugins[..], &credential.entitlement.edition.plugins[..])
         }

@@ -2,11 +2,12 @@
 //! where the gateway has a domain.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use crate::phases::Call;
 use crate::rejection::Rejection;
-use crate::runtime::{Listing, Route, Runtime};
+use crate::runtime::{Listing, Routes, Runtime};
 
 /// Finds the listing, and the route where the method has one. A preflight finds the route of the method it asks about.
 ///
@@ -15,11 +16,11 @@ use crate::runtime::{Listing, Route, Runtime};
 pub fn route(call: &mut Call<'_>, runtime: &Runtime) -> Result<(), Rejection> {
     let (listing, below) = find_listing(call, runtime)?;
     let path = call.head.path.get(below..).filter(|p| !p.is_empty()).unwrap_or("/");
-    let route = {
-        let found = listing.routes.at(path).map_err(|_| Rejection::RouteNotFound)?;
-        by_method(found.value, &asked_method(call))
-    };
-    call.context.route = route;
+    let found = listing.routes.at(path);
+    if found.is_empty() {
+        return Err(Rejection::RouteNotFound);
+    }
+    call.context.route_at = by_method(&listing.routes, found, &asked_method(call));
     call.context.path_below = below.min(call.head.path.len());
     call.context.listing = Some(listing);
     Ok(())
@@ -27,15 +28,13 @@ pub fn route(call: &mut Call<'_>, runtime: &Runtime) -> Result<(), Rejection> {
 
 /// A preflight that no plugin answered is the vendor's, where he has a route for it. `true` where the call goes there now.
 pub fn prefer_own_options(call: &mut Call<'_>) -> bool {
-    if call.head.method != "OPTIONS"
-        || matches!(&call.context.route, Some(route) if &*route.method == "OPTIONS")
-    {
+    if call.head.method != "OPTIONS" || call.context.route().is_some_and(|route| route.method == "OPTIONS") {
         return false;
     }
-    let own = routes_here(call).and_then(|routes| by_method(routes, "OPTIONS"));
+    let own = routes_here(call).and_then(|(routes, here)| by_method(routes, here, "OPTIONS"));
     let found = own.is_some();
     if found {
-        call.context.route = own;
+        call.context.route_at = own;
     }
     found
 }
@@ -45,19 +44,21 @@ pub fn prefer_own_options(call: &mut Call<'_>) -> bool {
 /// # Errors
 /// The methods that are there.
 pub fn method(call: &Call<'_>) -> Result<(), Rejection> {
-    let preflighted = call.head.method == "OPTIONS"
-        && !matches!(&call.context.route, Some(route) if &*route.method == "OPTIONS");
-    if call.context.route.is_some() && !preflighted {
+    let preflighted =
+        call.head.method == "OPTIONS" && call.context.route().is_none_or(|route| route.method != "OPTIONS");
+    if call.context.route_at.is_some() && !preflighted {
         return Ok(());
     }
-    let methods: Vec<&str> = routes_here(call).into_iter().flatten().map(|route| &*route.method).collect();
+    let here = routes_here(call).into_iter().flat_map(|(routes, here)| here.filter_map(|at| routes.get(at)));
+    let methods: Vec<&str> = here.map(|route| route.method.as_str()).collect();
     Err(Rejection::MethodNotAllowed(methods.join(", ")))
 }
 
 /// All routes at the call's path.
-fn routes_here<'c>(call: &'c Call<'_>) -> Option<&'c [Arc<Route>]> {
+fn routes_here<'c>(call: &'c Call<'_>) -> Option<(&'c Routes, Range<usize>)> {
     let path = call.head.path.get(call.context.path_below..).filter(|p| !p.is_empty()).unwrap_or("/");
-    Some(call.context.listing.as_ref()?.routes.at(path).ok()?.value)
+    let routes = &call.context.listing.as_ref()?.routes;
+    Some((routes, routes.at(path)))
 }
 
 fn find_listing(call: &Call<'_>, runtime: &Runtime) -> Result<(Arc<Listing>, usize), Rejection> {
@@ -94,7 +95,8 @@ fn asked_method<'a>(call: &Call<'a>) -> Cow<'a, str> {
 }
 
 /// A route for `HEAD` is that for `GET`, where there is none of its own (RFC 9110, section 9.3.2).
-fn by_method(routes: &[Arc<Route>], method: &str) -> Option<Arc<Route>> {
-    let named = |name: &str| routes.iter().find(|r| &*r.method == name).cloned();
+fn by_method(routes: &Routes, here: Range<usize>, method: &str) -> Option<usize> {
+    let named =
+        |name: &str| here.clone().find(|at| routes.get(*at).is_some_and(|route| route.method == name));
     named(method).or_else(|| if method == "HEAD" { named("GET") } else { None })
 }

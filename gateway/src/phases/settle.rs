@@ -79,7 +79,7 @@ pub fn unanswered(gateway: &Gateway, context: &mut Context) {
 }
 
 fn complete_plugins(context: &Context, duration_us: u64) {
-    let Some(route) = &context.route else { return };
+    let Some(route) = context.route() else { return };
     let plan = context.credential.as_ref().map_or(&[][..], |c| &c.entitlement.edition.plugins);
     let completion = Completion { request: context.request, status: context.status, duration_us };
     for bound in with_plan(&route.plugins, plan) {

@@ -1,16 +1,15 @@
 //! Compiles listings and the plugins that are bound to a place. What is wrong is noted as faults of the part; whoever compiles the
 //! whole leaves it out. Next: `compile.rs`.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use apiclay_config::snapshot::{self, Binding, Faults, Part};
 use apiclay_plugins::by_name;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret as _;
 
 use super::compile::Compiler;
-use super::{Bound, Listing, Route};
+use super::{Bound, Listing, Route, Routes};
 use crate::phases::authenticate::KEY_HEADER;
 use crate::upstreams::Upstream;
 
@@ -60,27 +59,24 @@ impl Compiler {
             fault(wrong.clone());
         }
         let plugins = bind(part, &listing.id, &listing.bindings, everywhere, faults);
-        let mut by_path: BTreeMap<&str, Vec<Arc<Route>>> = BTreeMap::new();
+        let mut compiled = Vec::with_capacity(listing.routes.len());
         for route in &listing.routes {
-            let compiled = Route {
-                id: route.id,
-                method: route.method.as_str().into(),
-                plugins: bind(part, &route.id, &route.bindings, &plugins, faults),
-            };
-            by_path.entry(&route.path).or_default().push(Arc::new(compiled));
-        }
-        let mut routes = matchit::Router::new();
-        for (path, methods) in by_path {
-            if let Err(wrong) = routes.insert(path, methods) {
-                faults.add(part, format!("`{path}`: {wrong}"));
+            let plugins = bind(part, &route.id, &route.bindings, &plugins, faults).into();
+            match Method::from_bytes(route.method.as_bytes()) {
+                Ok(method) => compiled.push((route.path.as_str(), Route { id: route.id, method, plugins })),
+                Err(_) => faults.add_at(part, &route.id, "it has no method"),
             }
+        }
+        let routes = Routes::new(compiled);
+        if let Err(wrong) = &routes {
+            faults.add(part, wrong.to_string());
         }
         Listing {
             id: listing.id,
             calls: self.metrics.listing(&name),
             name,
             suspended: listing.suspended,
-            routes,
+            routes: routes.unwrap_or_default(),
             upstream: upstream.unwrap_or_default(),
             key_header,
             injected,

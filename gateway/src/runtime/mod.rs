@@ -11,6 +11,7 @@ mod left_out;
 mod limits;
 mod listings;
 pub mod rates;
+mod routes;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -25,7 +26,7 @@ use apiclay_config::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId,
 use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::Plugin;
 use arrayvec::ArrayVec;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, Method};
 
 pub use billable::Billable;
 pub use changes::Changes;
@@ -33,6 +34,7 @@ pub use compile::Compiler;
 pub use credentials::Credentials;
 pub use left_out::LeftOut;
 pub use rates::Rate;
+pub use routes::Routes;
 pub use table::Table;
 
 use limits::Limits;
@@ -65,7 +67,7 @@ pub struct Listing {
     /// Refused by the operator's word.
     pub suspended: bool,
     /// Path below the listing to the routes there.
-    pub routes: matchit::Router<Vec<Arc<Route>>>,
+    pub routes: Routes,
     /// Where calls go.
     pub upstream: Arc<Upstream>,
     /// The header that buyers' keys travel in.
@@ -98,9 +100,9 @@ pub struct Route {
     /// Its id.
     pub id: RouteId,
     /// Its method.
-    pub method: Box<str>,
+    pub method: Method,
     /// Plugins of gateway, listing and route, in the order they run in.
-    pub plugins: Vec<Bound>,
+    pub plugins: Box<[Bound]>,
 }
 
 /// A built plugin.

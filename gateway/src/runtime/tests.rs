@@ -156,7 +156,7 @@ fn seen(runtime: &Runtime) -> BTreeMap<String, String> {
     let mut lines = BTreeMap::new();
     let plugins = |bound: &[Bound]| bound.iter().map(|one| (one.name, one.binding)).collect::<Vec<_>>();
     for listing in runtime.listings.iter() {
-        let route = &listing.routes.at("/now").unwrap().value[0];
+        let route = listing.routes.get(listing.routes.at("/now").start).unwrap();
         let bound = (plugins(&listing.plugins), route.id, plugins(&route.plugins));
         let told = (listing.id, listing.suspended, listing.upstream.read_timeout, bound);
         lines.insert(listing.name.to_string(), format!("{told:?}"));
