@@ -27,8 +27,8 @@ pub struct Compiler {
     pub(super) master_key: Option<Arc<MasterKey>>,
     pub(super) egress: Egress,
     pub(super) metrics: Arc<Metrics>,
-    /// With what they were compiled from: addresses that are known, and whose turn it is, outlive a revision.
-    pub(super) upstreams: HashMap<ListingId, (snapshot::Upstream, Weak<Upstream>)>,
+    /// Addresses that are known, and whose turn it is, outlive a revision.
+    pub(super) upstreams: HashMap<ListingId, Weak<Upstream>>,
     /// Among how many gateways rates are divided.
     pub(super) live_gateways: u32,
     /// The revision that was compiled last; none where that came to nothing.
@@ -114,7 +114,7 @@ impl Compiler {
                 None => drop(left_out.credentials.insert(credential.digest)),
             }
         }
-        self.upstreams.retain(|_, (_, upstream)| upstream.strong_count() > 0);
+        self.upstreams.retain(|_, upstream| upstream.strong_count() > 0);
         let credentials = openers.into_iter().collect();
         Some(Runtime { revision: snapshot.revision, listings, credentials, left_out: Arc::new(left_out) })
     }

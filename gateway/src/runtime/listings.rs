@@ -1,7 +1,7 @@
 //! Compiles listings and the plugins that are bound to a place. What is wrong is noted as faults of the part; whoever compiles the
 //! whole leaves it out. Next: `compile.rs`.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use apiclay_config::snapshot::{self, Binding, Faults, Part};
 use apiclay_plugins::by_name;
@@ -85,12 +85,13 @@ impl Compiler {
     }
 
     fn upstream(&mut self, listing: &snapshot::Listing) -> Result<Arc<Upstream>, String> {
-        let known = self.upstreams.get(&listing.id).filter(|(from, _)| *from == listing.upstream);
-        if let Some(kept) = known.and_then(|(_, upstream)| upstream.upgrade()) {
+        let upstream = Upstream::compile(&listing.upstream, &self.egress)?;
+        let known = self.upstreams.get(&listing.id).and_then(Weak::upgrade);
+        if let Some(kept) = known.filter(|known| known.says_the_same(&upstream)) {
             return Ok(kept);
         }
-        let upstream = Arc::new(Upstream::compile(&listing.upstream, &self.egress)?);
-        self.upstreams.insert(listing.id, (listing.upstream.clone(), Arc::downgrade(&upstream)));
+        let upstream = Arc::new(upstream);
+        self.upstreams.insert(listing.id, Arc::downgrade(&upstream));
         Ok(upstream)
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use apiclay_config::clock::Clock;
 use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use rand::Rng as _;
 use reqwest::{Method, StatusCode};
@@ -21,9 +21,6 @@ const RETRY_FIRST_MS: u64 = 100;
 const RETRY_MAX_MS: u64 = 5_000;
 /// Without a frame for so long (heartbeats come every second) the connection is taken for dead.
 const SILENCE_MAX_MS: u64 = 10_000;
-/// How long revisions are gathered before they are applied, and how long a pause ends it.
-const GATHER_MAX_MS: u64 = 100;
-const GATHER_QUIET_MS: u64 = 5;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
@@ -112,7 +109,13 @@ async fn read(
         let Some(chunk) = next else { return Ok(()) };
         buffer.extend_from_slice(&chunk?);
         control.heard.note();
-        gather(&mut body, &mut buffer).await?;
+        // What is there already is applied with it: chunks are handed over one by one, each in no time.
+        while let Some(Some(more)) = body.next().now_or_never() {
+            buffer.extend_from_slice(&more?);
+        }
+        if matches!(wire::read(&buffer), Ok(None)) {
+            continue;
+        }
         let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
         buffer = rest;
         let Some(Heard { applied, told_more }) = heard else { continue };
@@ -191,23 +194,6 @@ async fn apply(
         Ok((buffer, Some(Heard { applied, told_more })))
     })
     .await?
-}
-
-/// What comes right behind is applied with it: compiling costs the same for one revision as for a hundred. Chunks are handed
-/// over one by one, so that the next is worth a moment's wait.
-async fn gather(
-    body: &mut (impl futures_util::Stream<Item = reqwest::Result<bytes::Bytes>> + Unpin),
-    buffer: &mut Vec<u8>,
-) -> Result<(), StreamError> {
-    let until = tokio::time::Instant::now() + Duration::from_millis(GATHER_MAX_MS);
-    while tokio::time::Instant::now() < until {
-        match tokio::time::timeout(Duration::from_millis(GATHER_QUIET_MS), body.next()).await {
-            Ok(Some(chunk)) => buffer.extend_from_slice(&chunk?),
-            // Quiet, or the end, which the next read sees.
-            Ok(None) | Err(_) => break,
-        }
-    }
-    Ok(())
 }
 
 /// All whole frames in `buffer`; what is left there is the beginning of the next, or a damaged one that others came before: it is

@@ -93,6 +93,16 @@ impl Upstream {
         })
     }
 
+    /// Whether both were read from the same.
+    #[must_use]
+    pub fn says_the_same(&self, other: &Self) -> bool {
+        let limits = |one: &Self| (one.connect_timeout, one.read_timeout, one.retries_max);
+        let places = self.targets.iter().map(|target| &target.destination);
+        limits(self) == limits(other)
+            && self.turns == other.turns
+            && places.eq(other.targets.iter().map(|target| &target.destination))
+    }
+
     /// The next target by weight; another than `but`, where there is one.
     #[must_use]
     pub fn pick(&self, but: Option<usize>) -> usize {
