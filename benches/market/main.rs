@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
-use apiclay_config::key::Digest;
+use apiclay_config::key::{self, Digest};
 use apiclay_config::snapshot::{Change, Delta, Snapshot};
 use apiclay_config::usage::GatewayEpoch;
 use apiclay_gateway::counters::embedded::EmbeddedCounters;
@@ -77,8 +77,8 @@ fn main() -> Result<()> {
     for kind in market::KINDS {
         let mut took = Vec::new();
         for number in 0..CHANGES {
-            let change = market::change(&cli, &snapshot, kind, number);
-            let (next, time) = follow(&mut compiler, served, &mut snapshot, change)?;
+            let changes = market::changes(&cli, &snapshot, kind, number);
+            let (next, time) = follow(&mut compiler, served, &mut snapshot, changes)?;
             served = next;
             took.push(time);
         }
@@ -93,6 +93,9 @@ fn main() -> Result<()> {
         println!("| key | {among} | {:.1} |", keys(&served, &digests[..among]));
         among *= 10;
     }
+    let unknown: Vec<Digest> =
+        (0..digests.len()).map(|n| key::digest(format!("no key {n}").as_bytes())).collect();
+    println!("| key that is not there | {} | {:.1} |", digests.len(), keys(&served, &unknown));
     let names: Vec<String> =
         snapshot.listings.values().map(|one| format!("{}/{}", one.vendor_slug, one.slug)).collect();
     let mut among = 1;
@@ -116,14 +119,14 @@ fn follow(
     compiler: &mut Compiler,
     served: Runtime,
     snapshot: &mut Snapshot,
-    change: Change,
+    changes: Vec<Change>,
 ) -> Result<(Runtime, Duration)> {
-    let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes: vec![change] };
+    let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes };
     let begun = Instant::now();
     let mut changes = Changes::default();
     changes.note(snapshot, &delta);
     snapshot.follow(&delta);
-    let next = compiler.follow(&served, snapshot, &changes).context("all would be compiled")?;
+    let next = compiler.follow(&served, snapshot, &changes, 1).context("all would be compiled")?;
     drop(served);
     Ok((next, begun.elapsed()))
 }

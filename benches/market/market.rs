@@ -74,26 +74,38 @@ pub fn snapshot(cli: &Cli) -> Snapshot {
     snapshot
 }
 
-/// The change of this kind with this number, of what is there.
-pub fn change(cli: &Cli, snapshot: &Snapshot, kind: Kind, number: u64) -> Change {
+/// What a control plane tells of the change of this kind with this number: with what it stands on.
+pub fn changes(cli: &Cli, snapshot: &Snapshot, kind: Kind, number: u64) -> Vec<Change> {
     // Spread over all of it.
     let spread = |parts: u32| (number as u32).wrapping_mul(2_654_435_761) % parts;
+    let held = |subscription: Subscription| {
+        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision)).cloned();
+        let plan = plan.map(|plan| Change::PutPlan(Box::new(plan)));
+        plan.into_iter().chain([Change::PutSubscription(subscription)]).collect()
+    };
     match kind {
-        Kind::PutsKey => Change::PutCredential(credential(cli, u64::from(cli.credentials) + number)),
-        Kind::RevokesKey => Change::RemoveCredential(credential_id(u64::from(cli.credentials) + number)),
-        Kind::PutsSubscription => {
-            Change::PutSubscription(subscription(cli, u64::from(cli.subscriptions) + number))
+        Kind::PutsKey => vec![Change::PutCredential(credential(cli, u64::from(cli.credentials) + number))],
+        Kind::RevokesKey => {
+            vec![Change::RemoveCredential(credential_id(u64::from(cli.credentials) + number))]
         }
+        Kind::PutsSubscription => held(subscription(cli, u64::from(cli.subscriptions) + number)),
         Kind::ChangesSubscription => {
             let changed = subscription(cli, spread(cli.subscriptions).into());
-            Change::PutSubscription(Subscription { inactive: true, ..changed })
+            held(Subscription { inactive: true, ..changed })
         }
         Kind::ChangesListing => {
-            let id = listing_id(spread(cli.listings));
-            let listing = snapshot.listings.get(&id).cloned().unwrap_or_else(|| listing(cli, 0));
-            Change::PutListing(Box::new(Listing { suspended: !listing.suspended, ..listing }))
+            let nth = spread(cli.listings);
+            let listing =
+                snapshot.listings.get(&listing_id(nth)).cloned().unwrap_or_else(|| listing(cli, nth));
+            let changed = Listing { suspended: !listing.suspended, ..listing };
+            vec![Change::PutListing(Box::new(changed)), Change::PutPlan(Box::new(plan(nth, 1)))]
         }
-        Kind::PutsPlan => Change::PutPlan(Box::new(plan(spread(cli.listings), 2))),
+        Kind::PutsPlan => {
+            let nth = spread(cli.listings);
+            let listing =
+                snapshot.listings.get(&listing_id(nth)).cloned().unwrap_or_else(|| listing(cli, nth));
+            vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(plan(nth, 2)))]
+        }
     }
 }
 
@@ -151,7 +163,8 @@ fn plan(number: u32, revision: u32) -> Plan {
 }
 
 fn subscription(cli: &Cli, number: u64) -> Subscription {
-    let listing = (number % u64::from(cli.listings)) as u32;
+    // One in ten to the first listing, which is popular.
+    let listing = if number % 10 == 0 { 0 } else { (number % u64::from(cli.listings)) as u32 };
     Subscription {
         id: SubscriptionId::from_u128(u128::from(number) + 1),
         account: AccountId::from_u128(u128::from(number) + 1),
