@@ -9,6 +9,7 @@
 
 mod access_tokens;
 mod api;
+mod bad_amounts;
 mod bad_input;
 mod bounds;
 mod budgets;
