@@ -26,6 +26,7 @@ mod idempotency;
 mod invoice_pages;
 mod invoices;
 mod key_pages;
+mod late_payments;
 mod lost;
 mod main_flow;
 mod members;
