@@ -42,10 +42,10 @@ pub(super) async fn check(store: &Store, report: &mut Report) -> Result<(), Stor
     }
     for (of, charged) in &sums.charged {
         let credited = sums.credited.remove(of).unwrap_or_default();
-        told(*of, *charged, credited, report);
+        compare(*of, *charged, credited, report);
     }
     for (of, credited) in sums.credited {
-        told(of, 0, credited, report);
+        compare(of, 0, credited, report);
     }
     Ok(())
 }
@@ -64,10 +64,7 @@ async fn take(
                 *credited.entry((vendor, currency)).or_default() += micro;
             }
             Holder::Wallet(_) | Holder::WriteOff => *paid.entry(currency).or_default() -= micro,
-            Holder::Provider
-            | Holder::Included { .. }
-            | Holder::IncludedGranted
-            | Holder::IncludedUsed => {}
+            Holder::Provider | Holder::Included { .. } | Holder::IncludedGranted | Holder::IncludedUsed => {}
         }
     }
     paid.retain(|_, micro| *micro != 0);
@@ -86,10 +83,10 @@ async fn take(
     let charged: Shares = seller
         .map(|seller| paid.into_iter().map(|(currency, micro)| ((seller, currency), micro)).collect())
         .unwrap_or_default();
-    if charged != credited || seller.is_none() {
-        let sold = seller.map_or_else(|| "nobody".to_owned(), |seller| seller.to_string());
-        let what = "shares out what its buyer was not charged, or shares it with another than sold it";
-        report.fault(format!("{} {what}: {sold} did", entry.id));
+    if charged != credited {
+        let (told, wanted) = (told(&credited), told(&charged));
+        report
+            .fault(format!("{} shares out {told}, and by what it sells was to share out {wanted}", entry.id));
     }
     for (all, of_entry) in [(&mut sums.charged, charged), (&mut sums.credited, credited)] {
         for (of, micro) in of_entry {
@@ -137,11 +134,21 @@ async fn given_back_by(
     Ok(sellers.find(|seller| credited.keys().any(|(vendor, _)| vendor == seller)).or(first))
 }
 
-fn told((vendor, currency): (VendorId, Currency), charged: i128, credited: i128, report: &mut Report) {
+fn compare((vendor, currency): (VendorId, Currency), charged: i128, credited: i128, report: &mut Report) {
     if charged != credited {
         let currency = currency.as_str();
         report.fault(format!(
             "{vendor} and the operator have {credited} micro-units of {currency} of his sales, and his buyers were charged {charged}, less what went back"
         ));
     }
+}
+
+fn told(shares: &Shares) -> String {
+    if shares.is_empty() {
+        return "nothing".to_owned();
+    }
+    let share = |((vendor, currency), micro): (&(VendorId, Currency), &i128)| {
+        format!("{micro} micro-units of {} with {vendor}", currency.as_str())
+    };
+    shares.iter().map(share).collect::<Vec<_>>().join(" and ")
 }

@@ -6,6 +6,8 @@ use crate::invoices::documents::{InvoiceRun, Of};
 use crate::ledger::JournalEntry;
 
 type Plant = fn(&mut Invoice);
+/// A vendor, what was credited of his sales, and what his buyers were charged.
+type Sum = (u128, i128, i128);
 
 pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
     for n in 1..=3 {
@@ -123,7 +125,9 @@ pub async fn what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found
     };
     for n in 1..=2 {
         books.append(top_up(&format!("topup:{n}"), n, 1_000)).await;
-        books.append(sells(&format!("calls:{n}"), n, &[(wallet(n), -20), (earns(n), 17), (keeps(n), 3)])).await;
+        books
+            .append(sells(&format!("calls:{n}"), n, &[(wallet(n), -20), (earns(n), 17), (keeps(n), 3)]))
+            .await;
     }
     books.append(fee("fee:1", 1, 300, SEPTEMBER, false)).await;
     books.set(OCTOBER);
@@ -144,10 +148,8 @@ pub async fn what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found
 
     let provider = on(Holder::Provider);
     let mut of_nothing = top_up("topup:3", 1, 9);
-    of_nothing.step = Step::Move(vec![
-        Amount { account: provider, micro: -9 },
-        Amount { account: earns(1), micro: 9 },
-    ]);
+    of_nothing.step =
+        Step::Move(vec![Amount { account: provider, micro: -9 }, Amount { account: earns(1), micro: 9 }]);
     let mut credited = moves("credit", EntryKind::Correction, (earns(2), wallet(1)), 4);
     let first = Invoice::id_of(&wallet(1), SEPTEMBER);
     credited.facts =
@@ -157,7 +159,7 @@ pub async fn what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found
         more.usage.as_mut().unwrap().before = 4;
         more
     };
-    let planted: [(Proposal, &[(u128, i128, i128)]); 6] = [
+    let planted: [(Proposal, &[Sum]); 6] = [
         (sold(&[(wallet(2), -20), (earns(1), 20)]), &[(1, 335, 315), (2, 20, 40)]),
         (sold(&[(wallet(2), -20), (earns(2), 17), (keeps(1), 3)]), &[(1, 318, 315), (2, 37, 40)]),
         (sold(&[(wallet(2), -20), (provider, -5), (earns(2), 25)]), &[(2, 45, 40)]),
@@ -171,7 +173,9 @@ pub async fn what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found
         assert!(faults.iter().any(|fault| fault.starts_with(&format!("{} shares", entry.id))), "{faults:?}");
         for (vendor, credited, charged) in sums {
             let vendor = VendorId::from_u128(*vendor);
-            let sum = format!("{vendor} and the operator have {credited} micro-units of INR of his sales, and his buyers were charged {charged},");
+            let sum = format!(
+                "{vendor} and the operator have {credited} micro-units of INR of his sales, and his buyers were charged {charged},"
+            );
             assert!(faults.iter().any(|fault| fault.starts_with(&sum)), "{sum} {faults:?}");
         }
         assert_eq!(faults.iter().filter(|fault| fault.contains("and the operator")).count(), sums.len());
