@@ -93,10 +93,11 @@ bench-usage: tools-test ## calls a second that usage takes in and folds, and mem
 bench-market: tools-build ## a market of a million keys and routes: memory, how long it compiles, how long a change takes
 	cargo run --locked --profile "$(BENCH_PROFILE)" --package apiclay-benches --bin market
 
-soak: tools-test ## the main job with five million calls, on both backends, and KILLS=300 kills of SEED, in release
+soak: tools-test ## the main job with five million calls, on both backends, KILLS=300 kills of SEED, and the large models of leases, in release
 	cargo build --locked --release --workspace --bins --test main_job --test kills
 	APICLAY_TEST_CALLS=$(SOAK_CALLS) cargo nextest run --locked --release --profile soak --workspace --test main_job
 	APICLAY_TEST_KILLS=$(KILLS) APICLAY_TEST_SEED=$(SEED) cargo nextest run --locked --release --profile soak --workspace --test kills
+	APICLAY_TEST_MODEL=large cargo nextest run --locked --release --profile soak --package apiclay-gateway --lib -E 'test(larger_worlds)'
 
 sim: tools-test ## ten million histories of money by seed, and the faults that they find: SIM_HISTORIES, SIM_SEED
 	APICLAY_SIM_HISTORIES=$(SIM_HISTORIES) APICLAY_SIM_SEED=$(SIM_SEED) cargo nextest run --locked --release --profile soak \

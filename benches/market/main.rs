@@ -153,7 +153,7 @@ fn fastest(among: usize, look_up: impl Fn(usize)) -> f64 {
         for _ in 0..LOOKUPS {
             // A linear congruential step of full period (Knuth, volume 2, section 3.2.1.2); its upper bits choose.
             at = at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            look_up(((at >> 32) * among as u64 >> 32) as usize);
+            look_up((((at >> 32) * among as u64) >> 32) as usize);
         }
         begun.elapsed()
     };

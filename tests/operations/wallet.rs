@@ -23,18 +23,18 @@ async fn shop(market: &Marketplace) -> Result<Shop> {
     shop_at(market, &json!({ "unit": "call", "amount": money("0.25") })).await
 }
 
-async fn shop_at(market: &Marketplace, usage_price: &Value) -> Result<Shop> {
+pub async fn shop_at(market: &Marketplace, usage_price: &Value) -> Result<Shop> {
     let plan = json!({ "slug": "calls", "name": "Calls", "price": money("0"), "usage_price": usage_price });
     Shop::open_with(market, &plan).await
 }
 
-fn money(amount: &str) -> Value {
+pub fn money(amount: &str) -> Value {
     json!({ "amount": amount, "currency": "INR" })
 }
 
 impl Shop {
     /// Puts money into the buyer's wallet, by the demo's pretend buyer.
-    async fn top_up(&self, rupees: u64) -> Result<()> {
+    pub async fn top_up(&self, rupees: u64) -> Result<()> {
         let before = self.wallet().await?.0;
         let amount = json!({ "amount": { "amount": rupees.to_string(), "currency": "INR" } });
         let order = self.buyer.post("/wallet/topups", &amount, 201).await?;
@@ -59,7 +59,7 @@ impl Shop {
     }
 
     /// Until the wallet holds nothing and has so much.
-    async fn until_wallet(&self, paise: u64, within: Duration) -> Result<Duration> {
+    pub async fn until_wallet(&self, paise: u64, within: Duration) -> Result<Duration> {
         let begun = Instant::now();
         wait_until("the charge", within, async || {
             let wallet = self.wallet().await?;
@@ -95,7 +95,7 @@ impl Shop {
 }
 
 /// Every entry of the journal is right, as the operator's command says.
-async fn verified(market: &Marketplace) -> Result<String> {
+pub async fn verified(market: &Marketplace) -> Result<String> {
     let told = market.command(&["ledger", "verify"]).await?;
     ensure!(told.contains("nothing is wrong"), "{told}");
     Ok(told)
@@ -158,6 +158,30 @@ async fn included_calls_come_first_and_tiers_count_from_there() -> Result<()> {
     let told = verified(&market).await?;
     ensure!(told.contains("included_used:XXX: 12 XXX"), "{told}");
     println!("{told}");
+    Ok(())
+}
+
+/// Six of a month's calls are included, the next cost a quarter of a rupee: a hard limit ends both while there is money, a soft one
+/// lets all of the money be called away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hard_limit_ends_what_is_included_and_what_is_paid_and_a_soft_one_does_not() -> Result<()> {
+    for (hard, served, left) in [(true, 10, 200), (false, 18, 0)] {
+        let market = Marketplace::embedded(&[]).await?;
+        let price = json!({ "unit": "call", "amount": money("0.25"), "included": 6 });
+        let limits = json!([{ "unit": "call", "window": "month", "max": 10, "hard": hard }]);
+        let plan = json!({ "slug": "calls", "name": "Calls", "price": money("0"), "usage_price": price,
+            "limits": limits });
+        let shop = Shop::open_with(&market, &plan).await?;
+        shop.top_up(3).await?;
+        shop.until_live(&shop.key).await?;
+        let calls = 1 + if hard { shop.use_up(served).await? } else { shop.spend().await? };
+        ensure!(calls == served, "{calls} calls were served, and not {served}, hard: {hard}");
+        shop.until_wallet(left, SHOWN_WITHIN).await?;
+        shop.until_used(served).await?;
+        let told = verified(&market).await?;
+        ensure!(told.contains("included_used:XXX: 6 XXX"), "{told}");
+        println!("hard: {hard}\n{told}");
+    }
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `slice` gathers a month from the wallet's row of the journal (pure), along which `months` walks, `issue` ends the month there
 //! and writes its invoice under the next `number`, `run` does so for every wallet once a month is over, `credit` gives money of
-//! an invoice back and `notes` writes the note, `verify` reckons everything anew. `documents` is what is stored, `view` what is told of it, `routes` and `routes_admin` the API.
+//! an invoice back and `notes` writes the note, `verify` reckons everything anew, `vendors` what they were credited. `documents` is what is stored, `view` what is told of it, `routes` and `routes_admin` the API.
 
 pub mod credit;
 pub mod documents;
@@ -14,6 +14,7 @@ pub mod routes;
 pub mod routes_admin;
 pub mod run;
 pub mod slice;
+mod vendors;
 pub mod verify;
 pub mod view;
 

@@ -28,7 +28,7 @@ const OCTOBER: Timestamp = Timestamp(SEPTEMBER.0 + 30 * DAY_MS);
 /// 2026-11-01T00:00:00Z.
 const NOVEMBER: Timestamp = Timestamp(OCTOBER.0 + 31 * DAY_MS);
 
-/// A store with a plan, and a control plane with a clock.
+/// A store with two plans, and a control plane with a clock.
 struct Books {
     store: Store,
     journal: Journal,
@@ -38,18 +38,21 @@ struct Books {
 impl Books {
     async fn new(store: &Store) -> Self {
         let clock = Clock::manual(SEPTEMBER);
-        let plan = Plan {
-            id: PlanId::from_u128(1),
-            listing: ListingId::from_u128(1),
-            vendor: VendorId::from_u128(1),
-            slug: "pro".to_owned(),
-            name: "Pro".to_owned(),
-            revision: 1,
-            retired_at: None,
-            created_at: SEPTEMBER,
-            updated_at: SEPTEMBER,
-        };
-        store.insert(&plan).await.unwrap();
+        // The second plan is another vendor's.
+        for n in 1..=2 {
+            let plan = Plan {
+                id: PlanId::from_u128(n),
+                listing: ListingId::from_u128(n),
+                vendor: VendorId::from_u128(n),
+                slug: "pro".to_owned(),
+                name: "Pro".to_owned(),
+                revision: 1,
+                retired_at: None,
+                created_at: SEPTEMBER,
+                updated_at: SEPTEMBER,
+            };
+            store.insert(&plan).await.unwrap();
+        }
         Self { store: store.clone(), journal: Journal::new(store.clone(), clock.clone()), clock }
     }
 
@@ -170,6 +173,7 @@ async fn run_all_cases(open: impl AsyncFn(&'static str) -> Store) {
         credits::a_period_of_an_earlier_release_is_credited_by_its_invoice_alone,
         faults::what_was_tampered_with_is_found_and_named,
         faults::a_last_month_without_an_invoice_is_found,
+        faults::what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found,
     );
 }
 

@@ -1,5 +1,5 @@
 //! Reckons every invoice anew from the journal: numbers without gaps, lines that sum to totals, months that are what the wallet's
-//! row holds, credit notes that stand for entries. Nothing that an invoice says of itself is believed. Next: `apiclay ledger
+//! row holds, credit notes that stand for entries, vendors who have what their buyers were charged (`vendors`). Nothing that an invoice says of itself is believed. Next: `apiclay ledger
 //! verify`.
 
 use std::collections::{HashMap, HashSet};
@@ -13,6 +13,7 @@ use super::notes::{amount_of, line_in, named_in};
 use super::number::series;
 use super::run::{is_done_until, wallet_after};
 use super::slice::Slice;
+use super::vendors;
 use crate::ledger::{EntryKind, Holder, JournalEntry, LedgerAccount};
 use crate::plans::documents::Plan;
 use crate::store::{QUERY_LIMIT_MAX_ITEMS, Query, Store, StoreError};
@@ -32,7 +33,7 @@ pub struct Report {
     credits: HashMap<InvoiceId, HashMap<Option<u32>, i128>>,
 }
 
-/// Reads every invoice, and every wallet's row.
+/// Reads every invoice, every wallet's row and, for what vendors have, every entry.
 ///
 /// # Errors
 /// Where the store does not answer.
@@ -63,6 +64,7 @@ pub async fn verify(store: &Store) -> Result<Report, StoreError> {
     for id in std::mem::take(&mut report.months) {
         report.fault(format!("{id} is of a month that the journal does not have"));
     }
+    vendors::check(store, &mut report).await?;
     Ok(report)
 }
 
@@ -213,7 +215,7 @@ async fn held_against(store: &Store, month: &Slice, report: &mut Report) -> Resu
 }
 
 impl Report {
-    fn fault(&mut self, what: String) {
+    pub(super) fn fault(&mut self, what: String) {
         if self.faults.len() < FAULTS_MAX {
             self.faults.push(what);
         }

@@ -60,7 +60,8 @@ async fn fail(
 /// # Errors
 /// Not found outside a demo.
 pub(crate) fn simulator(app: &App) -> Result<&Simulator, Problem> {
-    app.payments.as_ref().and_then(|taking| taking.simulator.as_ref()).ok_or_else(Problem::not_found)
+    let simulator = app.payments.as_ref().and_then(|taking| taking.simulator.as_ref());
+    simulator.filter(|_| app.demo).ok_or_else(Problem::not_found)
 }
 
 /// What the pretend provider says no with.

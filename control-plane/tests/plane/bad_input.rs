@@ -1,9 +1,10 @@
 //! Bodies that are wrong in every way that a description of them allows: always a 4xx problem, never a 5xx, and
-//! nothing is written. The bodies and their fields come from the API's own description, so that a new operation is
+//! nothing is written to the journal. The bodies and their fields come from the API's own description, so that a new operation is
 //! tried without being named here.
 
 use apiclay_config::ids::RequestId;
 use apiclay_control_plane::accounts::admin::create_admin;
+use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::openapi::is_public;
 use apiclay_control_plane::router;
 use proptest::prelude::*;
@@ -196,6 +197,12 @@ fn assert_no_fault_of_ours(answer: &Response, taker: &Taker) {
     }
 }
 
+/// Nobody has paid anything here, so that not one entry is right.
+async fn assert_no_money_moved(plane: &Plane) {
+    let report = verify(&plane.app.store).await.unwrap();
+    assert_eq!((report.entries, report.faults), (0, Vec::new()));
+}
+
 #[test]
 fn a_body_that_is_wrong_in_any_way_is_never_a_fault_of_ours() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -220,7 +227,10 @@ fn a_body_that_is_wrong_in_any_way_is_never_a_fault_of_ours() {
             Ok(())
         })
         .unwrap();
-    runtime.block_on(async { drop(plane) });
+    runtime.block_on(async {
+        assert_no_money_moved(&plane).await;
+        drop(plane);
+    });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,6 +254,7 @@ async fn every_body_of_two_megabytes_of_no_utf8_or_of_another_type_is_refused() 
             assert!(wanted.contains(&answer.status().as_u16()), "{taker:?}: {}", answer.status());
         }
     }
+    assert_no_money_moved(&plane).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,9 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::support::{self, Plane, assert_problem, body_of, codes_in, demo, wrong};
+use crate::support::browsing::{look, send};
+use crate::support::market::admin;
+use crate::support::{self, Person, Plane, assert_problem, body_of, codes_in, demo, wrong};
 
 const LOCK_MS: i64 = 15 * 60_000;
 
@@ -186,6 +188,32 @@ async fn the_outbox_is_there_in_a_demo_only() {
     let plane = support::start("http://127.0.0.1:8080", false).await;
     let answer = plane.to(Method::GET, "/dev/outbox?to=a@b.c").send().await.unwrap();
     assert_problem(answer, 404, "not_found").await;
+}
+
+/// Also where money is real and an order waits: nobody pays it with pretended money.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_pretend_buyer_is_there_in_a_demo_only() {
+    let bare = support::start("http://127.0.0.1:8080", false).await;
+    for act in ["pay", "fail"] {
+        let answer = bare.post(&format!("/dev/payments/order_1/{act}"), json!({})).await;
+        assert_problem(answer, 404, "not_found").await;
+    }
+    let plane = support::taking().await;
+    let buyer = admin(&plane, "bela").await;
+    let (email, id) = ("bela@example.com".to_owned(), buyer.account.clone());
+    let (cookie, csrf) = plane.session(&Person { email, username: "bela".to_owned(), id }).await;
+    let (order, provider_order) = plane.begin_top_up(&buyer, "500").await;
+    let path = format!("/demo/pay/{provider_order}");
+    assert_eq!(look(&plane, &cookie, &path).await.status(), 404);
+    for outcome in ["pay", "fail"] {
+        let fields = [("csrf_token", csrf.as_str()), ("outcome", outcome)];
+        let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(send(&plane, &cookie, &path, &fields).await.status(), 404, "{outcome}");
+        let answer = plane.post(&format!("/dev/payments/{provider_order}/{outcome}"), json!({})).await;
+        assert_problem(answer, 404, "not_found").await;
+    }
+    let known = plane.done(&buyer, Method::GET, &format!("/wallet/topups/{order}"), json!(null), 200).await;
+    assert_eq!(known["status"], "created");
 }
 
 /// What only the person who signed up knows is the password, so the letter says whose account the code is for.

@@ -1,13 +1,16 @@
 //! What buyers were charged for months, shared out between vendor and operator at the rate of when they were charged.
 
-use apiclay_config::money::Money;
+use apiclay_config::ids::{SubscriptionId, VendorId};
+use apiclay_config::money::{Currency, Money};
 use apiclay_control_plane::admin::documents::Decision;
+use apiclay_control_plane::invoices::verify::verify as verify_invoices;
+use apiclay_control_plane::ledger::{Amount, EntryKind, Fee, Holder, LedgerAccount, Proposal, Step};
 use apiclay_control_plane::store::Query;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::support::market::Who;
-use crate::support::months::{DAY_MS, Shop, id_of, shop};
+use crate::support::market::{Who, on_sale, who};
+use crate::support::months::{DAY_MS, Shop, id_of, price, shop};
 use crate::support::paying::rupees;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,4 +118,70 @@ async fn a_vendor_without_a_rate_of_his_own_has_that_of_all() {
         assert_eq!(remove(&shop.boss, none, "over").await, 404, "{none}");
     }
     assert_eq!(rate().await, json!(1_500), "that of all stays");
+}
+
+/// Of two vendors each has what his own buyers were charged; what another was credited of it is found.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_vendors_each_has_what_his_own_buyers_were_charged() {
+    let shop = shop("5000").await;
+    let plane = &shop.plane;
+    let rate = json!({"basis_points": 1_000, "reason": "as agreed"});
+    plane.done(&shop.boss, Method::PUT, "/admin/commission", rate, 200).await;
+    let other = who(plane, "olga").await;
+    let sold = on_sale(plane, &other, &shop.boss, "globex").await;
+    let plan = json!({"slug": "month", "name": "Month", "price": rupees("70")});
+    let path = format!("/listings/{}/plans", sold.listing);
+    let plan = plane.done(&other, Method::POST, &path, plan, 201).await;
+    let carl = who(plane, "carl").await;
+    plane.top_up(&carl, "2000").await;
+    for (buyer, plan) in [
+        (&shop.buyer, json!(shop.small)),
+        (&shop.buyer, plan["id"].clone()),
+        (&carl, json!(shop.large)),
+        (&carl, plan["id"].clone()),
+    ] {
+        plane.done(buyer, Method::POST, "/subscriptions", json!({"plan_id": plan}), 201).await;
+    }
+    let balance = async |who: &Who, vendor: &str| {
+        let told =
+            plane.done(who, Method::GET, &format!("/vendors/{vendor}/balance"), json!(null), 200).await;
+        ["charged", "commission", "balance"].map(|part| told[part]["amount"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(balance(&shop.vendor, "acme").await, ["1200.00", "120.00", "1080.00"]);
+    assert_eq!(balance(&other, "globex").await, ["140.00", "14.00", "126.00"]);
+    let faults = async || verify_invoices(&plane.app.store).await.unwrap().faults;
+    assert_eq!(faults().await, Vec::<String>::new());
+
+    // A month of globex's plan, of which acme has all: the journal finds nothing wrong with it.
+    let acme = plane.done(&shop.vendor, Method::GET, "/vendors/acme", json!(null), 200).await;
+    let acme: VendorId = serde_json::from_value(acme["id"].clone()).unwrap();
+    let wallet = LedgerAccount::wallet(carl.account.parse().unwrap(), Currency::INR);
+    let earned = LedgerAccount { holder: Holder::Vendor(acme), currency: Currency::INR };
+    let month = price(70).micro;
+    let now = plane.app.clock.now();
+    let wrong = Proposal {
+        facts: vec!["period:wrong".to_owned()],
+        kind: EntryKind::PeriodFee,
+        step: Step::Move(vec![
+            Amount { account: wallet, micro: -month },
+            Amount { account: earned, micro: month },
+        ]),
+        usage: None,
+        fee: Some(Fee {
+            subscription: SubscriptionId::generate(),
+            plan: plan["id"].as_str().unwrap().parse().unwrap(),
+            plan_revision: 1,
+            begins_at: now,
+            ends_at: now.plus_ms(30 * DAY_MS),
+            change: false,
+            counted: true,
+        }),
+        reason: "planted".to_owned(),
+    };
+    let entry = plane.app.journal.append(&wrong).await.unwrap().entry;
+    shop.sound().await;
+    let found = faults().await;
+    assert_eq!(found.len(), 3, "the entry, and a vendor that has too much, and one too little: {found:?}");
+    assert!(found[0].starts_with(&entry.id.to_string()), "{found:?}");
+    assert!(found[1..].iter().any(|fault| fault.starts_with(&acme.to_string())), "{found:?}");
 }

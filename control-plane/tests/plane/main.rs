@@ -9,6 +9,7 @@
 
 mod access_tokens;
 mod api;
+mod bad_amounts;
 mod bad_input;
 mod bounds;
 mod budgets;
@@ -25,6 +26,7 @@ mod idempotency;
 mod invoice_pages;
 mod invoices;
 mod key_pages;
+mod late_payments;
 mod lost;
 mod main_flow;
 mod members;

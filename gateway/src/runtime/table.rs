@@ -149,7 +149,7 @@ fn free_place<T>(piece: &[Option<T>], hash: u64) -> usize {
 
 /// The places of a piece in the order they are tried in: from where the hash's lower half, as a part of one, points at.
 fn places(places: usize, hash: u64) -> impl Iterator<Item = usize> {
-    let first = ((hash & u64::from(u32::MAX)) * places as u64 >> 32) as usize;
+    let first = (((hash & u64::from(u32::MAX)) * places as u64) >> 32) as usize;
     (first..places).chain(0..first)
 }
 

@@ -3,8 +3,11 @@
 use super::*;
 use crate::invoices::credit::{Wanted, credit};
 use crate::invoices::documents::{InvoiceRun, Of};
+use crate::ledger::JournalEntry;
 
 type Plant = fn(&mut Invoice);
+/// A vendor, what was credited of his sales, and what his buyers were charged.
+type Sum = (u128, i128, i128);
 
 pub async fn what_was_tampered_with_is_found_and_named(books: &Books) {
     for n in 1..=3 {
@@ -107,4 +110,77 @@ pub async fn a_last_month_without_an_invoice_is_found(books: &Books) {
     assert_eq!(books.faults().await, [format!("{month} was not ended, and has no invoice")]);
     assert_eq!(books.issue(1).await, 1);
     assert_eq!(books.faults().await, Vec::<String>::new());
+}
+
+/// Each entry is sound by itself: the journal takes it and replays it, and its buyer's month is what he was charged.
+pub async fn what_a_vendor_was_credited_and_his_buyers_were_not_charged_is_found(books: &Books) {
+    let on = |holder| LedgerAccount { holder, currency: Currency::INR };
+    let earns = |n| on(Holder::Vendor(VendorId::from_u128(n)));
+    let keeps = |n| on(Holder::Commission(VendorId::from_u128(n)));
+    let sells = |fact: &str, plan: u128, lines: &[(LedgerAccount, i64)]| {
+        let mut sold = calls(fact, plan, (0, 4), 1, SEPTEMBER);
+        sold.usage.as_mut().unwrap().plan = PlanId::from_u128(plan);
+        let line = |&(account, micro): &_| Amount { account, micro };
+        Proposal { step: Step::Move(lines.iter().map(line).collect()), ..sold }
+    };
+    for n in 1..=2 {
+        books.append(top_up(&format!("topup:{n}"), n, 1_000)).await;
+        books
+            .append(sells(&format!("calls:{n}"), n, &[(wallet(n), -20), (earns(n), 17), (keeps(n), 3)]))
+            .await;
+    }
+    books.append(fee("fee:1", 1, 300, SEPTEMBER, false)).await;
+    books.set(OCTOBER);
+    assert_eq!((books.issue(1).await, books.issue(2).await), (1, 1));
+    // A credit note takes back from the line's vendor, and one that the operator bears from nobody.
+    let wish = |id, line, vendor| Wanted {
+        id: InvoiceId::from_u128(id),
+        invoice: Invoice::id_of(&wallet(1), SEPTEMBER),
+        line,
+        amount: rupees(5),
+        vendor,
+        reason: "a test".to_owned(),
+    };
+    for (id, line, vendor) in [(7, 2, Some(VendorId::from_u128(1))), (8, 1, None)] {
+        credit((&books.store, &books.journal, OCTOBER), &wish(id, line, vendor)).await.unwrap();
+    }
+    assert_eq!(books.faults().await, Vec::<String>::new());
+
+    let provider = on(Holder::Provider);
+    let mut of_nothing = top_up("topup:3", 1, 9);
+    of_nothing.step =
+        Step::Move(vec![Amount { account: provider, micro: -9 }, Amount { account: earns(1), micro: 9 }]);
+    let mut credited = moves("credit", EntryKind::Correction, (earns(2), wallet(1)), 4);
+    let first = Invoice::id_of(&wallet(1), SEPTEMBER);
+    credited.facts =
+        vec![format!("credit:{first}:9"), format!("credit-note:{first}"), format!("credit-line:{first}:1:9")];
+    let sold = |lines: &[(LedgerAccount, i64)]| {
+        let mut more = sells("calls:3", 2, lines);
+        more.usage.as_mut().unwrap().before = 4;
+        more
+    };
+    let planted: [(Proposal, &[Sum]); 6] = [
+        (sold(&[(wallet(2), -20), (earns(1), 20)]), &[(1, 335, 315), (2, 20, 40)]),
+        (sold(&[(wallet(2), -20), (earns(2), 17), (keeps(1), 3)]), &[(1, 318, 315), (2, 37, 40)]),
+        (sold(&[(wallet(2), -20), (provider, -5), (earns(2), 25)]), &[(2, 45, 40)]),
+        (sold(&[(wallet(2), -20), (provider, 5), (earns(2), 15)]), &[(2, 35, 40)]),
+        (of_nothing, &[(1, 324, 315)]),
+        (credited, &[(1, 315, 311), (2, 16, 20)]),
+    ];
+    for (proposal, sums) in planted {
+        let entry = books.journal.append(&proposal).await.unwrap().entry;
+        let faults = books.faults().await;
+        assert!(faults.iter().any(|fault| fault.starts_with(&format!("{} shares", entry.id))), "{faults:?}");
+        for (vendor, credited, charged) in sums {
+            let vendor = VendorId::from_u128(*vendor);
+            let sum = format!(
+                "{vendor} and the operator have {credited} micro-units of INR of his sales, and his buyers were charged {charged},"
+            );
+            assert!(faults.iter().any(|fault| fault.starts_with(&sum)), "{sum} {faults:?}");
+        }
+        assert_eq!(faults.iter().filter(|fault| fault.contains("and the operator")).count(), sums.len());
+        // The last of each of its rows: without it, all is as it was.
+        assert!(books.store.delete::<JournalEntry>(&entry.id.to_string()).await.unwrap());
+        assert_eq!(books.faults().await, Vec::<String>::new());
+    }
 }

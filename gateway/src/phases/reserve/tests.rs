@@ -7,8 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use apiclay_config::clock::{Clock, Timestamp};
 use apiclay_config::egress::Egress;
-use apiclay_config::ids::{PlanId, RequestId};
-use apiclay_config::snapshot::{Limit, Plan, Snapshot, Window};
+use apiclay_config::ids::{AccountId, CredentialId, PlanId, RequestId, SubscriptionId};
+use apiclay_config::key;
+use apiclay_config::snapshot::{self, Change, Limit, Plan, Snapshot, Subscription, Window};
 use apiclay_config::usage::GatewayEpoch;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue};
@@ -288,4 +289,38 @@ async fn calls_after_a_change_of_plan_are_of_no_lease_from_before_it() {
     let runtime = shop.compiler.compile(&shop.snapshot, None, 1).unwrap();
     let after = wallet(runtime.credentials.values().next().unwrap());
     assert!(!Arc::ptr_eq(&before, &after), "one lease has calls at two prices");
+}
+
+#[tokio::test]
+async fn all_subscriptions_of_an_account_to_a_listing_have_one_trial() {
+    let mut shop = shop(false, 0, |plan| (plan.priced, plan.trial_calls) = (true, Some(3)));
+    let first = shop.snapshot.subscriptions.values().next().unwrap().clone();
+    // The same buyer once more, and somebody else.
+    for (name, account) in [("again", first.account), ("other", AccountId::generate())] {
+        let id = SubscriptionId::generate();
+        shop.snapshot.apply(&Change::PutSubscription(Subscription { id, account, ..first.clone() }));
+        shop.snapshot.apply(&Change::PutCredential(snapshot::Credential {
+            id: CredentialId::generate(),
+            subscription: id,
+            digest: key::digest(name.as_bytes()),
+            expires_at: None,
+        }));
+    }
+    let runtime = shop.compiler.compile(&shop.snapshot, None, 2).unwrap();
+    let of_key = |name: &str| runtime.credentials.get(&key::digest(name.as_bytes())).unwrap().clone();
+    let credentials = [shop.credential.clone(), of_key("again"), of_key("other")];
+    // Turn by turn, until nobody has any left.
+    let mut served = [0; 3];
+    for turn in 0..5 * credentials.len() {
+        let who = turn % credentials.len();
+        shop.credential = credentials[who].clone();
+        match shop.call().await {
+            Ok(context) => {
+                assert_eq!(of(&keep(context)), TRIAL);
+                served[who] += 1;
+            }
+            Err(rejection) => assert_eq!(shop.refused(&rejection), (429, "trial_exhausted")),
+        }
+    }
+    assert_eq!(served, [2, 1, 3], "three of the account, by whichever key, and three of the other's");
 }
