@@ -25,6 +25,9 @@ const BUFFER_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Bytes written at once, in whole lines: other lines go between them.
 const WRITE_BYTES: usize = 65_536;
 
+/// What a digit of a second's millionths counts.
+const MICROS_DIGITS: [u32; 6] = [100_000, 10_000, 1_000, 100, 10, 1];
+
 /// Held while lines are being written: the process does not end before they are.
 static FLUSHING: Mutex<()> = Mutex::new(());
 static BUFFERS: Mutex<Vec<Arc<Mutex<Buffer>>>> = Mutex::new(Vec::new());
@@ -76,9 +79,12 @@ impl Buffer {
         // Writing to memory does not fail.
         match format {
             LogFormat::Json => {
-                let _ = write!(lines, "{{\"timestamp\":\"{second}.{micros:06}Z\",\"level\":\"{level}\"");
+                // By parts: what formats them is dearer than the rest of the line.
+                put_all(lines, &["{\"timestamp\":\"", second, "."]);
+                lines.extend(MICROS_DIGITS.map(|unit| b'0' + (micros / unit % 10) as u8));
+                put_all(lines, &["Z\",\"level\":\"", level.as_str(), "\""]);
                 event.record(&mut Json(lines));
-                let _ = writeln!(lines, ",\"target\":\"{TARGET}\"}}");
+                put_all(lines, &[",\"target\":\"", TARGET, "\"}\n"]);
             }
             LogFormat::Text => {
                 let _ = write!(lines, "{second}.{micros:06}Z {level:>5} {TARGET}:");
@@ -89,26 +95,28 @@ impl Buffer {
     }
 }
 
+fn put_all(lines: &mut Vec<u8>, parts: &[&str]) {
+    parts.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
+}
+
 /// Fields as members of an object that is open.
 struct Json<'a>(&'a mut Vec<u8>);
 
 impl Json<'_> {
     fn name(&mut self, field: &Field) {
-        for part in [",\"", field.name(), "\":"] {
-            self.0.extend_from_slice(part.as_bytes());
-        }
+        put_all(self.0, &[",\"", field.name(), "\":"]);
     }
 }
 
 impl Visit for Json<'_> {
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.name(field);
-        let _ = write!(self.0, "{value}");
+        put_all(self.0, &[itoa::Buffer::new().format(value)]);
     }
 
     fn record_i64(&mut self, field: &Field, value: i64) {
         self.name(field);
-        let _ = write!(self.0, "{value}");
+        put_all(self.0, &[itoa::Buffer::new().format(value)]);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -134,14 +142,18 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        for byte in text.bytes() {
+        let mut rest = text.as_bytes();
+        loop {
+            let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=31));
+            let (plain, after) = rest.split_at(special.unwrap_or(rest.len()));
+            self.0.extend_from_slice(plain);
+            let Some((byte, after)) = after.split_first() else { return Ok(()) };
             match byte {
-                b'"' | b'\\' => self.0.extend([b'\\', byte]),
-                0..=31 => drop(write!(self.0, "\\u{byte:04x}")),
-                _ => self.0.push(byte),
+                b'"' | b'\\' => self.0.extend([b'\\', *byte]),
+                _ => drop(write!(self.0, "\\u{byte:04x}")),
             }
+            rest = after;
         }
-        Ok(())
     }
 }
 

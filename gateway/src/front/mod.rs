@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use apiclay_config::ids::RequestId;
 use async_trait::async_trait;
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
 use pingora_core::apps::{HttpServerApp as _, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
@@ -42,6 +43,8 @@ const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const HEAD_BUFFER_BYTES: usize = 1_024;
 /// Room that a connection may keep while it waits for its next call.
 const IDLE_BUFFER_MAX_BYTES: usize = 16_384;
+/// A body up to this is read with its head, where it has come with it.
+const SHORT_BODY_MAX_BYTES: u64 = 8_192;
 /// Bytes still read from a client that was refused, so that it sees the answer and no reset.
 const LINGER_MAX_BYTES: usize = 65_536;
 /// How long they are waited for.
@@ -132,6 +135,7 @@ impl Front {
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
                 Next::Head(head, mut room) => {
+                    read_short_body(&mut stream, &mut buffer, &head);
                     let after = match &self.relay {
                         Some(relay) => {
                             relay.call(&mut stream, peer, &head, &mut buffer, &mut room, shutdown).await
@@ -280,6 +284,20 @@ fn arrived(buffer: &[u8]) -> Option<Next> {
     parsed.err().map(Next::Refused)
 }
 
+/// Reads what is there of a body that had no room beside its head, where it is short: a call that is whole goes out in one write, and
+/// can be sent again.
+fn read_short_body(stream: &mut Stream, buffer: &mut BytesMut, head: &head::Head) {
+    let Frame::Length(length) = head.frame else { return };
+    let had_room = buffer.len() < buffer.capacity();
+    let left = length.saturating_sub((buffer.len() - head.bytes) as u64);
+    if had_room || left == 0 || left > SHORT_BODY_MAX_BYTES {
+        return;
+    }
+    buffer.reserve(left as usize);
+    // An end or an error is there again when the body is waited for.
+    let _ = stream.read_buf(buffer).now_or_never();
+}
+
 /// Ends a connection whose last answer was written. A client that reads nothing may hold up even the end, over TLS.
 async fn close(mut stream: Stream) {
     let shut = tokio::io::AsyncWriteExt::shutdown(&mut stream);
@@ -289,7 +307,7 @@ async fn close(mut stream: Stream) {
 }
 
 /// Where nothing stands in a buffer: gives back the room of one that has grown, as many connections wait long for their next call;
-/// and makes all of another's room that of the next head, which would else be read in two parts.
+/// and sees to it that most heads have room in another, which would else be read in two parts.
 fn tidy(buffer: &mut BytesMut) {
     if !buffer.is_empty() {
         return;

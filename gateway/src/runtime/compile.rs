@@ -37,8 +37,8 @@ pub struct Compiler {
     pub(super) everywhere: Arc<[Bound]>,
     /// what plans say,
     pub(super) editions: HashMap<(PlanId, u32), Arc<Edition>>,
-    /// what subscriptions are allowed,
-    pub(super) entitlements: HashMap<SubscriptionId, Arc<Entitlement>>,
+    /// what subscriptions are allowed, which is there while a key opens it,
+    pub(super) entitlements: HashMap<SubscriptionId, Weak<Entitlement>>,
     /// and what was left out.
     pub(super) faults: Faults,
 }
@@ -105,17 +105,19 @@ impl Compiler {
             snapshot.plans.iter().map(|(key, plan)| (*key, self.edition(plan, faults))).collect();
         let served = editions.into_iter().filter(|((id, n), _)| !faults.are_of(Part::Plan(*id, *n)));
         self.editions = served.map(|(key, edition)| (key, Arc::new(edition))).collect();
-        self.entitlements(snapshot, faults);
+        let entitlements = self.entitlements(snapshot, faults);
         let mut openers = Vec::with_capacity(snapshot.credentials.len());
         for credential in snapshot.credentials.values() {
             let is_at_fault = faults.are_of(Part::Credential(credential.id));
-            match self.entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
+            match entitlements.get(&credential.subscription).filter(|_| !is_at_fault) {
                 Some(entitlement) => openers.push(compiled_key(credential, entitlement)),
                 None => drop(left_out.credentials.insert(credential.digest)),
             }
         }
         self.upstreams.retain(|_, upstream| upstream.strong_count() > 0);
         let credentials = openers.into_iter().collect();
+        let before = std::mem::take(&mut self.entitlements);
+        self.entitlements = entitlements.into_iter().map(|held| held_after(&before, held)).collect();
         Some(Runtime { revision: snapshot.revision, listings, credentials, left_out: Arc::new(left_out) })
     }
 
@@ -160,18 +162,33 @@ impl Compiler {
     }
 
     /// What each subscription is allowed that is not at fault.
-    fn entitlements(&mut self, snapshot: &Snapshot, faults: &Faults) {
+    fn entitlements(
+        &self,
+        snapshot: &Snapshot,
+        faults: &Faults,
+    ) -> HashMap<SubscriptionId, Arc<Entitlement>> {
         let is_whole = |one: &&snapshot::Subscription| !faults.are_of(Part::Subscription(one.id));
         let trials = trials(snapshot.subscriptions.values().filter(is_whole), snapshot);
-        // Those before are there until then: what is counted goes on from them.
         let mut entitlements = HashMap::with_capacity(snapshot.subscriptions.len());
         for subscription in snapshot.subscriptions.values().filter(is_whole) {
             if let Some(entitlement) = self.entitlement(subscription, snapshot, &trials) {
                 entitlements.insert(subscription.id, Arc::new(entitlement));
             }
         }
-        self.entitlements = entitlements;
+        entitlements
     }
+}
+
+/// What is kept of an entitlement that is about to be served: it goes on from the one before. Done last, so that nearly all calls that were
+/// let through by that one are counted in it already.
+pub(super) fn held_after(
+    before: &HashMap<SubscriptionId, Weak<Entitlement>>,
+    (id, entitlement): (SubscriptionId, Arc<Entitlement>),
+) -> (SubscriptionId, Weak<Entitlement>) {
+    if let Some(before) = before.get(&id).and_then(Weak::upgrade) {
+        entitlement.goes_on_from(&before);
+    }
+    (id, Arc::downgrade(&entitlement))
 }
 
 pub(super) fn compiled_key(credential: &snapshot::Credential, entitlement: &Arc<Entitlement>) -> Opener {

@@ -26,7 +26,7 @@ impl Compiler {
         let trial = plan.trial_calls.filter(|_| !pays || plan.per_call);
         let of_account =
             |calls| trials.get(&(subscription.account, subscription.listing)).copied().unwrap_or(calls);
-        let entitlement = Entitlement {
+        Some(Entitlement {
             subscription: subscription.id,
             account: subscription.account,
             listing: subscription.listing,
@@ -41,13 +41,16 @@ impl Compiler {
                 && plan.trial_calls.is_none()
                 && plan.trial_days.is_none(),
             counted: OnceLock::new(),
-        };
-        // One that is inactive is refused before anything is counted: its leases go back, and what counted is freed.
-        let before = self.entitlements.get(&subscription.id).filter(|_| !subscription.inactive);
-        if let Some(counted) = before.and_then(|before| before.counted.get()) {
-            let counted = entitlement.edition.limits.count(&entitlement, Some(counted));
-            let _ = entitlement.counted.set(Box::new(counted));
+        })
+    }
+}
+
+impl Entitlement {
+    /// Where calls were counted before, they are counted on.
+    pub(super) fn goes_on_from(&self, before: &Self) {
+        if let Some(counted) = before.counted.get() {
+            // One that was called meanwhile counts already.
+            let _ = self.counted.set(Box::new(self.edition.limits.count(self, Some(counted))));
         }
-        Some(entitlement)
     }
 }

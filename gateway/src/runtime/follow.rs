@@ -2,18 +2,20 @@
 //! where all that the change bears on is whole, before and after: else nothing is said, and all is compiled anew, which knows
 //! what to leave out. What was left out before and has nothing to do with the change stays so.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use apiclay_config::ids::SubscriptionId;
 use apiclay_config::snapshot::{Faults, Part, Snapshot, Subscription, check_part};
 
 use super::changes::Changes;
-use super::compile::{Compiler, compiled_key};
+use super::compile::{Compiler, compiled_key, held_after};
 use super::listings::name_of;
 use super::table::Entry as _;
 use super::trial::{Trialist, trials};
-use super::{Credentials, Listing, Runtime, Table};
+use super::{Credentials, Entitlement, Listing, Runtime, Table};
+
+type Entitlements = HashMap<SubscriptionId, Arc<Entitlement>>;
 
 impl Compiler {
     /// What `changes` led to from `before`, which was compiled last, for as many gateways; none where it cannot be told from what
@@ -45,8 +47,12 @@ impl Compiler {
         if !faults.is_empty() {
             return None;
         }
-        let subscriptions = self.changed_subscriptions(snapshot, changes, &mut faults)?;
-        let credentials = self.changed_keys(before, snapshot, changes, &subscriptions)?;
+        let entitlements = self.changed_subscriptions(snapshot, changes, &mut faults)?;
+        let credentials = self.changed_keys(before, snapshot, changes, &entitlements)?;
+        for changed in entitlements {
+            let (id, held) = held_after(&self.entitlements, changed);
+            self.entitlements.insert(id, held);
+        }
         let left_out = Arc::clone(&before.left_out);
         self.revision = Some(snapshot.revision);
         Some(Runtime { revision: snapshot.revision, listings, credentials, left_out })
@@ -113,37 +119,41 @@ impl Compiler {
         Some(listings)
     }
 
-    /// Those that changed, and those whose plan or account's trial did: whoever was there before, and may have keys, comes back.
+    /// What those are allowed that changed, those whose plan or account's trial did, and those who had no key and get one.
     fn changed_subscriptions(
-        &mut self,
+        &self,
         snapshot: &Snapshot,
         changes: &Changes,
         faults: &mut Faults,
-    ) -> Option<HashSet<SubscriptionId>> {
+    ) -> Option<Entitlements> {
         // One that was there and not served had a plan that was left out; its keys were, too.
         let not_served = |id: &SubscriptionId| !self.entitlements.contains_key(id);
         if changes.subscriptions.iter().any(|(id, was)| was.is_some() && not_served(id)) {
             return None;
         }
-        let again = touched(snapshot, changes);
+        let put = changes.credentials.keys().filter_map(|id| snapshot.credentials.get(id));
+        let without_key = put.map(|credential| credential.subscription).filter(|id| !self.has_keys(*id));
+        let named: BTreeSet<SubscriptionId> =
+            changes.subscriptions.keys().copied().chain(without_key).collect();
+        let again = touched(snapshot, changes, &named);
         let whole = again.iter().copied().filter(|one| !self.faults.are_of(Part::Subscription(one.id)));
         let whole: Vec<&Subscription> = whole.collect();
         let trials = trials(whole.iter().copied(), snapshot);
-        let mut may_have_keys = HashSet::new();
+        let mut entitlements = Entitlements::new();
         for subscription in whole {
             check_part(snapshot, Part::Subscription(subscription.id), faults);
-            let is_changed = changes.subscriptions.contains_key(&subscription.id);
             match self.entitlement(subscription, snapshot, &trials) {
-                Some(entitlement) => drop(self.entitlements.insert(subscription.id, Arc::new(entitlement))),
-                None if is_changed => return None,
+                Some(entitlement) => drop(entitlements.insert(subscription.id, Arc::new(entitlement))),
+                None if named.contains(&subscription.id) => return None,
                 // Of an edition that is left out, and stays so.
-                None => continue,
-            }
-            if changes.subscriptions.get(&subscription.id).is_none_or(Option::is_some) {
-                may_have_keys.insert(subscription.id);
+                None => {}
             }
         }
-        faults.is_empty().then_some(may_have_keys)
+        faults.is_empty().then_some(entitlements)
+    }
+
+    fn has_keys(&self, subscription: SubscriptionId) -> bool {
+        self.entitlements.get(&subscription).is_some_and(|entitlement| entitlement.strong_count() > 0)
     }
 
     fn changed_keys(
@@ -151,7 +161,7 @@ impl Compiler {
         before: &Runtime,
         snapshot: &Snapshot,
         changes: &Changes,
-        subscriptions: &HashSet<SubscriptionId>,
+        entitlements: &Entitlements,
     ) -> Option<Credentials> {
         let mut credentials = before.credentials.clone();
         for (id, digest) in &changes.credentials {
@@ -163,17 +173,22 @@ impl Compiler {
         let mut openers = Vec::new();
         for credential in changes.credentials.keys().filter_map(|id| snapshot.credentials.get(id)) {
             // Of two keys with one digest it takes all to say which opens.
-            let is_second = credentials.get(&credential.digest).is_some();
-            let entitlement = self.entitlements.get(&credential.subscription).filter(|_| !is_second)?;
-            openers.push(compiled_key(credential, entitlement));
+            if credentials.get(&credential.digest).is_some() {
+                return None;
+            }
+            let known = || self.entitlements.get(&credential.subscription)?.upgrade();
+            let entitlement = entitlements.get(&credential.subscription).cloned().or_else(known)?;
+            openers.push(compiled_key(credential, &entitlement));
         }
-        let others =
-            snapshot.credentials.values().take(if subscriptions.is_empty() { 0 } else { usize::MAX });
-        for credential in others.filter(|one| subscriptions.contains(&one.subscription)) {
-            let is_served = !changes.credentials.contains_key(&credential.id)
-                && credentials.get(&credential.digest).is_some_and(|known| known.id == credential.id);
-            if let Some(entitlement) = self.entitlements.get(&credential.subscription).filter(|_| is_served) {
-                openers.push(compiled_key(credential, entitlement));
+        // Others are looked for only where there may be any.
+        if entitlements.keys().any(|id| self.has_keys(*id)) {
+            for credential in snapshot.credentials.values() {
+                let Some(entitlement) = entitlements.get(&credential.subscription) else { continue };
+                let is_served = !changes.credentials.contains_key(&credential.id)
+                    && credentials.get(&credential.digest).is_some_and(|known| known.id == credential.id);
+                if is_served {
+                    openers.push(compiled_key(credential, entitlement));
+                }
             }
         }
         let mut halves: Vec<u128> = openers.iter().map(|opener| *opener.key()).collect();
@@ -184,26 +199,29 @@ impl Compiler {
     }
 }
 
-/// The subscriptions that changed, and those whose plan or account's trial did, by id.
-fn touched<'s>(snapshot: &'s Snapshot, changes: &'s Changes) -> Vec<&'s Subscription> {
+/// The subscriptions that are named, and those whose plan or account's trial changed, by id.
+fn touched<'s>(
+    snapshot: &'s Snapshot,
+    changes: &Changes,
+    named: &BTreeSet<SubscriptionId>,
+) -> Vec<&'s Subscription> {
     let trialist = |one: &Subscription| -> Trialist { (one.account, one.listing) };
     let has_new_plan = |one: &Subscription| changes.plans.contains(&(one.plan, one.plan_revision));
-    let tries = |one: &&Subscription| {
+    let tries = |one: &Subscription| {
         let plan = snapshot.plans.get(&(one.plan, one.plan_revision));
         has_new_plan(one) || plan.is_some_and(|plan| plan.trial_calls.is_some())
     };
-    let changed = || changes.subscriptions.keys().filter_map(|id| snapshot.subscriptions.get(id));
-    let were = changes.subscriptions.values().flatten();
-    let mut trialists: HashSet<Trialist> = changed().chain(were).filter(tries).map(trialist).collect();
+    let now: Vec<&Subscription> = named.iter().filter_map(|id| snapshot.subscriptions.get(id)).collect();
+    let were = changes.subscriptions.values().flatten().filter(|one| tries(one)).map(trialist);
+    let mut trialists: HashSet<Trialist> =
+        now.iter().filter(|one| tries(one)).map(|one| trialist(one)).chain(were).collect();
     if !changes.plans.is_empty() {
         trialists.extend(snapshot.subscriptions.values().filter(|one| has_new_plan(one)).map(trialist));
     }
     if trialists.is_empty() {
-        return changed().collect();
+        return now;
     }
-    let is_touched = |one: &&Subscription| {
-        changes.subscriptions.contains_key(&one.id) || trialists.contains(&trialist(one))
-    };
+    let is_touched = |one: &&Subscription| named.contains(&one.id) || trialists.contains(&trialist(one));
     snapshot.subscriptions.values().filter(is_touched).collect()
 }
 

@@ -78,6 +78,10 @@ impl Limits {
     fn quotas(&self, entitlement: &Entitlement) -> ArrayVec<Quota, LEASED_WINDOWS> {
         // Room for one of each window: of a plan with two limits of one there is no edition.
         let mut quotas = ArrayVec::new();
+        // Refused before they are asked: leases go back.
+        if entitlement.inactive {
+            return quotas;
+        }
         if let Some(calls) = entitlement.trial_calls {
             let key = format!("trial:{}:{}", entitlement.account, entitlement.listing);
             quotas.push(self.quota(key, LeasedWindow::Trial, calls, true));

@@ -323,3 +323,70 @@ fn a_trial_has_the_size_of_the_largest_plan_that_is_still_held() {
         assert_eq!(size(&compiler.follow(&served, &snapshot, &changes, 1).unwrap()), 50, "{loses_it}");
     }
 }
+
+/// A rate that is used up, and calls in flight: no change gives a fresh burst, nor room for one more.
+#[test]
+fn what_is_used_stays_used_whatever_changes() {
+    let folder = TempDir::new().unwrap();
+    let mut compiler = compiler(&folder);
+    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
+    first().iter().for_each(|change| snapshot.apply(change));
+    let limited = |max| {
+        let limits = vec![Limit { window: Window::Minute, max, hard: true }];
+        let known = first().into_iter().find_map(|change| match change {
+            Change::PutPlan(plan) if plan.id == PlanId::from_u128(1) => Some(plan),
+            _ => None,
+        });
+        Change::PutPlan(Box::new(Plan { limits, concurrency_max: Some(1), ..*known.unwrap() }))
+    };
+    snapshot.apply(&limited(2));
+    let held = snapshot.subscriptions[&SubscriptionId::from_u128(1)].clone();
+    let put = |inactive| Change::PutSubscription(Subscription { inactive, ..held.clone() });
+    let allowed = |runtime: &Runtime| Arc::clone(&runtime.credentials.get(&digest(1)).unwrap().entitlement);
+    let mut served = compiler.compile(&snapshot, None, 1).unwrap();
+    let begun = allowed(&served);
+    let rate = &begun.counted().rates[0];
+    assert!(rate.take().is_ok() && rate.take().is_ok() && rate.take().is_err());
+    let _in_flight = begun.counted().concurrency.as_ref().unwrap().enter().unwrap();
+    let steps: [(Vec<Change>, u32, bool); 5] = [
+        (vec![limited(3)], 1, true),
+        (vec![put(true)], 1, true),
+        (vec![put(false)], 1, true),
+        (vec![Change::SetBindings(bindings(2))], 1, false),
+        (vec![limited(4)], 2, false),
+    ];
+    for (changed, live_gateways, follows) in steps {
+        let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes: changed };
+        let mut changes = Changes::default();
+        changes.note(&snapshot, &delta);
+        snapshot.follow(&delta);
+        let followed = compiler.follow(&served, &snapshot, &changes, live_gateways);
+        assert_eq!(followed.is_some(), follows, "{delta:?}");
+        served = followed.unwrap_or_else(|| compiler.compile(&snapshot, None, live_gateways).unwrap());
+        let entitlement = allowed(&served);
+        let counted = entitlement.counted();
+        assert!(counted.rates[0].take().is_err(), "a fresh burst after {delta:?}");
+        assert!(counted.concurrency.as_ref().unwrap().enter().is_none(), "room for one more after {delta:?}");
+    }
+}
+
+/// Nobody pays memory for a subscription without a key, and one that gets one is allowed what it should be.
+#[test]
+fn a_subscription_without_a_key_is_held_by_nobody_until_it_has_one() {
+    let folder = TempDir::new().unwrap();
+    let mut compiler = compiler(&folder);
+    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
+    first().iter().for_each(|change| snapshot.apply(change));
+    let mut served = compiler.compile(&snapshot, None, 1).unwrap();
+    let held = |compiler: &Compiler| compiler.entitlements[&SubscriptionId::from_u128(1)].strong_count();
+    let key = snapshot.credentials[&CredentialId::from_u128(1)].clone();
+    for (change, count) in [(Change::RemoveCredential(key.id), 0), (Change::PutCredential(key), 1)] {
+        let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes: vec![change] };
+        let mut changes = Changes::default();
+        changes.note(&snapshot, &delta);
+        snapshot.follow(&delta);
+        served = compiler.follow(&served, &snapshot, &changes, 1).unwrap();
+        assert_eq!(held(&compiler), count, "{delta:?}");
+    }
+    assert!(served.credentials.get(&digest(1)).is_some());
+}

@@ -103,7 +103,11 @@ async fn read(
 ) -> Result<(), StreamError> {
     let mut body = answer.bytes_stream();
     let mut buffer: Vec<u8> = Vec::new();
+    let mut broken = None;
     loop {
+        if let Some(why) = broken.take() {
+            return Err(StreamError::Http(why));
+        }
         let next = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), body.next());
         let Ok(next) = next.await else { return Err(StreamError::Silence) };
         let Some(chunk) = next else { return Ok(()) };
@@ -111,7 +115,11 @@ async fn read(
         control.heard.note();
         // What is there already is applied with it: chunks are handed over one by one, each in no time.
         while let Some(Some(more)) = body.next().now_or_never() {
-            buffer.extend_from_slice(&more?);
+            match more {
+                Ok(more) => buffer.extend_from_slice(&more),
+                // What came whole before it holds.
+                Err(why) => broken = Some(why),
+            }
         }
         if matches!(wire::read(&buffer), Ok(None)) {
             continue;
