@@ -164,7 +164,7 @@ fn plan(number: u32, revision: u32) -> Plan {
 
 fn subscription(cli: &Cli, number: u64) -> Subscription {
     // One in ten to the first listing, which is popular.
-    let listing = if number % 10 == 0 { 0 } else { (number % u64::from(cli.listings)) as u32 };
+    let listing = if number.is_multiple_of(10) { 0 } else { (number % u64::from(cli.listings)) as u32 };
     Subscription {
         id: SubscriptionId::from_u128(u128::from(number) + 1),
         account: AccountId::from_u128(u128::from(number) + 1),
