@@ -22,7 +22,7 @@ const SECONDS: u64 = 8;
 
 /// The parts, by the end of their function's name. The first is the whole.
 const PARTS: [(&str, &str); 7] = [
-    ("whole call", "front::Front::serve::{{closure}}"),
+    ("whole call", "Front as pingora_core::apps::ServerApp>::process_new::{{closure}}::{{closure}}"),
     ("request's head read", "front::head::parse"),
     ("admitted", "phases::admitted::{{closure}}"),
     ("request's head written", "relay::request::Sent::write"),

@@ -161,6 +161,15 @@ impl fmt::Write for Escaped<'_> {
 struct Text<'a>(&'a mut Vec<u8>);
 
 impl Visit for Text<'_> {
+    /// A word stands as it is; what may be anything within quotes.
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            let _ = write!(self.0, " {}={value}", field.name());
+        } else {
+            self.record_debug(field, &value);
+        }
+    }
+
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let _ = match field.name() {
             "message" => write!(self.0, " {value:?}"),
@@ -230,7 +239,7 @@ mod tests {
             MINE.with(|mine| {
                 lock(mine).lines.clear();
                 let (quoted, none) = ("a\"\\\n\u{1}é", None::<u32>);
-                tracing::info!(target: TARGET, request_id = %quoted, listing = Some(quoted), status = 200_u16, none, "call");
+                tracing::info!(target: TARGET, request_id = %quoted, listing = Some(quoted), word = "req_1", status = 200_u16, none, "call");
                 String::from_utf8(std::mem::take(&mut lock(mine).lines)).unwrap()
             })
         })
@@ -253,7 +262,10 @@ mod tests {
     #[test]
     fn a_line_for_people_names_what_it_says() {
         let line = line(LogFormat::Text);
-        assert!(line.contains("Z  INFO apiclay::access:") && line.contains(" status=200"), "{line}");
+        assert!(
+            line.contains("Z  INFO apiclay::access:") && line.contains(" word=req_1 status=200"),
+            "{line}"
+        );
         assert!(line.contains(r#" listing="a\"\\\n\u{1}é""#) && line.contains(" call"), "{line}");
     }
 

@@ -7,6 +7,7 @@ use std::hash::{Hash, Hasher};
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use arrayvec::ArrayString;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -16,12 +17,15 @@ use crate::clock::Timestamp;
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// 26 characters of 5 bits hold 128 bits.
 const TEXT_CHARS: usize = 26;
+/// Bytes of a kind's prefix, and of an id's text.
+const PREFIX_BYTES: usize = 3;
+const TEXT_BYTES: usize = PREFIX_BYTES + 1 + TEXT_CHARS;
 /// Characters that are taken out of one word.
 const WORD_CHARS: usize = 12;
 
 /// A kind of thing that has ids.
 pub trait Kind: 'static {
-    /// What its ids begin with, before the underscore.
+    /// What its ids begin with, before the underscore: three letters.
     const PREFIX: &'static str;
 }
 
@@ -55,13 +59,14 @@ impl<K: Kind> Id<K> {
     pub const fn as_u128(self) -> u128 {
         self.0
     }
-}
 
-impl<K: Kind> fmt::Display for Id<K> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = [0u8; TEXT_CHARS];
+    /// Its text, without an allocation, and without what formatting costs: some ids are written with each call.
+    #[must_use]
+    pub fn text(self) -> ArrayString<TEXT_BYTES> {
+        const { assert!(K::PREFIX.len() == PREFIX_BYTES) };
+        let mut chars = [0u8; TEXT_CHARS];
         // By words, of 12 characters each and the first two: shifts of 128 bits are dear.
-        let (first, rest) = text.split_at_mut(TEXT_CHARS - 2 * WORD_CHARS);
+        let (first, rest) = chars.split_at_mut(TEXT_CHARS - 2 * WORD_CHARS);
         let (middle, last) = rest.split_at_mut(WORD_CHARS);
         for (part, shift) in [(first, 10 * WORD_CHARS), (middle, 5 * WORD_CHARS), (last, 0)] {
             let mut word = (self.0 >> shift) as u64;
@@ -70,9 +75,17 @@ impl<K: Kind> fmt::Display for Id<K> {
                 word >>= 5;
             }
         }
-        f.write_str(K::PREFIX)?;
-        f.write_str("_")?;
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        let mut text = ArrayString::new();
+        for part in [K::PREFIX, "_", std::str::from_utf8(&chars).unwrap_or_default()] {
+            text.push_str(part);
+        }
+        text
+    }
+}
+
+impl<K: Kind> fmt::Display for Id<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text())
     }
 }
 

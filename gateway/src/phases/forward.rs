@@ -1,7 +1,7 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
-use std::fmt::{Display, Write as _};
+use std::fmt::Write as _;
 
 use arrayvec::ArrayString;
 use http::HeaderName;
@@ -155,10 +155,12 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u
     if let Some(target) = upstream::picked(context) {
         add(&HOST, target.authority.as_bytes());
     }
-    let mut text = Text::default();
-    add(&REQUEST_ID_HEADER, text.of(&context.request));
+    add(&REQUEST_ID_HEADER, context.request.text().as_bytes());
     if let Some(peer) = context.peer {
-        add(&FORWARDED_FOR, text.of(&peer));
+        let mut text = ArrayString::<PEER_MAX_BYTES>::new();
+        // It has room for every address.
+        let _ = write!(text, "{peer}");
+        add(&FORWARDED_FOR, text.as_bytes());
     }
     add(&FORWARDED_PROTO, if context.secure { b"https" } else { b"http" });
     add(&FORWARDED_HOST, host.as_bytes());
@@ -167,8 +169,8 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u
         add(&ACCEPT_ENCODING, b"identity");
     }
     if let Some(credential) = &context.credential {
-        add(&CONSUMER_ID, text.of(&credential.entitlement.subscription));
-        add(&CONSUMER_PLAN, text.of(&credential.entitlement.edition.plan));
+        add(&CONSUMER_ID, credential.entitlement.subscription.text().as_bytes());
+        add(&CONSUMER_PLAN, credential.entitlement.edition.plan.text().as_bytes());
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
     for (name, value) in injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING)) {
@@ -184,22 +186,8 @@ pub fn adds(context: &Context, host: &str, name: &HeaderName) -> bool {
     found
 }
 
-/// Room for the text of an id or an address.
-#[derive(Default)]
-pub struct Text(ArrayString<TEXT_MAX_BYTES>);
-
-/// An id has 30 bytes, an address of version 6 at most 45 (RFC 4291, section 2.2).
-const TEXT_MAX_BYTES: usize = 64;
-
-impl Text {
-    /// The text of `value`; what does not fit is left out.
-    pub fn of(&mut self, value: &dyn Display) -> &[u8] {
-        self.0.clear();
-        // Fails only where it is full.
-        let _ = write!(self.0, "{value}");
-        self.0.as_bytes()
-    }
-}
+/// Of an address of version 6 (RFC 4291, section 2.2).
+const PEER_MAX_BYTES: usize = 45;
 
 /// The path and query that the upstream is asked for, in pieces: the target's base, then what stands below the listing.
 #[must_use]

@@ -10,7 +10,7 @@ use http::{HeaderName, HeaderValue};
 use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::limits::View;
-use crate::phases::forward::{OWN_COOKIES, REQUEST_ID_HEADER, Text};
+use crate::phases::forward::{OWN_COOKIES, REQUEST_ID_HEADER};
 use crate::rejection::Rejection;
 use crate::runtime::{rates, with_plan};
 
@@ -163,7 +163,7 @@ pub fn plugins(
 
 /// The headers that every answer bears: the call's id, and what is left to a known caller.
 pub fn added(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
-    add(&REQUEST_ID_HEADER, Text::default().of(&context.request));
+    add(&REQUEST_ID_HEADER, context.request.text().as_bytes());
     rate_limit_headers(context, add);
 }
 

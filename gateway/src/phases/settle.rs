@@ -52,11 +52,12 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
         gateway.metrics.rejected(code);
     }
     complete_plugins(context, duration_us);
+    let subscription = context.credential.as_ref().map(|c| c.entitlement.subscription.text());
     tracing::info!(
         target: access_log::TARGET,
-        request_id = %context.request,
+        request_id = &*context.request.text(),
         listing = context.listing.as_ref().map(|l| &*l.name),
-        subscription = context.credential.as_ref().map(|c| tracing::field::display(c.entitlement.subscription)),
+        subscription = subscription.as_deref(),
         status = context.status,
         code,
         duration_us,
