@@ -24,7 +24,7 @@ const SECONDS: u64 = 8;
 const PARTS: [(&str, &str); 7] = [
     ("whole call", "Front as pingora_core::apps::ServerApp>::process_new::{{closure}}::{{closure}}"),
     ("request's head read", "front::head::parse"),
-    ("admitted", "phases::admitted::{{closure}}"),
+    ("identified", "phases::identify"),
     ("request's head written", "relay::request::Sent::write"),
     ("answer's head read", "relay::answer::Head::read"),
     ("answer's head written", "relay::answer::Head::write"),

@@ -6,6 +6,7 @@ pub mod authenticate;
 pub mod entitle;
 pub mod forward;
 pub mod limit;
+pub mod limits_left;
 pub mod reserve;
 pub mod respond;
 pub mod route;

@@ -3,21 +3,15 @@
 
 use apiclay_config::usage::{Ending, Event, Units};
 use apiclay_plugins::{Answer, HeaderEdits, Headers, Response};
-use arrayvec::ArrayString;
 use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
 
 use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
-use crate::limits::View;
 use crate::phases::forward::{OWN_COOKIES, REQUEST_ID_HEADER};
+use crate::phases::limits_left::rate_limit_headers;
 use crate::rejection::Rejection;
-use crate::runtime::{rates, with_plan};
-
-/// What is left and when it begins anew.
-pub const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
-/// The plan's limits.
-pub const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+use crate::runtime::with_plan;
 
 /// Bytes of the head of an upstream's answer at most.
 pub const HEAD_MAX_BYTES: usize = 65_536;
@@ -165,81 +159,6 @@ pub fn plugins(
 pub fn added(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
     add(&REQUEST_ID_HEADER, context.request.text().as_bytes());
     rate_limit_headers(context, add);
-}
-
-/// `RateLimit-Policy` and `RateLimit` (draft-ietf-httpapi-ratelimit-headers-10) for a known caller.
-pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
-    let Some(entitlement) = context.credential.as_ref().map(|credential| &credential.entitlement) else {
-        return;
-    };
-    // Nothing is left to one that may not call.
-    if entitlement.inactive {
-        return;
-    }
-    let counted = entitlement.counted();
-    let (mut policy, mut left) = (LimitText::default(), LimitText::default());
-    for (rate, remaining) in counted.rates.iter().zip(context.rates_left) {
-        let (name, seconds) = match rates::seconds(rate.window) {
-            Some(1) => ("second", 1),
-            Some(seconds) => ("minute", seconds),
-            None => continue,
-        };
-        policy.item(name, ";q=", u64::from(rate.max)).parameter(";w=", Some(seconds));
-        if let Some(remaining) = remaining {
-            left.item(name, ";r=", u64::from(remaining));
-        }
-    }
-    for quota in counted.tallies.iter().filter(|quota| entitlement.needs(quota.window, context.at)) {
-        use apiclay_config::usage::LeasedWindow::{Day, Hour, Month, Trial, Wallet};
-        let name = match quota.window {
-            Hour => "hour",
-            Day => "day",
-            Month => "month",
-            Trial => "trial",
-            // Money is no limit on calls.
-            Wallet => continue,
-        };
-        let View { max, remaining, resets_in_ms } = quota.tally.view();
-        policy.item(name, ";q=", max).parameter(";w=", quota.seconds.map(u64::from));
-        left.item(name, ";r=", remaining).parameter(";t=", resets_in_ms.map(|ms| ms.div_ceil(1_000)));
-    }
-    for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, left)] {
-        if !text.0.is_empty() {
-            add(&name, text.0.as_bytes());
-        }
-    }
-}
-
-/// The text of such a header, built without an allocation.
-#[derive(Default)]
-struct LimitText(ArrayString<LIMITS_MAX_BYTES>);
-
-/// Six limits at most, each a name of 6 characters and two numbers of 20.
-const LIMITS_MAX_BYTES: usize = 512;
-
-impl LimitText {
-    fn item(&mut self, name: &str, key: &str, number: u64) -> &mut Self {
-        if !self.0.is_empty() {
-            self.push(", ");
-        }
-        self.push("\"");
-        self.push(name);
-        self.push("\"");
-        self.parameter(key, Some(number))
-    }
-
-    fn parameter(&mut self, key: &str, number: Option<u64>) -> &mut Self {
-        if let Some(number) = number {
-            self.push(key);
-            self.push(itoa::Buffer::new().format(number));
-        }
-        self
-    }
-
-    fn push(&mut self, text: &str) {
-        // It is made for all that there can be.
-        let _ = self.0.try_push_str(text);
-    }
 }
 
 /// What a vendor's cookies are confined to: his listing's path, or nothing where the host is his alone.

@@ -1,7 +1,7 @@
 //! How a plan's calls are limited, and what a subscription's calls are counted by for it: rates and calls in flight that go on from
 //! before, and the counters of trial, wallet and quotas. Next: the phases `limit` and `reserve` take of them.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use apiclay_config::clock::Clock;
 use apiclay_config::quota_key::QuotaKey;
@@ -47,6 +47,7 @@ impl Limits {
             rates: self.limits.iter().filter_map(rate).take(RATES_MAX).collect(),
             concurrency: self.concurrency_max.map(|max| self.in_flight(max, before)),
             tallies: self.quotas(entitlement),
+            policy: OnceLock::new(),
         }
     }
 

@@ -165,6 +165,8 @@ pub struct Counted {
     pub concurrency: Option<Arc<Concurrency>>,
     /// What a call takes a unit of: the trial or else the wallet, in this order, and the quotas.
     pub tallies: ArrayVec<Quota, LEASED_WINDOWS>,
+    /// What of it is told with each answer and stays, once it was told.
+    pub policy: OnceLock<Box<str>>,
 }
 
 /// One edition of a plan: what all its subscriptions have alike.

@@ -248,7 +248,7 @@ async fn a_call_that_is_dropped_before_its_answer_gives_back_and_one_after_it_ke
 
 #[tokio::test]
 async fn limits_are_told_in_the_plans_zone() {
-    use crate::phases::respond::{RATELIMIT, RATELIMIT_POLICY, rate_limit_headers};
+    use crate::phases::limits_left::{RATELIMIT, RATELIMIT_POLICY, rate_limit_headers};
     for (zone, policy) in [
         (None, "\"day\";q=9;w=86400"),
         (Some("Asia/Kolkata"), "\"day\";q=9;w=86400"),
