@@ -12,8 +12,8 @@ use crate::load::{BEYOND_LEASES, Load};
 use crate::shop::Shop;
 
 /// Longer than a call to Redis may take where nobody waits longer, and than leases in hand last at the load's pace (20 calls
-/// a second, of which leases of 64 units last some seconds); less than calls of the tests' gateways wait.
-const STALL: Duration = Duration::from_secs(8);
+/// a second); far less than calls of the tests' gateways wait.
+const STALL: Duration = Duration::from_secs(3);
 /// Longer than a call to Redis may take where nobody waits longer.
 const FELT: Duration = Duration::from_secs(1);
 

@@ -10,8 +10,8 @@ use tokio::task::JoinHandle;
 
 use crate::shop::Shop;
 
-/// More than two gateways have in hand at this pace: a lease of 8 units is followed by one of 64, which lasts.
-pub const BEYOND_LEASES: u64 = 150;
+/// More than a gateway has in hand at this pace: leases grow only while they last less than a second.
+pub const BEYOND_LEASES: u64 = 60;
 /// Between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
 /// From when Redis answers again until a gateway has been granted units.

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::tally::Tally;
 use super::{
     CLOSED_ALONE_MS, DRY_FAST_MS, DRY_SLOW_MS, SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, SCARCE_LEASES,
-    SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WALLET_RENEWED_AHEAD_MS, WANT_GROWS_MAX,
-    WANT_MAX_UNITS, WANT_START_UNITS,
+    SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS,
+    WANT_START_UNITS,
 };
 use crate::counters::{Close, CountersError};
 
@@ -166,21 +166,18 @@ impl Desk {
     pub(super) fn adapt_want(&mut self, tally: &Tally, now_ms: u64) {
         let lasted_ms = now_ms.saturating_sub(self.granted_at_ms);
         let options = &tally.core.options;
-        let (fast_ms, slow_ms, max_units, grows_max) = match tally.window {
+        let (fast_ms, slow_ms, max_units) = match tally.window {
             // For its whole time, so that calls go on for as long while the control plane is away.
             LeasedWindow::Wallet => {
                 let fast_ms = options.wallet_lease_max_ms.saturating_sub(WALLET_RENEWED_AHEAD_MS);
-                // What it holds nobody else can spend.
-                (fast_ms, u64::MAX, options.wallet_lease_units, 2)
+                (fast_ms, u64::MAX, options.wallet_lease_units)
             }
-            _ if self.is_scarce(tally) => (SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, WANT_MAX_UNITS, 2),
-            _ => (DRY_FAST_MS, DRY_SLOW_MS, WANT_MAX_UNITS, WANT_GROWS_MAX),
+            _ if self.is_scarce(tally) => (SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, WANT_MAX_UNITS),
+            _ => (DRY_FAST_MS, DRY_SLOW_MS, WANT_MAX_UNITS),
         };
         self.want = self.want.min(max_units);
         if self.granted_at_ms > 0 && lasted_ms < fast_ms {
-            // By as much as would have made it last, in few steps: each is a write to the store's disk.
-            let times = (fast_ms / lasted_ms.max(1)).clamp(2, grows_max);
-            self.want = u64::from(self.want).saturating_mul(times).min(max_units.into()) as u32;
+            self.want = self.want.saturating_mul(2).min(max_units);
         } else if lasted_ms > slow_ms {
             self.want = (self.want / 2).max(1);
         }

@@ -34,10 +34,8 @@ pub use wallet::{WalletCalls, wallet_key, wallet_of_key};
 #[cfg(test)]
 mod tests;
 
-/// Units asked for at first; more while leases run dry fast.
+/// Units asked for at first; doubled while leases run dry fast.
 pub const WANT_START_UNITS: u32 = 8;
-/// By how much they grow at most from one lease to the next, where the limit is not scarce.
-pub const WANT_GROWS_MAX: u64 = 8;
 /// Units asked for at most.
 pub const WANT_MAX_UNITS: u32 = 8_192;
 /// A lease used up within this time was too small: a grant is a write to the disk, or a way over the network.
