@@ -1,5 +1,5 @@
-//! Which routes can stand beside each other: one spelling a shape, and no rest beside a parameter, since the gateway's
-//! routing tree would refuse the whole listing. Pure; the routes and the definition import ask here first.
+//! Which routes can stand beside each other: one spelling a shape, and no rest beside a parameter. This gateway's routing tree takes
+//! both; one of an earlier release, which may still run, would leave the whole listing out. Pure; the routes and the definition import ask here first.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -390,3 +390,24 @@ fn a_subscription_without_a_key_is_held_by_nobody_until_it_has_one() {
     }
     assert!(served.credentials.get(&digest(1)).is_some());
 }
+
+/// A put that says what is there is passed over, but not where that part was also told in words that were not understood.
+#[test]
+fn a_part_that_was_not_read_is_served_once_it_is_told_again() {
+    let folder = TempDir::new().unwrap();
+    let mut compiler = compiler(&folder);
+    let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
+    first().iter().for_each(|change| snapshot.apply(change));
+    let plan = snapshot.plans[&(PlanId::from_u128(1), 1)].clone();
+    let part = Some(Part::Plan(plan.id, 1));
+    snapshot.unread.push(Unread { part, path: None, digest: None, why: "no".to_owned() });
+    let served = compiler.compile(&snapshot, None, 1).unwrap();
+    assert!(served.credentials.get(&digest(1)).is_none());
+    let again = vec![Change::PutPlan(Box::new(plan))];
+    let delta = Delta { revision: 2, fingerprint: None, changes: again };
+    let mut changes = Changes::default();
+    changes.note(&snapshot, &delta);
+    snapshot.follow(&delta);
+    assert!(compiler.follow(&served, &snapshot, &changes, 1).is_none(), "it stays left out");
+    assert!(compiler.compile(&snapshot, None, 1).unwrap().credentials.get(&digest(1)).is_some());
+}

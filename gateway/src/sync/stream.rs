@@ -118,7 +118,10 @@ async fn read(
             match more {
                 Ok(more) => buffer.extend_from_slice(&more),
                 // What came whole before it holds.
-                Err(why) => broken = Some(why),
+                Err(why) => {
+                    broken = Some(why);
+                    break;
+                }
             }
         }
         if matches!(wire::read(&buffer), Ok(None)) {
