@@ -25,6 +25,10 @@ use apiclay_control_plane::{catalog, invoices, ledger, plans, vendors};
 use apiclay_tests::Mongod;
 use clap::Parser;
 
+/// As every program of ours has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Wallets that are filled at once, for speed.
 const WRITERS: u64 = 32;
 /// Wallets looked up before they are invoiced.

@@ -19,6 +19,10 @@ use apiclay_tests::Mongod;
 use clap::Parser;
 use serde::{Deserialize, Serialize};
 
+/// As every program of ours has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Writers at once.
 const WRITERS: u64 = 32;
 /// Accounts of the wide row.
