@@ -4,14 +4,17 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiclay_config::process::give_way;
 use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, UsageBatch};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::Rng;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batcher::{Batcher, BatcherError};
@@ -81,7 +84,8 @@ pub async fn send_forever(
     options: SendOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let mut sender = Sender { batcher, spool, ledger, sink, to_compare: false, failures: 0 };
+    let thread = thread_of_batches();
+    let mut sender = Sender { thread, batcher, spool, ledger, sink, to_compare: false, failures: 0 };
     let mut shutdown = pin!(shutdown);
     let mut send_at = Instant::now();
     let mut refused_at = Instant::now() + Duration::from_millis(REFUSED_AGAIN_MS);
@@ -116,7 +120,28 @@ pub async fn send_forever(
     }
 }
 
+/// Something that the thread of batches does.
+type Step = Box<dyn FnOnce() + Send>;
+
+/// A thread that gives way to those that answer calls, which none of a pool could: it would keep its low priority. Ends with
+/// the sender.
+fn thread_of_batches() -> std::sync::mpsc::Sender<Step> {
+    let (sender, steps) = std::sync::mpsc::channel::<Step>();
+    let work = move || {
+        give_way();
+        for step in steps {
+            // Who sent it hears of it; the next step is another's.
+            let _ = catch_unwind(AssertUnwindSafe(step));
+        }
+    };
+    if let Err(failed) = std::thread::Builder::new().name("batches".into()).spawn(work) {
+        tracing::error!(error = %failed, "no thread for usage batches: raise the limit on processes, and start again");
+    }
+    sender
+}
+
 struct Sender<S> {
+    thread: std::sync::mpsc::Sender<Step>,
     batcher: Arc<Mutex<Batcher>>,
     spool: Arc<Spool>,
     ledger: Arc<dyn LeaseLedger>,
@@ -254,14 +279,19 @@ impl<S: BatchSink> Sender<S> {
         Duration::from_millis(rand::rng().random_range(full_ms / 2..=full_ms))
     }
 
-    /// Runs what waits for the disk where waiting is allowed. Should this future be dropped, the step still comes to
-    /// its end, and the batcher is there for the next.
+    /// Runs what waits for the disk and packs thousands of calls, on the thread of batches. Should this future be dropped, the
+    /// step still comes to its end, and the batcher is there for the next.
     async fn aside<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batcher) -> Result<T, BatcherError> + Send + 'static,
     ) -> Result<T, BatcherError> {
         let batcher = Arc::clone(&self.batcher);
-        let done = tokio::task::spawn_blocking(move || step(&mut batcher.lock())).await;
-        done.unwrap_or_else(|stopped| Err(BatcherError::Disk(std::io::Error::other(stopped))))
+        let (done, hear) = oneshot::channel();
+        // Nobody hears it where this future was dropped. A step that cannot be sent is dropped, as one that panics, and heard so.
+        let step = move || drop(done.send(step(&mut batcher.lock())));
+        let _ = self.thread.send(Box::new(step));
+        let failed =
+            |_| Err(BatcherError::Disk(std::io::Error::other("a step of the thread of batches failed")));
+        hear.await.unwrap_or_else(failed)
     }
 }

@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
+use apiclay_config::process::give_way;
 use apiclay_config::usage::{Event, GatewayEpoch};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
@@ -235,6 +236,7 @@ impl Drop for Spool {
 }
 
 fn tend_until(ground: &Ground, stopped: &mpsc::Receiver<()>) {
+    give_way();
     let every = Duration::from_millis(ground.options.sync_ms.max(1));
     while let Err(RecvTimeoutError::Timeout) = stopped.recv_timeout(every) {
         ground.tend();
