@@ -65,14 +65,22 @@ impl<'a> HeadLines<'a> {
 
     /// Each line: its name as sent, a token of ASCII (RFC 9110, section 5.6.2), and its value.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let part =
-            move |(start, end): (u32, u32)| self.bytes.get(start as usize..end as usize).unwrap_or_default();
-        self.lines.0.iter().map(move |line| (part(line.name), part(line.value)))
+        self.lines.0.iter().map(move |line| (self.part(line.name), self.part(line.value)))
     }
 
     /// Each value under this name.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        // By length first: most lines are not looked at.
+        let may_be = move |line: &&Line| (line.name.1 - line.name.0) as usize == name.len();
+        let named = move |line: &Line| {
+            let is_it = self.part(line.name).eq_ignore_ascii_case(name.as_bytes());
+            is_it.then(|| self.part(line.value))
+        };
+        self.lines.0.iter().filter(may_be).filter_map(named)
+    }
+
+    fn part(self, (start, end): (u32, u32)) -> &'a [u8] {
+        self.bytes.get(start as usize..end as usize).unwrap_or_default()
     }
 }
 

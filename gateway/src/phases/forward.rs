@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use arrayvec::ArrayString;
 use http::HeaderName;
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, HOST};
+use http::header::{ACCEPT_ENCODING, HOST};
 
 use crate::context::{CallHeaders, Context};
 use crate::phases::authenticate::bearer;
@@ -41,21 +41,21 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
 const CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
 
-/// Whether a header of the request, its name in lower case, goes on to the upstream.
+/// Whether a header of the request goes on to the upstream.
 #[must_use]
-pub fn keeps(name: &str, value: &[u8], has_key_header: bool, context: &Context) -> bool {
-    let dropped = DROPPED.iter().any(|dropped| alike(name, dropped));
-    if dropped || DROPPED_BEGINNINGS.iter().any(|beginning| begins_alike(name, beginning)) {
+pub fn keeps(name: &[u8], value: &[u8], has_key_header: bool, context: &Context) -> bool {
+    let dropped = DROPPED.iter().any(|dropped| alike(name, dropped.as_bytes()));
+    if dropped || DROPPED_BEGINNINGS.iter().any(|beginning| begins_alike(name, beginning.as_bytes())) {
         return false;
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
-    if alike(name, context.key_header().as_str()) || injected.iter().any(|(own, _)| alike(name, own.as_str()))
-    {
+    let is = |own: &HeaderName| alike(name, own.as_str().as_bytes());
+    if is(context.key_header()) || injected.iter().any(|(own, _)| is(own)) {
         return false;
     }
     // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
-    if name == AUTHORIZATION.as_str()
-        && !has_key_header
+    if !has_key_header
+        && name.eq_ignore_ascii_case(b"authorization")
         && bearer(value).is_some_and(|token| token.starts_with(apiclay_config::key::PREFIX.as_bytes()))
     {
         return false;
@@ -64,14 +64,13 @@ pub fn keeps(name: &str, value: &[u8], has_key_header: bool, context: &Context) 
 }
 
 /// Whether two names are one to a vendor's server: those that pass headers on as variables (CGI, WSGI, Rack) read `_` and `-` alike.
-fn alike(name: &str, other: &str) -> bool {
+fn alike(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && begins_alike(name, other)
 }
 
-fn begins_alike(name: &str, beginning: &str) -> bool {
-    let spelled = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    name.len() >= beginning.len()
-        && name.bytes().zip(beginning.bytes()).all(|(a, b)| spelled(a) == spelled(b))
+fn begins_alike(name: &[u8], beginning: &[u8]) -> bool {
+    let spelled = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() >= beginning.len() && name.iter().zip(beginning).all(|(a, b)| spelled(a) == spelled(b))
 }
 
 /// What `Connection` headers say.
@@ -88,10 +87,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Whether they name this header, in lower case, as one of this hop.
+    /// Whether they name this header as one of this hop.
     #[must_use]
-    pub fn names(&self, name: &str) -> bool {
-        self.hop_by_hop.iter().any(|own| own == name)
+    pub fn names(&self, name: &[u8]) -> bool {
+        self.hop_by_hop.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The headers that they name.
@@ -108,6 +107,11 @@ const OURS_TO_SAY: [&str; 4] = ["content-length", "transfer-encoding", "content-
 pub fn connection(headers: &dyn CallHeaders) -> Connection {
     let mut said = Connection::default();
     headers.values(&http::header::CONNECTION, &mut |value| {
+        // As most say it.
+        if value.eq_ignore_ascii_case(b"keep-alive") {
+            said.keep_alive = true;
+            return;
+        }
         for token in value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
             let is = |what: &str| token.eq_ignore_ascii_case(what.as_bytes());
             if is("close") {
@@ -209,7 +213,8 @@ mod tests {
         let key = b"Bearer apiclay_abc";
         let mut context = Context::new(apiclay_config::clock::Timestamp(0));
         context.connection.hop_by_hop = vec!["x-named".to_owned()];
-        let keeps = |name: &str, value: &[u8], has_key_header| keeps(name, value, has_key_header, &context);
+        let keeps =
+            |name: &str, value: &[u8], has_key_header| keeps(name.as_bytes(), value, has_key_header, &context);
         assert!(!keeps("authorization", key, false));
         assert!(keeps("authorization", key, true));
         assert!(keeps("authorization", b"Bearer vendor-token", false));
@@ -217,6 +222,8 @@ mod tests {
         assert!(!keeps("x-consumer-id", b"me", true));
         assert!(!keeps("x_consumer-id", b"me", true) && !keeps("x_api_key", b"k", true));
         assert!(!keeps("x-named", b"1", true));
+        assert!(!keeps("X-Named", b"1", true) && !keeps("Host", b"h", true) && !keeps("X-FORWARDED-FOR", b"me", true));
+        assert!(!keeps("Authorization", key, false) && !keeps("X_Consumer-Id", b"me", true));
         assert!(keeps("my_header", b"1", true));
     }
 

@@ -53,15 +53,22 @@ pub fn is_chunked<'a>(mut encodings: impl Iterator<Item = &'a [u8]>) -> Result<b
 pub fn length<'a>(lengths: impl Iterator<Item = &'a [u8]>) -> Result<Option<u64>, Odd> {
     let mut length = None;
     for value in lengths.flat_map(|line| line.split(|b| *b == b',')) {
-        let digits = value.trim_ascii();
-        let plain = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-        let said = std::str::from_utf8(digits).ok().filter(|_| plain).and_then(|text| text.parse().ok());
+        let said = number(value.trim_ascii());
         if said.is_none() || (length.is_some() && length != said) {
             return Err(Odd);
         }
         length = said;
     }
     Ok(length)
+}
+
+/// A number of plain digits, however many zeros it begins with.
+fn number(digits: &[u8]) -> Option<u64> {
+    let and = |number: u64, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    };
+    if digits.is_empty() { None } else { digits.iter().try_fold(0, and) }
 }
 
 /// Whether an answer with this status never has a body.
@@ -209,7 +216,8 @@ mod tests {
         let said = |lines: &[&'static str]| length(lines.iter().map(|line| line.as_bytes())).ok();
         assert_eq!(said(&[]), Some(None));
         assert_eq!(said(&["2", "2, 02"]), Some(Some(2)));
-        for odd in [&["2", "3"][..], &["2,3"], &["+2"], &[""], &["2,"], &["99999999999999999999"]] {
+        assert_eq!(said(&["0018446744073709551615"]), Some(Some(u64::MAX)));
+        for odd in [&["2", "3"][..], &["2,3"], &["+2"], &[""], &["2,"], &["18446744073709551616"], &["2 3"]] {
             assert_eq!(said(odd), None, "{odd:?}");
         }
         let chunked = |lines: &[&'static str]| is_chunked(lines.iter().map(|line| line.as_bytes())).ok();

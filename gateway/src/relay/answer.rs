@@ -9,13 +9,17 @@ use apiclay_plugins::HeaderEdits;
 use http::StatusCode;
 
 use super::body::Framing;
-use super::edits::{Edits, Lower, line};
+use super::edits::{Edits, line};
 use crate::context::Context;
 use crate::front::lines::{HeadLines, Lines, range};
-use crate::phases::{forward, respond};
+use crate::phases::forward::{Connection, connection};
+use crate::phases::respond;
 
 /// Headers of an upstream's answer: as many as Pingora's lane reads.
 const HEADERS_MAX: usize = 256;
+
+/// Headers that say how this hop goes on, or are written anew.
+const OURS: [&str; 3] = ["connection", "upgrade", "content-length"];
 
 /// The head of an upstream's answer.
 #[derive(Debug, Default)]
@@ -26,6 +30,8 @@ pub struct Head {
     pub bytes: usize,
     reason: Range<usize>,
     lines: Lines,
+    /// What its `Connection` headers say.
+    pub connection: Connection,
     old: bool,
 }
 
@@ -62,6 +68,7 @@ impl Head {
                 self.reason = range(bytes, response.reason.unwrap_or_default().as_bytes());
                 self.old = response.version == Some(0);
                 self.lines.set(bytes, response.headers);
+                self.connection = connection(&self.lines.of(bytes));
                 Ok(true)
             }
             Ok(httparse::Status::Partial) if bytes.len() < respond::HEAD_MAX_BYTES => Ok(false),
@@ -80,11 +87,7 @@ impl Head {
     /// # Errors
     /// When two lengths disagree, or it is encoded as nobody asked for.
     pub fn body(&self, lines: HeadLines<'_>, method: &str) -> Result<Body, NoAnswer> {
-        let says = |what: &str| {
-            let mut tokens = lines.all("connection").flat_map(|value| value.split(|b| *b == b','));
-            tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(what.as_bytes()))
-        };
-        let closes = says("close") || (self.old && !says("keep-alive"));
+        let closes = self.connection.close || (self.old && !self.connection.keep_alive);
         let encodings = lines.all("transfer-encoding");
         let chunked = respond::is_chunked(encodings).map_err(|respond::Odd| NoAnswer)?;
         // Chunks say where the body ends, whatever else is said of it.
@@ -107,7 +110,7 @@ impl Head {
     /// answer of a connection says that it closes.
     pub fn write(
         &self,
-        (out, lower): (&mut Vec<u8>, &mut Lower),
+        out: &mut Vec<u8>,
         lines: HeadLines<'_>,
         context: &Context,
         edits: &HeaderEdits,
@@ -119,21 +122,19 @@ impl Head {
         out.push(b' ');
         out.extend_from_slice(lines.bytes(&self.reason));
         out.extend_from_slice(b"\r\n");
-        let connection = forward::connection(&lines);
         let has_none = respond::has_no_framing(self.status);
         let edits = Edits(edits);
         for (name, value) in lines.iter() {
-            let plain = lower.of(name);
-            let ours = matches!(plain, "connection" | "upgrade" | "content-length");
-            if ours
-                || (has_none && plain == "transfer-encoding")
-                || respond::DROPPED.contains(&plain)
-                || connection.names(plain)
-                || edits.replaces(plain)
+            let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+            if OURS.into_iter().any(is)
+                || (has_none && is("transfer-encoding"))
+                || respond::DROPPED.iter().any(|dropped| is(dropped))
+                || self.connection.names(name)
+                || edits.replaces(name)
             {
                 continue;
             }
-            if plain == "set-cookie" {
+            if is("set-cookie") {
                 if let Some(confined) = respond::confine_cookie(value, &respond::cookie_path(context)) {
                     line(out, name, &confined);
                 }

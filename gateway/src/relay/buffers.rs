@@ -8,6 +8,7 @@ use bytes::BytesMut;
 use super::connection::Exchange;
 use super::upload::Upload;
 use crate::front::lines::Lines;
+use crate::phases::forward::Connection;
 
 /// Rooms that a thread keeps.
 const KEPT_MAX: usize = 256;
@@ -43,6 +44,8 @@ pub fn take() -> Box<Room> {
 /// The call is over.
 pub fn put(mut room: Box<Room>) {
     room.followers.clear();
+    // However many headers an upstream names in it, they are not kept.
+    room.exchange.head.connection = Connection::default();
     let bytes = room.exchange.capacity_bytes() + room.followers.capacity() + room.upload.capacity_bytes();
     if bytes > KEPT_MAX_BYTES {
         return;

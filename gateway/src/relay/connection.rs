@@ -11,7 +11,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::answer;
 use super::client::{Client, Gone};
-use super::edits::Lower;
 use super::upload::Wrong;
 use super::upstream::Failed;
 use crate::deadline;
@@ -30,15 +29,13 @@ pub struct Exchange {
     pub read: BytesMut,
     /// What is being written, to either side.
     pub out: Vec<u8>,
-    /// For the names in heads.
-    pub lower: Lower,
 }
 
 impl Exchange {
     /// How much room it takes.
     #[must_use]
     pub fn capacity_bytes(&self) -> usize {
-        self.read.capacity() + self.out.capacity() + self.lower.capacity_bytes()
+        self.read.capacity() + self.out.capacity()
     }
 }
 

@@ -8,10 +8,11 @@ use http::HeaderName;
 pub struct Edits<'a>(pub &'a HeaderEdits);
 
 impl Edits<'_> {
-    /// Whether lines of this name, in lower case, do not stay as they came.
+    /// Whether lines of this name do not stay as they came.
     #[must_use]
-    pub fn replaces(&self, name: &str) -> bool {
-        self.0.iter().any(|(own, edit)| own.as_str() == name && !matches!(edit, HeaderEdit::Add(_)))
+    pub fn replaces(&self, name: &[u8]) -> bool {
+        let is_it = |own: &HeaderName| own.as_str().as_bytes().eq_ignore_ascii_case(name);
+        self.0.iter().any(|(own, edit)| !matches!(edit, HeaderEdit::Add(_)) && is_it(own))
     }
 
     /// Writes what they add, in the order in which they were asked for, but for names that stand already.
@@ -26,26 +27,6 @@ impl Edits<'_> {
                 line(out, name.as_str().as_bytes(), value.as_bytes());
             }
         }
-    }
-}
-
-/// Room for a header's name in lower case.
-#[derive(Debug, Default)]
-pub struct Lower(String);
-
-impl Lower {
-    /// The name, in lower case; empty where it is none.
-    pub fn of(&mut self, name: &[u8]) -> &str {
-        self.0.clear();
-        self.0.push_str(std::str::from_utf8(name).unwrap_or_default());
-        self.0.make_ascii_lowercase();
-        &self.0
-    }
-
-    /// How much room it takes.
-    #[must_use]
-    pub fn capacity_bytes(&self) -> usize {
-        self.0.capacity()
     }
 }
 

@@ -169,8 +169,7 @@ impl Relay {
         exchange.out.clear();
         let closes = client.closes();
         let until_close = got.body.framing == Framing::UntilClose;
-        let out = (&mut exchange.out, &mut exchange.lower);
-        exchange.head.write(out, head_lines, context, &edits, got.body, closes);
+        exchange.head.write(&mut exchange.out, head_lines, context, &edits, got.body, closes);
         exchange.read.advance(exchange.head.bytes);
         let mut begun = false;
         loop {

@@ -20,7 +20,7 @@ pub fn write(
     status_line(out, answer.status);
     let edits = Edits(edits);
     for (name, value) in respond::own_headers(answer) {
-        if !edits.replaces(name.as_str()) {
+        if !edits.replaces(name.as_str().as_bytes()) {
             line(out, name.as_str().as_bytes(), value.as_bytes());
         }
     }

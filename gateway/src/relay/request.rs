@@ -1,10 +1,8 @@
 //! A request that this lane takes, as far as it has come. Writes the head that the upstream sees, and what came of the body with it;
 //! what is kept, dropped or added is phase `forward`'s to say. What still comes of the body is `super::upload`'s.
 
-use http::header::{ACCEPT_ENCODING, COOKIE};
-
 use super::body::{LAST_CHUNK, chunk};
-use super::edits::{Edits, Lower, line};
+use super::edits::{Edits, line};
 use super::upload::Upload;
 use crate::context::Context;
 use crate::front::framing::Frame;
@@ -54,7 +52,7 @@ impl<'a> Sent<'a> {
     }
 
     /// Writes what came of the request as the upstream is to see it.
-    pub fn write(&self, out: &mut Vec<u8>, lower: &mut Lower, host: &str, context: &Context) {
+    pub fn write(&self, out: &mut Vec<u8>, host: &str, context: &Context) {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
         for part in forward::path_and_query(context, self.path, self.query) {
@@ -66,18 +64,18 @@ impl<'a> Sent<'a> {
         let edits = Edits(&context.request_edits);
         let mut chunked = false;
         for (name, value) in self.lines.iter() {
-            let plain = lower.of(name);
+            let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
             // The front lets no other encoding through.
-            if plain == "transfer-encoding" {
+            if is(b"transfer-encoding") {
                 chunked = true;
                 line(out, name, b"chunked");
                 continue;
             }
-            let stays = plain == "content-length" || forward::keeps(plain, value, has_key_header, context);
-            if !stays || edits.replaces(plain) || (reads_body && plain == ACCEPT_ENCODING.as_str()) {
+            let stays = is(b"content-length") || forward::keeps(name, value, has_key_header, context);
+            if !stays || edits.replaces(name) || (reads_body && is(b"accept-encoding")) {
                 continue;
             }
-            if plain == COOKIE.as_str() {
+            if is(b"cookie") {
                 if let Some(kept) = forward::cookies(value) {
                     line(out, name, &kept);
                 }

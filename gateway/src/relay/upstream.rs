@@ -50,7 +50,7 @@ impl Relay {
         loop {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
-            sent.write(&mut exchange.out, &mut exchange.lower, host, context);
+            sent.write(&mut exchange.out, host, context);
             client.upload.try_anew();
             let written = if client.upload.goes_on() {
                 // What comes of the body follows it, and an answer may come before.
