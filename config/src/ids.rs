@@ -23,6 +23,9 @@ const TEXT_BYTES: usize = PREFIX_BYTES + 1 + TEXT_CHARS;
 /// Characters that are taken out of one word.
 const WORD_CHARS: usize = 12;
 
+/// An id's text.
+pub type IdText = ArrayString<TEXT_BYTES>;
+
 /// A kind of thing that has ids.
 pub trait Kind: 'static {
     /// What its ids begin with, before the underscore: three letters.
@@ -62,7 +65,7 @@ impl<K: Kind> Id<K> {
 
     /// Its text, without an allocation, and without what formatting costs: some ids are written with each call.
     #[must_use]
-    pub fn text(self) -> ArrayString<TEXT_BYTES> {
+    pub fn text(self) -> IdText {
         const { assert!(K::PREFIX.len() == PREFIX_BYTES) };
         let mut chars = [0u8; TEXT_CHARS];
         // By words, of 12 characters each and the first two: shifts of 128 bits are dear.

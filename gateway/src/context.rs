@@ -1,14 +1,15 @@
 //! What is known about one call, filled in phase by phase. The lanes own one a call and hand it to the phases.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::RequestId;
+use apiclay_config::ids::{IdText, RequestId};
 use apiclay_config::usage::{Event, LEASED_WINDOWS};
 use apiclay_plugins::HeaderEdits;
-use arrayvec::ArrayVec;
+use arrayvec::{ArrayString, ArrayVec};
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName};
 
@@ -68,9 +69,24 @@ pub struct Head<'a> {
     /// The path as sent, without the query.
     pub path: &'a str,
     /// The host asked for, without its port.
-    pub host: &'a str,
+    pub host: &'a [u8],
     /// The headers.
     pub headers: &'a dyn CallHeaders,
+}
+
+/// Of an address of version 6 (RFC 4291, section 2.2).
+const PEER_MAX_BYTES: usize = 45;
+
+/// A client's address as text, which is made once a connection.
+pub type PeerText = ArrayString<PEER_MAX_BYTES>;
+
+/// The text of an address.
+#[must_use]
+pub fn peer_text(address: IpAddr) -> PeerText {
+    let mut text = PeerText::new();
+    // It has room for every address.
+    let _ = write!(text, "{address}");
+    text
 }
 
 /// A quota unit that this call holds, and where it goes back to.
@@ -85,12 +101,14 @@ pub struct Held {
 pub struct Context {
     /// Its id, also at the upstream.
     pub request: RequestId,
+    /// Its text, which the upstream, the client and the log are told.
+    pub request_text: IdText,
     /// When its head was read, by the clock that never jumps.
     pub started: Instant,
     /// The same by the wall clock.
     pub at: Timestamp,
-    /// Who is connected.
-    pub peer: Option<IpAddr>,
+    /// Who is connected, as text.
+    pub peer: Option<PeerText>,
     /// Whether the client came over TLS.
     pub secure: bool,
     /// Phase route. What stands here and below is of one configuration, from the call's first phase to its last.
@@ -139,8 +157,10 @@ impl Context {
     /// A call of which nothing is known.
     #[must_use]
     pub fn new(at: Timestamp) -> Self {
+        let request = RequestId::generate_at(at);
         Self {
-            request: RequestId::generate_at(at),
+            request,
+            request_text: request.text(),
             started: Instant::now(),
             at,
             peer: None,

@@ -68,8 +68,10 @@ impl Gateway {
 
     /// `vendor/listing`, where the host names one.
     #[must_use]
-    pub fn listing_by_host(&self, host: &str) -> Option<ArrayString<HOST_NAME_MAX_BYTES>> {
+    pub fn listing_by_host(&self, host: &[u8]) -> Option<ArrayString<HOST_NAME_MAX_BYTES>> {
         let domain = self.domain.as_deref()?;
+        // A host that was let through is of ASCII.
+        let host = std::str::from_utf8(host).ok()?;
         let (names, tail) = host.split_at_checked(host.len().checked_sub(domain.len())?)?;
         let (listing, vendor) = names.split_once('.').filter(|_| tail.eq_ignore_ascii_case(domain))?;
         if vendor.contains('.') {

@@ -24,6 +24,8 @@ pub struct Head {
     pub method: Range<usize>,
     /// Where the target stands: path and query.
     pub target: Range<usize>,
+    /// Where the host stands, without its port.
+    pub host: Range<usize>,
     /// What body follows.
     pub frame: Frame,
     /// Of HTTP/1.0.
@@ -39,6 +41,8 @@ pub struct Head {
 struct Said<'a> {
     hosts: usize,
     host: &'a [u8],
+    /// The same without its port.
+    host_name: &'a [u8],
     length: Option<u64>,
     chunked: bool,
     upgrades: usize,
@@ -79,7 +83,8 @@ pub fn parse(buffer: &[u8], lines: &mut Lines) -> Result<Option<Head>, Rejection
         check_target(target, method, &said)?.map(|origin_form| rewrite(buffer, target, origin_form));
     lines.set(buffer, request.headers);
     let (method, target) = (range(buffer, method.as_bytes()), range(buffer, target.as_bytes()));
-    Ok(Some(Head { bytes, method, target, frame, old, expects: said.expects, rewritten }))
+    let host = range(buffer, said.host_name);
+    Ok(Some(Head { bytes, method, target, host, frame, old, expects: said.expects, rewritten }))
 }
 
 /// Where the head ends, in CRLF like each of its lines. What else hides in a line httparse refuses.
@@ -157,9 +162,8 @@ fn read_headers<'a>(headers: &[httparse::Header<'a>]) -> Result<Said<'a>, Reject
     if said.hosts != 1 {
         return Err(Rejection::Malformed("Name one host, in one Host header."));
     }
-    if host_name(said.host).is_none() {
-        return Err(Rejection::Malformed("The Host header is not a host and port."));
-    }
+    let name = host_name(said.host);
+    said.host_name = name.ok_or(Rejection::Malformed("The Host header is not a host and port."))?;
     Ok(said)
 }
 
@@ -189,19 +193,24 @@ fn frame(said: &Said<'_>, old: bool) -> Result<Frame, Rejection> {
 
 /// The host without its port, where `value` is a host and maybe a port, without user information.
 #[must_use]
-pub fn host_name(value: &[u8]) -> Option<&str> {
-    let text = std::str::from_utf8(value).ok()?;
-    let (name, port) = match text.strip_prefix('[') {
-        Some(rest) => {
-            let end = rest.find(']')? + 2;
-            (&text[..end], text[end..].strip_prefix(':').or(text[end..].is_empty().then_some(""))?)
-        }
-        None => text.split_once(':').unwrap_or((text, "")),
+pub fn host_name(value: &[u8]) -> Option<&[u8]> {
+    let name_ends = match value.first()? {
+        b'[' => value.iter().position(|b| *b == b']')? + 1,
+        _ => value.iter().position(|b| *b == b':').unwrap_or(value.len()),
     };
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-    let port_fits =
-        port.is_empty() || (port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
-    (!name.is_empty() && name.bytes().all(plain) && port_fits).then_some(name)
+    let (name, port) = value.split_at(name_ends);
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_' | b':' | b'[' | b']');
+    (!name.is_empty() && name.iter().all(plain) && is_port(port)).then_some(name)
+}
+
+/// Whether it is a colon and a port, as short as just the colon, or nothing (RFC 3986, section 3.2.3).
+fn is_port(text: &[u8]) -> bool {
+    let Some((colon, digits)) = text.split_first() else { return true };
+    let and = |port: u16, digit: &u8| {
+        let digit = digit.is_ascii_digit().then(|| u16::from(digit - b'0'))?;
+        port.checked_mul(10)?.checked_add(digit)
+    };
+    *colon == b':' && digits.iter().try_fold(0, and).is_some()
 }
 
 /// `None` for a target in origin form; the origin form of one in absolute form, where it agrees with the host.
@@ -316,6 +325,40 @@ mod tests {
             "GET  /a HTTP/1.1\r\nHost: h\r\n\r\n",
         ] {
             assert!(head(whole).is_err(), "{whole:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_read_without_its_port() {
+        for (value, name) in [
+            ("h", "h"),
+            ("h:", "h"),
+            ("a.Example-1_x:0080", "a.Example-1_x"),
+            ("h:65535", "h"),
+            ("[::1]", "[::1]"),
+            ("[::1]:8080", "[::1]"),
+            ("[]", "[]"),
+        ] {
+            assert_eq!(host_name(value.as_bytes()), Some(name.as_bytes()), "{value}");
+            let with = format!("GET /a HTTP/1.1\r\nHost: {value}\r\n\r\n");
+            let read = head(&with).unwrap().unwrap();
+            assert_eq!(&with[read.host], name);
+        }
+        for value in [
+            "",
+            ":80",
+            "h:65536",
+            "h:+80",
+            "h:8a",
+            "h:80:80",
+            "[::1",
+            "[::1]8",
+            "[::1]:a",
+            "u@h",
+            "a b",
+            "caf\u{e9}",
+        ] {
+            assert_eq!(host_name(value.as_bytes()), None, "{value}");
         }
     }
 

@@ -10,7 +10,6 @@ pub mod lines;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +27,7 @@ use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::context::{PeerText, peer_text};
 use crate::deadline;
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
@@ -75,7 +75,7 @@ pub struct Front {
 #[derive(Debug, Clone, Copy)]
 pub struct Peer {
     /// Its address.
-    pub address: Option<IpAddr>,
+    pub address: Option<PeerText>,
     /// Whether it came over TLS.
     pub secure: bool,
 }
@@ -83,7 +83,7 @@ pub struct Peer {
 impl Peer {
     fn of(stream: &Stream) -> Self {
         let address = match stream.get_socket_digest().as_ref().and_then(|digest| digest.peer_addr()) {
-            Some(SocketAddr::Inet(address)) => Some(address.ip()),
+            Some(SocketAddr::Inet(address)) => Some(peer_text(address.ip())),
             _ => None,
         };
         Self { address, secure: stream.get_ssl_digest().is_some() }

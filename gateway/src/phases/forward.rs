@@ -1,9 +1,6 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
-use std::fmt::Write as _;
-
-use arrayvec::ArrayString;
 use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, HOST};
 
@@ -155,26 +152,23 @@ pub fn reads_body(context: &Context) -> bool {
 }
 
 /// Headers that the gateway sets on the way to the upstream.
-pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u8])) {
+pub fn added(context: &Context, host: &[u8], add: &mut dyn FnMut(&HeaderName, &[u8])) {
     if let Some(target) = upstream::picked(context) {
         add(&HOST, target.authority.as_bytes());
     }
-    add(&REQUEST_ID_HEADER, context.request.text().as_bytes());
-    if let Some(peer) = context.peer {
-        let mut text = ArrayString::<PEER_MAX_BYTES>::new();
-        // It has room for every address.
-        let _ = write!(text, "{peer}");
-        add(&FORWARDED_FOR, text.as_bytes());
+    add(&REQUEST_ID_HEADER, context.request_text.as_bytes());
+    if let Some(peer) = &context.peer {
+        add(&FORWARDED_FOR, peer.as_bytes());
     }
     add(&FORWARDED_PROTO, if context.secure { b"https" } else { b"http" });
-    add(&FORWARDED_HOST, host.as_bytes());
+    add(&FORWARDED_HOST, host);
     let reads_body = reads_body(context);
     if reads_body {
         add(&ACCEPT_ENCODING, b"identity");
     }
     if let Some(credential) = &context.credential {
-        add(&CONSUMER_ID, credential.entitlement.subscription.text().as_bytes());
-        add(&CONSUMER_PLAN, credential.entitlement.edition.plan.text().as_bytes());
+        add(&CONSUMER_ID, credential.entitlement.subscription_text().as_bytes());
+        add(&CONSUMER_PLAN, credential.entitlement.edition.plan_text.as_bytes());
     }
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
     for (name, value) in injected.iter().filter(|(name, _)| !(reads_body && *name == ACCEPT_ENCODING)) {
@@ -184,14 +178,11 @@ pub fn added(context: &Context, host: &str, add: &mut dyn FnMut(&HeaderName, &[u
 
 /// Whether it sets this one.
 #[must_use]
-pub fn adds(context: &Context, host: &str, name: &HeaderName) -> bool {
+pub fn adds(context: &Context, host: &[u8], name: &HeaderName) -> bool {
     let mut found = false;
     added(context, host, &mut |own, _| found |= own == name);
     found
 }
-
-/// Of an address of version 6 (RFC 4291, section 2.2).
-const PEER_MAX_BYTES: usize = 45;
 
 /// The path and query that the upstream is asked for, in pieces: the target's base, then what stands below the listing.
 #[must_use]
@@ -213,8 +204,9 @@ mod tests {
         let key = b"Bearer apiclay_abc";
         let mut context = Context::new(apiclay_config::clock::Timestamp(0));
         context.connection.hop_by_hop = vec!["x-named".to_owned()];
-        let keeps =
-            |name: &str, value: &[u8], has_key_header| keeps(name.as_bytes(), value, has_key_header, &context);
+        let keeps = |name: &str, value: &[u8], has_key_header| {
+            keeps(name.as_bytes(), value, has_key_header, &context)
+        };
         assert!(!keeps("authorization", key, false));
         assert!(keeps("authorization", key, true));
         assert!(keeps("authorization", b"Bearer vendor-token", false));
@@ -222,7 +214,11 @@ mod tests {
         assert!(!keeps("x-consumer-id", b"me", true));
         assert!(!keeps("x_consumer-id", b"me", true) && !keeps("x_api_key", b"k", true));
         assert!(!keeps("x-named", b"1", true));
-        assert!(!keeps("X-Named", b"1", true) && !keeps("Host", b"h", true) && !keeps("X-FORWARDED-FOR", b"me", true));
+        assert!(
+            !keeps("X-Named", b"1", true)
+                && !keeps("Host", b"h", true)
+                && !keeps("X-FORWARDED-FOR", b"me", true)
+        );
         assert!(!keeps("Authorization", key, false) && !keeps("X_Consumer-Id", b"me", true));
         assert!(keeps("my_header", b"1", true));
     }

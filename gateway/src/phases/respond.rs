@@ -164,7 +164,7 @@ pub fn plugins(
 
 /// The headers that every answer bears: the call's id, and what is left to a known caller.
 pub fn added(context: &Context, add: &mut dyn FnMut(&HeaderName, &[u8])) {
-    add(&REQUEST_ID_HEADER, context.request.text().as_bytes());
+    add(&REQUEST_ID_HEADER, context.request_text.as_bytes());
     rate_limit_headers(context, add);
 }
 

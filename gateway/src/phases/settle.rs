@@ -52,10 +52,10 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
         gateway.metrics.rejected(code);
     }
     complete_plugins(context, duration_us);
-    let subscription = context.credential.as_ref().map(|c| c.entitlement.subscription.text());
+    let subscription = context.credential.as_ref().map(|c| c.entitlement.subscription_text());
     tracing::info!(
         target: access_log::TARGET,
-        request_id = &*context.request.text(),
+        request_id = &*context.request_text,
         listing = context.listing.as_ref().map(|l| &*l.name),
         subscription = subscription.as_deref(),
         status = context.status,

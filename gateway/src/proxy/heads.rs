@@ -1,8 +1,6 @@
 //! What the lane does to heads: reads the host, checks what HTTP/2 may disagree on, forwards cookies, and finishes the head
 //! of an answer. Translation only; what is kept, dropped or added is the phases' to say.
 
-use std::net::IpAddr;
-
 use apiclay_plugins::{HeaderEdit, HeaderEdits};
 use http::header::{CONTENT_LENGTH, COOKIE, LINK, SET_COOKIE, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue};
@@ -11,14 +9,14 @@ use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
 
-use crate::context::Context;
+use crate::context::{Context, PeerText, peer_text};
 use crate::front::head::host_name;
 use crate::phases::{forward, respond};
 use crate::rejection::Rejection;
 
-pub(super) fn peer(session: &Session) -> Option<IpAddr> {
+pub(super) fn peer(session: &Session) -> Option<PeerText> {
     match session.client_addr() {
-        Some(SocketAddr::Inet(address)) => Some(address.ip()),
+        Some(SocketAddr::Inet(address)) => Some(peer_text(address.ip())),
         _ => None,
     }
 }
@@ -41,7 +39,7 @@ pub(super) fn check_authority(request: &RequestHeader) -> Result<(), Rejection> 
     }
 }
 
-pub(super) fn host_of(request: &RequestHeader) -> Option<&str> {
+pub(super) fn host_of(request: &RequestHeader) -> Option<&[u8]> {
     let host = request.headers.get(http::header::HOST).map(HeaderValue::as_bytes);
     host_name(host.or_else(|| request.uri.authority().map(|a| a.as_str().as_bytes()))?)
 }

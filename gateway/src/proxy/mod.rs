@@ -159,7 +159,10 @@ impl ProxyHttp for PingoraLane {
             let framing = name == CONTENT_LENGTH || name == http::header::TRANSFER_ENCODING;
             let upgrade = upgrades && (name == UPGRADE || name == http::header::CONNECTION);
             let value = request.headers.get(&name).map(HeaderValue::as_bytes).unwrap_or_default();
-            if !framing && !upgrade && !forward::keeps(name.as_str().as_bytes(), value, has_key_header, context) {
+            if !framing
+                && !upgrade
+                && !forward::keeps(name.as_str().as_bytes(), value, has_key_header, context)
+            {
                 request.remove_header(&name);
             }
         }

@@ -132,8 +132,7 @@ impl Relay {
         exchange: &mut Exchange,
         context: &mut Context,
     ) -> Result<After, Failed> {
-        let host = sent.lines.all("host").next().and_then(head::host_name).unwrap_or_default();
-        let head = Head { method: sent.method, path: sent.path, host, headers: &sent.lines };
+        let head = Head { method: sent.method, path: sent.path, host: sent.host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
         let admitted = phases::admitted(&mut call, client.upload.length()).await;
         if let Some(answer) = admitted.map_err(Failed::Refused)? {
@@ -141,7 +140,7 @@ impl Relay {
         }
         let limited = client.upload.limit(self.gateway.body_max_bytes);
         limited.map_err(|wrong| Failed::Refused(wrong.rejection()))?;
-        let got = self.ask(client, sent, host, exchange, context).await?;
+        let got = self.ask(client, sent, exchange, context).await?;
         self.pass(client, sent, exchange, got, context).await
     }
 

@@ -19,6 +19,8 @@ pub struct Sent<'a> {
     pub path: &'a str,
     /// The query, without its question mark.
     pub query: Option<&'a str>,
+    /// The host, without its port.
+    pub host: &'a [u8],
     /// The headers.
     pub lines: HeadLines<'a>,
     /// What came of the body, with its framing.
@@ -42,9 +44,10 @@ impl<'a> Sent<'a> {
             None => (target, None),
         };
         Some(Self {
-            method: std::str::from_utf8(&buffer[head.method.clone()]).ok()?,
+            method: method(&buffer[head.method.clone()])?,
             path,
             query,
+            host: &buffer[head.host.clone()],
             lines: lines.of(buffer),
             body: &buffer[head.bytes..bytes],
             bytes,
@@ -52,7 +55,7 @@ impl<'a> Sent<'a> {
     }
 
     /// Writes what came of the request as the upstream is to see it.
-    pub fn write(&self, out: &mut Vec<u8>, host: &str, context: &Context) {
+    pub fn write(&self, out: &mut Vec<u8>, context: &Context) {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
         for part in forward::path_and_query(context, self.path, self.query) {
@@ -84,8 +87,8 @@ impl<'a> Sent<'a> {
             line(out, name, value);
         }
         // What the gateway says of the call, and the vendor's secrets, stand whatever plugins edit.
-        edits.write(out, &|name| forward::adds(context, host, name));
-        forward::added(context, host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
+        edits.write(out, &|name| forward::adds(context, self.host, name));
+        forward::added(context, self.host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
         if !chunked {
             return out.extend_from_slice(self.body);
@@ -95,5 +98,14 @@ impl<'a> Sent<'a> {
         if frame == Frame::End {
             out.extend_from_slice(LAST_CHUNK);
         }
+    }
+}
+
+/// A method as text; those that most calls have need no check.
+fn method(sent: &[u8]) -> Option<&str> {
+    match sent {
+        b"GET" => Some("GET"),
+        b"POST" => Some("POST"),
+        other => std::str::from_utf8(other).ok(),
     }
 }

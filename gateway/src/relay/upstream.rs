@@ -43,14 +43,13 @@ impl Relay {
         &self,
         client: &mut Client<'_>,
         sent: &Sent<'_>,
-        host: &str,
         exchange: &mut Exchange,
         context: &mut Context,
     ) -> Result<Got, Failed> {
         loop {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
-            sent.write(&mut exchange.out, host, context);
+            sent.write(&mut exchange.out, context);
             client.upload.try_anew();
             let written = if client.upload.goes_on() {
                 // What comes of the body follows it, and an answer may come before.

@@ -153,6 +153,7 @@ impl Compiler {
         }
         Edition {
             plan: plan.id,
+            plan_text: plan.id.text(),
             revision: plan.revision,
             meter: plan.meter.as_ref().and_then(Meter::compile),
             billable: Billable::compile(plan.billable_statuses.as_deref()),

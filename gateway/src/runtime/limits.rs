@@ -44,6 +44,7 @@ impl Limits {
     pub(super) fn count(&self, entitlement: &Entitlement, before: Option<&Counted>) -> Counted {
         let rate = |limit: &Limit| self.rate(limit, before);
         Counted {
+            subscription: entitlement.subscription.text(),
             rates: self.limits.iter().filter_map(rate).take(RATES_MAX).collect(),
             concurrency: self.concurrency_max.map(|max| self.in_flight(max, before)),
             tallies: self.quotas(entitlement),

@@ -22,7 +22,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use apiclay_config::clock::Timestamp;
-use apiclay_config::ids::{AccountId, BindingId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId};
+use apiclay_config::ids::{
+    AccountId, BindingId, CredentialId, IdText, ListingId, PlanId, RouteId, SubscriptionId,
+};
 use apiclay_config::usage::{LEASED_WINDOWS, LeasedWindow};
 use apiclay_plugins::Plugin;
 use arrayvec::ArrayVec;
@@ -159,6 +161,8 @@ pub struct Entitlement {
 
 /// What a subscription's calls are counted by.
 pub struct Counted {
+    /// The subscription's id, as upstreams and the log are told it.
+    pub subscription: IdText,
     /// Rates by second and minute.
     pub rates: ArrayVec<Arc<Rate>, RATES_MAX>,
     /// Calls in flight.
@@ -173,6 +177,8 @@ pub struct Counted {
 pub struct Edition {
     /// The plan.
     pub plan: PlanId,
+    /// Its text, which upstreams are told.
+    pub plan_text: IdText,
     /// Which edition of it.
     pub revision: u32,
     /// How units are known, where the plan counts others than calls.
@@ -190,6 +196,12 @@ impl Entitlement {
     #[must_use]
     pub fn counted(&self) -> &Counted {
         self.counted.get_or_init(|| Box::new(self.edition.limits.count(self, None)))
+    }
+
+    /// The subscription's id as text: made with its first call, where that was let in.
+    #[must_use]
+    pub fn subscription_text(&self) -> IdText {
+        self.counted.get().map_or_else(|| self.subscription.text(), |counted| counted.subscription)
     }
 
     /// Reads what a call will read of its counters, all at once: one after the other, each phase would wait for its own.
@@ -275,9 +287,13 @@ impl Drop for InFlight {
 /// The plugins of a call: its route's, with the plan's in place of those of the same type, in the order they run in.
 pub fn with_plan<'a>(route: &'a [Bound], plan: &'a [Bound]) -> impl Iterator<Item = &'a Bound> {
     // Most plans have none: the route's stand in order.
-    let (alone, both) = if plan.is_empty() { (route, &[][..]) } else { (&[][..], route) };
-    let others = both.iter().filter(|bound| !plan.iter().any(|own| own.name == bound.name));
+    let (alone, merged) = if plan.is_empty() { (route, Vec::new()) } else { (&[][..], merged(route, plan)) };
+    alone.iter().chain(merged)
+}
+
+fn merged<'a>(route: &'a [Bound], plan: &'a [Bound]) -> Vec<&'a Bound> {
+    let others = route.iter().filter(|bound| !plan.iter().any(|own| own.name == bound.name));
     let mut merged: Vec<&Bound> = others.chain(plan).collect();
     merged.sort_by_key(|bound| bound.order);
-    alone.iter().chain(merged)
+    merged
 }

@@ -110,7 +110,7 @@ impl Shop {
         context.credential = Some(self.credential.clone());
         let headers = HeaderMap::new();
         for _ in 0..8 {
-            let head = Head { method: "GET", path: "/", host: "", headers: &HeaderLines(&headers) };
+            let head = Head { method: "GET", path: "/", host: b"", headers: &HeaderLines(&headers) };
             let mut call = Call { head, context: &mut context, gateway: &self.gateway };
             let Some(waits_for) = reserve(&mut call)? else { return Ok(context) };
             assert!(context.held.is_empty(), "a call that waits holds nothing");

@@ -49,7 +49,7 @@ pub(super) fn answer(life: &Life, path: &str, key: &str) -> (u16, &'static str) 
     let mut headers = HeaderMap::new();
     headers.insert("x-api-key", HeaderValue::from_str(key).unwrap());
     let mut context = Context::new(Clock::System.now());
-    let head = Head { method: "GET", path, host: "a.example", headers: &HeaderLines(&headers) };
+    let head = Head { method: "GET", path, host: b"a.example", headers: &HeaderLines(&headers) };
     match identify(&mut Call { head, context: &mut context, gateway: &life.gateway }) {
         Ok(_) => (200, ""),
         Err(rejection) => (rejection.status(), rejection.code()),
