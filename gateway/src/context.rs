@@ -105,7 +105,10 @@ pub struct Context {
     pub request_text: IdText,
     /// When its head was read, by the clock that never jumps.
     pub started: Instant,
-    /// The same by the wall clock.
+    /// The same clock when it was last read for this call: with its head, and again after each wait. What decides or counts by it
+    /// need not read it anew.
+    pub now: Instant,
+    /// When its head was read, by the wall clock.
     pub at: Timestamp,
     /// Who is connected, as text.
     pub peer: Option<PeerText>,
@@ -157,11 +160,12 @@ impl Context {
     /// A call of which nothing is known.
     #[must_use]
     pub fn new(at: Timestamp) -> Self {
-        let request = RequestId::generate_at(at);
+        let (request, now) = (RequestId::generate_at(at), Instant::now());
         Self {
             request,
             request_text: request.text(),
-            started: Instant::now(),
+            started: now,
+            now,
             at,
             peer: None,
             secure: false,
@@ -186,6 +190,11 @@ impl Context {
             rejection: None,
             settled: false,
         }
+    }
+
+    /// Reads the clock anew: the call has waited.
+    pub fn read_clock(&mut self) {
+        self.now = Instant::now();
     }
 
     /// The route, once it is found.

@@ -94,6 +94,13 @@ impl<F: Future + Unpin> Future for Within<F> {
     }
 }
 
+impl<F> Within<F> {
+    /// Whether it had to wait.
+    pub const fn has_waited(&self) -> bool {
+        self.place.is_some()
+    }
+}
+
 impl<F> Drop for Within<F> {
     fn drop(&mut self) {
         if let Some(place) = self.place {
@@ -213,11 +220,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_ready_waits_for_nothing_and_what_is_not_has_its_end() {
-        let ready = within(Duration::ZERO, std::future::ready(7)).await;
-        assert_eq!((ready, waiting()), (Ok(7), 0));
+        let mut ready = within(Duration::ZERO, std::future::ready(7));
+        assert_eq!(((&mut ready).await, ready.has_waited(), waiting()), (Ok(7), false, 0));
         let begun = Instant::now();
-        let ended = within(Duration::from_millis(150), std::future::pending::<()>()).await;
-        assert_eq!(ended, Err(Elapsed));
+        let mut long = within(Duration::from_millis(150), std::future::pending::<()>());
+        assert_eq!(((&mut long).await, long.has_waited()), (Err(Elapsed), true));
         assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
         assert_eq!(waiting(), 0);
     }

@@ -226,4 +226,15 @@ impl Monotonic {
             Self::Manual(ms) => ms.load(Relaxed),
         }
     }
+
+    /// The same at a moment that the machine's clock was read at.
+    #[must_use]
+    pub fn ms_at(&self, moment: Instant) -> u64 {
+        match self {
+            Self::System(start) => {
+                u64::try_from(moment.saturating_duration_since(*start).as_millis()).unwrap_or(u64::MAX)
+            }
+            Self::Manual(_) => self.now_ms(),
+        }
+    }
 }

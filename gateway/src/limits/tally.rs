@@ -7,6 +7,7 @@ use std::sync::atomic::{
     AtomicBool, AtomicU32, AtomicU64, Ordering::Acquire, Ordering::Relaxed, Ordering::SeqCst,
 };
 use std::sync::{Arc, Weak};
+use std::time::Instant;
 
 use apiclay_config::usage::LeasedWindow;
 use parking_lot::Mutex;
@@ -85,7 +86,12 @@ impl Tally {
 
     /// Takes what a call needs, before the upstream is touched.
     pub fn take(&self) -> Take {
-        let now_ms = self.core.clock.now_ms();
+        self.take_at(Instant::now())
+    }
+
+    /// The same for a call that has just read the clock.
+    pub fn take_at(&self, now: Instant) -> Take {
+        let now_ms = self.core.clock.ms_at(now);
         for held in &self.held.0 {
             let handle = held.load(Acquire);
             if handle == 0 {
@@ -124,7 +130,12 @@ impl Tally {
 
     /// The counter as this gateway sees it.
     pub fn view(&self) -> View {
-        let now_ms = self.core.clock.now_ms();
+        self.view_at(Instant::now())
+    }
+
+    /// The same for a call that has just read the clock.
+    pub fn view_at(&self, now: Instant) -> View {
+        let now_ms = self.core.clock.ms_at(now);
         let max = self.max.load(Relaxed);
         let ends_ms = self.window_ends_ms.load(Acquire);
         if now_ms >= ends_ms {

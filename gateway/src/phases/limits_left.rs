@@ -38,7 +38,7 @@ pub fn rate_limit_headers(context: &Context, add: &mut dyn FnMut(&HeaderName, &[
         }
     }
     for (name, quota) in quotas(entitlement, context) {
-        let View { remaining, resets_in_ms, .. } = quota.tally.view();
+        let View { remaining, resets_in_ms, .. } = quota.tally.view_at(context.now);
         left.item(name, ";r=", remaining).parameter(";t=", resets_in_ms.map(|ms| ms.div_ceil(1_000)));
     }
     add_unless_empty(&RATELIMIT, &left.0, add);
@@ -58,7 +58,9 @@ fn policy(entitlement: &Entitlement, context: &Context) -> LimitText {
         }
     }
     for (name, quota) in quotas(entitlement, context) {
-        policy.item(name, ";q=", quota.tally.view().max).parameter(";w=", quota.seconds.map(u64::from));
+        policy
+            .item(name, ";q=", quota.tally.view_at(context.now).max)
+            .parameter(";w=", quota.seconds.map(u64::from));
     }
     policy
 }

@@ -74,6 +74,7 @@ pub async fn admitted(call: &mut Call<'_>, body_bytes: u64) -> Result<Option<Ans
                 let credential = call.context.credential.clone().ok_or(Rejection::NotReady)?;
                 let granted =
                     Box::pin(credential.entitlement.counted().tallies[waits_for].tally.refill()).await;
+                call.context.read_clock();
                 granted.map_err(|unavailable| {
                     tracing::warn!(error = %unavailable, "no grant");
                     Rejection::CountersUnavailable

@@ -24,7 +24,7 @@ pub fn reserve(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
 }
 
 fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
-    let Context { credential: Some(credential), held, at, .. } = &mut *call.context else {
+    let Context { credential: Some(credential), held, at, now: clock, .. } = &mut *call.context else {
         return Err(Rejection::NotReady);
     };
     let (entitlement, now) = (&credential.entitlement, *at);
@@ -39,7 +39,7 @@ fn take_all(call: &mut Call<'_>) -> Result<Option<usize>, Rejection> {
         if tried || !entitlement.needs(quota.window, now) {
             continue;
         }
-        return match quota.tally.take() {
+        return match quota.tally.take_at(*clock) {
             Take::Unit(unit) => {
                 held.push(Held { tally, unit });
                 continue;

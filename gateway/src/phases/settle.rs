@@ -10,12 +10,20 @@ use crate::gateway::Gateway;
 use crate::phases::reserve;
 use crate::runtime::with_plan;
 
-/// Settles the call. Again is harmless.
+/// Settles the call, which may have waited since the clock was read for it. Again is harmless.
 pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
+    if !context.settled {
+        context.read_clock();
+        settle_now(gateway, context, ending);
+    }
+}
+
+/// The same for one that has not waited since.
+pub fn settle_now(gateway: &Gateway, context: &mut Context, ending: Ending) {
     if std::mem::replace(&mut context.settled, true) {
         return;
     }
-    let elapsed = context.started.elapsed();
+    let elapsed = context.now.saturating_duration_since(context.started);
     let duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX);
     let mut units = None;
     match (context.ticket.take(), context.event.take()) {

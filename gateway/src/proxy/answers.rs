@@ -35,6 +35,7 @@ impl PingoraLane {
         answer: Answer,
     ) -> Result<()> {
         context.status = answer.status;
+        context.read_clock();
         let mut response = ResponseHeader::build(answer.status, Some(answer.headers.len() + 8))?;
         for (name, value) in respond::own_headers(&answer) {
             response.append_header(name.clone(), value.clone())?;
@@ -56,7 +57,7 @@ impl PingoraLane {
             session.set_keepalive(None);
         }
         // Before the last write, as for every call.
-        settle::settle(&self.gateway, context, Ending::Complete);
+        settle::settle_now(&self.gateway, context, Ending::Complete);
         let body = (session.req_header().method != http::Method::HEAD && !bodiless)
             .then(|| Bytes::from(answer.body));
         let body = body.filter(|b| !b.is_empty());

@@ -74,6 +74,7 @@ impl ProxyHttp for PingoraLane {
     fn init_downstream_modules(&self, _: &mut pingora_core::modules::http::HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        context.read_clock();
         context.peer = peer(session);
         context.secure = session.digest().is_some_and(|d| d.ssl_digest.is_some());
         take_connection_options(session, context)?;
@@ -200,6 +201,7 @@ impl ProxyHttp for PingoraLane {
         if heads::check_framing(response).is_err() {
             return refused(context, Rejection::UpstreamUnreachable);
         }
+        context.read_clock();
         let status = response.status.as_u16();
         let opened = respond::open(&self.gateway, context, status, &HeaderLines(&response.headers));
         if let Err(rejection) = opened {

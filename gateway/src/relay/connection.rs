@@ -77,16 +77,24 @@ pub struct Connection {
     pub reused: bool,
     /// For one wait.
     pub read_timeout: Duration,
+    /// From when on the answer is waited for.
+    pub since: Instant,
 }
 
 impl Connection {
     /// Whether all was written, as [`Read::Bytes`].
     pub async fn write(&mut self, bytes: &[u8]) -> Read {
-        let write = async {
-            self.stream.write_all(bytes).await?;
-            self.stream.flush().await
-        };
-        match deadline::within(self.read_timeout, pin!(write)).await {
+        let stream = &mut self.stream;
+        let write = pin!(async {
+            stream.write_all(bytes).await?;
+            stream.flush().await
+        });
+        let mut written = deadline::within(self.read_timeout, write);
+        let result = (&mut written).await;
+        if written.has_waited() {
+            self.since = Instant::now();
+        }
+        match result {
             Ok(Ok(())) => Read::Bytes,
             Ok(Err(_)) => Read::Broke,
             Err(_) => Read::TimedOut,
@@ -102,7 +110,7 @@ impl Connection {
         let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
         read.clear();
         let mut interims = 0;
-        let mut until = Instant::now() + self.read_timeout;
+        let mut until = self.since + self.read_timeout;
         loop {
             while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
                 match head.status {

@@ -114,13 +114,14 @@ impl Relay {
         };
         let closes = client.closes();
         context.status = answer.status;
+        context.read_clock();
         // A refusal is not replaced by another: a plugin that fails here loses only its headers.
         let edits: HeaderEdits =
             respond::plugins(context, answer.status, &sent.lines, &own::Own(&answer)).unwrap_or_default();
         let mut out = Vec::new();
         own::write(&mut out, &answer, context, &edits, closes, sent.method != "HEAD");
         // Before the last write, as for every call.
-        settle::settle(&self.gateway, context, Ending::Complete);
+        settle::settle_now(&self.gateway, context, Ending::Complete);
         ended(client.write(&out).await, closes)
     }
 
@@ -189,7 +190,9 @@ impl Relay {
             exchange.read.advance(taken);
             let done = got.body.framing == Framing::Done;
             if done {
-                settle::settle(&self.gateway, context, Ending::Complete);
+                // What came with the head came when the clock was read.
+                let settle = if begun { settle::settle } else { settle::settle_now };
+                settle(&self.gateway, context, Ending::Complete);
             }
             if client.write(&exchange.out).await.is_err() {
                 settle::settle(&self.gateway, context, Ending::ClientLeft);

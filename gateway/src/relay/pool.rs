@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use pingora_core::protocols::Stream;
+use rustc_hash::FxSeededState;
 use tokio::io::AsyncReadExt as _;
 
 /// Connections that wait, of one thread.
@@ -34,14 +35,21 @@ struct Idle {
     since: u64,
 }
 
-#[derive(Default)]
 struct Pool {
-    idle: HashMap<SocketAddr, Vec<Idle>>,
+    /// Hashed cheaply: there are not more than so many addresses, and nobody else knows the seed.
+    idle: HashMap<SocketAddr, Vec<Idle>, FxSeededState>,
     count: usize,
     /// How often it was looked through.
     looks: u64,
     /// A task looks it through.
     swept: bool,
+}
+
+impl Default for Pool {
+    fn default() -> Self {
+        let idle = HashMap::with_hasher(FxSeededState::with_seed(rand::random::<u64>() as usize));
+        Self { idle, count: 0, looks: 0, swept: false }
+    }
 }
 
 thread_local! {

@@ -62,6 +62,7 @@ impl Relay {
                 Read::Bytes => connection.head(client, exchange).await?,
                 other => other,
             };
+            context.read_clock();
             match answered {
                 Read::Bytes => {
                     let body = exchange.head.body(exchange.head.lines(&exchange.read), sent.method);
@@ -87,9 +88,13 @@ impl Relay {
         loop {
             upstream::upstream(context);
             let failed = match self.connect(context).await {
-                Ok(connection) => return Ok(connection),
+                Ok(connection) => {
+                    context.now = connection.since;
+                    return Ok(connection);
+                }
                 Err(failed) => failed,
             };
+            context.read_clock();
             // Nothing was sent: any call may be tried again.
             if !upstream::may_retry(context) {
                 return Err(failed);
@@ -101,14 +106,18 @@ impl Relay {
         let (Some(target), Some(listing)) = (upstream::picked(context), &context.listing) else {
             return Err(Rejection::UpstreamUnreachable);
         };
-        let address = target.address().await.map_err(|reason| {
+        let (address, since) = match target.address_at(context.now) {
+            Some(address) => (address, context.now),
+            None => (target.address().await, Instant::now()),
+        };
+        let address = address.map_err(|reason| {
             tracing::warn!(request_id = %context.request, error = %reason, "a target has no address");
             Rejection::UpstreamUnreachable
         })?;
         let read_timeout = listing.upstream.read_timeout;
         let place = Place { address, tls_name: tls_name(context) };
         if let Some(stream) = pool::take(place) {
-            return Ok(Connection { stream, address, reused: true, read_timeout });
+            return Ok(Connection { stream, address, reused: true, read_timeout, since });
         }
         let name = place.tls_name.map(str::to_owned);
         let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
@@ -116,7 +125,10 @@ impl Relay {
         peer.options.total_connection_timeout = Some(listing.upstream.connect_timeout);
         // Boxed, as all that most calls do not: an idle connection would carry the room for it.
         match Box::pin(self.connector.new_stream(&peer)).await {
-            Ok(stream) => Ok(Connection { stream, address, reused: false, read_timeout }),
+            Ok(stream) => {
+                let since = Instant::now();
+                Ok(Connection { stream, address, reused: false, read_timeout, since })
+            }
             Err(error) => {
                 tracing::debug!(request_id = %context.request, %error, "a target is not reached");
                 Err(match error.etype() {

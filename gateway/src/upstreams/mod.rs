@@ -116,13 +116,23 @@ impl Upstream {
 }
 
 impl Target {
-    /// An address to connect to: vetted, and found anew when what was found is too old.
+    /// An address to connect to, where what was found is not too old at this moment: vetted.
+    ///
+    /// # Errors
+    /// When it may not be reached.
+    pub fn address_at(&self, now: Instant) -> Option<Result<SocketAddr, EgressError>> {
+        let found = self.addresses.load();
+        let fresh = found.as_ref().filter(|found| now < found.renew_at)?;
+        Some(self.choose(&fresh.addresses))
+    }
+
+    /// The same; found anew when what was found is too old.
     ///
     /// # Errors
     /// When the name cannot be found or its address may not be reached.
     pub async fn address(&self) -> Result<SocketAddr, EgressError> {
-        if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
-            return self.choose(&fresh.addresses);
+        if let Some(fresh) = self.address_at(Instant::now()) {
+            return fresh;
         }
         self.has_not_just_failed()?;
         // One call asks; others go by what was known, and wait only where nothing was.
@@ -131,8 +141,8 @@ impl Target {
             (Err(_), Some(stale)) => return self.choose(&stale.addresses),
             (Err(_), None) => self.asking.lock().await,
         };
-        if let Some(fresh) = self.known().filter(|found| Instant::now() < found.renew_at) {
-            return self.choose(&fresh.addresses);
+        if let Some(fresh) = self.address_at(Instant::now()) {
+            return fresh;
         }
         self.has_not_just_failed()?;
         // Boxed, or every call would carry the room for what few do.
@@ -144,7 +154,9 @@ impl Target {
             }
             (Err(error), Some(stale)) => {
                 tracing::warn!(host = self.destination.host, %error, "the addresses known before serve on");
-                Found { renew_at: now + Duration::from_millis(ADDRESSES_RETRY_MS), ..(*stale).clone() }
+                let too_old_at = stale.at + Duration::from_millis(ADDRESSES_STALE_MAX_MS);
+                let renew_at = too_old_at.min(now + Duration::from_millis(ADDRESSES_RETRY_MS));
+                Found { renew_at, ..(*stale).clone() }
             }
             (Err(error), None) => {
                 self.failed_at.store(Some(Arc::new(now)));

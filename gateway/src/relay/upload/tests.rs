@@ -34,7 +34,8 @@ impl Half {
         let (client, ours) = duplex(WAY_BYTES);
         let (upstream, theirs) = duplex(WAY_BYTES);
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        let connection = Connection { stream: Box::new(theirs), address, reused: false, read_timeout: LONG };
+        let (stream, since) = (Box::new(theirs), Instant::now());
+        let connection = Connection { stream, address, reused: false, read_timeout: LONG, since };
         let mut lines = Lines::default();
         let head = head::parse(request.as_bytes(), &mut lines).unwrap().unwrap();
         let mut upload = Upload::default();
