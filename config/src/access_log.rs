@@ -126,7 +126,9 @@ impl Visit for Json<'_> {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        let _ = serde_json::to_writer(&mut *self.0, value);
+        self.0.push(b'"');
+        let _ = Escaped(self.0).write_str(value);
+        self.0.push(b'"');
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
@@ -143,8 +145,14 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
+        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=31);
+        // Nearly every text has none: asked of all bytes at once, rather than of one after the other.
+        if !rest.iter().fold(false, |any, byte| any | is_special(byte)) {
+            self.0.extend_from_slice(rest);
+            return Ok(());
+        }
         loop {
-            let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=31));
+            let special = rest.iter().position(is_special);
             let (plain, after) = rest.split_at(special.unwrap_or(rest.len()));
             self.0.extend_from_slice(plain);
             let Some((byte, after)) = after.split_first() else { return Ok(()) };
@@ -163,7 +171,9 @@ struct Text<'a>(&'a mut Vec<u8>);
 impl Visit for Text<'_> {
     /// A word stands as it is; what may be anything within quotes.
     fn record_str(&mut self, field: &Field, value: &str) {
-        if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        if field.name() == "message" {
+            let _ = write!(self.0, " {value}");
+        } else if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             let _ = write!(self.0, " {}={value}", field.name());
         } else {
             self.record_debug(field, &value);
@@ -240,7 +250,7 @@ mod tests {
             MINE.with(|mine| {
                 lock(mine).lines.clear();
                 let (quoted, none) = ("a\"\\\n\u{1}é", None::<u32>);
-                tracing::info!(target: TARGET, request_id = %quoted, listing = Some(quoted), word = "req_1", status = 200_u16, none, "call");
+                tracing::info!(target: TARGET, message = "call", request_id = %quoted, listing = Some(quoted), word = "req_1", status = 200_u16, none);
                 String::from_utf8(std::mem::take(&mut lock(mine).lines)).unwrap()
             })
         })

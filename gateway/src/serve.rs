@@ -35,7 +35,7 @@ use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
 use crate::rebuild::Rebuilder;
-use crate::runtime::Compiler;
+use crate::runtime::{Compiler, rates};
 use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
 
 /// How often gauges are brought up to date.
@@ -131,6 +131,7 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
     let batcher = Arc::new(Mutex::new(batcher));
 
+    tokio::task::spawn_blocking(rates::set_clock);
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
     let grace = Duration::from_secs(settings.shutdown_grace_s);

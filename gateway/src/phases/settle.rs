@@ -63,6 +63,8 @@ pub fn settle_now(gateway: &Gateway, context: &mut Context, ending: Ending) {
     let subscription = context.credential.as_ref().map(|c| c.entitlement.subscription_text());
     tracing::info!(
         target: access_log::TARGET,
+        // As a text: a literal would be formatted.
+        message = "call",
         request_id = &*context.request_text,
         listing = context.listing.as_ref().map(|l| &*l.name),
         subscription = subscription.as_deref(),
@@ -72,7 +74,6 @@ pub fn settle_now(gateway: &Gateway, context: &mut Context, ending: Ending) {
         tries = context.tries,
         units = units.map(|units| units.count),
         units_from = units.map(|units| tracing::field::debug(units.from)),
-        "call"
     );
 }
 
