@@ -128,10 +128,10 @@ impl Connection {
                 read.advance(head.bytes);
                 until = Instant::now() + self.read_timeout;
             }
-            let begins = read.is_empty();
+            let begins_beside_body = read.is_empty() && client.upload.goes_on();
             match self.read(read, client, until).await {
-                // Its time begins with it, while the request's body still comes.
-                Read::Bytes if begins && client.upload.goes_on() => {
+                // Its time begins with it, be it that the request's body still comes or that it came first.
+                Read::Bytes if begins_beside_body => {
                     until = Instant::now() + self.read_timeout;
                 }
                 Read::Bytes => {}

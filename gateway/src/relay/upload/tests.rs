@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::front::head;
 use crate::front::lines::Lines;
+use crate::relay::connection::Exchange;
 
 /// What the ways between the three can hold.
 const WAY_BYTES: usize = 4_096;
@@ -220,4 +221,33 @@ async fn an_upstream_that_takes_no_more_is_listened_to_and_its_connection_not_us
     // As after an answer, when nobody listens any more.
     assert_eq!(half.connection.send(None, &mut none, None).await, None);
     assert!(none.closes() && !none.upload.goes_on() && !none.upload.is_sent());
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_after_a_long_body_has_its_own_time() {
+    let (mut half, mut client, mut upstream) = Half::length(3);
+    half.connection.read_timeout = Duration::from_secs(1);
+    let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
+    let both = async {
+        for pause_ms in [0, 600, 600] {
+            pause(pause_ms).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        pause(100).await;
+        upstream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        pause(400).await;
+        upstream.write_all(b"content-length: 0\r\n\r\n").await.unwrap();
+    };
+    let mut exchange = Exchange::default();
+    let mut waits = Client {
+        stream: &mut half.stream,
+        waiting: 0,
+        followers: &mut half.followers,
+        upload: &mut half.upload,
+        timeout: LONG,
+        said_close: false,
+        shutdown: &half.shutdown,
+    };
+    let (read, ()) = tokio::join!(half.connection.head(&mut waits, &mut exchange), both);
+    assert_eq!((read.unwrap(), exchange.head.status), (Read::Bytes, 200));
 }
