@@ -24,6 +24,7 @@ use crate::metering::SpoolError;
 use crate::sync::tests::market;
 
 mod metered;
+mod times;
 
 const CALLS: u64 = 10;
 /// What comes by itself comes within this.
