@@ -146,8 +146,10 @@ impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
         let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=31);
-        // Nearly every text has none: asked of all bytes at once, rather than of one after the other.
-        if !rest.iter().fold(false, |any, byte| any | is_special(byte)) {
+        // Nearly every text has none: asked of many bytes at once, rather than of one after the other.
+        let any = |bytes: &[u8; 16]| bytes.iter().fold(false, |any, byte| any | is_special(byte));
+        let has_none = rest.last_chunk().is_some_and(|end| !any(end) && !rest.as_chunks().0.iter().any(any));
+        if has_none {
             self.0.extend_from_slice(rest);
             return Ok(());
         }

@@ -56,6 +56,32 @@ pub fn range(bytes: &[u8], part: &[u8]) -> Range<usize> {
     if part.is_empty() || start > bytes.len() { 0..0 } else { start..start + part.len() }
 }
 
+/// Whether two names are one, be it in another case: by eight bytes at once, as heads are full of names.
+#[must_use]
+pub fn same(name: &[u8], other: &[u8]) -> bool {
+    if name.len() != other.len() {
+        return false;
+    }
+    let (Some(end), Some(other_end)) = (name.last_chunk(), other.last_chunk()) else {
+        return name.eq_ignore_ascii_case(other);
+    };
+    let words = name.as_chunks().0.iter().zip(other.as_chunks().0);
+    // The last eight bytes may have some in them that stand in the word before.
+    lower(*end) == lower(*other_end) && words.into_iter().all(|(word, other)| lower(*word) == lower(*other))
+}
+
+/// Eight bytes with ASCII's capitals in lower case.
+fn lower(bytes: [u8; 8]) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(bytes);
+    // Without their highest bit, no byte's sum runs over into the next.
+    let low = word & (0x7f * EACH);
+    let from_a = low + u64::from(0x80 - b'A') * EACH;
+    let beyond_z = low + u64::from(0x7f - b'Z') * EACH;
+    let capitals = from_a & !beyond_z & !word & (0x80 * EACH);
+    word | capitals >> 2
+}
+
 impl<'a> HeadLines<'a> {
     /// Another part of the head.
     #[must_use]
@@ -72,11 +98,8 @@ impl<'a> HeadLines<'a> {
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         // By length first: most lines are not looked at.
         let may_be = move |line: &&Line| (line.name.1 - line.name.0) as usize == name.len();
-        let named = move |line: &Line| {
-            let is_it = self.part(line.name).eq_ignore_ascii_case(name.as_bytes());
-            is_it.then(|| self.part(line.value))
-        };
-        self.lines.0.iter().filter(may_be).filter_map(named)
+        let is_it = move |line: &&Line| same(self.part(line.name), name.as_bytes());
+        self.lines.0.iter().filter(may_be).filter(is_it).map(move |line| self.part(line.value))
     }
 
     fn part(self, (start, end): (u32, u32)) -> &'a [u8] {
@@ -93,5 +116,32 @@ impl Headers for HeadLines<'_> {
 impl CallHeaders for HeadLines<'_> {
     fn values(&self, name: &HeaderName, each: &mut dyn FnMut(&[u8])) {
         self.all(name.as_str()).for_each(each);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn names_are_the_same_as_byte_by_byte(name in proptest::collection::vec(proptest::num::u8::ANY, 0..40), place: usize, byte: u8) {
+            for mut other in [name.clone(), name.to_ascii_uppercase(), name.to_ascii_lowercase()] {
+                proptest::prop_assert!(same(&name, &other) && same(&other, &name));
+                let Some(place) = place.checked_rem(name.len()) else { continue };
+                for byte in [byte, other[place] ^ 0x20, other[place] ^ 0x80] {
+                    other[place] = byte;
+                    proptest::prop_assert_eq!(same(&name, &other), name.eq_ignore_ascii_case(&other));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_byte_has_the_case_it_has() {
+        for byte in 0..=255 {
+            let lower = lower([byte; 8]).to_le_bytes();
+            assert_eq!(lower, [byte.to_ascii_lowercase(); 8]);
+        }
     }
 }

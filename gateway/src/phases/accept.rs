@@ -37,17 +37,36 @@ fn check_path(path: &str) -> Result<(), Rejection> {
         return Err(Rejection::Malformed("The path is too long."));
     }
     // In one go over most paths: only after a slash another one or a dot can stand that servers fold, be it in percent encoding.
-    let (mut odd, mut folds, mut before) = (!path.starts_with('/'), false, 0);
+    let (mut seen, mut before) = (0, 0);
     for byte in path.bytes() {
-        odd |= byte <= b' ' || byte >= 0x7f || byte == b'\\' || byte == b'#';
-        folds |= byte == b'%' || (before == b'/' && matches!(byte, b'/' | b'.'));
-        before = byte;
+        let class = CLASSES[usize::from(byte)];
+        seen |= class & !FOLDS | class & before;
+        before = if byte == b'/' { FOLDS } else { 0 };
     }
-    if odd {
+    if !path.starts_with('/') || seen & ODD != 0 {
         return Err(Rejection::Malformed("The path has a character that must be percent-encoded."));
     }
-    if folds { check_segments(path) } else { Ok(()) }
+    if seen == 0 { Ok(()) } else { check_segments(path) }
 }
+
+/// What a byte may do in a path: stand nowhere, stand for another, or be folded after a slash.
+static CLASSES: [u8; 256] = {
+    let mut classes = [0; 256];
+    let mut byte = 0;
+    while byte < classes.len() {
+        classes[byte] = match byte as u8 {
+            0..=b' ' | 0x7f.. | b'\\' | b'#' => ODD,
+            b'%' => ENCODED,
+            b'/' | b'.' => FOLDS,
+            _ => 0,
+        };
+        byte += 1;
+    }
+    classes
+};
+const ODD: u8 = 1;
+const ENCODED: u8 = 2;
+const FOLDS: u8 = 4;
 
 fn check_segments(path: &str) -> Result<(), Rejection> {
     let segments = path[1..].split('/');

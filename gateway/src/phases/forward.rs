@@ -5,6 +5,7 @@ use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, HOST};
 
 use crate::context::{CallHeaders, Context};
+use crate::front::lines::same;
 use crate::phases::authenticate::bearer;
 use crate::phases::upstream;
 use crate::units::Meter;
@@ -52,7 +53,7 @@ pub fn keeps(name: &[u8], value: &[u8], has_key_header: bool, context: &Context)
     }
     // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
     if !has_key_header
-        && name.eq_ignore_ascii_case(b"authorization")
+        && same(name, b"authorization")
         && bearer(value).is_some_and(|token| token.starts_with(apiclay_config::key::PREFIX.as_bytes()))
     {
         return false;
@@ -66,9 +67,20 @@ fn alike(name: &[u8], other: &[u8]) -> bool {
 }
 
 fn begins_alike(name: &[u8], beginning: &[u8]) -> bool {
-    let spelled = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    let spelled = |byte: &u8| SPELLED[usize::from(*byte)];
     name.len() >= beginning.len() && name.iter().zip(beginning).all(|(a, b)| spelled(a) == spelled(b))
 }
+
+/// Each byte as [`alike`] reads it: in lower case, and `_` as `-`.
+static SPELLED: [u8; 256] = {
+    let mut spelled = [0; 256];
+    let mut byte = 0;
+    while byte < spelled.len() {
+        spelled[byte] = if byte == b'_' as usize { b'-' } else { (byte as u8).to_ascii_lowercase() };
+        byte += 1;
+    }
+    spelled
+};
 
 /// What `Connection` headers say.
 #[derive(Debug, Default)]
@@ -87,7 +99,7 @@ impl Connection {
     /// Whether they name this header as one of this hop.
     #[must_use]
     pub fn names(&self, name: &[u8]) -> bool {
-        self.hop_by_hop.iter().any(|own| own.as_bytes().eq_ignore_ascii_case(name))
+        self.hop_by_hop.iter().any(|own| same(own.as_bytes(), name))
     }
 
     /// The headers that they name.
@@ -105,7 +117,7 @@ pub fn connection(headers: &dyn CallHeaders) -> Connection {
     let mut said = Connection::default();
     headers.values(&http::header::CONNECTION, &mut |value| {
         // As most say it.
-        if value.eq_ignore_ascii_case(b"keep-alive") {
+        if same(value, b"keep-alive") {
             said.keep_alive = true;
             return;
         }

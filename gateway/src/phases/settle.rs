@@ -10,16 +10,16 @@ use crate::gateway::Gateway;
 use crate::phases::reserve;
 use crate::runtime::with_plan;
 
-/// Settles the call, which may have waited since the clock was read for it. Again is harmless.
-pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
+/// Settles a call that may have waited since the clock was read for it. Again is harmless.
+pub fn settle_after_wait(gateway: &Gateway, context: &mut Context, ending: Ending) {
     if !context.settled {
         context.read_clock();
-        settle_now(gateway, context, ending);
+        settle(gateway, context, ending);
     }
 }
 
-/// The same for one that has not waited since.
-pub fn settle_now(gateway: &Gateway, context: &mut Context, ending: Ending) {
+/// The same for one that has not.
+pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
     if std::mem::replace(&mut context.settled, true) {
         return;
     }

@@ -57,7 +57,7 @@ impl PingoraLane {
             session.set_keepalive(None);
         }
         // Before the last write, as for every call.
-        settle::settle_now(&self.gateway, context, Ending::Complete);
+        settle::settle(&self.gateway, context, Ending::Complete);
         let body = (session.req_header().method != http::Method::HEAD && !bodiless)
             .then(|| Bytes::from(answer.body));
         let body = body.filter(|b| !b.is_empty());

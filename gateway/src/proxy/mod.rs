@@ -226,7 +226,7 @@ impl ProxyHttp for PingoraLane {
             session.set_keepalive(None);
         }
         if has_no_body(session, response) {
-            settle::settle(&self.gateway, context, Ending::Complete);
+            settle::settle_after_wait(&self.gateway, context, Ending::Complete);
         }
         Ok(())
     }
@@ -243,7 +243,7 @@ impl ProxyHttp for PingoraLane {
             reading.feed(piece);
         }
         if end_of_stream {
-            settle::settle(&self.gateway, context, Ending::Complete);
+            settle::settle_after_wait(&self.gateway, context, Ending::Complete);
         }
         Ok(None)
     }
@@ -298,7 +298,7 @@ impl ProxyHttp for PingoraLane {
                 tracing::debug!(error = %gone, "the client left before its refusal");
             }
         }
-        settle::settle(&self.gateway, context, ending);
+        settle::settle_after_wait(&self.gateway, context, ending);
         FailToProxy { error_code: refused_status, can_reuse_downstream: false }
     }
 
@@ -309,7 +309,7 @@ impl ProxyHttp for PingoraLane {
             Some(ErrorSource::Upstream) => Ending::UpstreamBroke,
             Some(_) => Ending::ClientLeft,
         };
-        settle::settle(&self.gateway, context, ending);
+        settle::settle_after_wait(&self.gateway, context, ending);
     }
 
     // Pingora's own lines would hold the query, which may be a buyer's secret; the access log tells of tries and status.

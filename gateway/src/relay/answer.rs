@@ -11,7 +11,7 @@ use http::StatusCode;
 use super::body::Framing;
 use super::edits::{Edits, line};
 use crate::context::Context;
-use crate::front::lines::{HeadLines, Lines, range};
+use crate::front::lines::{HeadLines, Lines, range, same};
 use crate::phases::forward::{Connection, connection};
 use crate::phases::respond;
 
@@ -125,7 +125,7 @@ impl Head {
         let has_none = respond::has_no_framing(self.status);
         let edits = Edits(edits);
         for (name, value) in lines.iter() {
-            let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
+            let is = |other: &str| same(name, other.as_bytes());
             if OURS.into_iter().any(is)
                 || (has_none && is("transfer-encoding"))
                 || respond::DROPPED.iter().any(|dropped| is(dropped))

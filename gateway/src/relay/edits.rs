@@ -4,6 +4,8 @@
 use apiclay_plugins::{HeaderEdit, HeaderEdits};
 use http::HeaderName;
 
+use crate::front::lines::same;
+
 /// Plugins' edits of a head that is written anew.
 pub struct Edits<'a>(pub &'a HeaderEdits);
 
@@ -11,7 +13,7 @@ impl Edits<'_> {
     /// Whether lines of this name do not stay as they came.
     #[must_use]
     pub fn replaces(&self, name: &[u8]) -> bool {
-        let is_it = |own: &HeaderName| own.as_str().as_bytes().eq_ignore_ascii_case(name);
+        let is_it = |own: &HeaderName| same(own.as_str().as_bytes(), name);
         self.0.iter().any(|(own, edit)| !matches!(edit, HeaderEdit::Add(_)) && is_it(own))
     }
 

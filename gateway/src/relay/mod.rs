@@ -88,7 +88,7 @@ impl Relay {
         let client = Client { stream, waiting, followers, upload, timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
-        settle::settle(&self.gateway, &mut context, Ending::ClientLeft);
+        settle::settle_after_wait(&self.gateway, &mut context, Ending::ClientLeft);
         buffer.advance(bytes);
         buffer.extend_from_slice(followers);
         followers.clear();
@@ -121,7 +121,7 @@ impl Relay {
         let mut out = Vec::new();
         own::write(&mut out, &answer, context, &edits, closes, sent.method != "HEAD");
         // Before the last write, as for every call.
-        settle::settle_now(&self.gateway, context, Ending::Complete);
+        settle::settle(&self.gateway, context, Ending::Complete);
         ended(client.write(&out).await, closes)
     }
 
@@ -184,18 +184,18 @@ impl Relay {
                     settle::unanswered(&self.gateway, context);
                     return Err(Failed::Refused(Rejection::UpstreamUnreachable));
                 }
-                settle::settle(&self.gateway, context, Ending::UpstreamBroke);
+                settle::settle_after_wait(&self.gateway, context, Ending::UpstreamBroke);
                 return Ok(After::Close);
             };
             exchange.read.advance(taken);
             let done = got.body.framing == Framing::Done;
             if done {
                 // What came with the head came when the clock was read.
-                let settle = if begun { settle::settle } else { settle::settle_now };
+                let settle = if begun { settle::settle_after_wait } else { settle::settle };
                 settle(&self.gateway, context, Ending::Complete);
             }
             if client.write(&exchange.out).await.is_err() {
-                settle::settle(&self.gateway, context, Ending::ClientLeft);
+                settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);
                 return Ok(After::Gone);
             }
             begun = true;
@@ -215,19 +215,19 @@ impl Relay {
             match read {
                 Read::Bytes => {}
                 Read::End if until_close => {
-                    settle::settle(&self.gateway, context, Ending::Complete);
+                    settle::settle_after_wait(&self.gateway, context, Ending::Complete);
                     return Ok(ended(client.write(body::LAST_CHUNK).await, closes));
                 }
                 Read::End | Read::Broke | Read::TimedOut => {
-                    settle::settle(&self.gateway, context, Ending::UpstreamBroke);
+                    settle::settle_after_wait(&self.gateway, context, Ending::UpstreamBroke);
                     return Ok(After::Close);
                 }
                 Read::Wrong(_) => {
-                    settle::settle(&self.gateway, context, Ending::ClientLeft);
+                    settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);
                     return Ok(After::Close);
                 }
                 Read::ClientLeft => {
-                    settle::settle(&self.gateway, context, Ending::ClientLeft);
+                    settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);
                     return Ok(After::Gone);
                 }
             }

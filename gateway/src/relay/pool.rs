@@ -36,7 +36,7 @@ struct Idle {
 }
 
 struct Pool {
-    /// Hashed cheaply: there are not more than so many addresses, and nobody else knows the seed.
+    /// Hashed cheaply: nobody else knows the seed, and there are not more addresses than connections for long.
     idle: HashMap<SocketAddr, Vec<Idle>, FxSeededState>,
     count: usize,
     /// How often it was looked through.

@@ -7,7 +7,7 @@ use super::upload::Upload;
 use crate::context::Context;
 use crate::front::framing::Frame;
 use crate::front::head;
-use crate::front::lines::{HeadLines, Lines};
+use crate::front::lines::{HeadLines, Lines, same};
 use crate::phases::forward;
 
 /// A request with its bytes.
@@ -67,7 +67,7 @@ impl<'a> Sent<'a> {
         let edits = Edits(&context.request_edits);
         let mut chunked = false;
         for (name, value) in self.lines.iter() {
-            let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+            let is = |other: &[u8]| same(name, other);
             // The front lets no other encoding through.
             if is(b"transfer-encoding") {
                 chunked = true;
