@@ -145,16 +145,14 @@ struct Escaped<'a>(&'a mut Vec<u8>);
 impl fmt::Write for Escaped<'_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         let mut rest = text.as_bytes();
-        let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=31);
-        // Nearly every text has none: asked of many bytes at once, rather than of one after the other.
-        let any = |bytes: &[u8; 16]| bytes.iter().fold(false, |any, byte| any | is_special(byte));
-        let has_none = rest.last_chunk().is_some_and(|end| !any(end) && !rest.as_chunks().0.iter().any(any));
-        if has_none {
+        // Nearly every text has nothing to escape. The last eight bytes may have some in them that were looked at before.
+        let all_plain = |end| is_plain(end) && rest.as_chunks().0.iter().all(is_plain);
+        if rest.last_chunk().is_some_and(all_plain) {
             self.0.extend_from_slice(rest);
             return Ok(());
         }
         loop {
-            let special = rest.iter().position(is_special);
+            let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=31));
             let (plain, after) = rest.split_at(special.unwrap_or(rest.len()));
             self.0.extend_from_slice(plain);
             let Some((byte, after)) = after.split_first() else { return Ok(()) };
@@ -165,6 +163,16 @@ impl fmt::Write for Escaped<'_> {
             rest = after;
         }
     }
+}
+
+/// Whether none of eight bytes is to be escaped, asked of all at once.
+fn is_plain(bytes: &[u8; 8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let word = u64::from_le_bytes(*bytes);
+    // A byte below the bound, where there is one, leaves its highest bit set, which it had not before.
+    let below = |word: u64, bound: u8| word.wrapping_sub(u64::from(bound) * EACH) & !word;
+    let is = |byte: u8| below(word ^ u64::from(byte) * EACH, 1);
+    (below(word, 32) | is(b'"') | is(b'\\')) & (0x80 * EACH) == 0
 }
 
 /// Fields as `name=value`, the message alone.
@@ -270,6 +278,23 @@ mod tests {
         assert!(object.get("none").is_none());
         let at: Timestamp = serde_json::from_value(object["timestamp"].clone()).unwrap();
         assert!(crate::clock::Clock::System.now().0.abs_diff(at.0) < 60_000, "{line}");
+    }
+
+    #[test]
+    fn a_text_is_read_back_whatever_stands_at_whichever_place_in_it() {
+        for (byte, length) in (0..128).flat_map(|byte: u8| [5, 8, 20].map(|length| (byte, length))) {
+            for place in 0..length {
+                let mut text = "\u{e9}bcdefghijklmnopqrst"[..length].to_owned().into_bytes();
+                // In place of a letter, or of all of the first, which has two bytes.
+                let replaced = if place < 2 { 0..2 } else { place..place + 1 };
+                text.splice(replaced, [byte]);
+                let text = String::from_utf8(text).unwrap();
+                let mut json = vec![b'"'];
+                Escaped(&mut json).write_str(&text).unwrap();
+                json.push(b'"');
+                assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), text);
+            }
+        }
     }
 
     #[test]
