@@ -20,6 +20,9 @@ const NOISE_PERCENT: u64 = 2;
 /// Some thousand calls, of which the first few do not weigh.
 const SECONDS: u64 = 8;
 
+/// Under callgrind all takes fifty times as long, so that calls have to wait longer for their first lease.
+const LEASE_WAIT: &str = "APICLAY_GATEWAY_LEASE_WAIT_MS=30000";
+
 /// The parts, by the end of their function's name. The first is the whole.
 const PARTS: [(&str, &str); 7] = [
     ("whole call", "Front as pingora_core::apps::ServerApp>::process_new::{{closure}}::{{closure}}"),
@@ -62,7 +65,7 @@ async fn count(binary: &Path, folder: &Path) -> Result<Vec<(&'static str, u64)>>
     let market = Market::new(upstream.address, 1);
     let counts = folder.join("callgrind.out");
     std::fs::write(folder.join("keys.txt"), market.used().join("\n") + "\n").context("writing the keys")?;
-    let under = ["valgrind", "--tool=callgrind"].map(str::to_owned).into_iter();
+    let under = [LEASE_WAIT, "valgrind", "--tool=callgrind"].map(str::to_owned).into_iter();
     let under = under.chain([format!("--callgrind-out-file={}", counts.display())]).collect();
     let site = Site { folder, upstream: upstream.address, market: &market, binary, under, tls: None };
     let all_on = PARTIES.last().context("no parties")?;

@@ -35,7 +35,7 @@ use crate::listen::listen;
 use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
 use crate::observe::Metrics;
 use crate::rebuild::Rebuilder;
-use crate::runtime::Compiler;
+use crate::runtime::{Compiler, rates};
 use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
 
 /// How often gauges are brought up to date.
@@ -91,6 +91,7 @@ pub struct Running {
 /// When a part of it cannot be used.
 pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let Parts { settings, folder, redis_url, master_key, egress, identity, clock } = parts;
+    let clock_set = tokio::task::spawn_blocking(rates::set_clock);
     let folder_failed = |source| GatewayError::Folder { path: folder.display().to_string(), source };
     std::fs::create_dir_all(&folder).map_err(folder_failed)?;
     let epoch = format!("{:016x}", rand::rng().random::<u64>());
@@ -131,6 +132,8 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
     let batcher = Arc::new(Mutex::new(batcher));
 
+    // Set before the first call comes, and while all else was opened. It fails only where it panics, and is then set by a call.
+    let _ = clock_set.await;
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
     let grace = Duration::from_secs(settings.shutdown_grace_s);
