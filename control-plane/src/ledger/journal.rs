@@ -95,8 +95,8 @@ impl Journal {
         let _turn = self.turn(&rows).await;
         let mut unanswered = None;
         for tried in 0..TRIES_MAX {
-            // Nearly all are new, and one that is not meets its facts' index: the first try asks nothing before.
-            if tried > 0
+            // Nearly all are new, and one that is not meets its facts' index: only what was not answered is looked for before.
+            if unanswered.is_some()
                 && let Some(entry) = self.standing_for(proposal).await?
             {
                 return Ok(Appended { entry, fresh: false });
@@ -107,7 +107,7 @@ impl Journal {
                 .and_then(|entry| ceiling.map_or(Ok(()), |ceiling| ceiling.check(&entry)).map(|()| entry));
             let entry = match made {
                 Ok(entry) => entry,
-                // The heads are younger than the look for the facts: it may be refused for what it has done itself, by another's hand.
+                // It may be refused for what it has done itself, earlier or by another's hand.
                 Err(refused) => match self.standing_for(proposal).await? {
                     Some(entry) => return Ok(Appended { entry, fresh: false }),
                     None => return Err(refused.into()),
@@ -115,7 +115,11 @@ impl Journal {
             };
             match self.store.insert(&entry).await {
                 Ok(()) => return Ok(Appended { entry, fresh: true }),
-                Err(StoreError::Duplicate { .. }) => {}
+                Err(StoreError::Duplicate { .. }) => {
+                    if let Some(entry) = self.standing_for(proposal).await? {
+                        return Ok(Appended { entry, fresh: false });
+                    }
+                }
                 // It may have been written all the same: the next look will tell. A second silence is the caller's.
                 Err(error @ StoreError::Unavailable { .. }) if unanswered.is_none() => {
                     unanswered = Some(error);
