@@ -230,7 +230,6 @@ pub(crate) fn flush() {
 
 fn start_writer() {
     let writer = std::thread::Builder::new().name("access log".into()).spawn(|| {
-        crate::process::give_way();
         loop {
             std::thread::sleep(Duration::from_millis(WRITE_INTERVAL_MS));
             flush();

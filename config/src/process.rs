@@ -56,10 +56,10 @@ pub fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// How much later a thread has its turn that gives way; each step is a fourth of a processor's time less (sched(7)).
+/// The niceness of a thread that gives way: it has a tenth of a processor that another keeps busy (sched(7)).
 const GIVES_WAY_NICE: i32 = 10;
 
-/// This thread lets others go first that answer calls: called first thing in one that writes logs or batches. There is no way
+/// This thread lets others go first that answer calls: called first thing in one whose work can wait. There is no way
 /// back without a privilege, so that it is for threads that do nothing else.
 pub fn give_way() {
     // Linux keeps this value for each thread; where it is refused, all go on as equals.

@@ -173,7 +173,7 @@ pub const SETTINGS: &[Setting] = &[
         "How many calls one hold on a wallet pays for at most. They go on while the control plane is away."),
     setting("gateway.spool_sync_ms", "APICLAY_GATEWAY_SPOOL_SYNC_MS",
         number("milliseconds", 1, 10_000), Unset::Value("50"),
-        "How often usage is synced to disk: what a power cut may lose at most. A killed process loses nothing."),
+        "How often usage is synced to disk: about what a power cut may lose. A killed process loses nothing."),
     setting("gateway.spool_max_bytes", "APICLAY_GATEWAY_SPOOL_MAX_BYTES",
         number("bytes", MIB, TIB), Unset::Value("4294967296"),
         "How much disk usage may take until the control plane has it. When it is full, paid calls are refused."),

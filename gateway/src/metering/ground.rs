@@ -2,6 +2,7 @@
 //! batches be written (and so room be made) on a disk that is full. A thread of the spool tends it: syncs, prepares
 //! segments before they are needed, and finds out when room is back.
 
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
@@ -173,10 +174,10 @@ impl Ground {
     /// Removes the segments whose records are all in batches.
     fn remove_finished(&self) {
         let all = self.segments.lock().clone();
-        let removed: Vec<_> =
-            all.iter().filter(|segment| segment.is_finished()).filter(|s| self.remove(s)).collect();
+        let finished = all.iter().filter(|segment| segment.is_finished());
+        let removed: HashSet<_> = finished.filter(|s| self.remove(s)).map(Arc::as_ptr).collect();
         if !removed.is_empty() {
-            self.segments.lock().retain(|segment| !removed.iter().any(|gone| Arc::ptr_eq(gone, segment)));
+            self.segments.lock().retain(|segment| !removed.contains(&Arc::as_ptr(segment)));
         }
     }
 

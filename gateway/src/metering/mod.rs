@@ -17,6 +17,7 @@ mod shards;
 mod shelf;
 mod spool;
 mod standing;
+mod thread;
 mod units;
 
 #[cfg(test)]

@@ -4,21 +4,19 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiclay_config::process::give_way;
 use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, UsageBatch};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::Rng;
-use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::batcher::{Batcher, BatcherError};
 use super::spool::Spool;
+use super::thread::BatchThread;
 use super::units::LeaseLedger;
 
 /// One post may take this long.
@@ -30,6 +28,8 @@ const BACKOFF_MAX_MS: u64 = 30_000;
 const REFUSED_AGAIN_MS: u64 = 60_000;
 /// Batches made in one go at most, so that sending has its turn.
 const COLLECTS_MAX: usize = 32;
+/// Records in no batch from which on batches do not give way to calls; half a second of a busy gateway's are fewer.
+pub(super) const BEHIND_RECORDS: u64 = 8 * BATCH_EVENTS_MAX as u64;
 
 /// A batch that was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ pub async fn send_forever(
     options: SendOptions,
     shutdown: impl Future<Output = ()>,
 ) {
-    let thread = thread_of_batches();
+    let thread = BatchThread::start();
     let mut sender = Sender { thread, batcher, spool, ledger, sink, to_compare: false, failures: 0 };
     let mut shutdown = pin!(shutdown);
     let mut send_at = Instant::now();
@@ -120,28 +120,8 @@ pub async fn send_forever(
     }
 }
 
-/// Something that the thread of batches does.
-type Step = Box<dyn FnOnce() + Send>;
-
-/// A thread that gives way to those that answer calls, which none of a pool could: it would keep its low priority. Ends with
-/// the sender.
-fn thread_of_batches() -> std::sync::mpsc::Sender<Step> {
-    let (sender, steps) = std::sync::mpsc::channel::<Step>();
-    let work = move || {
-        give_way();
-        for step in steps {
-            // Who sent it hears of it; the next step is another's.
-            let _ = catch_unwind(AssertUnwindSafe(step));
-        }
-    };
-    if let Err(failed) = std::thread::Builder::new().name("batches".into()).spawn(work) {
-        tracing::error!(error = %failed, "no thread for usage batches: raise the limit on processes, and start again");
-    }
-    sender
-}
-
 struct Sender<S> {
-    thread: std::sync::mpsc::Sender<Step>,
+    thread: BatchThread,
     batcher: Arc<Mutex<Batcher>>,
     spool: Arc<Spool>,
     ledger: Arc<dyn LeaseLedger>,
@@ -158,6 +138,11 @@ impl<S: BatchSink> Sender<S> {
     fn is_worth_collecting(&self) -> bool {
         let full = || self.spool.stats().unbatched_records >= BATCH_EVENTS_MAX as u64;
         self.failures == 0 || !self.spool.is_writable() || full()
+    }
+
+    /// Whether calls come faster than a thread that gives way makes batches of them: their leases and the spool would run full.
+    fn is_behind(&self) -> bool {
+        self.spool.stats().unbatched_records >= BEHIND_RECORDS || !self.spool.is_writable()
     }
 
     /// Takes all closed records into batches.
@@ -279,19 +264,15 @@ impl<S: BatchSink> Sender<S> {
         Duration::from_millis(rand::rng().random_range(full_ms / 2..=full_ms))
     }
 
-    /// Runs what waits for the disk and packs thousands of calls, on the thread of batches. Should this future be dropped, the
-    /// step still comes to its end, and the batcher is there for the next.
+    /// Runs a step on the thread of batches, unless much is behind. Should this future be dropped, the step still comes to its
+    /// end, and the batcher is there for the next.
     async fn aside<T: Send + 'static>(
         &self,
         step: impl FnOnce(&mut Batcher) -> Result<T, BatcherError> + Send + 'static,
     ) -> Result<T, BatcherError> {
         let batcher = Arc::clone(&self.batcher);
-        let (done, hear) = oneshot::channel();
-        // Nobody hears it where this future was dropped. A step that cannot be sent is dropped, as one that panics, and heard so.
-        let step = move || drop(done.send(step(&mut batcher.lock())));
-        let _ = self.thread.send(Box::new(step));
-        let failed =
-            |_| Err(BatcherError::Disk(std::io::Error::other("a step of the thread of batches failed")));
-        hear.await.unwrap_or_else(failed)
+        // Unlocked and let go of before anybody hears of it: the spool's folder may be opened again then.
+        let step = move || step(&mut batcher.lock());
+        self.thread.run(self.is_behind(), step).await?
     }
 }

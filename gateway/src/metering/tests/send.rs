@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use super::*;
 use crate::metering::batch_file::CONFLICT_SUFFIX;
+use crate::metering::sender::BEHIND_RECORDS;
 use crate::metering::{BatchSink, PostError, SendOptions, send_forever};
 
 #[derive(Default)]
@@ -196,4 +197,33 @@ async fn a_control_plane_restored_from_a_copy_is_given_again_what_it_lacks() {
     assert_eq!(*plane.taken.lock(), before, "the same batches, to the byte");
     stop.send(()).unwrap();
     sending.await.unwrap();
+}
+
+/// Notes the niceness of who tells it, by batch.
+#[derive(Default)]
+struct Niceness(Mutex<BTreeMap<u64, i32>>);
+
+impl LeaseLedger for Niceness {
+    fn counter_of(&self, _: u32) -> Option<(Arc<str>, i64)> {
+        Some(("counter".into(), 7))
+    }
+
+    fn recorded(&self, batch_seq: u64, _: u32, _: u32) {
+        self.0.lock().insert(batch_seq, rustix::process::getpriority_process(None).unwrap());
+    }
+}
+
+#[tokio::test]
+async fn batches_give_way_to_calls_unless_they_fall_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, batcher) = open(folder.path(), 1, SpoolOptions::default());
+    (0..=u128::from(BEHIND_RECORDS)).for_each(|number| call(&spool, number));
+    let (book, batcher) = (Arc::new(Niceness::default()), Arc::new(Mutex::new(batcher)));
+    let options = SendOptions { interval_ms: 5, shutdown_max_ms: 20_000 };
+    let (ledger, plane) = (Arc::clone(&book), Arc::new(Plane::default()));
+    send_forever(batcher, Arc::clone(&spool), ledger, plane, options, std::future::ready(())).await;
+    let told = book.0.lock();
+    let own = rustix::process::getpriority_process(None).unwrap();
+    assert_eq!(told[&1], own, "so many are behind that calls wait for them");
+    assert!(told.values().skip(1).all(|nice| *nice > own), "{told:?}");
 }
