@@ -1,6 +1,7 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
+use apiclay_plugins::HeaderEdit;
 use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, HOST};
 
@@ -15,8 +16,9 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 /// Names of our cookies: a vendor never sees them, and cannot set them.
 pub const OWN_COOKIES: [&str; 2] = ["__Host-apiclay_session", "apiclay_session"];
 
-/// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim.
-const DROPPED: [&str; 13] = [
+/// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim. Those that frame a
+/// body are the lanes' to write: here stand other spellings of them.
+const DROPPED: [&str; 15] = [
     "connection",
     "keep-alive",
     "proxy-connection",
@@ -30,6 +32,8 @@ const DROPPED: [&str; 13] = [
     "x-user-id",
     "x-request-id",
     "expect",
+    "content-length",
+    "transfer-encoding",
 ];
 const DROPPED_BEGINNINGS: [&str; 2] = ["x-forwarded-", "x-consumer-"];
 
@@ -39,7 +43,7 @@ const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const CONSUMER_ID: HeaderName = HeaderName::from_static("x-consumer-id");
 const CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
 
-/// Whether a header of the request goes on to the upstream.
+/// Whether a header of the request goes on to the upstream, where it neither frames a body nor is written anew.
 #[must_use]
 pub fn keeps(name: &[u8], value: &[u8], has_key_header: bool, context: &Context) -> bool {
     let dropped = DROPPED.iter().any(|dropped| alike(name, dropped.as_bytes()));
@@ -49,6 +53,14 @@ pub fn keeps(name: &[u8], value: &[u8], has_key_header: bool, context: &Context)
     let injected = context.listing.as_ref().map_or(&[][..], |listing| &listing.injected);
     let is = |own: &HeaderName| alike(name, own.as_str().as_bytes());
     if is(context.key_header()) || injected.iter().any(|(own, _)| is(own)) {
+        return false;
+    }
+    let replaced = |edit: &HeaderEdit| !matches!(edit, HeaderEdit::Add(_));
+    if context.request_edits.iter().any(|(own, edit)| replaced(edit) && is(own)) {
+        return false;
+    }
+    // Units cannot be read from a body that is encoded.
+    if is(&ACCEPT_ENCODING) && reads_body(context) {
         return false;
     }
     // A bearer token that is our key was the credential; any other is the buyer's for the vendor.
@@ -233,6 +245,22 @@ mod tests {
         );
         assert!(!keeps("Authorization", key, false) && !keeps("X_Consumer-Id", b"me", true));
         assert!(keeps("my_header", b"1", true));
+        assert!(!keeps("Content_Length", b"1", true) && !keeps("transfer_encoding", b"chunked", true));
+        assert!(keeps("Accept_Encoding", b"gzip", true), "no units are read from a body here");
+    }
+
+    #[test]
+    fn what_a_plugin_sets_or_removes_goes_in_each_spelling() {
+        let mut context = Context::new(apiclay_config::clock::Timestamp(0));
+        let (name, value) = (HeaderName::from_static, http::HeaderValue::from_static("1"));
+        let edits = &mut context.request_edits;
+        assert!(edits.set(name("x-tier"), value.clone()) && edits.remove(name("x-gone")));
+        assert!(edits.add(name("x-more"), value));
+        for (name, stays) in
+            [("X-Tier", false), ("X_Tier", false), ("x_gone", false), ("x-more", true), ("X_More", true)]
+        {
+            assert_eq!(keeps(name.as_bytes(), b"v", true, &context), stays, "{name}");
+        }
     }
 
     #[test]

@@ -142,8 +142,8 @@ impl Connection {
         }
     }
 
-    /// Waits for more from the upstream, and for the client to leave. What is left of the client's body is sent meanwhile, and the time
-    /// begins anew after it.
+    /// Waits for more from the upstream, and for the client to leave. What is left of the client's body is sent meanwhile; after it the time
+    /// begins anew, unless the answer has begun.
     pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, mut until: Instant) -> Read {
         into.reserve(READ_BYTES);
         if client.upload.goes_on() {
@@ -152,7 +152,8 @@ impl Connection {
             if let Some(read) = Box::pin(self.send(Some(&mut *into), client, begun_until)).await {
                 return read;
             }
-            until = Instant::now() + self.read_timeout;
+            // An answer that began beside the body has had its time since then.
+            until = begun_until.unwrap_or_else(|| Instant::now() + self.read_timeout);
         }
         let read = async {
             loop {

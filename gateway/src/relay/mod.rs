@@ -28,6 +28,7 @@ use pingora_core::server::ShutdownWatch;
 use crate::context::{Context, Head};
 use crate::front::{Peer, head};
 use crate::gateway::Gateway;
+use crate::phases::forward::Connection;
 use crate::phases::{self, Call, forward, respond, settle};
 use crate::rejection::Rejection;
 
@@ -170,6 +171,8 @@ impl Relay {
         let closes = client.closes();
         let until_close = got.body.framing == Framing::UntilClose;
         exchange.head.write(&mut exchange.out, head_lines, context, &edits, got.body, closes);
+        // However many headers an upstream names in it, they are not kept while a body comes.
+        exchange.head.connection = Connection::default();
         exchange.read.advance(exchange.head.bytes);
         let mut begun = false;
         loop {
@@ -191,8 +194,10 @@ impl Relay {
             let done = got.body.framing == Framing::Done;
             if done {
                 // What came with the head came when the clock was read.
-                let settle = if begun { settle::settle_after_wait } else { settle::settle };
-                settle(&self.gateway, context, Ending::Complete);
+                if begun {
+                    context.read_clock();
+                }
+                settle::settle(&self.gateway, context, Ending::Complete);
             }
             if client.write(&exchange.out).await.is_err() {
                 settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);

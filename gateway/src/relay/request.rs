@@ -63,7 +63,6 @@ impl<'a> Sent<'a> {
         }
         out.extend_from_slice(b" HTTP/1.1\r\n");
         let has_key_header = forward::has_key_header(&self.lines, context);
-        let reads_body = forward::reads_body(context);
         let edits = Edits(&context.request_edits);
         let mut chunked = false;
         for (name, value) in self.lines.iter() {
@@ -75,7 +74,7 @@ impl<'a> Sent<'a> {
                 continue;
             }
             let stays = is(b"content-length") || forward::keeps(name, value, has_key_header, context);
-            if !stays || edits.replaces(name) || (reads_body && is(b"accept-encoding")) {
+            if !stays {
                 continue;
             }
             if is(b"cookie") {

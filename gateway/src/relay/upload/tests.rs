@@ -223,21 +223,9 @@ async fn an_upstream_that_takes_no_more_is_listened_to_and_its_connection_not_us
     assert!(none.closes() && !none.upload.goes_on() && !none.upload.is_sent());
 }
 
-#[tokio::test]
-async fn an_answer_that_begins_after_a_long_body_has_its_own_time() {
-    let (mut half, mut client, mut upstream) = Half::length(3);
+/// What comes of the answer's head, within a second a wait, while `both` says something to either side.
+async fn head(half: &mut Half, both: impl Future<Output = ()>) -> (Read, u16) {
     half.connection.read_timeout = Duration::from_secs(1);
-    let pause = |ms| tokio::time::sleep(Duration::from_millis(ms));
-    let both = async {
-        for pause_ms in [0, 600, 600] {
-            pause(pause_ms).await;
-            client.write_all(b"x").await.unwrap();
-        }
-        pause(100).await;
-        upstream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
-        pause(400).await;
-        upstream.write_all(b"content-length: 0\r\n\r\n").await.unwrap();
-    };
     let mut exchange = Exchange::default();
     let mut waits = Client {
         stream: &mut half.stream,
@@ -249,5 +237,38 @@ async fn an_answer_that_begins_after_a_long_body_has_its_own_time() {
         shutdown: &half.shutdown,
     };
     let (read, ()) = tokio::join!(half.connection.head(&mut waits, &mut exchange), both);
-    assert_eq!((read.unwrap(), exchange.head.status), (Read::Bytes, 200));
+    (read.unwrap(), exchange.head.status)
+}
+
+async fn pause(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_begins_after_a_long_body_has_its_own_time() {
+    let (mut half, mut client, mut upstream) = Half::length(3);
+    let both = async {
+        for pause_ms in [0, 600, 600] {
+            pause(pause_ms).await;
+            client.write_all(b"x").await.unwrap();
+        }
+        pause(100).await;
+        upstream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+        pause(400).await;
+        upstream.write_all(b"content-length: 0\r\n\r\n").await.unwrap();
+    };
+    assert_eq!(head(&mut half, both).await, (Read::Bytes, 200));
+}
+
+#[tokio::test]
+async fn an_answer_that_began_beside_the_body_has_no_second_time_after_it() {
+    let (mut half, mut client, mut upstream) = Half::length(1);
+    upstream.write_all(b"HTTP/1.1 200 OK\r\n").await.unwrap();
+    let begun = Instant::now();
+    let both = async {
+        pause(800).await;
+        client.write_all(b"x").await.unwrap();
+    };
+    assert_eq!(head(&mut half, both).await.0, Read::TimedOut);
+    assert!(begun.elapsed() < Duration::from_millis(1_500), "{:?}", begun.elapsed());
 }
