@@ -45,6 +45,9 @@ pub async fn answers(proxy: &mut Proxy, row: &Row, kind: Kind, key: &str) -> Res
     Ok(())
 }
 
+/// How long ago a gateway's gauges were set at most, and some more.
+const GAUGE_AGE_MAX: Duration = Duration::from_millis(1_500);
+
 /// Ends the proxy where it is a gateway, which then puts its last records into batches, and holds calls, counted calls and
 /// records against each other; says how many there were. A generator leaves calls in flight when its time is over: the
 /// gateway has counted these, and the generator has not.
@@ -55,6 +58,8 @@ pub async fn every_call_is_recorded(proxy: &mut Proxy) -> Result<Option<String>>
     let Some(gateway) = &proxy.gateway else { return Ok(None) };
     let (name, seen, left_max) = (proxy.name, gateway.answered, gateway.left_max);
     let deadline = END_DEADLINE;
+    // Calls that the generator left stand in queues still, and the gauge of those that are open is a second old.
+    tokio::time::sleep(GAUGE_AGE_MAX).await;
     let counted = wait_until("all calls to be over", deadline, async || {
         let metrics =
             http_client()?.get(format!("http://{}/metrics", gateway.admin)).send().await?.text().await?;
