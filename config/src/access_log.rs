@@ -171,7 +171,7 @@ fn is_plain(bytes: &[u8; 8]) -> bool {
     let word = u64::from_le_bytes(*bytes);
     // A byte below the bound, where there is one, leaves its highest bit set, which it had not before.
     let below = |word: u64, bound: u8| word.wrapping_sub(u64::from(bound) * EACH) & !word;
-    let is = |byte: u8| below(word ^ u64::from(byte) * EACH, 1);
+    let is = |byte: u8| below(word ^ (u64::from(byte) * EACH), 1);
     (below(word, 32) | is(b'"') | is(b'\\')) & (0x80 * EACH) == 0
 }
 

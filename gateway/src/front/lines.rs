@@ -79,7 +79,7 @@ fn lower(bytes: [u8; 8]) -> u64 {
     let from_a = low + u64::from(0x80 - b'A') * EACH;
     let beyond_z = low + u64::from(0x7f - b'Z') * EACH;
     let capitals = from_a & !beyond_z & !word & (0x80 * EACH);
-    word | capitals >> 2
+    word | (capitals >> 2)
 }
 
 impl<'a> HeadLines<'a> {

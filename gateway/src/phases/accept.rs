@@ -40,7 +40,7 @@ fn check_path(path: &str) -> Result<(), Rejection> {
     let (mut seen, mut before) = (0, 0);
     for byte in path.bytes() {
         let class = CLASSES[usize::from(byte)];
-        seen |= class & !FOLDS | class & before;
+        seen |= (class & !FOLDS) | (class & before);
         before = if byte == b'/' { FOLDS } else { 0 };
     }
     if !path.starts_with('/') || seen & ODD != 0 {
