@@ -57,7 +57,7 @@ pub fn install_tls_provider() {
 }
 
 /// The niceness of a thread that gives way: it has a tenth of a processor that another keeps busy (sched(7)).
-const GIVES_WAY_NICE: i32 = 10;
+pub const GIVES_WAY_NICE: i32 = 10;
 
 /// This thread lets others go first that answer calls: called first thing in one whose work can wait. There is no way
 /// back without a privilege, so that it is for threads that do nothing else.
