@@ -1,6 +1,8 @@
 //! What a buyer allows himself: a hard stop that many gateways run into at once over two control planes, notices that come
 //! once, and the month's turn.
 
+use std::time::{Duration, Instant};
+
 use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::wallet::leases::charge::charge_closed;
 use reqwest::Method;
@@ -11,6 +13,7 @@ use crate::support::market::{code_of, who};
 use crate::support::{Person, Plane};
 
 const DAY_MS: i64 = 86_400_000;
+const TOLD_WITHIN: Duration = Duration::from_secs(30);
 
 fn inr(amount: &str) -> Value {
     json!({"amount": amount, "currency": "INR"})
@@ -38,6 +41,18 @@ async fn page(shop: &Shop) -> String {
 fn letters(planes: &[&Plane]) -> Vec<String> {
     let sent = planes.iter().flat_map(|plane| plane.app.mail.sent_to("bela@example.com").unwrap());
     sent.map(|message| message.subject).filter(|subject| subject.contains("udget")).collect()
+}
+
+/// The same once there are so many: the job that charges may be the one that tells, beside the test.
+async fn letters_once(planes: &[&Plane], count: usize) -> Vec<String> {
+    let until = Instant::now() + TOLD_WITHIN;
+    loop {
+        let told = letters(planes);
+        if told.len() >= count || Instant::now() > until {
+            return told;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// So many calls are made from a new lease, and charged by both control planes at the same time.
@@ -91,20 +106,24 @@ async fn of_a_hundred_leases_at_once_over_two_control_planes_none_passes_the_bud
 async fn each_part_of_a_budget_is_told_once_over_two_control_planes_and_anew_next_month() {
     let shop = shop("100").await;
     let second = shop.plane.second().await;
-    let told = || letters(&[&shop.plane, &second]);
+    let planes = [&shop.plane, &second];
+    let told = |count| letters_once(&planes, count);
     set(&shop, "2", false).await;
     calls(&shop, &second, 1, 3).await;
-    assert_eq!(told(), [] as [&str; 0]);
+    assert_eq!(told(0).await, [] as [&str; 0]);
     calls(&shop, &second, 2, 1).await;
-    assert_eq!(told(), ["You have spent half of your budget"]);
+    assert_eq!(told(1).await, ["You have spent half of your budget"]);
     assert!(
         page(&shop).await.contains("50 % of your budget is reached: you have spent ₹1 of ₹2 this month.")
     );
     calls(&shop, &second, 3, 3).await;
+    assert_eq!(told(2).await.len(), 2);
     calls(&shop, &second, 4, 1).await;
-    assert_eq!(told().len(), 3, "{:?}", told());
+    let now = told(3).await;
+    assert_eq!(now.len(), 3, "{now:?}");
     calls(&shop, &second, 5, 4).await;
-    assert_eq!(told().len(), 3, "nothing stops it: {:?}", told());
+    let now = told(3).await;
+    assert_eq!(now.len(), 3, "nothing stops it: {now:?}");
     let budget = shown(&shop).await;
     assert_eq!((&budget["spent"], &budget["stops"]), (&inr("3.00"), &json!(false)));
     assert!(page(&shop).await.contains("Your budget of ₹2 is spent. Nothing is stopped."));
@@ -112,11 +131,13 @@ async fn each_part_of_a_budget_is_told_once_over_two_control_planes_and_anew_nex
     // With more allowed, what is reached of that is seen when it is set; what is reached later is told.
     set(&shop, "4", false).await;
     calls(&shop, &second, 6, 1).await;
-    assert_eq!(told().len(), 4, "80 % of the new one: {:?}", told());
+    let now = told(4).await;
+    assert_eq!(now.len(), 4, "80 % of the new one: {now:?}");
 
     shop.plane.pass_ms(10 * DAY_MS);
     calls(&shop, &second, 7, 8).await;
-    assert_eq!(told().len(), 5, "half of next month's: {:?}", told());
+    let now = told(5).await;
+    assert_eq!(now.len(), 5, "half of next month's: {now:?}");
     let wallet = format!("wallet:{}:INR", shop.buyer.account);
     let head = shop.plane.app.journal.head(&wallet).await.unwrap();
     assert_eq!((head.spending.spent, head.posted), (2_000_000, 94_750_000));
@@ -131,11 +152,13 @@ async fn a_budget_ends_at_the_call_that_does_not_fit_until_the_month_turns() {
     calls(&shop, &second, 1, 1).await;
     calls(&shop, &second, 2, 1).await;
     assert!(!shown(&shop).await["stops"].as_bool().unwrap(), "nobody was refused");
+    let planes = [&shop.plane, &second];
+    assert_eq!(letters_once(&planes, 1).await, ["You have spent 80 % of your budget"]);
     // A dime is left, and a call costs more.
     for serial in 3..6 {
         assert_eq!(shop.lease(serial, 1).await, 0);
     }
-    let told = letters(&[&shop.plane, &second]);
+    let told = letters_once(&planes, 2).await;
     assert_eq!(told.len(), 2, "{told:?}");
     for subject in ["You have spent 80 % of your budget", "Your budget stops your spending"] {
         assert!(told.iter().any(|told| told == subject), "{told:?}");
