@@ -144,6 +144,24 @@ async fn a_good_request_with_a_body_arrives_whole() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_body_of_no_bytes_ends_once() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path("/orders");
+    let mut http2 = connect(&site).await?;
+    // Its frames may be there with the head, or come later.
+    for id in [1, 3, 5, 7, 9] {
+        http2.send(id, &request("POST", &path, &site.bought.key), &[""]).await?;
+        let end = http2.end(id).await?;
+        ensure!(end == End::Status(200), "it ended with {end:?}");
+    }
+    still_serves(&site, &mut http2, 11).await?;
+    let lines: Vec<String> = site.upstream.whole().iter().map(|request| request.line().to_owned()).collect();
+    ensure!(lines.iter().all(|line| line.ends_with("/orders") || line.ends_with("/now/good")), "{lines:?}");
+    ensure!(!site.upstream.bytes().contains("0\r\n\r\n0\r\n"), "a second end: {}", site.upstream.bytes());
+    site.billed(7).await
+}
+
+#[tokio::test]
 async fn a_client_that_gives_no_window_is_let_go() -> Result<()> {
     let site = Site::start().await?;
     let mut http2 = connect(&site).await?;

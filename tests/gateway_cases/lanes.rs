@@ -16,6 +16,7 @@ use grammar::Case;
 mod clients;
 mod faults;
 mod grammar;
+mod http2;
 mod uploads;
 
 const CASES_DEFAULT: u64 = 5_000;

@@ -1,11 +1,13 @@
 //! Where clients connect. Owns an HTTP/1.1 connection between calls: reads each head under one deadline, checks it once and
 //! strictly ([`head`]), and hands the call to the fast lane (`crate::relay`) or, where that does not take it, to Pingora's behind a gate
-//! (`gate.rs`) that ends at its last byte. HTTP/2 goes whole to Pingora's proxy. What comes back from a lane is the connection, ready for its next call.
+//! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their
+//! calls go to the same lanes (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
 
 pub mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
+mod http2;
 pub mod lines;
 #[cfg(test)]
 mod tests;
@@ -36,6 +38,7 @@ use crate::relay::buffers::{self, Room};
 use crate::relay::{After, Relay};
 use framing::Frame;
 use gate::Gate;
+use http2::Streams;
 
 /// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -64,7 +67,8 @@ pub struct FrontLimits {
 /// The service behind the gateway's listeners.
 pub struct Front {
     /// The fast lane, unless it is switched off.
-    relay: Option<Relay>,
+    relay: Option<Arc<Relay>>,
+    http2: Arc<Streams>,
     lane: Arc<HttpProxy<PingoraLane>>,
     limits: FrontLimits,
     metrics: Arc<Metrics>,
@@ -107,7 +111,9 @@ impl Front {
         limits: FrontLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { relay, lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
+        let relay = relay.map(Arc::new);
+        let http2 = Arc::new(Streams { relay: relay.clone(), lane: Arc::clone(&lane) });
+        Self { relay, http2, lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// How many connections are open, for the drain at shutdown.
@@ -232,7 +238,7 @@ impl Front {
 
     async fn http2(&self, stream: Stream, buffer: BytesMut, shutdown: &ShutdownWatch) {
         let gate = Gate::new(stream, buffer, Frame::Open);
-        Box::pin(ServerApp::process_new(&self.lane, Box::new(gate), shutdown)).await;
+        Box::pin(ServerApp::process_new(&self.http2, Box::new(gate), shutdown)).await;
     }
 
     /// Answers bytes that are no request, and closes: nothing after them can be trusted.

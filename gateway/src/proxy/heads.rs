@@ -58,12 +58,13 @@ pub(super) fn length(request: &RequestHeader) -> Result<u64, Rejection> {
 
 pub(super) fn forward_cookies(original: &RequestHeader, request: &mut RequestHeader) -> Result<()> {
     request.remove_header(&COOKIE);
-    for value in original.headers.get_all(COOKIE) {
-        if let Some(kept) = forward::cookies(value.as_bytes()) {
-            request.append_header(COOKIE, kept)?;
-        }
+    let cookies = original.headers.get_all(COOKIE).iter();
+    let kept: Vec<_> = cookies.filter_map(|value| forward::cookies(value.as_bytes())).collect();
+    if original.version == http::Version::HTTP_2 && !kept.is_empty() {
+        // It may cut them up, and HTTP/1.1 has one line (RFC 9113, section 8.2.3).
+        return request.append_header(COOKIE, kept.join(&b"; "[..])).map(drop);
     }
-    Ok(())
+    kept.into_iter().try_for_each(|value| request.append_header(COOKIE, value).map(drop))
 }
 
 pub(super) fn strip(response: &mut ResponseHeader, connection: &forward::Connection) {

@@ -105,9 +105,13 @@ impl ProxyHttp for PingoraLane {
         &self,
         session: &mut Session,
         body: &mut Option<Bytes>,
-        _: bool,
+        end_of_stream: bool,
         context: &mut Context,
     ) -> Result<()> {
+        // Pingora would write it as a chunk, which is the end, and then the end again: before the next request.
+        if end_of_stream && body.as_ref().is_some_and(Bytes::is_empty) {
+            *body = None;
+        }
         context.bytes_in += body.as_ref().map_or(0, |b| b.len() as u64);
         if context.bytes_in > self.gateway.body_max_bytes && !session.was_upgraded() {
             return refused(context, Rejection::BodyTooLarge);

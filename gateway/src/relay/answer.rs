@@ -1,7 +1,6 @@
 //! The head of an upstream's answer: it is read, its framing decided, and written as the client may see it. What goes and what comes is
 //! phase `respond`'s to say.
 
-use std::io::Write as _;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -20,6 +19,41 @@ const HEADERS_MAX: usize = 256;
 
 /// Headers that say how this hop goes on, or are written anew.
 const OURS: [&str; 3] = ["connection", "upgrade", "content-length"];
+
+/// What takes the head of an answer, a part at a time.
+pub trait HeadOut {
+    /// The first part.
+    fn status(&mut self, status: u16, reason: &[u8]);
+
+    /// A header.
+    fn line(&mut self, name: &[u8], value: &[u8]);
+
+    /// The length of the body.
+    fn length(&mut self, bytes: u64) {
+        self.line(b"content-length", itoa::Buffer::new().format(bytes).as_bytes());
+    }
+
+    /// The last part.
+    fn end(&mut self);
+}
+
+impl HeadOut for Vec<u8> {
+    fn status(&mut self, status: u16, reason: &[u8]) {
+        self.extend_from_slice(b"HTTP/1.1 ");
+        self.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+        self.push(b' ');
+        self.extend_from_slice(reason);
+        self.extend_from_slice(b"\r\n");
+    }
+
+    fn line(&mut self, name: &[u8], value: &[u8]) {
+        line(self, name, value);
+    }
+
+    fn end(&mut self) {
+        self.extend_from_slice(b"\r\n");
+    }
+}
 
 /// The head of an upstream's answer.
 #[derive(Debug, Default)]
@@ -110,18 +144,14 @@ impl Head {
     /// answer of a connection says that it closes.
     pub fn write(
         &self,
-        out: &mut Vec<u8>,
+        out: &mut impl HeadOut,
         lines: HeadLines<'_>,
         context: &Context,
         edits: &HeaderEdits,
         body: Body,
         closes: bool,
     ) {
-        out.extend_from_slice(b"HTTP/1.1 ");
-        write_number(out, u64::from(self.status));
-        out.push(b' ');
-        out.extend_from_slice(lines.bytes(&self.reason));
-        out.extend_from_slice(b"\r\n");
+        out.status(self.status, lines.bytes(&self.reason));
         let has_none = respond::has_no_framing(self.status);
         let edits = Edits(edits);
         for (name, value) in lines.iter() {
@@ -136,15 +166,15 @@ impl Head {
             }
             if is("set-cookie") {
                 if let Some(confined) = respond::confine_cookie(value, &respond::cookie_path(context)) {
-                    line(out, name, &confined);
+                    out.line(name, &confined);
                 }
                 continue;
             }
-            line(out, name, value);
+            out.line(name, value);
         }
         match body.length {
-            _ if body.framing == Framing::UntilClose => line(out, b"transfer-encoding", b"chunked"),
-            Some(length) if !has_none => write_length(out, length),
+            _ if body.framing == Framing::UntilClose => out.line(b"transfer-encoding", b"chunked"),
+            Some(length) if !has_none => out.length(length),
             _ => {}
         }
         finish(out, context, &edits, closes);
@@ -152,37 +182,25 @@ impl Head {
 }
 
 /// The headers that every answer bears, plugins' edits, and the head's end.
-pub(super) fn finish(out: &mut Vec<u8>, context: &Context, edits: &Edits<'_>, closes: bool) {
-    respond::added(context, &mut |name, value| line(out, name.as_str().as_bytes(), value));
+pub(super) fn finish(out: &mut impl HeadOut, context: &Context, edits: &Edits<'_>, closes: bool) {
+    respond::added(context, &mut |name, value| out.line(name.as_str().as_bytes(), value));
     edits.write(out, &|_| false);
     if closes {
-        out.extend_from_slice(b"connection: close\r\n");
+        out.line(b"connection", b"close");
     }
-    out.extend_from_slice(b"\r\n");
+    out.end();
 }
 
 /// Writes an interim head with what it says to load (RFC 8297); all else is for the final head.
 pub fn interim(out: &mut Vec<u8>, status: u16, lines: HeadLines<'_>) {
-    status_line(out, status);
+    out.status(status, reason(status).as_bytes());
     for value in lines.all("link") {
         line(out, b"link", value);
     }
     out.extend_from_slice(b"\r\n");
 }
 
-pub(super) fn status_line(out: &mut Vec<u8>, status: u16) {
-    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("");
-    // Writing to memory does not fail.
-    let _ = write!(out, "HTTP/1.1 {status} {reason}\r\n");
-}
-
-/// Writes the line that says a body's length.
-pub(super) fn write_length(out: &mut Vec<u8>, bytes: u64) {
-    out.extend_from_slice(b"content-length: ");
-    write_number(out, bytes);
-    out.extend_from_slice(b"\r\n");
-}
-
-fn write_number(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+/// What a status is called.
+pub(super) fn reason(status: u16) -> &'static str {
+    StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason()).unwrap_or("")
 }

@@ -64,17 +64,19 @@ impl Framing {
         Self::Chunked(Chunks::Size(0, 0))
     }
 
-    /// Moves on by the bytes of `read` that are this body's, appends to `out` what the client gets of them, and shows `data` the
-    /// bytes without their framing. How many of `read` it took: fewer than all only at the body's end.
+    /// Moves on by the bytes of `read` that are this body's, appends to `out` what the client gets of them, `in_chunks` where it can be
+    /// told so of a length that is not known, and shows `data` the bytes without their framing. How many of `read` it took: fewer than all only at the body's end.
     ///
     /// # Errors
     /// When the framing is broken.
     pub fn pass(
         &mut self,
         read: &[u8],
+        in_chunks: bool,
         out: &mut Vec<u8>,
         data: &mut dyn FnMut(&[u8]),
     ) -> Result<usize, Broken> {
+        let chunk = if in_chunks { chunk } else { whole };
         let mut taken = 0;
         while taken < read.len() {
             let rest = &read[taken..];
@@ -106,7 +108,7 @@ impl Framing {
                         Some(next) => Self::Chunked(next),
                         None => Self::Done,
                     };
-                    if *self == Self::Done {
+                    if *self == Self::Done && in_chunks {
                         out.extend_from_slice(LAST_CHUNK);
                     }
                 }
@@ -122,6 +124,11 @@ pub(super) fn chunk(out: &mut Vec<u8>, data: &[u8]) {
     let _ = write!(out, "{:x}\r\n", data.len());
     out.extend_from_slice(data);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Writes data alone.
+fn whole(out: &mut Vec<u8>, data: &[u8]) {
+    out.extend_from_slice(data);
 }
 
 /// How many of `rest` are among the next `left` bytes.
@@ -173,7 +180,7 @@ mod tests {
     ) -> Result<(Vec<u8>, Vec<u8>, usize, Framing), Broken> {
         let (mut out, mut data, mut taken) = (Vec::new(), Vec::new(), 0);
         for piece in bytes.chunks(step) {
-            let n = framing.pass(piece, &mut out, &mut |piece| data.extend_from_slice(piece))?;
+            let n = framing.pass(piece, true, &mut out, &mut |piece| data.extend_from_slice(piece))?;
             taken += n;
             if n < piece.len() {
                 break;

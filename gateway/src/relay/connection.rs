@@ -105,7 +105,7 @@ impl Connection {
     ///
     /// # Errors
     /// When what comes is no answer, or the client is gone.
-    pub async fn head(&mut self, client: &mut Client<'_>, exchange: &mut Exchange) -> Result<Read, Failed> {
+    pub async fn head(&mut self, client: &mut impl Client, exchange: &mut Exchange) -> Result<Read, Failed> {
         let Exchange { head, read, out, .. } = exchange;
         let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
         read.clear();
@@ -119,16 +119,15 @@ impl Connection {
                     200.. => return Ok(Read::Bytes),
                     _ if interims == respond::INTERIMS_MAX => return Err(no_answer()),
                     _ => {
-                        out.clear();
-                        answer::interim(out, head.status, head.lines(read));
-                        client.write(out).await.map_err(|Gone| Failed::ClientLeft)?;
+                        let passed = client.interim(out, head.status, head.lines(read)).await;
+                        passed.map_err(|Gone| Failed::ClientLeft)?;
                         interims += 1;
                     }
                 }
                 read.advance(head.bytes);
                 until = Instant::now() + self.read_timeout;
             }
-            let begins_beside_body = read.is_empty() && client.upload.goes_on();
+            let begins_beside_body = read.is_empty() && client.upload().goes_on();
             match self.read(read, client, until).await {
                 // Its time begins with it, be it that the request's body still comes or that it came first.
                 Read::Bytes if begins_beside_body => {
@@ -144,9 +143,9 @@ impl Connection {
 
     /// Waits for more from the upstream, and for the client to leave. What is left of the client's body is sent meanwhile; after it the time
     /// begins anew, unless the answer has begun.
-    pub async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>, mut until: Instant) -> Read {
+    pub async fn read(&mut self, into: &mut BytesMut, client: &mut impl Client, mut until: Instant) -> Read {
         into.reserve(READ_BYTES);
-        if client.upload.goes_on() {
+        if client.upload().goes_on() {
             let begun_until = (!into.is_empty()).then_some(until);
             // Boxed, as all that most calls do not.
             if let Some(read) = Box::pin(self.send(Some(&mut *into), client, begun_until)).await {
@@ -160,7 +159,7 @@ impl Connection {
                 tokio::select! {
                     biased;
                     read = self.stream.read_buf(into) => return Read::of(&read),
-                    sent = client.look(), if client.room() > 0 => {
+                    sent = client.look(), if client.is_watched() => {
                         if sent.is_err() {
                             return Read::ClientLeft;
                         }

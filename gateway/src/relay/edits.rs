@@ -4,6 +4,7 @@
 use apiclay_plugins::{HeaderEdit, HeaderEdits};
 use http::HeaderName;
 
+use super::answer::HeadOut;
 use crate::front::lines::same;
 
 /// Plugins' edits of a head that is written anew.
@@ -18,7 +19,7 @@ impl Edits<'_> {
     }
 
     /// Writes what they add, in the order in which they were asked for, but for names that stand already.
-    pub fn write(&self, out: &mut Vec<u8>, stands: &dyn Fn(&HeaderName) -> bool) {
+    pub fn write(&self, out: &mut impl HeadOut, stands: &dyn Fn(&HeaderName) -> bool) {
         let edits: Vec<&(HeaderName, HeaderEdit)> = self.0.iter().collect();
         for (at, (name, edit)) in edits.iter().enumerate() {
             let (HeaderEdit::Set(value) | HeaderEdit::Add(value)) = edit else { continue };
@@ -26,7 +27,7 @@ impl Edits<'_> {
                 own == name && !matches!(later, HeaderEdit::Add(_))
             };
             if !edits[at + 1..].iter().any(undone) && !stands(name) {
-                line(out, name.as_str().as_bytes(), value.as_bytes());
+                out.line(name.as_str().as_bytes(), value.as_bytes());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The fast lane: HTTP/1.1 in and out, without an allocation or a task a call that it can do without. The front hands it a request
+//! The fast lane: HTTP/1.1 and HTTP/2 in, HTTP/1.1 out, without an allocation or a task a call that it can do without. The front hands it a request
 //! as far as it has come, the phases decide as they do for Pingora's lane, and what goes each way is one write where it fits in one.
 //! A body that still comes is sent as it does. What this lane does not take (upgrades) goes through `crate::proxy`, on the same
 //! connection.
@@ -9,6 +9,7 @@ pub mod buffers;
 mod client;
 mod connection;
 mod edits;
+mod http2;
 mod own;
 mod pool;
 mod request;
@@ -34,7 +35,7 @@ use crate::rejection::Rejection;
 
 use body::Framing;
 use buffers::Room;
-use client::{Client, Gone};
+use client::{Client, Gone, Http1};
 use connection::{Exchange, Read};
 use request::Sent;
 use upstream::{Failed, Got};
@@ -86,7 +87,8 @@ impl Relay {
         let said_close = context.connection.close;
         let waiting = buffer.len() - bytes;
         let timeout = self.client_timeout;
-        let client = Client { stream, waiting, followers, upload, timeout, said_close, shutdown };
+        let client =
+            Http1 { stream, body: sent.body, waiting, followers, upload, timeout, said_close, shutdown };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle_after_wait(&self.gateway, &mut context, Ending::ClientLeft);
@@ -98,7 +100,7 @@ impl Relay {
 
     async fn serve(
         &self,
-        mut client: Client<'_>,
+        mut client: impl Client,
         sent: &Sent<'_>,
         exchange: &mut Exchange,
         context: &mut Context,
@@ -120,42 +122,46 @@ impl Relay {
         let edits: HeaderEdits =
             respond::plugins(context, answer.status, &sent.lines, &own::Own(&answer)).unwrap_or_default();
         let mut out = Vec::new();
-        own::write(&mut out, &answer, context, &edits, closes, sent.method != "HEAD");
+        own::write(client.head(&mut out), &answer, context, &edits, closes);
+        if sent.method != "HEAD" && !respond::has_no_body(answer.status) {
+            out.extend_from_slice(&answer.body);
+        }
         // Before the last write, as for every call.
         settle::settle(&self.gateway, context, Ending::Complete);
-        ended(client.write(&out).await, closes)
+        ended(client.write(&out, true).await, closes)
     }
 
     /// A call that is admitted goes to the upstream, and its answer to the client.
-    async fn forward(
+    async fn forward<C: Client>(
         &self,
-        client: &mut Client<'_>,
+        client: &mut C,
         sent: &Sent<'_>,
         exchange: &mut Exchange,
         context: &mut Context,
     ) -> Result<After, Failed> {
         let head = Head { method: sent.method, path: sent.path, host: sent.host, headers: &sent.lines };
         let mut call = Call { head, context: &mut *context, gateway: &self.gateway };
-        let admitted = phases::admitted(&mut call, client.upload.length()).await;
+        let admitted = phases::admitted(&mut call, client.upload().length()).await;
         if let Some(answer) = admitted.map_err(Failed::Refused)? {
             return Err(Failed::Answered(answer));
         }
-        let limited = client.upload.limit(self.gateway.body_max_bytes);
+        let limited = client.upload_mut().limit(self.gateway.body_max_bytes);
         limited.map_err(|wrong| Failed::Refused(wrong.rejection()))?;
+        client.take_body().await?;
         let got = self.ask(client, sent, exchange, context).await?;
         self.pass(client, sent, exchange, got, context).await
     }
 
     /// The upstream's answer, to its body's end.
-    async fn pass(
+    async fn pass<C: Client>(
         &self,
-        client: &mut Client<'_>,
+        client: &mut C,
         sent: &Sent<'_>,
         exchange: &mut Exchange,
         mut got: Got,
         context: &mut Context,
     ) -> Result<After, Failed> {
-        context.bytes_in = client.upload.bytes;
+        context.bytes_in = client.upload().bytes;
         let head_lines = exchange.head.lines(&exchange.read);
         let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
         let opened =
@@ -170,7 +176,7 @@ impl Relay {
         exchange.out.clear();
         let closes = client.closes();
         let until_close = got.body.framing == Framing::UntilClose;
-        exchange.head.write(&mut exchange.out, head_lines, context, &edits, got.body, closes);
+        exchange.head.write(client.head(&mut exchange.out), head_lines, context, &edits, got.body, closes);
         // However many headers an upstream names in it, they are not kept while a body comes.
         exchange.head.connection = Connection::default();
         exchange.read.advance(exchange.head.bytes);
@@ -182,7 +188,8 @@ impl Relay {
                     reading.feed(piece);
                 }
             };
-            let Ok(taken) = got.body.framing.pass(&exchange.read, &mut exchange.out, &mut data) else {
+            let Ok(taken) = got.body.framing.pass(&exchange.read, C::CHUNKS, &mut exchange.out, &mut data)
+            else {
                 if !begun {
                     settle::unanswered(&self.gateway, context);
                     return Err(Failed::Refused(Rejection::UpstreamUnreachable));
@@ -199,15 +206,15 @@ impl Relay {
                 }
                 settle::settle(&self.gateway, context, Ending::Complete);
             }
-            if client.write(&exchange.out).await.is_err() {
+            if client.write(&exchange.out, done).await.is_err() {
                 settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);
                 return Ok(After::Gone);
             }
             begun = true;
             if done {
                 // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
-                let in_step = exchange.read.is_empty() && client.upload.is_sent();
-                if client.upload.goes_on() {
+                let in_step = exchange.read.is_empty() && client.upload().is_sent();
+                if client.upload().goes_on() {
                     Box::pin(got.send_rest(client)).await;
                 }
                 got.finish(context, in_step);
@@ -216,12 +223,13 @@ impl Relay {
             exchange.out.clear();
             exchange.read.clear();
             let read = got.read(&mut exchange.read, client).await;
-            context.bytes_in = client.upload.bytes;
+            context.bytes_in = client.upload().bytes;
             match read {
                 Read::Bytes => {}
                 Read::End if until_close => {
                     settle::settle_after_wait(&self.gateway, context, Ending::Complete);
-                    return Ok(ended(client.write(body::LAST_CHUNK).await, closes));
+                    let last = if C::CHUNKS { body::LAST_CHUNK } else { b"" };
+                    return Ok(ended(client.write(last, true).await, closes));
                 }
                 Read::End | Read::Broke | Read::TimedOut => {
                     settle::settle_after_wait(&self.gateway, context, Ending::UpstreamBroke);

@@ -3,34 +3,24 @@
 use apiclay_plugins::{Answer, HeaderEdits, Headers};
 use http::HeaderName;
 
-use super::answer::{finish, status_line, write_length};
-use super::edits::{Edits, line};
+use super::answer::{HeadOut, finish, reason};
+use super::edits::Edits;
 use crate::context::Context;
 use crate::phases::respond;
 
-/// Writes an answer of the gateway's own; `with_body` is false for HEAD.
-pub fn write(
-    out: &mut Vec<u8>,
-    answer: &Answer,
-    context: &Context,
-    edits: &HeaderEdits,
-    closes: bool,
-    with_body: bool,
-) {
-    status_line(out, answer.status);
+/// Writes the head of an answer of the gateway's own.
+pub fn write(out: &mut impl HeadOut, answer: &Answer, context: &Context, edits: &HeaderEdits, closes: bool) {
+    out.status(answer.status, reason(answer.status).as_bytes());
     let edits = Edits(edits);
     for (name, value) in respond::own_headers(answer) {
         if !edits.replaces(name.as_str().as_bytes()) {
-            line(out, name.as_str().as_bytes(), value.as_bytes());
+            out.line(name.as_str().as_bytes(), value.as_bytes());
         }
     }
     if !respond::has_no_body(answer.status) {
-        write_length(out, answer.body.len() as u64);
+        out.length(answer.body.len() as u64);
     }
     finish(out, context, &edits, closes);
-    if with_body && !respond::has_no_body(answer.status) {
-        out.extend_from_slice(&answer.body);
-    }
 }
 
 /// Headers of an answer of the gateway's own, as plugins see them.
@@ -53,15 +43,15 @@ mod tests {
         let framing = ["content-length", "transfer-encoding", "connection"].map(HeaderName::from_static);
         let mut headers: Vec<_> = framing.map(|name| (name, HeaderValue::from_static("9"))).into();
         headers.push((HeaderName::from_static("x-a"), HeaderValue::from_static("1")));
-        for (status, length, body) in [(200, "content-length: 4\r\n", "body"), (204, "", ""), (304, "", "")] {
+        for (status, length) in [(200, "content-length: 4\r\n"), (204, ""), (304, "")] {
             let answer = Answer { status, headers: headers.clone(), body: b"body".to_vec() };
             let (context, mut out) = (Context::new(Timestamp(0)), Vec::new());
-            write(&mut out, &answer, &context, &HeaderEdits::default(), false, true);
+            write(&mut out, &answer, &context, &HeaderEdits::default(), false);
             let text = String::from_utf8(out).unwrap();
             let (head, rest) = text.split_once("\r\n\r\n").unwrap();
             let (_, lines) = head.split_once("\r\n").unwrap();
             assert_eq!(lines, format!("x-a: 1\r\n{length}x-request-id: {}", context.request), "{status}");
-            assert_eq!(rest, body, "{status}");
+            assert_eq!(rest, "", "{status}");
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Sent<'a> {
     /// The headers.
     pub lines: HeadLines<'a>,
     /// What came of the body, with its framing.
-    body: &'a [u8],
+    pub body: &'a [u8],
     /// Bytes of the buffer that are this request's.
     pub bytes: usize,
 }
@@ -54,8 +54,8 @@ impl<'a> Sent<'a> {
         })
     }
 
-    /// Writes what came of the request as the upstream is to see it.
-    pub fn write(&self, out: &mut Vec<u8>, context: &Context) {
+    /// Writes the request as the upstream is to see it, with what came of its body.
+    pub fn write(&self, out: &mut Vec<u8>, context: &Context, body: &[u8]) {
         out.extend_from_slice(self.method.as_bytes());
         out.push(b' ');
         for part in forward::path_and_query(context, self.path, self.query) {
@@ -90,10 +90,10 @@ impl<'a> Sent<'a> {
         forward::added(context, self.host, &mut |name, value| line(out, name.as_str().as_bytes(), value));
         out.extend_from_slice(b"\r\n");
         if !chunked {
-            return out.extend_from_slice(self.body);
+            return out.extend_from_slice(body);
         }
         let mut frame = Frame::chunked();
-        frame.pass(self.body, &mut |data| chunk(out, data));
+        frame.pass(body, &mut |data| chunk(out, data));
         if frame == Frame::End {
             out.extend_from_slice(LAST_CHUNK);
         }

@@ -11,14 +11,14 @@ use pingora_core::protocols::Stream;
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
 
 use super::body::{LAST_CHUNK, chunk};
-use super::client::Client;
+use super::client::{Client, Gone};
 use super::connection::{Connection, Read};
 use crate::deadline;
 use crate::front::framing::Frame;
 use crate::rejection::Rejection;
 
 /// Bytes of one piece. Of a body there is one to be written, and about two more that were read from the client.
-const PIECE_BYTES: usize = 16_384;
+pub(super) const PIECE_BYTES: usize = 16_384;
 
 /// A request's body, as far as it is not known yet.
 #[derive(Debug)]
@@ -100,6 +100,12 @@ impl Upload {
         taken
     }
 
+    /// The body of another call, of so many bytes, which is taken before anything is forwarded.
+    pub fn begin_whole(&mut self, bytes: u64) {
+        self.begin(Frame::End, &[]);
+        self.bytes = bytes;
+    }
+
     /// It may have this many bytes at most; without a length that is only seen as they come.
     ///
     /// # Errors
@@ -155,12 +161,12 @@ impl Upload {
     }
 
     /// Whether a piece is not written yet.
-    fn is_held_up(&self) -> bool {
+    pub(super) fn is_held_up(&self) -> bool {
         self.written < self.out.len() || !self.flushed
     }
 
     /// Makes the next piece of what `came`; whether there was anything.
-    fn take(&mut self, came: &mut BytesMut) -> Result<bool, Wrong> {
+    pub(super) fn take(&mut self, came: &mut BytesMut) -> Result<bool, Wrong> {
         let Self { frame, chunked, bytes, out, .. } = self;
         out.clear();
         let piece = &came[..came.len().min(PIECE_BYTES)];
@@ -211,15 +217,15 @@ impl Connection {
     pub(super) async fn send(
         &mut self,
         mut into: Option<&mut BytesMut>,
-        client: &mut Client<'_>,
+        client: &mut impl Client,
         until: Option<Instant>,
     ) -> Option<Read> {
         loop {
-            let (time, late) = if client.upload.is_held_up() {
+            let (time, late) = if client.upload().is_held_up() {
                 (self.read_timeout, Read::TimedOut)
             } else {
                 // Who waits for a body says nothing: the client is the one who was silent.
-                (self.read_timeout.min(client.timeout), Read::Wrong(Wrong::TimedOut))
+                (self.read_timeout.min(client.timeout()), Read::Wrong(Wrong::TimedOut))
             };
             let silent_at = Instant::now() + time;
             let (at, late) = match until.filter(|until| *until < silent_at) {
@@ -240,7 +246,7 @@ impl Connection {
         &mut self,
         task: &mut Context<'_>,
         into: Option<&mut BytesMut>,
-        client: &mut Client<'_>,
+        client: &mut impl Client,
     ) -> Poll<Step> {
         // First, for what it says may be why it takes no more.
         if let Some(into) = into
@@ -248,7 +254,7 @@ impl Connection {
         {
             return Poll::Ready(Step::Said(Read::of(&read)));
         }
-        let Client { stream, followers, upload, .. } = client;
+        let upload = client.upload_mut();
         let (was_held_up, before) = (upload.is_held_up(), upload.written);
         match upload.poll_write(&mut self.stream, task) {
             Poll::Ready(Err(_)) => {
@@ -258,7 +264,7 @@ impl Connection {
             Poll::Ready(Ok(())) if upload.has_ended() => return Poll::Ready(Step::Over),
             // Whose time runs is another's now.
             Poll::Ready(Ok(())) if was_held_up => return Poll::Ready(Step::Moved),
-            Poll::Ready(Ok(())) => match upload.take(followers) {
+            Poll::Ready(Ok(())) => match client.take_piece() {
                 Ok(true) => return Poll::Ready(Step::Moved),
                 Ok(false) => {}
                 Err(wrong) => return Poll::Ready(Step::Said(Read::Wrong(wrong))),
@@ -266,15 +272,10 @@ impl Connection {
             Poll::Pending if upload.written > before => return Poll::Ready(Step::Moved),
             Poll::Pending => {}
         }
-        while followers.len() < PIECE_BYTES {
-            followers.reserve(PIECE_BYTES);
-            match ready!(pin!(stream.read_buf(&mut **followers)).poll(task)) {
-                Ok(1..) if upload.is_held_up() => {}
-                Ok(1..) => return Poll::Ready(Step::Moved),
-                Ok(0) | Err(_) => return Poll::Ready(Step::Said(Read::ClientLeft)),
-            }
+        match ready!(client.poll_more(task)) {
+            Ok(()) => Poll::Ready(Step::Moved),
+            Err(Gone) => Poll::Ready(Step::Said(Read::ClientLeft)),
         }
-        Poll::Pending
     }
 }
 

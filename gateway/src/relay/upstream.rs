@@ -41,7 +41,7 @@ impl Relay {
     /// Asks the upstream until there is the head of a final answer.
     pub(super) async fn ask(
         &self,
-        client: &mut Client<'_>,
+        client: &mut impl Client,
         sent: &Sent<'_>,
         exchange: &mut Exchange,
         context: &mut Context,
@@ -49,11 +49,11 @@ impl Relay {
         loop {
             let mut connection = self.connection(context).await.map_err(Failed::Refused)?;
             exchange.out.clear();
-            sent.write(&mut exchange.out, context);
-            client.upload.try_anew();
-            let written = if client.upload.goes_on() {
+            sent.write(&mut exchange.out, context, client.body());
+            client.upload_mut().try_anew();
+            let written = if client.upload().goes_on() {
                 // What comes of the body follows it, and an answer may come before.
-                client.upload.start(&mut exchange.out);
+                client.upload_mut().start(&mut exchange.out);
                 Read::Bytes
             } else {
                 connection.write(&exchange.out).await
@@ -75,7 +75,7 @@ impl Relay {
                 Read::End | Read::Broke => {}
             }
             let harmless = matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
-                && !client.upload.is_beyond;
+                && !client.upload().is_beyond;
             // A pooled connection that the upstream had closed meanwhile costs one try more than the listing allows.
             if !harmless || !(upstream::may_retry(context) || (connection.reused && context.tries <= 1)) {
                 return Err(Failed::Refused(Rejection::UpstreamUnreachable));
@@ -150,14 +150,14 @@ fn tls_name(context: &Context) -> Option<&str> {
 
 impl Got {
     /// Waits for more of the body, and for the client to leave.
-    pub(super) async fn read(&mut self, into: &mut BytesMut, client: &mut Client<'_>) -> Read {
+    pub(super) async fn read(&mut self, into: &mut BytesMut, client: &mut impl Client) -> Read {
         let until = Instant::now() + self.connection.read_timeout;
         self.connection.read(into, client, until).await
     }
 
     /// Sends what is left of the client's body after the answer: the upstream may be about to do something with it. Whatever happens
     /// now, the call is over.
-    pub(super) async fn send_rest(&mut self, client: &mut Client<'_>) {
+    pub(super) async fn send_rest(&mut self, client: &mut impl Client) {
         self.connection.send(None, client, None).await;
     }
 

@@ -78,11 +78,11 @@ impl Case {
     }
 }
 
-const HOSTS: &[&str] =
+pub(super) const HOSTS: &[&str] =
     &["gateway.test", "gateway.test", "gateway.test", "gateway.test:80", "[::1]:8080", "GATEWAY.TEST"];
 
 /// Header lines that a client may send, be they of use or not.
-const LINES: &[&str] = &[
+pub(super) const LINES: &[&str] = &[
     "Accept: */*",
     "aCCept: text/html, application/json;q=0.9",
     "Accept-Encoding: gzip, br",
@@ -135,11 +135,11 @@ const BROKEN: &[&str] = &[
     "Expect: 200-maybe",
 ];
 
-fn pick<T: Copy>(chance: &mut Chance, of: &[T]) -> T {
+pub(super) fn pick<T: Copy>(chance: &mut Chance, of: &[T]) -> T {
     of[chance.between(0, of.len() as u64) as usize]
 }
 
-fn target(chance: &mut Chance, site: &Site) -> String {
+pub(super) fn target(chance: &mut Chance, site: &Site) -> String {
     match chance.between(0, 20) {
         0 => pick(chance, &["/", "/skycast", "/nobody/weather/now/x", "*", "/skycast/weather"]).to_owned(),
         1 => site.path(pick(
@@ -172,7 +172,7 @@ fn shape(chance: &mut Chance, site: &Site) -> String {
     site.path(&format!("/files/shape?status={status}&frame={frame}&bytes={bytes}&head={head}"))
 }
 
-fn key(chance: &mut Chance, site: &Site, head: &mut String, good: bool) {
+pub(super) fn key(chance: &mut Chance, site: &Site, head: &mut String, good: bool) {
     let key = &site.bought.key;
     let _ = match chance.between(if good { 4 } else { 0 }, 16) {
         0 => Ok(()),

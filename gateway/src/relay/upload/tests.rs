@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::front::head;
 use crate::front::lines::Lines;
+use crate::relay::client::Http1;
 use crate::relay::connection::Exchange;
 
 /// What the ways between the three can hold.
@@ -65,9 +66,10 @@ impl Half {
     }
 
     /// The client as the lane has it, and the upstream's connection.
-    fn parts(&mut self) -> (Client<'_>, &mut Connection) {
-        let client = Client {
+    fn parts(&mut self) -> (Http1<'_>, &mut Connection) {
+        let client = Http1 {
             stream: &mut self.stream,
+            body: &[],
             waiting: 0,
             followers: &mut self.followers,
             upload: &mut self.upload,

@@ -1,0 +1,46 @@
+//! Streams of HTTP/2: Pingora's core accepts them, and each is one call, which the fast lane takes or Pingora's proxy.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use pingora_core::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
+use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::http::v2::server::H2Options;
+use pingora_core::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+
+use crate::proxy::PingoraLane;
+use crate::relay::{After, Relay};
+
+/// The lanes of a stream.
+pub struct Streams {
+    /// The fast one, unless it is switched off.
+    pub relay: Option<Arc<Relay>>,
+    /// Pingora's.
+    pub lane: Arc<HttpProxy<PingoraLane>>,
+}
+
+#[async_trait]
+impl HttpServerApp for Streams {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        mut session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if let (Some(relay), ServerSession::H2(stream)) = (&self.relay, &mut session)
+            && relay.http2_call(stream).await != After::NotTaken
+        {
+            return None;
+        }
+        // Boxed, or each stream of the fast lane would carry the room for it.
+        Box::pin(self.lane.process_new_http(session, shutdown)).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.lane.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.lane.server_options()
+    }
+}
