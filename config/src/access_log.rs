@@ -3,14 +3,10 @@
 //! he is too slow, lines are dropped, counted and told of. A kill loses the last tenth of a second. All other lines are the
 //! `tracing-subscriber` crate's, and are written at once.
 
-use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
-use tracing_subscriber::layer::{Context, Layer};
 
 use crate::clock::Timestamp;
 use crate::settings::LogFormat;
@@ -45,50 +41,71 @@ thread_local! {
 #[derive(Default)]
 struct Buffer {
     lines: Vec<u8>,
+    /// Room for the next ones while these are written.
+    spare: Vec<u8>,
     dropped: u64,
     /// Seconds since 1970, and their text up to the second: most lines have the last one's.
     second: (u64, String),
 }
 
-/// The layer that takes them.
-pub(crate) struct AccessLog(pub(crate) LogFormat);
+/// Whether lines are wanted, and in which form.
+static FORMAT: AtomicU8 = AtomicU8::new(UNWANTED);
+const UNWANTED: u8 = 0;
+const AS_JSON: u8 = 1;
+const AS_TEXT: u8 = 2;
 
-impl<S: Subscriber> Layer<S> for AccessLog {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // A thread that is ending has no buffer any more.
-        let _ = MINE.try_with(|mine| {
-            let mut buffer = lock(mine);
-            if buffer.lines.len() > BUFFER_MAX_BYTES {
-                buffer.dropped += 1;
-            } else {
-                buffer.put(self.0, event);
-            }
-        });
-    }
+/// From now on lines are written in this form, or none are.
+pub(crate) fn start(format: Option<LogFormat>) {
+    let format = match format {
+        None => UNWANTED,
+        Some(LogFormat::Json) => AS_JSON,
+        Some(LogFormat::Text) => AS_TEXT,
+    };
+    FORMAT.store(format, Relaxed);
+}
+
+/// Writes a line about a call, where such are wanted: `fields` says what stands in it. The `tracing` crate's events would cost more to
+/// hand over than the line to write.
+pub fn line(fields: impl FnOnce(&mut Line<'_>)) {
+    let format = match FORMAT.load(Relaxed) {
+        UNWANTED => return,
+        AS_JSON => LogFormat::Json,
+        _ => LogFormat::Text,
+    };
+    // A thread that is ending has no buffer any more.
+    let _ = MINE.try_with(|mine| {
+        let mut buffer = lock(mine);
+        if buffer.lines.len() > BUFFER_MAX_BYTES {
+            buffer.dropped += 1;
+        } else {
+            buffer.put(format, fields);
+        }
+    });
 }
 
 impl Buffer {
-    fn put(&mut self, format: LogFormat, event: &Event<'_>) {
+    fn put(&mut self, format: LogFormat, fields: impl FnOnce(&mut Line<'_>)) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second.0 != now.as_secs() || self.second.1.is_empty() {
             let text = Timestamp(i64::try_from(now.as_secs() * 1_000).unwrap_or(i64::MAX)).to_string();
             self.second = (now.as_secs(), text.split('.').next().unwrap_or_default().to_owned());
         }
-        let (second, micros, level) = (&self.second.1, now.subsec_micros(), event.metadata().level());
-        let lines = &mut self.lines;
-        // Writing to memory does not fail.
+        let micros = MICROS_DIGITS.map(|unit| b'0' + (now.subsec_micros() / unit % 10) as u8);
+        let (second, lines) = (&self.second.1, &mut self.lines);
+        // By parts: what formats them is dearer than the rest of the line.
         match format {
             LogFormat::Json => {
-                // By parts: what formats them is dearer than the rest of the line.
                 put_all(lines, &["{\"timestamp\":\"", second, "."]);
-                lines.extend(MICROS_DIGITS.map(|unit| b'0' + (micros / unit % 10) as u8));
-                put_all(lines, &["Z\",\"level\":\"", level.as_str(), "\""]);
-                event.record(&mut Json(lines));
+                lines.extend(micros);
+                put_all(lines, &["Z\",\"level\":\"INFO\",\"message\":\"call\""]);
+                fields(&mut Line::Json(lines));
                 put_all(lines, &[",\"target\":\"", TARGET, "\"}\n"]);
             }
             LogFormat::Text => {
-                let _ = write!(lines, "{second}.{micros:06}Z {level:>5} {TARGET}:");
-                event.record(&mut Text(lines));
+                put_all(lines, &[second, "."]);
+                lines.extend(micros);
+                put_all(lines, &["Z  INFO ", TARGET, ": call"]);
+                fields(&mut Line::Text(lines));
                 lines.push(b'\n');
             }
         }
@@ -99,69 +116,61 @@ fn put_all(lines: &mut Vec<u8>, parts: &[&str]) {
     parts.iter().for_each(|part| lines.extend_from_slice(part.as_bytes()));
 }
 
-/// Fields as members of an object that is open.
-struct Json<'a>(&'a mut Vec<u8>);
-
-impl Json<'_> {
-    fn name(&mut self, field: &Field) {
-        put_all(self.0, &[",\"", field.name(), "\":"]);
-    }
+/// A line that is being written, after what every line begins with.
+pub enum Line<'a> {
+    /// Members of an object that is open.
+    Json(&'a mut Vec<u8>),
+    /// Each as `name=value`.
+    Text(&'a mut Vec<u8>),
 }
 
-impl Visit for Json<'_> {
-    fn record_u64(&mut self, field: &Field, value: u64) {
-        self.name(field);
-        put_all(self.0, &[itoa::Buffer::new().format(value)]);
-    }
-
-    fn record_i64(&mut self, field: &Field, value: i64) {
-        self.name(field);
-        put_all(self.0, &[itoa::Buffer::new().format(value)]);
-    }
-
-    fn record_bool(&mut self, field: &Field, value: bool) {
-        self.name(field);
-        let _ = write!(self.0, "{value}");
-    }
-
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.name(field);
-        self.0.push(b'"');
-        let _ = Escaped(self.0).write_str(value);
-        self.0.push(b'"');
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.name(field);
-        self.0.push(b'"');
-        let _ = write!(Escaped(self.0), "{value:?}");
-        self.0.push(b'"');
-    }
-}
-
-/// Text within quotes of JSON (RFC 8259, section 7).
-struct Escaped<'a>(&'a mut Vec<u8>);
-
-impl fmt::Write for Escaped<'_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text.as_bytes();
-        // Nearly every text has nothing to escape. The last eight bytes may have some in them that were looked at before.
-        let all_plain = |end| is_plain(end) && rest.as_chunks().0.iter().all(is_plain);
-        if rest.last_chunk().is_some_and(all_plain) {
-            self.0.extend_from_slice(rest);
-            return Ok(());
+impl Line<'_> {
+    /// A number.
+    pub fn number(&mut self, name: &str, value: u64) {
+        let mut digits = itoa::Buffer::new();
+        match self {
+            Self::Json(lines) => put_all(lines, &[",\"", name, "\":", digits.format(value)]),
+            Self::Text(lines) => put_all(lines, &[" ", name, "=", digits.format(value)]),
         }
-        loop {
-            let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=31));
-            let (plain, after) = rest.split_at(special.unwrap_or(rest.len()));
-            self.0.extend_from_slice(plain);
-            let Some((byte, after)) = after.split_first() else { return Ok(()) };
-            match byte {
-                b'"' | b'\\' => self.0.extend([b'\\', *byte]),
-                _ => drop(write!(self.0, "\\u{byte:04x}")),
+    }
+
+    /// A text: a word stands as it is, what may be anything within quotes.
+    pub fn text(&mut self, name: &str, value: &str) {
+        match self {
+            Self::Json(lines) => {
+                put_all(lines, &[",\"", name, "\":\""]);
+                put_escaped(lines, value);
+                lines.push(b'"');
             }
-            rest = after;
+            Self::Text(lines) if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                put_all(lines, &[" ", name, "=", value]);
+            }
+            Self::Text(lines) => {
+                // Writing to memory does not fail.
+                let _ = write!(lines, " {name}={value:?}");
+            }
         }
+    }
+}
+
+/// Writes text within quotes of JSON (RFC 8259, section 7).
+fn put_escaped(lines: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    // Nearly every text has nothing to escape. The last eight bytes may have some in them that were looked at before.
+    let all_plain = |end| is_plain(end) && rest.as_chunks().0.iter().all(is_plain);
+    if rest.last_chunk().is_some_and(all_plain) {
+        return lines.extend_from_slice(rest);
+    }
+    loop {
+        let special = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=31));
+        let (plain, after) = rest.split_at(special.unwrap_or(rest.len()));
+        lines.extend_from_slice(plain);
+        let Some((byte, after)) = after.split_first() else { return };
+        match byte {
+            b'"' | b'\\' => lines.extend([b'\\', *byte]),
+            _ => drop(write!(lines, "\\u{byte:04x}")),
+        }
+        rest = after;
     }
 }
 
@@ -175,37 +184,15 @@ fn is_plain(bytes: &[u8; 8]) -> bool {
     (below(word, 32) | is(b'"') | is(b'\\')) & (0x80 * EACH) == 0
 }
 
-/// Fields as `name=value`, the message alone.
-struct Text<'a>(&'a mut Vec<u8>);
-
-impl Visit for Text<'_> {
-    /// A word stands as it is; what may be anything within quotes.
-    fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "message" {
-            let _ = write!(self.0, " {value}");
-        } else if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            let _ = write!(self.0, " {}={value}", field.name());
-        } else {
-            self.record_debug(field, &value);
-        }
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        let _ = match field.name() {
-            "message" => write!(self.0, " {value:?}"),
-            name => write!(self.0, " {name}={value:?}"),
-        };
-    }
-}
-
 /// Writes what is there now: at a process's end.
 pub(crate) fn flush() {
     let flushing = lock(&FLUSHING);
     let buffers = lock(&BUFFERS).clone();
     let mut dropped = 0;
-    for buffer in buffers {
-        let mut buffer = lock(&buffer);
-        let lines = std::mem::take(&mut buffer.lines);
+    for mine in buffers {
+        let mut buffer = lock(&mine);
+        let spare = std::mem::take(&mut buffer.spare);
+        let mut lines = std::mem::replace(&mut buffer.lines, spare);
         dropped += std::mem::take(&mut buffer.dropped);
         drop(buffer);
         let mut rest = &lines[..];
@@ -218,6 +205,11 @@ pub(crate) fn flush() {
             if io::stderr().write_all(part).is_err() {
                 dropped += part.iter().filter(|byte| **byte == b'\n').count() as u64;
             }
+        }
+        // Used again, and given back where there is less to say than there was.
+        if lines.len() >= lines.capacity() / 4 {
+            lines.clear();
+            lock(&mine).spare = lines;
         }
     }
     drop(flushing);
@@ -247,22 +239,19 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use tracing_subscriber::layer::SubscriberExt as _;
-
     use super::*;
 
-    /// A call's line, as the calling thread has it in its buffer.
+    /// A call's line.
     fn line(format: LogFormat) -> String {
-        // The writer waits.
-        let _still = lock(&FLUSHING);
-        tracing::subscriber::with_default(tracing_subscriber::registry().with(AccessLog(format)), || {
-            MINE.with(|mine| {
-                lock(mine).lines.clear();
-                let (quoted, none) = ("a\"\\\n\u{1}é", None::<u32>);
-                tracing::info!(target: TARGET, message = "call", request_id = %quoted, listing = Some(quoted), word = "req_1", status = 200_u16, none);
-                String::from_utf8(std::mem::take(&mut lock(mine).lines)).unwrap()
-            })
-        })
+        let mut buffer = Buffer::default();
+        buffer.put(format, |line| {
+            let quoted = "a\"\\\n\u{1}é";
+            line.text("request_id", quoted);
+            line.text("listing", quoted);
+            line.text("word", "req_1");
+            line.number("status", 200);
+        });
+        String::from_utf8(buffer.lines).unwrap()
     }
 
     #[test]
@@ -274,7 +263,6 @@ mod tests {
         assert_eq!((&object["request_id"], &object["listing"]), (&quoted.into(), &quoted.into()));
         assert_eq!((&object["status"], &object["message"]), (&200.into(), &"call".into()));
         assert_eq!((&object["level"], &object["target"]), (&"INFO".into(), &TARGET.into()));
-        assert!(object.get("none").is_none());
         let at: Timestamp = serde_json::from_value(object["timestamp"].clone()).unwrap();
         assert!(crate::clock::Clock::System.now().0.abs_diff(at.0) < 60_000, "{line}");
     }
@@ -289,7 +277,7 @@ mod tests {
                 text.splice(replaced, [byte]);
                 let text = String::from_utf8(text).unwrap();
                 let mut json = vec![b'"'];
-                Escaped(&mut json).write_str(&text).unwrap();
+                put_escaped(&mut json, &text);
                 json.push(b'"');
                 assert_eq!(serde_json::from_slice::<String>(&json).unwrap(), text);
             }
@@ -311,12 +299,10 @@ mod tests {
         let _still = lock(&FLUSHING);
         let mine = MINE.with(Arc::clone);
         lock(&mine).lines.resize(BUFFER_MAX_BYTES + 1, b'\n');
-        tracing::subscriber::with_default(
-            tracing_subscriber::registry().with(AccessLog(LogFormat::Json)),
-            || {
-                tracing::info!(target: TARGET, "call");
-            },
-        );
+        start(Some(LogFormat::Json));
+        super::line(|_| {});
+        start(None);
+        super::line(|_| {});
         let mut buffer = lock(&mine);
         assert_eq!((buffer.lines.len(), buffer.dropped), (BUFFER_MAX_BYTES + 1, 1));
         (buffer.lines, buffer.dropped) = (Vec::new(), 0);

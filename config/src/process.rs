@@ -6,7 +6,7 @@ use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::access_log::{self, AccessLog};
+use crate::access_log;
 use crate::settings::{LogFormat, LogSettings};
 
 /// Libraries through which requests pass, and whose talkative levels would print their secrets: whatever the setting says,
@@ -26,23 +26,19 @@ const QUIET: [&str; 10] = [
 
 /// Logs to standard error, as the settings say. Called once, first thing.
 pub fn start_logging(settings: &LogSettings) {
-    let wanted = || EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let of_calls = wanted().and(filter_fn(|line| line.target() == access_log::TARGET));
-    let calls = AccessLog(settings.format).with_filter(of_calls);
-    let of_others = wanted().and(filter_fn(|line| {
-        line.target() != access_log::TARGET && may_be_logged(line.target(), *line.level())
-    }));
+    let wanted = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    let wanted = wanted.and(filter_fn(|line| may_be_logged(line.target(), *line.level())));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call, in tests, keeps the first one's logs.
     let _ = match settings.format {
         LogFormat::Json => {
-            let logs = logs.json().flatten_event(true).with_current_span(false).with_filter(of_others);
-            tracing_subscriber::registry().with(calls).with(logs).try_init()
+            let logs = logs.json().flatten_event(true).with_current_span(false).with_filter(wanted);
+            tracing_subscriber::registry().with(logs).try_init()
         }
-        LogFormat::Text => {
-            tracing_subscriber::registry().with(calls).with(logs.with_filter(of_others)).try_init()
-        }
+        LogFormat::Text => tracing_subscriber::registry().with(logs.with_filter(wanted)).try_init(),
     };
+    let of_calls = tracing::enabled!(target: access_log::TARGET, Level::INFO);
+    access_log::start(of_calls.then_some(settings.format));
 }
 
 fn may_be_logged(target: &str, level: Level) -> bool {

@@ -76,6 +76,19 @@ pub struct Units {
     pub capped: bool,
 }
 
+impl UnitsFrom {
+    /// As logs have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Call => "Call",
+            Self::Reported => "Reported",
+            Self::Estimated => "Estimated",
+            Self::Default => "Default",
+        }
+    }
+}
+
 /// Units that an event can say.
 pub const UNITS_MAX: u32 = (1 << 24) - 1;
 

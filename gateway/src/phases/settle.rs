@@ -60,21 +60,33 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
         gateway.metrics.rejected(code);
     }
     complete_plugins(context, duration_us);
-    let subscription = context.credential.as_ref().map(|c| c.entitlement.subscription_text());
-    tracing::info!(
-        target: access_log::TARGET,
-        // As a text: a literal would be formatted.
-        message = "call",
-        request_id = &*context.request_text,
-        listing = context.listing.as_ref().map(|l| &*l.name),
-        subscription = subscription.as_deref(),
-        status = context.status,
-        code,
-        duration_us,
-        tries = context.tries,
-        units = units.map(|units| units.count),
-        units_from = units.map(|units| tracing::field::debug(units.from)),
-    );
+    access_log::line(|line| log(line, context, code, duration_us, units));
+}
+
+fn log(
+    line: &mut access_log::Line<'_>,
+    context: &Context,
+    code: Option<&str>,
+    duration_us: u64,
+    units: Option<Units>,
+) {
+    line.text("request_id", &context.request_text);
+    if let Some(listing) = &context.listing {
+        line.text("listing", &listing.name);
+    }
+    if let Some(credential) = &context.credential {
+        line.text("subscription", &credential.entitlement.subscription_text());
+    }
+    line.number("status", u64::from(context.status));
+    if let Some(code) = code {
+        line.text("code", code);
+    }
+    line.number("duration_us", duration_us);
+    line.number("tries", u64::from(context.tries));
+    if let Some(units) = units {
+        line.number("units", u64::from(units.count));
+        line.text("units_from", units.from.name());
+    }
 }
 
 /// Closes the record of an answer that was taken from the upstream but never shown: it is billed 0, its units are given back. What
