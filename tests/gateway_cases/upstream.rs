@@ -9,6 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -24,6 +25,8 @@ pub use faults::FAULTS;
 /// More than sockets and buffers on the way can hold, so that a client who does not read is felt here.
 const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 const FLOOD_PIECE_BYTES: usize = 64 * 1024;
+/// What `/files/slow` takes.
+pub const SLOW: Duration = Duration::from_millis(400);
 const READ_BYTES: usize = 16 * 1024;
 
 /// A request that arrived whole.
@@ -228,6 +231,9 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     if let Some(name) = target.strip_prefix("/files/fault?") {
         return faults::answer(stream, name).await;
     }
+    if target == "/files/slow" {
+        tokio::time::sleep(SLOW).await;
+    }
     if target.starts_with("/zeros") {
         return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n").await;
     }
@@ -257,7 +263,7 @@ const SHAPES: [&str; 8] = [
     "Connection: X-Hop\r\nX-Hop: 1\r\nX-Stays: 1\r\n",
     "RateLimit: \"x\";r=1\r\nX-Request-Id: theirs\r\nKeep-Alive: timeout=9\r\n",
     "Connection: close\r\n",
-    "Trailer: X-After\r\nx_under: 1\r\nServer: theirs\r\n",
+    "Trailer: X-After\r\nTE: gzip\r\nx_under: 1\r\nServer: theirs\r\n",
     "Proxy-Authenticate: Basic\r\nETag: \"a\"\r\nX-Empty:\r\n",
 ];
 

@@ -86,7 +86,7 @@ pub struct GatewaySettings {
     pub token_file: Option<PathBuf>,
     /// Worker threads.
     pub threads: usize,
-    /// Whether plain HTTP/1.1 calls may take the relay.
+    /// Whether plain calls may take the relay.
     pub fast_lane: bool,
     /// From the first byte of a request's head to its last.
     pub header_read_timeout_ms: u64,

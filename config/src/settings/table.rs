@@ -152,7 +152,7 @@ pub const SETTINGS: &[Setting] = &[
     setting("gateway.threads", "APICLAY_GATEWAY_THREADS", number("threads", 1, 1_024), derived("this machine's cores", "4"),
         "Worker threads of the gateway."),
     setting("gateway.fast_lane", "APICLAY_FAST_LANE", Kind::Switch, Unset::Value("on"),
-        "Whether plain HTTP/1.1 calls may take the shorter way; off sends all through Pingora's proxy."),
+        "Whether plain calls may take the shorter way; off sends all through Pingora's proxy."),
     setting("gateway.header_read_timeout_ms", "APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS",
         number("milliseconds", 100, 300_000), Unset::Value("10000"),
         "Longest time from the first byte of a request's head to its last."),

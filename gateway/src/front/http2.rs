@@ -32,8 +32,7 @@ impl HttpServerApp for Streams {
         {
             return None;
         }
-        // Boxed, or each stream of the fast lane would carry the room for it.
-        Box::pin(self.lane.process_new_http(session, shutdown)).await
+        self.lane.process_new_http(session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {

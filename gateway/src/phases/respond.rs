@@ -23,6 +23,7 @@ pub const DROPPED: &[&str] = &[
     "keep-alive",
     "proxy-authenticate",
     "proxy-connection",
+    "te",
     "trailer",
     "ratelimit",
     "ratelimit-policy",

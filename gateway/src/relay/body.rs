@@ -65,7 +65,8 @@ impl Framing {
     }
 
     /// Moves on by the bytes of `read` that are this body's, appends to `out` what the client gets of them, `in_chunks` where it can be
-    /// told so of a length that is not known, and shows `data` the bytes without their framing. How many of `read` it took: fewer than all only at the body's end.
+    /// told so of a length that is not known, and shows `data` the bytes without their framing. How many of `read` it took: fewer than
+    /// all only at the body's end.
     ///
     /// # Errors
     /// When the framing is broken.

@@ -20,7 +20,7 @@ const KEPT_MAX_BYTES: usize = 131_072;
 pub struct Room {
     /// Where the request's header lines stand.
     pub lines: Lines,
-    /// What the client sends while the call goes on.
+    /// What the client sends while the call goes on; in HTTP/2, the head as HTTP/1.1 has it.
     pub followers: BytesMut,
     /// A body that comes meanwhile.
     pub upload: Upload,

@@ -35,7 +35,7 @@ pub trait Client: Send {
     /// When the client has gone.
     fn write(&mut self, bytes: &[u8], last: bool) -> impl Future<Output = Result<(), Gone>> + Send;
 
-    /// Passes an interim answer on, where that can be.
+    /// Passes an interim answer on; whether it did.
     ///
     /// # Errors
     /// When the client has gone.
@@ -44,7 +44,7 @@ pub trait Client: Send {
         out: &mut Vec<u8>,
         status: u16,
         lines: HeadLines<'_>,
-    ) -> impl Future<Output = Result<(), Gone>> + Send;
+    ) -> impl Future<Output = Result<bool, Gone>> + Send;
 
     /// Whether the connection ends with this call: also where the rest of its body would be in the next one's way.
     fn closes(&self) -> bool;
@@ -64,11 +64,11 @@ pub trait Client: Send {
     /// What came of its body before the call is forwarded.
     fn body(&self) -> &[u8];
 
-    /// Waits for what is not to be forwarded before it has come.
+    /// Takes what is not to be forwarded before all of it has come; whether it had to be waited for.
     ///
     /// # Errors
     /// When it does not come.
-    fn take_body(&mut self) -> impl Future<Output = Result<(), Failed>> + Send;
+    fn take_body(&mut self) -> impl Future<Output = Result<bool, Failed>> + Send;
 
     /// Its body.
     fn upload(&self) -> &Upload;
@@ -136,10 +136,10 @@ impl Client for Http1<'_> {
         }
     }
 
-    async fn interim(&mut self, out: &mut Vec<u8>, status: u16, lines: HeadLines<'_>) -> Result<(), Gone> {
+    async fn interim(&mut self, out: &mut Vec<u8>, status: u16, lines: HeadLines<'_>) -> Result<bool, Gone> {
         out.clear();
         answer::interim(out, status, lines);
-        self.write(out, false).await
+        self.write(out, false).await.map(|()| true)
     }
 
     fn closes(&self) -> bool {
@@ -166,8 +166,8 @@ impl Client for Http1<'_> {
         self.body
     }
 
-    async fn take_body(&mut self) -> Result<(), Failed> {
-        Ok(())
+    async fn take_body(&mut self) -> Result<bool, Failed> {
+        Ok(false)
     }
 
     fn upload(&self) -> &Upload {

@@ -109,7 +109,7 @@ impl Connection {
         let Exchange { head, read, out, .. } = exchange;
         let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
         read.clear();
-        let mut interims = 0;
+        let (mut interims, mut told) = (0, false);
         let mut until = self.since + self.read_timeout;
         loop {
             while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
@@ -120,7 +120,7 @@ impl Connection {
                     _ if interims == respond::INTERIMS_MAX => return Err(no_answer()),
                     _ => {
                         let passed = client.interim(out, head.status, head.lines(read)).await;
-                        passed.map_err(|Gone| Failed::ClientLeft)?;
+                        told |= passed.map_err(|Gone| Failed::ClientLeft)?;
                         interims += 1;
                     }
                 }
@@ -135,7 +135,7 @@ impl Connection {
                 }
                 Read::Bytes => {}
                 // Part of an answer is with the client: no other one follows it.
-                Read::End | Read::Broke if interims > 0 => return Err(no_answer()),
+                Read::End | Read::Broke if told => return Err(no_answer()),
                 other => return Ok(other),
             }
         }

@@ -1,7 +1,7 @@
 //! Calls of HTTP/2. Connection, streams and flow control are Pingora's; a call's head is written as HTTP/1.1 has it and read by the
 //! front's strict reader, so that phases, plugins and the upstream know one form of a request. A body is taken whole before it is
-//! forwarded, so that a length unlike it is found while the upstream knows nothing; what is longer than that, or of no length that is
-//! said, is Pingora's lane's.
+//! forwarded, so that a length unlike it is found while the upstream knows nothing; one that is long, or that comes without a length,
+//! is Pingora's lane's.
 
 use std::pin::pin;
 use std::task::{Context as Task, Poll};
@@ -24,6 +24,7 @@ use super::upstream::Failed;
 use super::{After, Relay};
 use crate::context::{Context, peer_text};
 use crate::deadline;
+use crate::front::framing::Frame;
 use crate::front::head;
 use crate::front::lines::HeadLines;
 use crate::phases::forward::REQUEST_ID_HEADER;
@@ -56,6 +57,10 @@ impl Relay {
         }
         let Ok(Some(head)) = head::parse(written, lines) else { return After::NotTaken };
         let Some(sent) = Sent::read(written, &head, lines, upload) else { return After::NotTaken };
+        // The library lets no such encoding through; it would be forwarded without its end.
+        if matches!(head.frame, Frame::Chunked(_)) {
+            return After::NotTaken;
+        }
         let length = upload.length();
         let has_length = session.req_header().headers.contains_key(CONTENT_LENGTH);
         if length > BODY_MAX_BYTES || !(has_length || session.is_body_done()) {
@@ -106,7 +111,8 @@ fn write_head(out: &mut BytesMut, request: &RequestHeader) -> bool {
         line(name.as_str().as_bytes(), value.as_bytes());
     }
     // HTTP/2 may cut them up, and HTTP/1.1 has one line (RFC 9113, section 8.2.3).
-    let cookies: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let cookies = headers.get_all(COOKIE).iter().map(|value| value.as_bytes().trim_ascii());
+    let cookies: Vec<_> = cookies.filter(|cookie| !cookie.is_empty()).collect();
     if !cookies.is_empty() {
         line(b"cookie", &cookies.join(&b"; "[..]));
     }
@@ -153,6 +159,8 @@ impl Client for Http2<'_> {
     const CHUNKS: bool = false;
 
     fn head<'a>(&'a mut self, _: &'a mut Vec<u8>) -> &'a mut Http2Head {
+        // No other try follows.
+        self.body = BytesMut::new();
         &mut self.head
     }
 
@@ -175,8 +183,8 @@ impl Client for Http2<'_> {
     }
 
     /// Pingora writes none in HTTP/2.
-    async fn interim(&mut self, _: &mut Vec<u8>, _: u16, _: HeadLines<'_>) -> Result<(), Gone> {
-        Ok(())
+    async fn interim(&mut self, _: &mut Vec<u8>, _: u16, _: HeadLines<'_>) -> Result<bool, Gone> {
+        Ok(false)
     }
 
     /// Only this stream ends with the call.
@@ -201,20 +209,23 @@ impl Client for Http2<'_> {
         &self.body
     }
 
-    async fn take_body(&mut self) -> Result<(), Failed> {
+    async fn take_body(&mut self) -> Result<bool, Failed> {
         let (session, body, length) = (&mut *self.session, &mut self.body, self.length);
-        let take = async {
-            while let Some(data) = session.read_body_bytes().await? {
-                body.extend_from_slice(&data);
-                if body.len() as u64 > length {
-                    break;
+        let (taken, has_waited) = {
+            let take = pin!(async {
+                while let Some(data) = session.read_body_bytes().await? {
+                    body.extend_from_slice(&data);
+                    if body.len() as u64 > length {
+                        break;
+                    }
                 }
-            }
-            pingora_error::Result::<()>::Ok(())
+                pingora_error::Result::<()>::Ok(())
+            });
+            let mut within = deadline::within(self.timeout, take);
+            ((&mut within).await, within.has_waited())
         };
-        let taken = deadline::within(self.timeout, pin!(take)).await;
         match taken {
-            Ok(Ok(())) if self.body.len() as u64 == length => Ok(()),
+            Ok(Ok(())) if self.body.len() as u64 == length => Ok(has_waited),
             Ok(Ok(())) => Err(Failed::Refused(Rejection::Malformed("The body is not as long as it says."))),
             Ok(Err(_)) => Err(Failed::ClientLeft),
             Err(_) => Err(Failed::Refused(Rejection::ClientTimeout)),
@@ -234,7 +245,7 @@ impl Client for Http2<'_> {
         Ok(false)
     }
 
-    fn poll_more(&mut self, _: &mut Task<'_>) -> Poll<Result<(), Gone>> {
-        Poll::Pending
+    fn poll_more(&mut self, task: &mut Task<'_>) -> Poll<Result<(), Gone>> {
+        pin!(self.session.idle()).poll(task).map(|_reset| Err(Gone))
     }
 }

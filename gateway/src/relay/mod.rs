@@ -1,5 +1,6 @@
-//! The fast lane: HTTP/1.1 and HTTP/2 in, HTTP/1.1 out, without an allocation or a task a call that it can do without. The front hands it a request
-//! as far as it has come, the phases decide as they do for Pingora's lane, and what goes each way is one write where it fits in one.
+//! The fast lane: HTTP/1.1 and HTTP/2 in, HTTP/1.1 out, without an allocation or a task a call that it can do without. The front hands
+//! it a request as far as it has come, the phases decide as they do for Pingora's lane, and what goes each way is one write where it
+//! fits in one.
 //! A body that still comes is sent as it does. What this lane does not take (upgrades) goes through `crate::proxy`, on the same
 //! connection.
 
@@ -147,7 +148,9 @@ impl Relay {
         }
         let limited = client.upload_mut().limit(self.gateway.body_max_bytes);
         limited.map_err(|wrong| Failed::Refused(wrong.rejection()))?;
-        client.take_body().await?;
+        if client.take_body().await? {
+            context.read_clock();
+        }
         let got = self.ask(client, sent, exchange, context).await?;
         self.pass(client, sent, exchange, got, context).await
     }

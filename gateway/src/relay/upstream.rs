@@ -19,6 +19,9 @@ use crate::context::Context;
 use crate::phases::upstream;
 use crate::rejection::Rejection;
 
+/// Bytes of a request that are written before its answer is listened for.
+const AT_ONCE_MAX_BYTES: usize = 16_384;
+
 /// Why there is no answer from the upstream.
 #[derive(Debug)]
 pub enum Failed {
@@ -51,8 +54,8 @@ impl Relay {
             exchange.out.clear();
             sent.write(&mut exchange.out, context, client.body());
             client.upload_mut().try_anew();
-            let written = if client.upload().goes_on() {
-                // What comes of the body follows it, and an answer may come before.
+            let written = if client.upload().goes_on() || exchange.out.len() > AT_ONCE_MAX_BYTES {
+                // What comes of the body follows it, or may not be taken at once, and an answer may come before.
                 client.upload_mut().start(&mut exchange.out);
                 Read::Bytes
             } else {

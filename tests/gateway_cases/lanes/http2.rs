@@ -1,6 +1,8 @@
 //! HTTP/2 by chance: either lane answers a call alike, asks the upstream for the same, and bills the same.
 //! `APICLAY_TEST_LANES` says how many connections, `APICLAY_TEST_SEED` which.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use apiclay_tests::Chance;
 use bytes::Bytes;
@@ -50,8 +52,11 @@ async fn both_lanes_take_http2_alike() -> Result<()> {
     println!(
         "{connections} connections of seed {seed}: {asked} requests came to the upstream by either lane"
     );
-    // Only it writes the name in lower case.
-    ensure!(fast.upstream.bytes().contains("\r\nhost: "), "the fast lane took none");
+    // Only the fast lane writes names in lower case.
+    for (line, what) in [("\r\nhost: ", "none"), ("\r\ncontent-length: 3000\r\n", "no body")] {
+        ensure!(fast.upstream.bytes().contains(line), "the fast lane took {what}");
+    }
+    ensure!(!slow.upstream.bytes().contains("\r\nhost: "), "the fast lane is not off");
     ensure!(asked as u64 > connections, "too few calls came through to say anything");
     counted_alike(&fast, &slow, asked as u64 + 1).await.map(drop)
 }
@@ -84,6 +89,33 @@ async fn both_lanes_take_upstreams_faults_in_http2_alike() -> Result<()> {
     let total = counted_alike(&fast, &slow, counted + 1).await?;
     ensure!(total["billable_calls"] == billed + 1, "{total}, not {} billed", billed + 1);
     Ok(())
+}
+
+/// The vendor has his time from when he has the request, be its body there late.
+#[tokio::test]
+async fn a_body_that_comes_late_takes_none_of_the_vendors_time() -> Result<()> {
+    const READ: Duration = Duration::from_millis(1_500);
+    let site = Site::start().await?;
+    let target = serde_json::json!([{"url": format!("http://{}", site.upstream.address), "weight": 1}]);
+    let timeouts = serde_json::json!({"read_ms": READ.as_millis() as u64});
+    site.set_upstream(&serde_json::json!({"targets": target, "timeouts": timeouts})).await?;
+    let stream = TcpStream::connect(site.market.gateway_address).await?;
+    let (mut connection, driver) = h2::client::handshake(stream).await?;
+    let driver = tokio::spawn(driver);
+    let uri = format!("http://gateway.test{}", site.path("/files/slow"));
+    let post =
+        || Request::post(&uri).header("x-api-key", &site.bought.key).header("content-length", 5).body(());
+    // The last finds a connection in the pool, which has not to be waited for: each thread has one by then.
+    for pause in [vec![Duration::ZERO; 8], vec![READ]].concat() {
+        connection = connection.ready().await?;
+        let (answer, mut body) = connection.send_request(post()?, false)?;
+        tokio::time::sleep(pause).await;
+        body.send_data(Bytes::from_static(b"abcde"), true)?;
+        let status = answer.await?.status();
+        ensure!(status == 200, "after {pause:?} it was answered {status}");
+    }
+    driver.abort();
+    site.billed(10).await
 }
 
 fn cases(chance: &mut Chance, site: &Site) -> Result<Vec<Case>> {
