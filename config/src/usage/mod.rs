@@ -146,13 +146,22 @@ impl Packer {
     }
 }
 
+/// Text that a hash is told of at once; as much as it works on at the same time.
+const HASHED_AT_ONCE_BYTES: usize = 16_384;
+
 fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {
-    let mut text = format!("{}\n{}\n{}\n", id.from.gateway, id.from.epoch, id.seq);
+    let mut hasher = blake3::Hasher::new();
+    // A part at a time: of a busy gateway's batch it is half a megabyte, which would be new memory for each.
+    let mut text = String::with_capacity(2 * HASHED_AT_ONCE_BYTES);
+    let _ = writeln!(text, "{}\n{}\n{}", id.from.gateway, id.from.epoch, id.seq);
     for UnitsTaken { counter, window, units } in units {
         // Writing to memory does not fail.
         let _ = writeln!(text, "{counter} {window} {units}");
+        if text.len() > HASHED_AT_ONCE_BYTES {
+            hasher.update(text.as_bytes());
+            text.clear();
+        }
     }
-    let mut hasher = blake3::Hasher::new();
     hasher.update(text.as_bytes());
     hasher.update(raw);
     hasher.finalize().to_hex().to_string()
@@ -266,6 +275,16 @@ mod tests {
         fields.insert("latency_us_log2".to_owned(), serde_json::json!([[10, 1]]));
         let cell: Cell = serde_json::from_value(stored).unwrap();
         assert_eq!(cell.counts.latency.at_per_mille(500), Some(671));
+    }
+
+    #[test]
+    fn however_much_a_batch_says_its_hash_is_of_all_of_it() {
+        let units: Vec<_> =
+            (0..2_000).map(|n| UnitsTaken { counter: format!("counter-{n}"), window: n, units: 3 }).collect();
+        let lines: String = units.iter().map(|row| format!("{} {} 3\n", row.counter, row.window)).collect();
+        assert!(lines.len() > 2 * HASHED_AT_ONCE_BYTES);
+        let whole = blake3::hash(format!("gw\n00ff\n1\n{lines}raw").as_bytes());
+        assert_eq!(hash(&id(), &units, b"raw"), whole.to_hex().to_string());
     }
 
     #[test]
