@@ -46,6 +46,7 @@ impl HeadOut for Vec<u8> {
         self.extend_from_slice(b"\r\n");
     }
 
+    #[inline]
     fn line(&mut self, name: &[u8], value: &[u8]) {
         line(self, name, value);
     }

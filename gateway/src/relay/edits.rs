@@ -34,6 +34,7 @@ impl Edits<'_> {
 }
 
 /// Writes one header line.
+#[inline]
 pub fn line(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
