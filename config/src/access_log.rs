@@ -98,14 +98,14 @@ impl Buffer {
                 put_all(lines, &["{\"timestamp\":\"", second, "."]);
                 lines.extend(micros);
                 put_all(lines, &["Z\",\"level\":\"INFO\",\"message\":\"call\""]);
-                fields(&mut Line::Json(lines));
+                fields(&mut Line { lines, format });
                 put_all(lines, &[",\"target\":\"", TARGET, "\"}\n"]);
             }
             LogFormat::Text => {
                 put_all(lines, &[second, "."]);
                 lines.extend(micros);
                 put_all(lines, &["Z  INFO ", TARGET, ": call"]);
-                fields(&mut Line::Text(lines));
+                fields(&mut Line { lines, format });
                 lines.push(b'\n');
             }
         }
@@ -117,37 +117,36 @@ fn put_all(lines: &mut Vec<u8>, parts: &[&str]) {
 }
 
 /// A line that is being written, after what every line begins with.
-pub enum Line<'a> {
-    /// Members of an object that is open.
-    Json(&'a mut Vec<u8>),
-    /// Each as `name=value`.
-    Text(&'a mut Vec<u8>),
+pub struct Line<'a> {
+    lines: &'a mut Vec<u8>,
+    format: LogFormat,
 }
 
 impl Line<'_> {
     /// A number.
     pub fn number(&mut self, name: &str, value: u64) {
         let mut digits = itoa::Buffer::new();
-        match self {
-            Self::Json(lines) => put_all(lines, &[",\"", name, "\":", digits.format(value)]),
-            Self::Text(lines) => put_all(lines, &[" ", name, "=", digits.format(value)]),
-        }
+        let parts = match self.format {
+            LogFormat::Json => [",\"", name, "\":", digits.format(value)],
+            LogFormat::Text => [" ", name, "=", digits.format(value)],
+        };
+        put_all(self.lines, &parts);
     }
 
     /// A text: a word stands as it is, what may be anything within quotes.
     pub fn text(&mut self, name: &str, value: &str) {
-        match self {
-            Self::Json(lines) => {
-                put_all(lines, &[",\"", name, "\":\""]);
-                put_escaped(lines, value);
-                lines.push(b'"');
+        match self.format {
+            LogFormat::Json => {
+                put_all(self.lines, &[",\"", name, "\":\""]);
+                put_escaped(self.lines, value);
+                self.lines.push(b'"');
             }
-            Self::Text(lines) if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
-                put_all(lines, &[" ", name, "=", value]);
+            LogFormat::Text if value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') => {
+                put_all(self.lines, &[" ", name, "=", value]);
             }
-            Self::Text(lines) => {
+            LogFormat::Text => {
                 // Writing to memory does not fail.
-                let _ = write!(lines, " {name}={value:?}");
+                let _ = write!(self.lines, " {name}={value:?}");
             }
         }
     }

@@ -26,8 +26,8 @@ const QUIET: [&str; 10] = [
 
 /// Logs to standard error, as the settings say. Called once, first thing.
 pub fn start_logging(settings: &LogSettings) {
-    let wanted = EnvFilter::try_new(&settings.filter).unwrap_or_else(|_| EnvFilter::new("info"));
-    let wanted = wanted.and(filter_fn(|line| may_be_logged(line.target(), *line.level())));
+    access_log::start(wants_calls(&settings.filter).then_some(settings.format));
+    let wanted = filter(&settings.filter).and(filter_fn(|line| may_be_logged(line.target(), *line.level())));
     let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     // A second call, in tests, keeps the first one's logs.
     let _ = match settings.format {
@@ -37,8 +37,16 @@ pub fn start_logging(settings: &LogSettings) {
         }
         LogFormat::Text => tracing_subscriber::registry().with(logs.with_filter(wanted)).try_init(),
     };
-    let of_calls = tracing::enabled!(target: access_log::TARGET, Level::INFO);
-    access_log::start(of_calls.then_some(settings.format));
+}
+
+fn filter(setting: &str) -> EnvFilter {
+    EnvFilter::try_new(setting).unwrap_or_else(|_| EnvFilter::new("info"))
+}
+
+/// Asked of the filter alone: as one of a layer's it would take note of the answer, and drop the next line for it.
+fn wants_calls(setting: &str) -> bool {
+    let asked = tracing_subscriber::registry().with(filter(setting));
+    tracing::subscriber::with_default(asked, || tracing::enabled!(target: access_log::TARGET, Level::INFO))
 }
 
 fn may_be_logged(target: &str, level: Level) -> bool {
@@ -107,6 +115,24 @@ mod tests {
             nice()
         });
         assert_eq!((given.join().unwrap(), nice()), ((before + GIVES_WAY_NICE).min(19), before));
+    }
+
+    #[test]
+    fn lines_about_calls_are_written_where_the_setting_wants_them() {
+        for (setting, wanted) in [
+            ("info", true),
+            ("debug", true),
+            ("error,apiclay::access=info", true),
+            ("info,[request]=debug", true),
+            ("nonsense=nonsense", true),
+            ("warn", false),
+            ("off", false),
+            ("info,apiclay::access=off", false),
+            ("warn,[request]=debug", false),
+            ("info,apiclay::access=off,[request]=debug", false),
+        ] {
+            assert_eq!(wants_calls(setting), wanted, "{setting}");
+        }
     }
 
     #[test]

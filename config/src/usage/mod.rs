@@ -146,7 +146,7 @@ impl Packer {
     }
 }
 
-/// Text that a hash is told of at once; as much as it works on at the same time.
+/// Text that a hash is told of at once.
 const HASHED_AT_ONCE_BYTES: usize = 16_384;
 
 fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {

@@ -183,7 +183,7 @@ impl Client for Http1<'_> {
     }
 
     fn poll_more(&mut self, task: &mut Context<'_>) -> Poll<Result<(), Gone>> {
-        while self.followers.len() < PIECE_BYTES {
+        while self.followers.len() < PIECE_BYTES && self.room() > 0 {
             self.followers.reserve(PIECE_BYTES);
             match ready!(pin!(self.stream.read_buf(&mut *self.followers)).poll(task)) {
                 Ok(1..) if self.upload.is_held_up() => {}

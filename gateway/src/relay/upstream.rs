@@ -1,6 +1,7 @@
 //! The exchange with an upstream, up to its answer's head: a connection from the pool or a new one, the request, and another try
 //! where that does no harm. Next: `super::Relay` passes the body on.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use apiclay_config::egress::Scheme;
@@ -16,6 +17,7 @@ use super::connection::{Connection, Exchange, Read};
 use super::pool::{self, Place};
 use super::request::Sent;
 use crate::context::Context;
+use crate::deadline;
 use crate::phases::upstream;
 use crate::rejection::Rejection;
 
@@ -159,9 +161,16 @@ impl Got {
     }
 
     /// Sends what is left of the client's body after the answer: the upstream may be about to do something with it. Whatever happens
-    /// now, the call is over.
+    /// now, the call is over. Where the client has sent all, its next call waits: not longer than for an answer.
     pub(super) async fn send_rest(&mut self, client: &mut impl Client) {
-        self.connection.send(None, client, None).await;
+        let whole = client.upload().has_ended();
+        let within = self.connection.read_timeout;
+        let send = pin!(self.connection.send(None, client, None));
+        if whole {
+            let _ = deadline::within(within, send).await;
+        } else {
+            send.await;
+        }
     }
 
     /// The body has ended; `in_step` where nothing came after it, and the upstream has all of the request.
