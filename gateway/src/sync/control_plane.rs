@@ -112,7 +112,7 @@ impl ControlPlane {
     }
 
     /// Says what is served, and why not all of it.
-    pub(super) async fn report(&self, revision: u64, refused: Option<String>) -> reqwest::Result<StatusCode> {
+    pub(super) async fn report(&self, revision: u64, refused: Option<String>) -> reqwest::Result<Response> {
         let report = Report {
             revision,
             refused,
@@ -122,7 +122,7 @@ impl ControlPlane {
             counters: self.counters,
         };
         let path = format!("gateways/{}/report", self.gateway);
-        Ok(self.ask(&path, &report, REPORT_MAX_MS).await?.status())
+        self.ask(&path, &report, REPORT_MAX_MS).await
     }
 
     /// Notes that the stream is there again.

@@ -49,6 +49,15 @@ fn answered(asked: reqwest::Result<Response>) -> Result<Response, DeskError> {
 #[derive(Deserialize)]
 struct Problem {
     code: String,
+    #[serde(default)]
+    detail: String,
+}
+
+/// What a problem says to do.
+pub(super) fn said_in(body: &str) -> Option<String> {
+    let problem: Problem = serde_json::from_str(body).ok()?;
+    let detail: String = problem.detail.chars().take(SAID_MAX_CHARS).collect();
+    (!detail.is_empty()).then_some(detail)
 }
 
 /// Where the control plane is not there, nobody asks for a while; what it fails at for one wallet keeps no other from asking.

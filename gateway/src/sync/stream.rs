@@ -10,11 +10,12 @@ use apiclay_config::wire;
 use futures_util::{FutureExt as _, StreamExt as _};
 use parking_lot::Mutex;
 use rand::Rng as _;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, Response, StatusCode};
 use tokio::sync::watch;
 
 use super::configuration::{Applied, Configuration, Gap};
 use super::control_plane::ControlPlane;
+use super::leases::said_in;
 
 /// The first pause before connecting or reporting again, and the longest.
 const RETRY_FIRST_MS: u64 = 100;
@@ -24,11 +25,15 @@ const SILENCE_MAX_MS: u64 = 10_000;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
-enum StreamError {
+pub(super) enum StreamError {
     #[error("the control plane cannot be reached")]
     Http(#[from] reqwest::Error),
-    #[error("the control plane answered {0}; see that this gateway is enrolled and its token is right")]
-    Refused(StatusCode),
+    #[error("the control plane answered {status}: {said}")]
+    Refused {
+        status: StatusCode,
+        /// What it says to do, where it says something.
+        said: String,
+    },
     #[error("the stream is damaged")]
     Frame(#[from] wire::InvalidFrame),
     #[error("the control plane fell silent")]
@@ -83,7 +88,7 @@ async fn follow_once(
     };
     let answer = answer?;
     if !answer.status().is_success() {
-        return Err(StreamError::Refused(answer.status()));
+        return Err(refused(answer).await);
     }
     control.note_back();
     let (tell, told) = watch::channel(standing);
@@ -160,9 +165,17 @@ impl Standing {
     }
 
     async fn report(&self, control: &ControlPlane) -> Result<(), StreamError> {
-        let status = control.report(self.revision, self.wrong.as_deref().map(str::to_owned)).await?;
-        if status.is_success() { Ok(()) } else { Err(StreamError::Refused(status)) }
+        let answer = control.report(self.revision, self.wrong.as_deref().map(str::to_owned)).await?;
+        if answer.status().is_success() { Ok(()) } else { Err(refused(answer).await) }
     }
+}
+
+pub(super) async fn refused(answer: Response) -> StreamError {
+    let status = answer.status();
+    let body = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), answer.text()).await;
+    let said = said_in(&body.map(Result::unwrap_or_default).unwrap_or_default());
+    let said = said.unwrap_or_else(|| "see that this gateway is enrolled and its token is right".to_owned());
+    StreamError::Refused { status, said }
 }
 
 /// Reports the last of what is told, beside the stream, which is read on however long that takes. What cannot be reported is

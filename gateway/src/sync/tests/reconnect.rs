@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, UnboundedReceiver};
 
-use super::super::stream::{follow, take_frames};
+use super::super::stream::{follow, refused, take_frames};
 use super::super::{ControlPlane, CountersAt};
 use super::*;
 use crate::counters::wallet::WalletDesk as _;
@@ -113,6 +113,23 @@ async fn what_comes_before_a_frame_of_an_unknown_kind_is_served_and_all_is_asked
         assert_eq!(next().await.unwrap(), stream);
     }
     following.abort();
+}
+
+#[tokio::test]
+async fn a_refusal_says_what_to_do() {
+    let said = async |status: u16, body: &'static str| {
+        let answer = http::Response::builder().status(status).body(body).unwrap();
+        refused(answer.into()).await.to_string()
+    };
+    let counters = r#"{"code": "counters_are_embedded", "detail": "set REDIS_URL for more than one gateway", "status": 409}"#;
+    assert_eq!(
+        said(409, counters).await,
+        "the control plane answered 409 Conflict: set REDIS_URL for more than one gateway"
+    );
+    for (status, body) in [(401, ""), (502, "<html>"), (401, r#"{"code": "unauthorized"}"#)] {
+        let said = said(status, body).await;
+        assert!(said.ends_with(": see that this gateway is enrolled and its token is right"), "{said}");
+    }
 }
 
 #[test]
