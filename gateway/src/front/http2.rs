@@ -12,16 +12,16 @@ use pingora_proxy::HttpProxy;
 use crate::proxy::PingoraLane;
 use crate::relay::{After, Relay};
 
-/// The lanes of a stream.
-pub struct Streams {
+/// The lanes that a call may take.
+pub struct Lanes {
     /// The fast one, unless it is switched off.
-    pub relay: Option<Arc<Relay>>,
+    pub relay: Option<Relay>,
     /// Pingora's.
-    pub lane: Arc<HttpProxy<PingoraLane>>,
+    pub pingora: Arc<HttpProxy<PingoraLane>>,
 }
 
 #[async_trait]
-impl HttpServerApp for Streams {
+impl HttpServerApp for Lanes {
     async fn process_new_http(
         self: &Arc<Self>,
         mut session: ServerSession,
@@ -32,14 +32,14 @@ impl HttpServerApp for Streams {
         {
             return None;
         }
-        self.lane.process_new_http(session, shutdown).await
+        self.pingora.process_new_http(session, shutdown).await
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        self.lane.h2_options()
+        self.pingora.h2_options()
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.lane.server_options()
+        self.pingora.server_options()
     }
 }

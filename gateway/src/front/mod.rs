@@ -1,7 +1,7 @@
 //! Where clients connect. Owns an HTTP/1.1 connection between calls: reads each head under one deadline, checks it once and
 //! strictly ([`head`]), and hands the call to the fast lane (`crate::relay`) or, where that does not take it, to Pingora's behind a gate
-//! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their
-//! calls go to the same lanes (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
+//! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their calls go to the same lanes
+//! (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
 
 pub mod certificates;
 pub(crate) mod framing;
@@ -38,7 +38,7 @@ use crate::relay::buffers::{self, Room};
 use crate::relay::{After, Relay};
 use framing::Frame;
 use gate::Gate;
-use http2::Streams;
+use http2::Lanes;
 
 /// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -66,10 +66,7 @@ pub struct FrontLimits {
 
 /// The service behind the gateway's listeners.
 pub struct Front {
-    /// The fast lane, unless it is switched off.
-    relay: Option<Arc<Relay>>,
-    http2: Arc<Streams>,
-    lane: Arc<HttpProxy<PingoraLane>>,
+    lanes: Arc<Lanes>,
     limits: FrontLimits,
     metrics: Arc<Metrics>,
     open: Arc<AtomicUsize>,
@@ -103,17 +100,16 @@ enum Next {
 }
 
 impl Front {
-    /// A front before `relay`, where there is one, and `lane`.
+    /// A front before `relay`, where there is one, and Pingora's lane.
     #[must_use]
     pub fn new(
         relay: Option<Relay>,
-        lane: Arc<HttpProxy<PingoraLane>>,
+        pingora: Arc<HttpProxy<PingoraLane>>,
         limits: FrontLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let relay = relay.map(Arc::new);
-        let http2 = Arc::new(Streams { relay: relay.clone(), lane: Arc::clone(&lane) });
-        Self { relay, http2, lane, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
+        let lanes = Arc::new(Lanes { relay, pingora });
+        Self { lanes, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// How many connections are open, for the drain at shutdown.
@@ -142,7 +138,7 @@ impl Front {
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
                 Next::Head(head, mut room) => {
                     read_short_body(&mut stream, &mut buffer, &head);
-                    let after = match &self.relay {
+                    let after = match &self.lanes.relay {
                         Some(relay) => {
                             relay.call(&mut stream, peer, &head, &mut buffer, &mut room, shutdown).await
                         }
@@ -219,7 +215,7 @@ impl Front {
         session.set_total_drain_timeout(Some(Duration::from_millis(LINGER_MAX_MS)));
         session.set_pipelined_prefix(prefix);
         // Boxed, or every idle connection would carry the room for this future.
-        let returned = Box::pin(self.lane.process_new_http(session, shutdown)).await?;
+        let returned = Box::pin(self.lanes.pingora.process_new_http(session, shutdown)).await?;
         let gate = returned.consume().0.into_any().downcast::<Gate>().ok()?;
         gate.finished()
     }
@@ -238,7 +234,7 @@ impl Front {
 
     async fn http2(&self, stream: Stream, buffer: BytesMut, shutdown: &ShutdownWatch) {
         let gate = Gate::new(stream, buffer, Frame::Open);
-        Box::pin(ServerApp::process_new(&self.http2, Box::new(gate), shutdown)).await;
+        Box::pin(ServerApp::process_new(&self.lanes, Box::new(gate), shutdown)).await;
     }
 
     /// Answers bytes that are no request, and closes: nothing after them can be trusted.
@@ -352,7 +348,7 @@ impl ServerApp for Front {
 
     async fn cleanup(&self) {
         // Nobody else tells the proxy, which is not the service's own application.
-        self.lane.http_cleanup().await;
+        self.lanes.pingora.http_cleanup().await;
     }
 }
 
