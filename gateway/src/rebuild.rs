@@ -269,12 +269,12 @@ pub(crate) fn report_of(
     run_id: String,
     generation: u64,
     lives: Vec<Acknowledged>,
-    mut sums: BTreeMap<(String, i64), u64>,
+    mut sums: BTreeMap<(Arc<str>, i64), u64>,
     leases: Vec<LeaseInHand>,
 ) -> RebuildReport {
-    let named = |sums: &BTreeMap<(String, i64), u64>| {
-        let taken = |((counter, window), units): (&(String, i64), &u64)| UnitsTaken {
-            counter: counter.clone(),
+    let named = |sums: &BTreeMap<(Arc<str>, i64), u64>| {
+        let taken = |((counter, window), units): (&(Arc<str>, i64), &u64)| UnitsTaken {
+            counter: Arc::clone(counter),
             window: *window,
             units: *units,
         };
@@ -284,7 +284,7 @@ pub(crate) fn report_of(
     if report.kept_bytes() > REPORT_MAX_BYTES {
         for lease in std::mem::take(&mut report.leases) {
             let beyond = u64::from(lease.units.saturating_sub(lease.in_batches));
-            *sums.entry((lease.counter, lease.window)).or_default() += beyond;
+            *sums.entry((lease.counter.into(), lease.window)).or_default() += beyond;
         }
         report.unacknowledged = named(&sums);
     }

@@ -266,7 +266,7 @@ async fn the_largest_batch_is_taken() {
         .iter()
         .flat_map(|e| ["hour", "day", "month", "trial"].map(|w| (e.subscription, w)))
         .map(|(subscription, window)| UnitsTaken {
-            counter: format!("quota:{subscription}:{window}"),
+            counter: format!("quota:{subscription}:{window}").into(),
             window: i64::MAX,
             units: u64::from(u32::MAX),
         })

@@ -67,7 +67,7 @@ async fn a_block_of_batches_that_a_gateway_says_itself_is_not_counted() {
 /// A batch of many counters with long names; the store takes a few of them in one document, and not all.
 fn large(seq: u64) -> UsageBatch {
     let counter = |nth: u64| format!("quota:{:0>280}:day", seq * 100_000 + nth);
-    let taken = |nth| UnitsTaken { counter: counter(nth), window: TODAY, units: 1 };
+    let taken = |nth| UnitsTaken { counter: counter(nth).into(), window: TODAY, units: 1 };
     UsageBatch::pack(BatchId { from: life(), seq }, (0..12_000).map(taken).collect(), &[]).unwrap()
 }
 

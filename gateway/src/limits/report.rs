@@ -3,6 +3,7 @@
 //! batch in between would be said in neither. Next: the control plane's rebuild.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
 use apiclay_config::counters::LeaseInHand;
@@ -32,7 +33,7 @@ impl LeaseBook {
     #[must_use]
     pub fn in_hand(&self) -> (Vec<LeaseInHand>, Vec<UnitsTaken>) {
         let mut leases = Vec::new();
-        let mut beyond: BTreeMap<(String, i64), u64> = BTreeMap::new();
+        let mut beyond: BTreeMap<(Arc<str>, i64), u64> = BTreeMap::new();
         for place in self.core.table.places() {
             let slot = self.core.table.slot(place);
             let Some(content) = (!slot.is_empty()).then(|| slot.content()).flatten() else { continue };
@@ -45,7 +46,7 @@ impl LeaseBook {
                 // What was given back too late can be spent again: all that the store did not take back counts.
                 let kept = units.saturating_sub(slot.returned()).saturating_sub(in_batches);
                 if kept > 0 {
-                    *beyond.entry((content.key, window)).or_default() += u64::from(kept);
+                    *beyond.entry((content.key.into(), window)).or_default() += u64::from(kept);
                 }
                 continue;
             }

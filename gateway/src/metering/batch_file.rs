@@ -1,6 +1,6 @@
 //! A batch on disk: one line that says which records it took, one line with the batch as it is sent. It is written whole
 //! (beside, synced, renamed, folder synced) before any record is marked, so that at every moment a record is either to
-//! be taken or in exactly one file. The shelf keeps these files; recovery reads their first lines.
+//! be taken or in exactly one file. The shelf keeps these files; recovery reads their first lines; the second line is sent.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::{BatchId, UsageBatch};
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 /// How the name of a batch ends while the control plane has not acknowledged it.
@@ -37,6 +38,15 @@ pub struct BatchHeader {
     pub oldest: Timestamp,
     /// The records it holds.
     pub taken: Vec<TakenFrom>,
+}
+
+/// A batch as it is sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SealedBatch {
+    /// Which batch this is.
+    pub id: BatchId,
+    /// A [`UsageBatch`] as JSON.
+    pub body: Bytes,
 }
 
 /// Records of one segment.
@@ -78,7 +88,7 @@ pub fn parse_name(stem: &str) -> Option<(String, u64)> {
     Some((epoch.to_owned(), seq.parse().ok()?))
 }
 
-/// Puts the two lines into `lines`.
+/// Puts the two lines into `lines`, and says what is sent of them.
 ///
 /// # Errors
 /// Never, in practice: both are plain data.
@@ -87,14 +97,16 @@ pub fn to_lines(
     oldest: Timestamp,
     taken: Vec<TakenFrom>,
     lines: &mut Vec<u8>,
-) -> serde_json::Result<()> {
+) -> serde_json::Result<SealedBatch> {
     let header = BatchHeader { format: FORMAT, id: batch.id.clone(), oldest, taken };
     lines.clear();
     serde_json::to_writer(&mut *lines, &header)?;
     lines.push(b'\n');
+    let begin = lines.len();
     serde_json::to_writer(&mut *lines, batch)?;
+    let body = Bytes::copy_from_slice(&lines[begin..]);
     lines.push(b'\n');
-    Ok(())
+    Ok(SealedBatch { id: batch.id.clone(), body })
 }
 
 /// Writes the lines beside where they go, and waits until they are on the disk. Nothing is left where that fails.
@@ -139,11 +151,26 @@ pub fn read_header(path: &Path) -> io::Result<BatchHeader> {
 /// # Errors
 /// When the file cannot be read, or its content is damaged ([`io::ErrorKind::InvalidData`]).
 pub fn read_batch(path: &Path) -> io::Result<UsageBatch> {
+    Ok(read_second_line(path)?.0)
+}
+
+/// The same, as it is sent.
+///
+/// # Errors
+/// As of [`read_batch`].
+pub fn read_sealed(path: &Path) -> io::Result<SealedBatch> {
+    let (batch, body) = read_second_line(path)?;
+    Ok(SealedBatch { id: batch.id, body })
+}
+
+fn read_second_line(path: &Path) -> io::Result<(UsageBatch, Bytes)> {
     let mut bytes = Vec::new();
     File::open(path)?.take(FILE_MAX_BYTES).read_to_end(&mut bytes)?;
     let damaged = || io::Error::from(io::ErrorKind::InvalidData);
     let header_end = bytes.iter().position(|byte| *byte == b'\n').ok_or_else(damaged)?;
-    let batch: UsageBatch = serde_json::from_slice(&bytes[header_end + 1..]).map_err(|_| damaged())?;
+    let line = Bytes::from(bytes).slice(header_end + 1..);
+    let body = line.slice(..line.trim_ascii_end().len());
+    let batch: UsageBatch = serde_json::from_slice(&body).map_err(|_| damaged())?;
     batch.unpack().map_err(|_| damaged())?;
-    Ok(batch)
+    Ok((batch, body))
 }

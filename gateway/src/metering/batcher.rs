@@ -10,7 +10,8 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::counters::Acknowledged;
 use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, Packer, UnitsTaken, UsageBatch};
 
-use super::batch_file::{self, BATCH_SUFFIX, TakenFrom, batch_name};
+use super::batch_file::{self, BATCH_SUFFIX, SealedBatch, TakenFrom, batch_name};
+use super::fresh::Fresh;
 use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
 use super::segment::Segment;
 use super::shelf::{Aside, Shelved};
@@ -21,7 +22,7 @@ use super::units::{Kept, LeaseLedger, kept_units, units_taken};
 const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
 
 /// Units by counter and window.
-pub type UnitSums = BTreeMap<(String, i64), u64>;
+pub type UnitSums = BTreeMap<(Arc<str>, i64), u64>;
 
 /// A batch that could not be made or kept.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +67,7 @@ pub struct Batcher {
     pub(super) next_seq: u64,
     /// A batch that has its file and its number, and whose records are not all marked.
     pub(super) written: Option<Written>,
+    fresh: Fresh,
     room: Room,
     #[cfg(test)]
     pub(super) kill_at: Option<Step>,
@@ -80,6 +82,7 @@ struct Room {
 
 pub(super) struct Written {
     batch: UsageBatch,
+    sealed: SealedBatch,
     taken: Vec<Taken>,
     kept: Vec<Kept>,
     pub(super) shelved: Shelved,
@@ -105,6 +108,7 @@ impl Batcher {
             spool,
             next_seq: 1,
             written: None,
+            fresh: Fresh::default(),
             room,
             #[cfg(test)]
             kill_at: None,
@@ -144,7 +148,7 @@ impl Batcher {
         let id = BatchId { from: ground.from.clone(), seq: self.next_seq };
         let batch = packer.pack(id, units_taken(&kept, units_of), events)?;
         let refs = taken.iter().map(Taken::refs).collect();
-        batch_file::to_lines(&batch, oldest, refs, lines).map_err(io::Error::from)?;
+        let sealed = batch_file::to_lines(&batch, oldest, refs, lines).map_err(io::Error::from)?;
         let bytes = lines.len() as u64;
         self.reached(Step::Packed)?;
         let unfinished = batch_file::write_unfinished(&ground.folder, &batch.id, &self.room.lines)?;
@@ -156,7 +160,7 @@ impl Batcher {
         let shelved = Shelved { epoch: ground.from.epoch.clone(), seq: self.next_seq, bytes, oldest, since };
         // From here on the number is taken, whatever fails.
         self.next_seq += 1;
-        Ok(Some(Written { batch, taken, kept, shelved }))
+        Ok(Some(Written { batch, sealed, taken, kept, shelved }))
     }
 
     /// Brings a batch that has its file to its end; may be done twice.
@@ -181,6 +185,7 @@ impl Batcher {
         }
         self.reached(Step::Told)?;
         let Some(written) = self.written.take() else { return Ok(None) };
+        self.fresh.put(written.sealed);
         self.spool.ground().shelf.lock().put(written.shelved);
         Ok(Some(written.batch))
     }
@@ -189,10 +194,13 @@ impl Batcher {
     ///
     /// # Errors
     /// When the disk fails. A batch that is damaged is set aside, and the next one returned.
-    pub fn pending(&self) -> Result<Option<UsageBatch>, BatcherError> {
+    pub fn pending(&self) -> Result<Option<SealedBatch>, BatcherError> {
         loop {
             let Some((shelved, path)) = self.spool.ground().shelf.lock().oldest() else { return Ok(None) };
-            match batch_file::read_batch(&path) {
+            if let Some(batch) = self.fresh.get(&shelved.epoch, shelved.seq) {
+                return Ok(Some(batch));
+            }
+            match batch_file::read_sealed(&path) {
                 Ok(batch) => return Ok(Some(batch)),
                 Err(failed)
                     if matches!(failed.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
@@ -214,6 +222,7 @@ impl Batcher {
         let ground = self.spool.ground();
         // An acknowledged batch is not asked any more which records it took: their marks must be on the disk.
         ground.sync()?;
+        self.fresh.forget(id);
         let now = ground.options.clock.now();
         Ok(ground.shelf.lock().acknowledge(&id.from.epoch, id.seq, now)?)
     }
@@ -223,6 +232,7 @@ impl Batcher {
     /// # Errors
     /// When the disk fails: the batch stays pending.
     pub fn set_aside(&mut self, id: &BatchId) -> Result<(), BatcherError> {
+        self.fresh.forget(id);
         self.put_aside(&id.from.epoch, id.seq, Aside::Conflict)
     }
 

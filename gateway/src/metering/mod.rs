@@ -8,6 +8,7 @@
 
 mod batch_file;
 mod batcher;
+mod fresh;
 mod ground;
 mod record;
 mod recovery;
@@ -23,6 +24,7 @@ mod units;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use batch_file::SealedBatch;
 pub use batcher::{Batcher, BatcherError};
 pub use recovery::{Left, RecoveryError};
 pub use sender::{BatchSink, PostError, SendOptions, send_forever};

@@ -1,6 +1,6 @@
 //! The sender: has batches made every interval and sends them, oldest first, until the control plane has them. While it
-//! is away, records stay in the spool and batches on disk; nothing here holds more than one batch in memory. Next: the
-//! control plane's ingest.
+//! is away, records stay in the spool and batches on disk; one that is read from there is alone in memory. Next: the control
+//! plane's ingest.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use rand::Rng;
 use tokio::time::Instant;
 
+use super::batch_file::SealedBatch;
 use super::batcher::{Batcher, BatcherError};
 use super::spool::Spool;
 use super::thread::BatchThread;
@@ -49,7 +50,7 @@ pub enum PostError {
 #[async_trait]
 pub trait BatchSink: Send + Sync {
     /// Sends one batch. `Ok` once the control plane has it for good.
-    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError>;
+    async fn post(&self, batch: &SealedBatch) -> Result<(), PostError>;
 
     /// Whether the control plane came back since this was asked last: its store may have been restored from a copy that
     /// lacks what it acknowledged.
@@ -149,9 +150,11 @@ impl<S: BatchSink> Sender<S> {
     async fn collect(&self) {
         for _ in 0..COLLECTS_MAX {
             let ledger = Arc::clone(&self.ledger);
-            match self.aside(move |batcher| batcher.collect(&*ledger)).await {
-                Ok(Some(batch)) if batch.event_count as usize == BATCH_EVENTS_MAX => {}
-                Ok(_) => return,
+            // Freed where it was made: memory that goes from thread to thread is not used again soon.
+            let is_full = move |batch: UsageBatch| batch.event_count as usize == BATCH_EVENTS_MAX;
+            match self.aside(move |batcher| Ok(batcher.collect(&*ledger)?.is_some_and(is_full))).await {
+                Ok(true) => {}
+                Ok(false) => return,
                 Err(failed) => {
                     tracing::error!(error = %failed, cause = ?failed, "usage records stay in the spool for now");
                     return;
@@ -207,7 +210,7 @@ impl<S: BatchSink> Sender<S> {
     }
 
     /// Sends one; whether the next may follow at once.
-    async fn send(&self, batch: &UsageBatch) -> bool {
+    async fn send(&self, batch: &SealedBatch) -> bool {
         let id = batch.id.clone();
         let posted = tokio::time::timeout(Duration::from_millis(POST_MAX_MS), self.sink.post(batch)).await;
         let BatchId { from, seq } = &batch.id;

@@ -53,10 +53,10 @@ pub fn kept_units(events: &[Event]) -> Vec<Kept> {
 /// The same by counter and window, as a batch states them. Without wallets: what they paid for is in the events, and counters
 /// that are lost are rebuilt from this.
 pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
-    let mut rows: Vec<(Arc<str>, i64, u64)> = Vec::with_capacity(kept.len());
+    let mut rows: Vec<UnitsTaken> = Vec::with_capacity(kept.len());
     for Kept { lease, units, .. } in kept.iter().filter(|kept| !kept.of_wallet) {
         match units_of.counter_of(*lease) {
-            Some((counter, window)) => rows.push((counter, window, u64::from(*units))),
+            Some((counter, window)) => rows.push(UnitsTaken { counter, window, units: u64::from(*units) }),
             None => tracing::warn!(
                 lease,
                 units,
@@ -64,15 +64,39 @@ pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken>
             ),
         }
     }
-    rows.sort_unstable();
+    // By where the text is, which needs no look at it: a counter that has two texts has two rows, which whoever reads them adds up.
+    rows.sort_unstable_by_key(|row| (row.counter.as_ptr(), row.window));
     rows.dedup_by(|next, sum| {
-        let same = next.0 == sum.0 && next.1 == sum.1;
+        let same = Arc::ptr_eq(&next.counter, &sum.counter) && next.window == sum.window;
         if same {
-            sum.2 = sum.2.saturating_add(next.2);
+            sum.units = sum.units.saturating_add(next.units);
         }
         same
     });
-    rows.into_iter()
-        .map(|(counter, window, units)| UnitsTaken { counter: counter.to_string(), window, units })
-        .collect()
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Leases of one counter and window, but for the last.
+    struct Two(Arc<str>);
+
+    impl LeaseLedger for Two {
+        fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)> {
+            (lease < 9).then(|| (Arc::clone(&self.0), i64::from(lease == 8)))
+        }
+
+        fn recorded(&self, _: u64, _: u32, _: u32) {}
+    }
+
+    #[test]
+    fn leases_of_one_counter_in_one_window_are_one_row() {
+        let kept = |lease, units| Kept { lease, units, of_wallet: lease == 4 };
+        let kept = [kept(1, 2), kept(2, 3), kept(4, 100), kept(8, 5), kept(9, 7)];
+        let counter: Arc<str> = "counter".into();
+        let row = |window, units| UnitsTaken { counter: Arc::clone(&counter), window, units };
+        assert_eq!(units_taken(&kept, &Two(Arc::clone(&counter))), [row(0, 5), row(1, 5)]);
+    }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use apiclay_config::usage::UsageBatch;
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::heard::LastHeard;
-use crate::metering::{BatchSink, PostError};
+use crate::metering::{BatchSink, PostError, SealedBatch};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT_MS: u64 = 10_000;
@@ -134,8 +134,11 @@ impl ControlPlane {
 
 #[async_trait::async_trait]
 impl BatchSink for ControlPlane {
-    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError> {
-        let sent = self.ask("usage/batches", batch, USAGE_MAX_MS).await;
+    async fn post(&self, batch: &SealedBatch) -> Result<(), PostError> {
+        let request =
+            self.request(Method::POST, "usage/batches").timeout(Duration::from_millis(USAGE_MAX_MS));
+        let json = HeaderValue::from_static("application/json");
+        let sent = request.header(CONTENT_TYPE, json).body(batch.body.clone()).send().await;
         let answer = sent.map_err(|e| PostError::Retry(e.to_string()))?;
         let status = answer.status();
         if status.is_success() {

@@ -3,6 +3,7 @@
 //! deletes them, so that what they took stays counted. Next: `figures`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use apiclay_config::usage::{BatchId, GatewayEpoch, UnitsTaken};
 use serde::{Deserialize, Serialize};
@@ -192,7 +193,7 @@ async fn block(
     first_seq: u64,
     last_seq: u64,
 ) -> Result<Block, StoreError> {
-    let mut sums: BTreeMap<(String, i64), u64> = BTreeMap::new();
+    let mut sums: BTreeMap<(Arc<str>, i64), u64> = BTreeMap::new();
     let (mut taken_seq, mut bytes) = (last_seq, 0);
     each_batch(store, from, first_seq, Some(last_seq + 1), |stored| {
         let taken =

@@ -213,7 +213,7 @@ fn leases_that_are_too_many_for_a_report_count_as_spent() {
         units: 5,
         in_batches: 2,
     };
-    let sums = || BTreeMap::from([((lease(3).counter, 1), 100)]);
+    let sums = || BTreeMap::from([((lease(3).counter.into(), 1), 100)]);
     let of = |leases: u32| report_of("aa".into(), 1, Vec::new(), sums(), (0..leases).map(lease).collect());
     let few = of(20);
     assert_eq!((few.leases.len(), few.unacknowledged.len()), (20, 1));

@@ -45,7 +45,7 @@ fn killed_at_any_step_every_call_stands_in_exactly_one_batch() {
         // What the killed life had written is sent first, and as it was.
         for batch in before {
             let sent = batcher.pending().unwrap().unwrap();
-            assert_eq!(serde_json::to_vec(&sent).unwrap(), serde_json::to_vec(&batch).unwrap());
+            assert_eq!(sent.body, serde_json::to_vec(&batch).unwrap());
             batcher.acknowledged(&sent.id).unwrap();
         }
     }

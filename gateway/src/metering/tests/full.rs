@@ -18,7 +18,7 @@ impl Store {
     fn ingest(&mut self, batcher: &mut Batcher) {
         while let Some(batch) = batcher.pending().unwrap() {
             assert!(self.ids.insert((batch.id.from.epoch.clone(), batch.id.seq)));
-            for event in batch.unpack().unwrap() {
+            for event in opened(&batch).unpack().unwrap() {
                 assert!(self.events.insert(event.request.as_u128(), event).is_none());
             }
             batcher.acknowledged(&batch.id).unwrap();

@@ -29,12 +29,19 @@ fn a_call_ends_in_one_batch_with_its_units() {
     let batch = batcher.collect(&book).unwrap().unwrap();
     assert_eq!(batch.unpack().unwrap(), [event(1), event(2)]);
     assert_eq!(
-        batch.units.iter().map(|taken| (taken.counter.as_str(), taken.units)).collect::<Vec<_>>(),
-        [("counter-0", 2), ("counter-1", 2)],
+        batch.units.iter().map(|taken| (&*taken.counter, taken.units)).collect::<BTreeMap<_, _>>(),
+        BTreeMap::from([("counter-0", 2), ("counter-1", 2)]),
         "a quota's and a trial's; a wallet is no counter"
     );
     assert_eq!(*book.0.lock(), BTreeMap::from([((1, 1), 2), ((1, 2), 2), ((1, 4), 2)]));
-    assert_eq!(batcher.pending().unwrap(), Some(batch.clone()));
+    let sealed = batcher.pending().unwrap().unwrap();
+    assert_eq!((&sealed.id, opened(&sealed)), (&batch.id, batch.clone()));
+    let file = std::fs::read(file_of(folder.path(), "batch")).unwrap();
+    assert_eq!(
+        file.split(|byte| *byte == b'\n').nth(1),
+        Some(&*sealed.body),
+        "what is sent is what is on the disk"
+    );
     batcher.acknowledged(&batch.id).unwrap();
     assert_eq!(batcher.pending().unwrap(), None);
     assert_eq!((spool.stats().pending_batches, spool.stats().unbatched_records), (0, 0));
@@ -103,7 +110,7 @@ fn the_next_life_sends_the_same_batches_again_and_takes_the_rest() {
     let (spool, mut batcher) = open(folder.path(), 2, small());
     assert_eq!((spool.stats().found.unbatched, spool.stats().pending_batches), (1, 1));
     let again = batcher.pending().unwrap().unwrap();
-    assert_eq!(serde_json::to_vec(&again).unwrap(), serde_json::to_vec(&second).unwrap());
+    assert_eq!(again.body, serde_json::to_vec(&second).unwrap());
     let book = Book::default();
     batcher.retell(&life(1).epoch, &book).unwrap();
     assert_eq!(book.0.lock().len(), 6, "two batches, three leases each");

@@ -18,7 +18,7 @@ use apiclay_config::usage::{Ending, Event, GatewayEpoch, Units, UsageBatch};
 use parking_lot::Mutex;
 
 use super::batch_file::{ACKED_SUFFIX, BATCH_SUFFIX, read_batch};
-use super::{Batcher, LeaseLedger, Spool, SpoolOptions};
+use super::{Batcher, LeaseLedger, SealedBatch, Spool, SpoolOptions};
 
 /// A call that came to its end, with this number as its id.
 pub fn event(number: u128) -> Event {
@@ -80,6 +80,11 @@ impl LeaseLedger for Book {
     fn recorded(&self, batch_seq: u64, lease: u32, kept_units: u32) {
         self.0.lock().insert((batch_seq, lease), kept_units);
     }
+}
+
+/// A batch as whoever gets it reads it.
+pub fn opened(sealed: &SealedBatch) -> UsageBatch {
+    serde_json::from_slice(&sealed.body).unwrap()
 }
 
 /// Makes batches until nothing is left to take.

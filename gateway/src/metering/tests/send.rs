@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::metering::batch_file::CONFLICT_SUFFIX;
 use crate::metering::sender::BEHIND_RECORDS;
-use crate::metering::{BatchSink, PostError, SendOptions, send_forever};
+use crate::metering::{BatchSink, PostError, SealedBatch, SendOptions, send_forever};
 
 #[derive(Default)]
 struct Plane {
@@ -19,7 +19,7 @@ struct Plane {
 
 #[async_trait]
 impl BatchSink for Arc<Plane> {
-    async fn post(&self, batch: &UsageBatch) -> Result<(), PostError> {
+    async fn post(&self, batch: &SealedBatch) -> Result<(), PostError> {
         let post = {
             let mut posts = self.posts.lock();
             *posts += 1;
@@ -28,14 +28,14 @@ impl BatchSink for Arc<Plane> {
         if *self.away.lock() {
             return Err(PostError::Retry("away".into()));
         }
-        let events = batch.unpack().unwrap();
+        let events = opened(batch).unpack().unwrap();
         if events.iter().any(|event| event.request.as_u128() == 666) {
             return Err(PostError::Conflict("another batch".into()));
         }
         if events.iter().any(|event| event.request.as_u128() == 999) {
             return Err(PostError::Refused("not this one".into()));
         }
-        let bytes = serde_json::to_vec(batch).unwrap();
+        let bytes = batch.body.to_vec();
         let id = (batch.id.from.epoch.clone(), batch.id.seq);
         let before = self.taken.lock().insert(id, bytes.clone());
         assert!(before.is_none_or(|before| before == bytes), "sent again, but not the same");
