@@ -43,6 +43,8 @@ pub enum End {
 #[derive(Debug)]
 pub struct Http2 {
     stream: TcpStream,
+    /// Streams that were reset while another one's end was waited for.
+    pub resets: Vec<u32>,
 }
 
 impl Http2 {
@@ -50,7 +52,7 @@ impl Http2 {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(PREFACE).await?;
         stream.write_all(&frame(SETTINGS, 0, 0, &NO_TABLE)).await?;
-        Ok(Self { stream })
+        Ok(Self { stream, resets: Vec::new() })
     }
 
     /// Sends a request: its headers in order, pseudo-headers among them, and its DATA frames, all in one write.
@@ -66,6 +68,23 @@ impl Http2 {
             bytes.extend(frame(DATA, last, id, piece.as_bytes()));
         }
         self.stream.write_all(&bytes).await.context("sending a request")
+    }
+
+    /// Sends a request's headers, and of its body a part of one DATA frame.
+    pub async fn begin(&mut self, id: u32, headers: &[(&str, &str)], part: &str) -> Result<()> {
+        let mut block = Vec::new();
+        for (name, value) in headers {
+            literal(&mut block, name, value)?;
+        }
+        let mut bytes = frame(HEADERS, END_HEADERS, id, &block);
+        bytes.extend(frame(DATA, 0, id, part.as_bytes()));
+        self.stream.write_all(&bytes).await.context("beginning a request")
+    }
+
+    /// Sends the last part of a body.
+    pub async fn finish(&mut self, id: u32, part: &str) -> Result<()> {
+        let bytes = frame(DATA, END_STREAM, id, part.as_bytes());
+        self.stream.write_all(&bytes).await.context("ending a request")
     }
 
     /// How stream `id` ended, or the connection it is on. An answer is told by its first HEADERS frame.
@@ -93,6 +112,7 @@ impl Http2 {
                     self.stream.write_all(&frame(kind, ACK, 0, echoed)).await?;
                 }
                 RST_STREAM if of == id => return Ok(End::Reset(code_at(&payload, 0)?)),
+                RST_STREAM => self.resets.push(of),
                 GOAWAY => return Ok(End::GoAway(code_at(&payload, 4)?)),
                 HEADERS if of == id => return Ok(End::Status(status(&payload)?)),
                 _ => {}

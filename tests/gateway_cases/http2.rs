@@ -162,6 +162,29 @@ async fn a_body_of_no_bytes_ends_once() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_client_that_still_sends_sees_its_refusal_and_no_reset() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path("/now/good");
+    let mut http2 = connect(&site).await?;
+    // Of the fast lane, and of Pingora's, which takes bodies without a length.
+    for (id, has_length) in [(1, true), (5, false)] {
+        let mut headers = request("DELETE", &path, &site.bought.key);
+        if has_length {
+            headers.push(("content-length", "10000"));
+        }
+        let part = "x".repeat(5_000);
+        http2.begin(id, &headers, &part).await?;
+        let end = http2.end(id).await?;
+        ensure!(end == End::Status(405), "it ended with {end:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        http2.finish(id, &part).await?;
+        still_serves(&site, &mut http2, id + 2).await?;
+    }
+    ensure!(http2.resets.is_empty(), "reset: {:?}", http2.resets);
+    site.billed(3).await
+}
+
+#[tokio::test]
 async fn a_client_that_gives_no_window_is_let_go() -> Result<()> {
     let site = Site::start().await?;
     let mut http2 = connect(&site).await?;

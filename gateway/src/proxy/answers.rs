@@ -4,6 +4,7 @@ use apiclay_config::usage::Ending;
 use apiclay_plugins::Answer;
 use bytes::Bytes;
 use http::header::CONTENT_LENGTH;
+use pingora_core::protocols::http::ServerSession;
 use pingora_error::Result;
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -13,6 +14,7 @@ use super::heads::finish_head;
 use crate::context::{Context, HeaderLines};
 use crate::phases::{respond, settle};
 use crate::rejection::Rejection;
+use crate::relay::drop_rest;
 
 impl PingoraLane {
     pub(super) async fn refuse(
@@ -64,6 +66,9 @@ impl PingoraLane {
         session.write_response_header(Box::new(response), body.is_none()).await?;
         if body.is_some() {
             session.write_response_body(body, true).await?;
+        }
+        if let ServerSession::H2(stream) = session.as_downstream_mut() {
+            drop_rest(stream).await;
         }
         Ok(())
     }
