@@ -3,10 +3,11 @@
 
 use std::fmt;
 
+use anyhow::{Result, bail};
 use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
 use apiclay_config::key;
 use apiclay_config::snapshot::{
-    CONNECT_TIMEOUT_DEFAULT_MS, Change, Credential, Limit, Listing, Plan, READ_TIMEOUT_DEFAULT_MS,
+    CONNECT_TIMEOUT_DEFAULT_MS, Change, Credential, Frame, Limit, Listing, Plan, READ_TIMEOUT_DEFAULT_MS,
     RETRIES_DEFAULT, Route, Snapshot, Subscription, Target, Upstream, Window,
 };
 
@@ -54,8 +55,19 @@ impl fmt::Display for Kind {
     }
 }
 
-/// The market at its first revision.
-pub fn snapshot(cli: &Cli) -> Snapshot {
+/// The market at its first revision, read from a frame as a gateway reads it.
+///
+/// # Errors
+/// When it cannot be framed.
+pub fn told(cli: &Cli) -> Result<Snapshot> {
+    let payload = serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot(cli))))?;
+    match Frame::read(&payload) {
+        Frame::Snapshot(told) => Ok(*told),
+        other => bail!("read as {other:?}"),
+    }
+}
+
+fn snapshot(cli: &Cli) -> Snapshot {
     let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
     for number in 0..cli.listings {
         let listing = listing(cli, number);

@@ -7,6 +7,7 @@ mod billable;
 mod delta;
 mod faults;
 mod headers;
+mod in_bulk;
 mod meter;
 mod part;
 mod paths;
@@ -46,13 +47,16 @@ pub struct Snapshot {
     #[serde(default)]
     pub fingerprint: Option<u64>,
     /// What is sold.
+    #[serde(deserialize_with = "in_bulk::map")]
     pub listings: BTreeMap<ListingId, Listing>,
     /// Plans by id and revision: what was sold under a revision stays as it was.
     #[serde(with = "plans_as_list")]
     pub plans: BTreeMap<(PlanId, u32), Plan>,
     /// Who may call what.
+    #[serde(deserialize_with = "in_bulk::map")]
     pub subscriptions: BTreeMap<SubscriptionId, Subscription>,
     /// With which keys.
+    #[serde(deserialize_with = "in_bulk::map")]
     pub credentials: BTreeMap<CredentialId, Credential>,
     /// Plugins attached to the whole gateway.
     #[serde(default)]
@@ -79,6 +83,7 @@ pub struct Listing {
     /// Where calls go.
     pub upstream: Upstream,
     /// What can be called.
+    #[serde(deserialize_with = "in_bulk::row")]
     pub routes: Vec<Route>,
     /// The header that buyers' keys travel in, in lower case; `x-api-key` where it says nothing.
     #[serde(default)]
@@ -95,6 +100,7 @@ pub struct Listing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
     /// Addresses, by weight.
+    #[serde(deserialize_with = "in_bulk::row")]
     pub targets: Vec<Target>,
     /// Limit on connecting, in milliseconds.
     #[serde(default = "default_connect_timeout_ms")]
@@ -182,7 +188,7 @@ pub struct Plan {
     /// Of which listing.
     pub listing: ListingId,
     /// How much may be called, when.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "in_bulk::row")]
     pub limits: Vec<Limit>,
     /// The time zone whose hours, days and months they are counted in; UTC where it names none.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,10 +1,12 @@
 //! Which configuration is meant and which is served. What was told is served, less the parts that cannot be; where the plugins of
 //! the whole gateway cannot, with those that were served before. So nothing that was told keeps a revocation from holding. A
-//! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk.
+//! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk. A change is
+//! compiled at once; what takes seconds in a large market gives way to calls.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
 use super::disk::{Disk, DiskError};
@@ -15,6 +17,8 @@ use crate::runtime::{Changes, Compiler, Runtime};
 /// it for microseconds, unless its thread has to wait for a core.
 const LET_GO_LOOKS_MAX: u32 = 100;
 const LET_GO_LOOK_MS: u64 = 1;
+/// Parts that are compiled and written at once, in some ten milliseconds; where there are more, calls go first.
+const AT_ONCE_MAX_PARTS: usize = 5_000;
 
 /// What was told, what is served of it, and where both go.
 pub struct Configuration {
@@ -223,7 +227,10 @@ impl Configuration {
     }
 
     fn compile_all(&mut self) -> Option<Runtime> {
-        let runtime = self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        // Where nothing is served yet, calls wait for it.
+        let is_long = is_large(&self.told) && self.gateway.runtime().is_some();
+        let compile = || self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        let runtime = giving_way(is_long, compile);
         let faults = self.compiler.faults();
         self.is_refused = faults.are_of(Part::Everywhere);
         if !self.is_refused {
@@ -272,7 +279,7 @@ impl Configuration {
         match &self.unwritten {
             Unwritten::Deltas(deltas) if deltas.is_empty() => return Ok(()),
             Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told)?,
-            Unwritten::Whole => self.disk.replace(&self.told)?,
+            Unwritten::Whole => giving_way(is_large(&self.told), || self.disk.replace(&self.told))?,
         }
         self.unwritten = Unwritten::Deltas(Vec::new());
         self.written_revision = self.told.revision;
@@ -282,6 +289,11 @@ impl Configuration {
         }
         Ok(())
     }
+}
+
+/// Whether it takes long to compile or to write.
+fn is_large(told: &Snapshot) -> bool {
+    told.listings.len() + told.subscriptions.len() + told.credentials.len() > AT_ONCE_MAX_PARTS
 }
 
 /// Frees a runtime here, once no call looks anything up in it: whoever lets go of it last frees it, which takes a call too long.

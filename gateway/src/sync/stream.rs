@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
+use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
 use futures_util::{FutureExt as _, StreamExt as _};
@@ -22,6 +23,8 @@ const RETRY_FIRST_MS: u64 = 100;
 const RETRY_MAX_MS: u64 = 5_000;
 /// Without a frame for so long (heartbeats come every second) the connection is taken for dead.
 const SILENCE_MAX_MS: u64 = 10_000;
+/// Frames up to here are read at once; longer ones give way to calls.
+const READ_AT_ONCE_MAX_BYTES: usize = 1024 * 1024;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
@@ -209,7 +212,9 @@ async fn apply(
     mut buffer: Vec<u8>,
 ) -> Result<(Vec<u8>, Option<Heard>), StreamError> {
     tokio::task::spawn_blocking(move || {
-        let frames = take_frames(&mut buffer)?;
+        // Of a large market, for seconds.
+        let is_long = buffer.len() > READ_AT_ONCE_MAX_BYTES;
+        let frames = giving_way(is_long, || take_frames(&mut buffer))?;
         if frames.is_empty() {
             return Ok((buffer, None));
         }
