@@ -2,7 +2,6 @@
 //! does not listen holds the port until Pingora's does.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
@@ -10,7 +9,6 @@ use std::time::Duration;
 use apiclay_config::settings::{GatewaySettings, TlsFiles};
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
-use pingora_core::listeners::tls::TlsSettings;
 use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
 use pingora_core::protocols::l4::stream::L4BufferSettings;
 use pingora_core::server::configuration::ServerConf;
@@ -20,7 +18,7 @@ use pingora_proxy::http_proxy;
 use tokio::sync::watch;
 
 use crate::error::GatewayError;
-use crate::front::certificates::Certificates;
+use crate::front::tls::Tls;
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
 use crate::proxy::PingoraLane;
@@ -66,17 +64,15 @@ pub(crate) async fn listen(
     options.h2_idle_timeout = Some(limits.idle_timeout);
     lane.server_options = Some(options);
     let relay = settings.fast_lane.then(|| Relay::new(Arc::clone(&gateway), limits.body_timeout));
-    let front = Front::new(relay, Arc::new(lane), limits, Arc::clone(&gateway.metrics));
+    let tls = settings.tls.as_ref().map(tls).transpose()?;
+    let front = Front::new(tls, relay, Arc::new(lane), limits, Arc::clone(&gateway.metrics));
     let open = front.open_connections();
     let mut service = Service::new("gateway".to_owned(), front);
     let mut options = TcpSocketOptions::default();
     options.so_reuseport = Some(true);
-    let mut listener = ListenerConfig::tcp(address.to_string())
+    let listener = ListenerConfig::tcp(address.to_string())
         .tcp_socket_options(options)
         .l4_buffer(L4BufferSettings { read: Some(0), write: None });
-    if let Some(files) = &settings.tls {
-        listener = listener.tls(tls(files)?);
-    }
     service.add_listener(listener);
     server.add_service(service);
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: Box::new(Stop(stopped)) }));
@@ -123,16 +119,8 @@ async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {
     }
 }
 
-/// Loaded here: Pingora would panic on files it cannot use, and never read them again.
-fn tls(files: &TlsFiles) -> Result<TlsSettings, GatewayError> {
-    let wrong = || GatewayError::Tls { cert: files.cert.display().to_string() };
-    let text = |path: &Path| path.to_str().map(ToOwned::to_owned).ok_or_else(wrong);
-    let (cert, key) = (text(&files.cert)?, text(&files.key)?);
-    let certificates = Certificates::load(files).map_err(|_| wrong())?;
-    let mut tls = TlsSettings::intermediate(&cert, &key).map_err(|_| wrong())?;
-    tls.set_cert_resolver(certificates);
-    tls.enable_h2();
-    Ok(tls)
+fn tls(files: &TlsFiles) -> Result<Tls, GatewayError> {
+    Tls::load(files).map_err(|_| GatewayError::Tls { cert: files.cert.display().to_string() })
 }
 
 /// Ends Pingora's server when the gateway is told to stop.

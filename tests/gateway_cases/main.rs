@@ -15,4 +15,5 @@ mod http2;
 mod lanes;
 mod paths;
 mod site;
+mod tls;
 mod upstream;

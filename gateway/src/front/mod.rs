@@ -3,7 +3,7 @@
 //! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their calls go to the same lanes
 //! (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
 
-pub mod certificates;
+mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
@@ -11,6 +11,7 @@ mod http2;
 pub mod lines;
 #[cfg(test)]
 mod tests;
+pub mod tls;
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -39,6 +40,7 @@ use crate::relay::{After, Relay};
 use framing::Frame;
 use gate::Gate;
 use http2::Lanes;
+use tls::Tls;
 
 /// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -66,6 +68,7 @@ pub struct FrontLimits {
 
 /// The service behind the gateway's listeners.
 pub struct Front {
+    tls: Option<Tls>,
     lanes: Arc<Lanes>,
     limits: FrontLimits,
     metrics: Arc<Metrics>,
@@ -103,13 +106,14 @@ impl Front {
     /// A front before `relay`, where there is one, and Pingora's lane.
     #[must_use]
     pub fn new(
+        tls: Option<Tls>,
         relay: Option<Relay>,
         pingora: Arc<HttpProxy<PingoraLane>>,
         limits: FrontLimits,
         metrics: Arc<Metrics>,
     ) -> Self {
         let lanes = Arc::new(Lanes { relay, pingora });
-        Self { lanes, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
+        Self { tls, lanes, limits, metrics, open: Arc::new(AtomicUsize::new(0)) }
     }
 
     /// How many connections are open, for the drain at shutdown.
@@ -119,6 +123,11 @@ impl Front {
     }
 
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        if let Some(tls) = &self.tls {
+            // Boxed, or every idle connection would carry the room for a handshake.
+            let Some(secured) = Box::pin(tls.accept(stream, self.limits.head_timeout)).await else { return };
+            stream = secured;
+        }
         let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // Pingora would wait for the preface without end: read it here, under the head's deadline.
@@ -341,7 +350,7 @@ async fn linger(stream: &mut Stream) {
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let (counted, shutdown) = (Counted::new(Arc::clone(self)), shutdown.clone());
-        // Pingora's task has room for a TLS handshake, 8.7 KiB, for as long as it lives; this one has not.
+        // Pingora's task has room for its own TLS handshake, 8.7 KiB, for as long as it lives; this one has not.
         tokio::spawn(async move { counted.0.serve(stream, &shutdown).await });
         None
     }

@@ -3,19 +3,16 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{Certificate, http_client, wait_until};
+use apiclay_tests::{http_client, wait_until};
 use futures_util::future::try_join_all;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme, StreamOwned};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::site::Site;
+use crate::tls;
 
 /// Connections that send ahead, and calls of each that are waited for.
 const AHEAD: usize = 20;
@@ -69,15 +66,7 @@ async fn a_client_that_reads_no_answer_is_let_go_in_the_clear() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_answer_is_let_go_over_tls() -> Result<()> {
-    let folder = tempfile::tempdir()?;
-    let Certificate { cert, key } = Certificate::make(folder.path())?;
-    let (cert, key) = (cert.display().to_string(), key.display().to_string());
-    let site = Site::start_under(&[
-        ("APICLAY_FAST_LANE", "on"),
-        ("APICLAY_GATEWAY_TLS_CERT_FILE", &cert),
-        ("APICLAY_GATEWAY_TLS_KEY_FILE", &key),
-    ])
-    .await?;
+    let (site, _certificate) = tls::site(&[("APICLAY_FAST_LANE", "on")]).await?;
     for asked in [few(&site), many(&site)] {
         let address = site.market.gateway_address;
         let open = tokio::task::spawn_blocking(move || over_tls(address, &asked)).await??;
@@ -88,18 +77,9 @@ async fn a_client_that_reads_no_answer_is_let_go_over_tls() -> Result<()> {
 }
 
 /// Sends what it can, and reads nothing but the handshake.
-fn over_tls(address: SocketAddr, asked: &[u8]) -> Result<StreamOwned<ClientConnection, std::net::TcpStream>> {
-    // Another test of this process may have installed the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Any));
-    let name = ServerName::try_from("localhost").context("a name")?;
-    let mut client = ClientConnection::new(Arc::new(config.with_no_client_auth()), name)?;
-    let mut socket = std::net::TcpStream::connect(address)?;
-    while client.is_handshaking() {
-        client.complete_io(&mut socket)?;
-    }
-    socket.set_write_timeout(Some(WRITE_TIMEOUT))?;
-    let mut stream = StreamOwned::new(client, socket);
+fn over_tls(address: SocketAddr, asked: &[u8]) -> Result<tls::Connection> {
+    let mut stream = tls::connect(&tls::client(), address)?;
+    stream.sock.set_write_timeout(Some(WRITE_TIMEOUT))?;
     // The gateway stops taking it.
     let _ = stream.write_all(asked);
     Ok(stream)
@@ -133,40 +113,4 @@ fn resident_kb(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
     line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
-}
-
-/// Trusts anybody: who is connected to is not the question here.
-#[derive(Debug)]
-struct Any;
-
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
 }
