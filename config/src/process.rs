@@ -1,5 +1,8 @@
 //! What each of our processes does at its start and end: logs, the one TLS provider, the signal to stop.
 
+use std::panic::resume_unwind;
+use std::thread;
+
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -70,20 +73,22 @@ pub fn give_way() {
     let _ = rustix::process::nice(GIVES_WAY_NICE);
 }
 
-/// Does work; where it is long, on a thread of its own that gives way.
+/// Does work; where it is long, on a thread of its own that gives way, if the system has one to give.
 ///
 /// # Panics
-/// Where the work does, or the system has no thread to give.
-pub fn giving_way<T: Send>(is_long: bool, work: impl FnOnce() -> T + Send) -> T {
-    if !is_long {
-        return work();
-    }
-    let aside = || {
-        give_way();
-        work()
-    };
-    let done = std::thread::scope(|scope| scope.spawn(aside).join());
-    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+/// Where the work does.
+pub fn giving_way<T: Send>(is_long: bool, mut work: impl FnMut() -> T + Send) -> T {
+    let done = is_long.then(|| {
+        thread::scope(|scope| {
+            let aside = || {
+                give_way();
+                work()
+            };
+            let thread = thread::Builder::new().name("gives way".into()).spawn_scoped(scope, aside);
+            thread.ok().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        })
+    });
+    done.flatten().unwrap_or_else(work)
 }
 
 /// Returns when the process is told to stop (SIGTERM, SIGINT).

@@ -12,6 +12,8 @@ use tokio::{
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Less than a gateway waits for the rest of a request that it has refused.
+const AT_ONCE: Duration = Duration::from_millis(600);
 const FRAME_HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
@@ -25,6 +27,8 @@ const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 /// No table on our side, so that every block can be read alone: SETTINGS_HEADER_TABLE_SIZE = 0.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
+/// SETTINGS_INITIAL_WINDOW_SIZE = 0.
+const NO_WINDOW: [u8; 6] = [0, 4, 0, 0, 0, 0];
 
 /// How a stream ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +47,27 @@ pub enum End {
 #[derive(Debug)]
 pub struct Http2 {
     stream: TcpStream,
-    /// Streams that were reset while another one's end was waited for.
+    /// Streams that were reset.
     pub resets: Vec<u32>,
+    /// Streams whose last frame came.
+    ends: Vec<u32>,
 }
 
 impl Http2 {
     pub async fn connect(address: SocketAddr) -> Result<Self> {
+        Self::connect_with(address, &NO_TABLE).await
+    }
+
+    /// The same of a client that takes nothing of an answer but its head.
+    pub async fn without_window(address: SocketAddr) -> Result<Self> {
+        Self::connect_with(address, &[NO_TABLE, NO_WINDOW].concat()).await
+    }
+
+    async fn connect_with(address: SocketAddr, settings: &[u8]) -> Result<Self> {
         let mut stream = TcpStream::connect(address).await?;
         stream.write_all(PREFACE).await?;
-        stream.write_all(&frame(SETTINGS, 0, 0, &NO_TABLE)).await?;
-        Ok(Self { stream, resets: Vec::new() })
+        stream.write_all(&frame(SETTINGS, 0, 0, settings)).await?;
+        Ok(Self { stream, resets: Vec::new(), ends: Vec::new() })
     }
 
     /// Sends a request: its headers in order, pseudo-headers among them, and its DATA frames, all in one write.
@@ -94,30 +109,64 @@ impl Http2 {
             .with_context(|| format!("stream {id} did not end in {DEADLINE:?}"))?
     }
 
+    /// That the last frame of an answer comes at once, before anybody would stop waiting for the rest of its request.
+    pub async fn ended(&mut self, id: u32) -> Result<()> {
+        let at_once = async {
+            while !self.ends.contains(&id) {
+                let (_, _, of, _) = self.frame().await?.context("the connection is closed")?;
+                ensure!(!self.resets.contains(&of), "stream {of} was reset");
+            }
+            Ok(())
+        };
+        timeout(AT_ONCE, at_once).await.context("the answer's end does not come")?
+    }
+
     async fn read_end(&mut self, id: u32) -> Result<End> {
         loop {
-            let mut head = [0; FRAME_HEAD_BYTES];
-            if self.stream.read_exact(&mut head).await.is_err() {
-                return Ok(End::Closed);
-            }
-            let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = head;
-            let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
-            if self.stream.read_exact(&mut payload).await.is_err() {
-                return Ok(End::Closed);
-            }
-            let of = u32::from_be_bytes([s0, s1, s2, s3]);
+            let Some((kind, flags, of, payload)) = self.frame().await? else { return Ok(End::Closed) };
             match kind {
                 SETTINGS | PING if flags & ACK == 0 => {
                     let echoed = if kind == PING { payload.as_slice() } else { &[] };
                     self.stream.write_all(&frame(kind, ACK, 0, echoed)).await?;
                 }
                 RST_STREAM if of == id => return Ok(End::Reset(code_at(&payload, 0)?)),
-                RST_STREAM => self.resets.push(of),
                 GOAWAY => return Ok(End::GoAway(code_at(&payload, 4)?)),
                 HEADERS if of == id => return Ok(End::Status(status(&payload)?)),
                 _ => {}
             }
         }
+    }
+
+    /// Waits until a stream is reset.
+    pub async fn reset(&mut self, id: u32) -> Result<()> {
+        let reset = async {
+            while !self.resets.contains(&id) {
+                self.frame().await?.context("the connection is closed")?;
+            }
+            Ok(())
+        };
+        timeout(DEADLINE, reset).await.context("it is not reset")?
+    }
+
+    /// The next frame: kind, flags, stream and payload. None where the connection is closed.
+    async fn frame(&mut self) -> Result<Option<(u8, u8, u32, Vec<u8>)>> {
+        let mut head = [0; FRAME_HEAD_BYTES];
+        if self.stream.read_exact(&mut head).await.is_err() {
+            return Ok(None);
+        }
+        let [l0, l1, l2, kind, flags, s0, s1, s2, s3] = head;
+        let mut payload = vec![0; u32::from_be_bytes([0, l0, l1, l2]) as usize];
+        if self.stream.read_exact(&mut payload).await.is_err() {
+            return Ok(None);
+        }
+        let of = u32::from_be_bytes([s0, s1, s2, s3]);
+        if matches!(kind, DATA | HEADERS) && flags & END_STREAM != 0 {
+            self.ends.push(of);
+        }
+        if kind == RST_STREAM {
+            self.resets.push(of);
+        }
+        Ok(Some((kind, flags, of, payload)))
     }
 }
 

@@ -166,22 +166,45 @@ async fn a_client_that_still_sends_sees_its_refusal_and_no_reset() -> Result<()>
     let site = Site::start().await?;
     let path = site.path("/now/good");
     let mut http2 = connect(&site).await?;
-    // Of the fast lane, and of Pingora's, which takes bodies without a length.
-    for (id, has_length) in [(1, true), (5, false)] {
-        let mut headers = request("DELETE", &path, &site.bought.key);
+    // Of the fast lane, and of Pingora's, which takes bodies without a length; with a body, and of `HEAD` without one.
+    for (id, method, has_length) in
+        [(1, "DELETE", true), (5, "DELETE", false), (9, "HEAD", true), (13, "HEAD", false)]
+    {
+        let mut headers = request(method, &path, if method == "HEAD" { "no key" } else { &site.bought.key });
         if has_length {
             headers.push(("content-length", "10000"));
         }
         let part = "x".repeat(5_000);
         http2.begin(id, &headers, &part).await?;
         let end = http2.end(id).await?;
-        ensure!(end == End::Status(405), "it ended with {end:?}");
+        let status = if method == "HEAD" { 401 } else { 405 };
+        ensure!(end == End::Status(status), "it ended with {end:?}");
+        http2.ended(id).await.with_context(|| format!("{method}, with a length: {has_length}"))?;
         tokio::time::sleep(Duration::from_millis(100)).await;
         http2.finish(id, &part).await?;
         still_serves(&site, &mut http2, id + 2).await?;
     }
     ensure!(http2.resets.is_empty(), "reset: {:?}", http2.resets);
-    site.billed(3).await
+    site.billed(5).await
+}
+
+#[tokio::test]
+async fn a_client_that_takes_no_refusal_is_let_go() -> Result<()> {
+    let site = Site::start().await?;
+    let path = site.path("/now/good");
+    let mut http2 = Http2::without_window(site.market.gateway_address).await?;
+    // Of the fast lane; and of Pingora's, which takes requests for trailers.
+    for (id, trailers) in [(1, false), (3, true)] {
+        let mut headers = request("GET", &path, "no key");
+        if trailers {
+            headers.push(("te", "trailers"));
+        }
+        http2.send(id, &headers, &[]).await?;
+        let end = http2.end(id).await?;
+        ensure!(end == End::Status(401), "it ended with {end:?}");
+        http2.reset(id).await.with_context(|| format!("stream {id}"))?;
+    }
+    site.billed(1).await
 }
 
 #[tokio::test]

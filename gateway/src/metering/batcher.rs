@@ -276,6 +276,7 @@ impl Batcher {
 
     /// Lets the next batches go first, until [`Batcher::resume_postponed`].
     pub fn postpone(&mut self, id: &BatchId) {
+        self.fresh.forget(id);
         self.spool.ground().shelf.lock().postpone(&id.from.epoch, id.seq);
     }
 

@@ -68,6 +68,8 @@ impl PingoraLane {
             session.write_response_body(body, true).await?;
         }
         if let ServerSession::H2(stream) = session.as_downstream_mut() {
+            // Else only whoever called would end an answer without a body, after this. A client that has gone hears nothing.
+            let _ = stream.finish();
             drop_rest(stream).await;
         }
         Ok(())

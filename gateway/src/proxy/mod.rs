@@ -75,6 +75,10 @@ impl ProxyHttp for PingoraLane {
 
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         context.read_clock();
+        if session.as_downstream().is_http2() {
+            // The front sets it for HTTP/1.1; without it, a client that gives no window would hold the call for ever.
+            session.set_write_timeout(Some(self.body_timeout));
+        }
         context.peer = peer(session);
         context.secure = session.digest().is_some_and(|d| d.ssl_digest.is_some());
         take_connection_options(session, context)?;
@@ -94,8 +98,6 @@ impl ProxyHttp for PingoraLane {
             session.as_downstream_mut().write_continue_response().await?;
         }
         if session.as_downstream().is_http2() {
-            // The front sets it for HTTP/1.1; without it, a client that gives no window would hold the call for ever.
-            session.set_write_timeout(Some(self.body_timeout));
             bodies::take_small_body(session, self.body_timeout).await?;
         }
         Ok(false)

@@ -1,7 +1,7 @@
 //! Which configuration is meant and which is served. What was told is served, less the parts that cannot be; where the plugins of
 //! the whole gateway cannot, with those that were served before. So nothing that was told keeps a revocation from holding. A
 //! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk. A change is
-//! compiled at once; what takes seconds in a large market gives way to calls.
+//! compiled at once, where it can be compiled alone; all of a large market takes seconds and gives way to calls.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
 use super::disk::{Disk, DiskError};
+use super::is_large;
 use crate::gateway::Gateway;
 use crate::runtime::{Changes, Compiler, Runtime};
 
@@ -17,8 +18,6 @@ use crate::runtime::{Changes, Compiler, Runtime};
 /// it for microseconds, unless its thread has to wait for a core.
 const LET_GO_LOOKS_MAX: u32 = 100;
 const LET_GO_LOOK_MS: u64 = 1;
-/// Parts that are compiled and written at once, in some ten milliseconds; where there are more, calls go first.
-const AT_ONCE_MAX_PARTS: usize = 5_000;
 
 /// What was told, what is served of it, and where both go.
 pub struct Configuration {
@@ -279,7 +278,7 @@ impl Configuration {
         match &self.unwritten {
             Unwritten::Deltas(deltas) if deltas.is_empty() => return Ok(()),
             Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told)?,
-            Unwritten::Whole => giving_way(is_large(&self.told), || self.disk.replace(&self.told))?,
+            Unwritten::Whole => self.disk.replace(&self.told)?,
         }
         self.unwritten = Unwritten::Deltas(Vec::new());
         self.written_revision = self.told.revision;
@@ -289,11 +288,6 @@ impl Configuration {
         }
         Ok(())
     }
-}
-
-/// Whether it takes long to compile or to write.
-fn is_large(told: &Snapshot) -> bool {
-    told.listings.len() + told.subscriptions.len() + told.credentials.len() > AT_ONCE_MAX_PARTS
 }
 
 /// Frees a runtime here, once no call looks anything up in it: whoever lets go of it last frees it, which takes a call too long.

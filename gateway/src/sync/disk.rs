@@ -7,13 +7,16 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::{Binding, Delta, Frame, Part, Snapshot};
 use apiclay_config::wire;
 
+use super::is_large;
+
 /// As it stands beside what is written.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// Deltas after which the file is written anew.
-const DELTAS_MAX: usize = 1_000;
+/// Bytes of deltas that a file may have, however small its snapshot is. One that has more of them than of that is written anew.
+const DELTAS_MIN_BYTES: usize = 1024 * 1024;
 
 /// The configuration's files in one folder.
 pub struct Disk {
@@ -22,7 +25,8 @@ pub struct Disk {
     served: PathBuf,
     version: PathBuf,
     file: Option<File>,
-    deltas: usize,
+    snapshot_bytes: usize,
+    delta_bytes: usize,
 }
 
 /// What the disk did not do.
@@ -53,7 +57,7 @@ impl Disk {
     pub fn new(folder: &Path) -> Self {
         let (current, previous) = (folder.join("configuration"), folder.join("configuration.previous"));
         let (served, version) = (folder.join("configuration.served"), folder.join("configuration.version"));
-        Self { current, previous, served, version, file: None, deltas: 0 }
+        Self { current, previous, served, version, file: None, snapshot_bytes: 0, delta_bytes: 0 }
     }
 
     /// Whether this version wrote the current file: another may have passed over what it did not know of.
@@ -114,7 +118,11 @@ impl Disk {
     pub fn replace(&mut self, snapshot: &Snapshot) -> Result<(), DiskError> {
         let beside = self.current.with_extension("new");
         self.file = None;
-        let file = write_beside(&beside, &framed(snapshot)?).map_err(|e| failed(&beside, e))?;
+        let (file, bytes) = giving_way(is_large(snapshot), || {
+            let framed = framed(snapshot)?;
+            let file = write_beside(&beside, &framed).map_err(|e| failed(&beside, e))?;
+            Ok::<_, DiskError>((file, framed.len()))
+        })?;
         // Linked, not moved: at no moment is there no current file, for a kill to start from an older one.
         let _ = fs::remove_file(&self.previous);
         match fs::hard_link(&self.current, &self.previous) {
@@ -127,7 +135,7 @@ impl Disk {
             fs::write(&self.version, VERSION).map_err(|e| failed(&self.version, e))?;
         }
         self.file = Some(file);
-        self.deltas = 0;
+        (self.snapshot_bytes, self.delta_bytes) = (bytes, 0);
         Ok(())
     }
 
@@ -136,7 +144,8 @@ impl Disk {
     /// # Errors
     /// When they cannot be written.
     pub fn append(&mut self, deltas: &[Delta], told: &Snapshot) -> Result<(), DiskError> {
-        let Some(file) = self.file.as_mut().filter(|_| self.deltas < DELTAS_MAX) else {
+        let is_full = self.delta_bytes > self.snapshot_bytes.max(DELTAS_MIN_BYTES);
+        let Some(file) = self.file.as_mut().filter(|_| !is_full) else {
             // After a start the tail may be torn: begin a file of our own.
             return self.replace(told);
         };
@@ -150,7 +159,7 @@ impl Disk {
             self.file = None;
             return Err(failed(&self.current, e));
         }
-        self.deltas += deltas.len();
+        self.delta_bytes += bytes.len();
         Ok(())
     }
 }
@@ -238,6 +247,24 @@ mod tests {
             fs::write(&disk.current, &whole[..place]).unwrap();
             assert!(found() < 7, "cut at {place}");
         }
+    }
+
+    #[test]
+    fn a_file_that_has_more_of_changes_than_of_what_they_change_is_written_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut disk = Disk::new(folder.path());
+        disk.replace(&at(0)).unwrap();
+        let mut grown = 0;
+        for first in (1..200_001).step_by(1_000) {
+            let deltas: Vec<_> = (first..first + 1_000).map(delta).collect();
+            let before = fs::metadata(&disk.current).unwrap().len();
+            disk.append(&deltas, &at(first + 999)).unwrap();
+            let after = fs::metadata(&disk.current).unwrap().len();
+            assert_eq!(disk.load().unwrap().unwrap().0.revision, first + 999);
+            assert!(after < 2 * DELTAS_MIN_BYTES as u64, "{after}");
+            grown += u64::from(after > before);
+        }
+        assert!((150..200).contains(&grown), "written anew {} times of 200", 200 - grown);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The connection to a control plane: asks for what came after the revision at hand, applies what comes, reports what is
 //! served. Broken, it comes back with a growing pause; the gateway serves on meanwhile.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,8 @@ use apiclay_config::clock::Clock;
 use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
-use futures_util::{FutureExt as _, StreamExt as _};
+use bytes::Bytes;
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use parking_lot::Mutex;
 use rand::Rng as _;
 use reqwest::{Method, Response, StatusCode};
@@ -25,6 +27,8 @@ const RETRY_MAX_MS: u64 = 5_000;
 const SILENCE_MAX_MS: u64 = 10_000;
 /// Frames up to here are read at once; longer ones give way to calls.
 const READ_AT_ONCE_MAX_BYTES: usize = 1024 * 1024;
+/// Bytes that are taken in while what came before them is applied.
+const AHEAD_MAX_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why the stream broke.
 #[derive(Debug, thiserror::Error)]
@@ -109,34 +113,13 @@ async fn read(
     clock: &Clock,
     tell: &watch::Sender<Standing>,
 ) -> Result<(), StreamError> {
-    let mut body = answer.bytes_stream();
-    let mut buffer: Vec<u8> = Vec::new();
-    let mut broken = None;
+    let mut coming = Coming { body: answer.bytes_stream(), buffer: Vec::new(), broken: None };
     loop {
-        if let Some(why) = broken.take() {
-            return Err(StreamError::Http(why));
-        }
-        let next = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), body.next());
-        let Ok(next) = next.await else { return Err(StreamError::Silence) };
-        let Some(chunk) = next else { return Ok(()) };
-        buffer.extend_from_slice(&chunk?);
-        control.heard.note();
-        // What is there already is applied with it: chunks are handed over one by one, each in no time.
-        while let Some(Some(more)) = body.next().now_or_never() {
-            match more {
-                Ok(more) => buffer.extend_from_slice(&more),
-                // What came whole before it holds.
-                Err(why) => {
-                    broken = Some(why);
-                    break;
-                }
-            }
-        }
-        if matches!(wire::read(&buffer), Ok(None)) {
+        if matches!(wire::read(&coming.buffer), Ok(None)) {
+            coming.wait(control).await?;
             continue;
         }
-        let (rest, heard) = apply(Arc::clone(configuration), buffer).await?;
-        buffer = rest;
+        let heard = coming.apply(control, configuration).await?;
         let Some(Heard { applied, told_more }) = heard else { continue };
         configuration.lock().gateway().metrics.config_heard(clock.now());
         if let Some(error) = &applied.not_kept {
@@ -152,6 +135,61 @@ async fn read(
             }
             is_news
         });
+    }
+}
+
+/// What comes of a stream, and has not been applied.
+struct Coming<B> {
+    body: B,
+    buffer: Vec<u8>,
+    /// Why no more will come. What came whole before it holds.
+    broken: Option<StreamError>,
+}
+
+impl<B: Stream<Item = reqwest::Result<Bytes>> + Unpin> Coming<B> {
+    /// Waits for more. What is there already comes with it: pieces are handed over one by one, each in no time.
+    async fn wait(&mut self, control: &ControlPlane) -> Result<(), StreamError> {
+        if let Some(why) = self.broken.take() {
+            return Err(why);
+        }
+        let next = tokio::time::timeout(Duration::from_millis(SILENCE_MAX_MS), self.body.next()).await;
+        self.take(next.map_err(|_| StreamError::Silence)?, control);
+        while self.broken.is_none()
+            && let Some(next) = self.body.next().now_or_never()
+        {
+            self.take(next, control);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, next: Option<reqwest::Result<Bytes>>, control: &ControlPlane) {
+        match next {
+            Some(Ok(more)) => {
+                self.buffer.extend_from_slice(&more);
+                control.heard.note();
+            }
+            Some(Err(why)) => self.broken = Some(why.into()),
+            None => self.broken = Some(StreamError::End),
+        }
+    }
+
+    /// Applies the frames that are whole. Of a large market that takes seconds: the control plane is heard meanwhile.
+    async fn apply(
+        &mut self,
+        control: &ControlPlane,
+        configuration: &Arc<Mutex<Configuration>>,
+    ) -> Result<Option<Heard>, StreamError> {
+        let mut applied = pin!(apply(Arc::clone(configuration), std::mem::take(&mut self.buffer)));
+        let (rest, heard) = loop {
+            let hears = self.broken.is_none() && self.buffer.len() < AHEAD_MAX_BYTES;
+            tokio::select! {
+                biased;
+                applied = &mut applied => break applied?,
+                next = self.body.next(), if hears => self.take(next, control),
+            }
+        };
+        self.buffer.splice(..0, rest);
+        Ok(heard)
     }
 }
 
