@@ -13,7 +13,7 @@ use tokio::{
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Less than a gateway waits for the rest of a request that it has refused.
-const AT_ONCE: Duration = Duration::from_millis(600);
+const AT_ONCE: Duration = Duration::from_millis(900);
 const FRAME_HEAD_BYTES: usize = 9;
 
 const DATA: u8 = 0;
