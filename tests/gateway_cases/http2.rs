@@ -166,26 +166,29 @@ async fn a_client_that_still_sends_sees_its_refusal_and_no_reset() -> Result<()>
     let site = Site::start().await?;
     let path = site.path("/now/good");
     let mut http2 = connect(&site).await?;
-    // Of the fast lane, and of Pingora's, which takes bodies without a length; with a body, and of `HEAD` without one.
-    for (id, method, has_length) in
-        [(1, "DELETE", true), (5, "DELETE", false), (9, "HEAD", true), (13, "HEAD", false)]
-    {
+    // Of the fast lane, and of Pingora's, which takes bodies without a length; with a body, and of `HEAD` without one; and a body of
+    // no bytes that has not ended.
+    for (id, method, length) in [
+        (1, "DELETE", Some("10000")),
+        (5, "DELETE", None),
+        (9, "HEAD", Some("10000")),
+        (13, "HEAD", None),
+        (17, "DELETE", Some("0")),
+    ] {
         let mut headers = request(method, &path, if method == "HEAD" { "no key" } else { &site.bought.key });
-        if has_length {
-            headers.push(("content-length", "10000"));
-        }
-        let part = "x".repeat(5_000);
+        headers.extend(length.map(|length| ("content-length", length)));
+        let part = if length == Some("0") { String::new() } else { "x".repeat(5_000) };
         http2.begin(id, &headers, &part).await?;
         let end = http2.end(id).await?;
         let status = if method == "HEAD" { 401 } else { 405 };
         ensure!(end == End::Status(status), "it ended with {end:?}");
-        http2.ended(id).await.with_context(|| format!("{method}, with a length: {has_length}"))?;
+        http2.ended(id).await.with_context(|| format!("{method}, of length {length:?}"))?;
         tokio::time::sleep(Duration::from_millis(100)).await;
         http2.finish(id, &part).await?;
         still_serves(&site, &mut http2, id + 2).await?;
     }
     ensure!(http2.resets.is_empty(), "reset: {:?}", http2.resets);
-    site.billed(5).await
+    site.billed(6).await
 }
 
 #[tokio::test]

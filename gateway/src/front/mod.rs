@@ -7,7 +7,7 @@ mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
-mod http2;
+pub(crate) mod http2;
 pub mod lines;
 #[cfg(test)]
 mod tests;

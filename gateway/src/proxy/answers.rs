@@ -12,9 +12,9 @@ use pingora_proxy::Session;
 use super::PingoraLane;
 use super::heads::finish_head;
 use crate::context::{Context, HeaderLines};
+use crate::front::http2::drop_rest;
 use crate::phases::{respond, settle};
 use crate::rejection::Rejection;
-use crate::relay::drop_rest;
 
 impl PingoraLane {
     pub(super) async fn refuse(

@@ -34,9 +34,6 @@ use crate::rejection::Rejection;
 
 /// Bytes of a body that is taken whole.
 const BODY_MAX_BYTES: u64 = 65_536;
-/// Bytes of a body that nobody wants which are read after the answer, and how long that may take.
-const DROPPED_MAX_BYTES: usize = 1024 * 1024;
-const DROPPED_MAX_MS: u64 = 1_000;
 /// Room for the headers of most answers.
 const ANSWER_HEADERS: usize = 16;
 
@@ -46,11 +43,9 @@ impl Relay {
         let mut room = buffers::take();
         let after = self.http2_call_in(session, &mut room).await;
         buffers::put(room);
-        match after {
-            // An answer that was broken off is not taken for a whole one.
-            After::Close | After::Gone => session.shutdown(),
-            After::Next => drop_rest(session).await,
-            After::NotTaken => {}
+        // An answer that was broken off is not taken for a whole one.
+        if matches!(after, After::Close | After::Gone) {
+            session.shutdown();
         }
         after
     }
@@ -84,23 +79,6 @@ impl Relay {
         settle::settle_after_wait(&self.gateway, &mut context, Ending::ClientLeft);
         after
     }
-}
-
-/// Reads on where a call was answered while its client still sends. The stream would be ended over it with no error (RFC 9113, section
-/// 8.1), which some clients take for one and do not show the answer, curl 7.88 among them.
-pub async fn drop_rest(session: &mut HttpSession) {
-    if session.is_body_done() {
-        return;
-    }
-    let rest = async {
-        let mut dropped = 0;
-        while dropped < DROPPED_MAX_BYTES
-            && let Ok(Some(data)) = session.read_body_bytes().await
-        {
-            dropped += data.len();
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_millis(DROPPED_MAX_MS), rest).await;
 }
 
 /// Writes a request's head as HTTP/1.1 has it; false where this lane does not take it.

@@ -17,7 +17,6 @@ mod request;
 mod upload;
 mod upstream;
 
-pub use http2::drop_rest;
 
 use std::sync::Arc;
 use std::time::Duration;
