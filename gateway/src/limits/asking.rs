@@ -96,7 +96,7 @@ impl Tally {
         desk.release_settled(self, now_ms, false);
         if !std::mem::replace(&mut desk.listed, true) {
             if now_ms.saturating_sub(self.used_at_ms.load(Relaxed)) >= self.core.options.idle_return_ms {
-                desk.calm();
+                desk.calm(self);
             }
             let wallets = self.window == LeasedWindow::Wallet;
             self.core.those_in_use(wallets).lock().push(self.me.clone());

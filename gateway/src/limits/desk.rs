@@ -10,7 +10,7 @@ use super::tally::Tally;
 use super::{
     CLOSED_ALONE_MS, DRY_FAST_MS, DRY_SLOW_MS, SCARCE_DRY_FAST_MS, SCARCE_DRY_SLOW_MS, SCARCE_LEASES,
     SLOT_KEPT_MAX_MS, UNSETTLED_LEASES_MAX, UNSETTLED_MAX_MS, WALLET_RENEWED_AHEAD_MS, WANT_MAX_UNITS,
-    WANT_START_UNITS,
+    WANT_START_MAX_UNITS, WANT_START_SHARE, WANT_START_UNITS,
 };
 use crate::counters::{Close, CountersError};
 
@@ -189,9 +189,20 @@ impl Desk {
         self.granted_at_ms > 0 && tally.hard.load(Relaxed) && remaining < SCARCE_LEASES * u64::from(self.want)
     }
 
-    pub(super) fn calm(&mut self) {
-        self.want = self.want.min(WANT_START_UNITS);
+    /// Begins anew after a rest.
+    pub(super) fn calm(&mut self, tally: &Tally) {
+        self.want = self.want.min(want_start(tally.window, tally.max.load(Relaxed)));
     }
+}
+
+/// Calls that the first lease of a counter is to last for.
+pub(super) fn want_start(window: LeasedWindow, max: u64) -> u32 {
+    // A wallet's lease is money that nobody else can spend.
+    if window == LeasedWindow::Wallet {
+        return WANT_START_UNITS;
+    }
+    let share = u32::try_from(max / WANT_START_SHARE).unwrap_or(u32::MAX);
+    share.clamp(WANT_START_UNITS, WANT_START_MAX_UNITS)
 }
 
 /// Takes a lease out of calls' sight and stops it.

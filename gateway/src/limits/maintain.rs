@@ -177,7 +177,7 @@ impl Tally {
         let idle_ms = now_ms.saturating_sub(self.used_at_ms.load(Relaxed));
         let idle = unused || idle_ms >= self.core.options.idle_return_ms;
         if idle {
-            desk.calm();
+            desk.calm(self);
         }
         // A wallet's idle lease is judged like one that is too old.
         let stop = if is_wallet { unused } else { idle };

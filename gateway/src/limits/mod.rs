@@ -34,8 +34,12 @@ pub use wallet::{WalletCalls, wallet_key, wallet_of_key};
 #[cfg(test)]
 mod tests;
 
-/// Units asked for at first; doubled while leases run dry fast.
+/// Units asked for at first, where a limit is small; doubled while leases run dry fast.
 pub const WANT_START_UNITS: u32 = 8;
+/// Where it is large, this part of it: what no other gateway misses. Each lease is a write to a disk or a way over the network.
+pub const WANT_START_SHARE: u64 = 10_000;
+/// Units asked for at first at most.
+pub const WANT_START_MAX_UNITS: u32 = 1_024;
 /// Units asked for at most.
 pub const WANT_MAX_UNITS: u32 = 8_192;
 /// A lease used up within this time was too small: a grant is a write to the disk, or a way over the network.

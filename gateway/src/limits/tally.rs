@@ -13,8 +13,8 @@ use apiclay_config::usage::LeasedWindow;
 use parking_lot::Mutex;
 
 use super::book::Core;
-use super::desk::Desk;
-use super::{CounterSpec, EXHAUSTED_BELIEVED_MS, Take, Unit, View, WANT_START_UNITS};
+use super::desk::{Desk, want_start};
+use super::{CounterSpec, EXHAUSTED_BELIEVED_MS, Take, Unit, View};
 use crate::counters::COUNT_MAX;
 
 /// Leases of one counter that calls look at; one cache line.
@@ -70,7 +70,7 @@ impl Tally {
             window_ends_ms: AtomicU64::new(0),
             remaining_at_store: AtomicU64::new(0),
             open_units: AtomicU64::new(0),
-            desk: Mutex::new(Desk::new(WANT_START_UNITS)),
+            desk: Mutex::new(Desk::new(want_start(spec.window, spec.max))),
             core,
         })
     }

@@ -146,6 +146,16 @@ async fn who_got_a_lease_since_he_ran_low_is_not_asked_for_another() {
 }
 
 #[tokio::test]
+async fn a_first_lease_is_as_large_as_nobody_misses() {
+    for (max, units) in [(4, 1), (10_000, 8), (1_000_000, 100), (10_000_000, 1_000), (1_000_000_000, 1_024)] {
+        let house = House::new();
+        let (book, _) = house.open(1);
+        take(&book.tally(&spec(max))).await.unwrap();
+        assert_eq!(house.store.granted(&spec(max).key), units, "of {max}");
+    }
+}
+
+#[tokio::test]
 async fn a_kill_gives_back_exactly_what_was_not_spent() {
     let house = House::new();
     let (book, _) = house.open(1);
