@@ -39,11 +39,8 @@ pub enum GatewayError {
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     /// Certificate or key.
-    #[error("the certificate {cert} or its key cannot be used")]
-    Tls {
-        /// Which.
-        cert: String,
-    },
+    #[error("TLS cannot be served: {0}")]
+    Tls(String),
     /// The address.
     #[error("cannot listen on {address}; see that nothing else does, or set APICLAY_GATEWAY_LISTEN")]
     Listen {

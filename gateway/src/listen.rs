@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use apiclay_config::settings::{GatewaySettings, TlsFiles};
+use apiclay_config::settings::GatewaySettings;
 use async_trait::async_trait;
 use pingora_core::apps::HttpServerOptions;
 use pingora_core::listeners::{ListenerConfig, TcpSocketOptions};
@@ -64,15 +64,17 @@ pub(crate) async fn listen(
     options.h2_idle_timeout = Some(limits.idle_timeout);
     lane.server_options = Some(options);
     let relay = settings.fast_lane.then(|| Relay::new(Arc::clone(&gateway), limits.body_timeout));
-    let tls = settings.tls.as_ref().map(tls).transpose()?;
+    let tls = settings.tls.as_ref().map(Tls::load).transpose().map_err(GatewayError::Tls)?;
     let front = Front::new(tls, relay, Arc::new(lane), limits, Arc::clone(&gateway.metrics));
     let open = front.open_connections();
     let mut service = Service::new("gateway".to_owned(), front);
     let mut options = TcpSocketOptions::default();
     options.so_reuseport = Some(true);
+    // Over TLS writes are whole records already; what is buffered when a handshake fails, its alert, would be lost.
+    let l4_buffer = L4BufferSettings { read: Some(0), write: settings.tls.as_ref().map(|_| 0) };
     let listener = ListenerConfig::tcp(address.to_string())
         .tcp_socket_options(options)
-        .l4_buffer(L4BufferSettings { read: Some(0), write: None });
+        .l4_buffer(l4_buffer);
     service.add_listener(listener);
     server.add_service(service);
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: Box::new(Stop(stopped)) }));
@@ -117,10 +119,6 @@ async fn wait_until_it_listens(address: SocketAddr) -> std::io::Result<()> {
             Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
         }
     }
-}
-
-fn tls(files: &TlsFiles) -> Result<Tls, GatewayError> {
-    Tls::load(files).map_err(|_| GatewayError::Tls { cert: files.cert.display().to_string() })
 }
 
 /// Ends Pingora's server when the gateway is told to stop.

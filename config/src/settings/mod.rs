@@ -88,7 +88,7 @@ pub struct GatewaySettings {
     pub threads: usize,
     /// Whether plain calls may take the relay.
     pub fast_lane: bool,
-    /// From the first byte of a request's head to its last.
+    /// From the first byte of a request's head to its last, and for a TLS handshake.
     pub header_read_timeout_ms: u64,
     /// How long a connection may stand idle between calls.
     pub keepalive_timeout_ms: u64,

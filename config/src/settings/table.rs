@@ -155,7 +155,7 @@ pub const SETTINGS: &[Setting] = &[
         "Whether plain calls may take the shorter way; off sends all through Pingora's proxy."),
     setting("gateway.header_read_timeout_ms", "APICLAY_GATEWAY_HEADER_READ_TIMEOUT_MS",
         number("milliseconds", 100, 300_000), Unset::Value("10000"),
-        "Longest time from the first byte of a request's head to its last."),
+        "Longest time from the first byte of a request's head to its last, and for a TLS handshake."),
     setting("gateway.keepalive_timeout_ms", "APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS",
         number("milliseconds", 1_000, 3_600_000), Unset::Value("60000"),
         "How long a buyer's connection may stand idle between calls."),

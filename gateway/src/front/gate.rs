@@ -1,10 +1,11 @@
 //! A stream that ends where the current request's body does. What a client pipelines after it is kept for the front:
-//! Pingora, seeing it, would refuse the call that it has just served. Checks chunk framing as it passes.
+//! Pingora, seeing it, would refuse the call that it has just served. Checks chunk framing as it passes; and lets go of a client
+//! that takes nothing, which Pingora does in the midst of a body alone.
 
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,6 +17,7 @@ use pingora_core::protocols::{
     TimingDigest, UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
 
 use super::framing::Frame;
 
@@ -31,19 +33,33 @@ pub struct Gate {
     /// Read from the client and not yet let through.
     waiting: BytesMut,
     frame: Frame,
+    write_timeout: Duration,
+    /// While the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
 }
 
 impl Gate {
     /// A gate that lets `frame` through, `waiting` first.
     #[must_use]
-    pub fn new(inner: Stream, waiting: BytesMut, frame: Frame) -> Self {
-        Self { inner, waiting, frame }
+    pub fn new(inner: Stream, waiting: BytesMut, frame: Frame, write_timeout: Duration) -> Self {
+        Self { inner, waiting, frame, write_timeout, stalled: None }
     }
 
     /// The stream and what follows, where the body came to its end; otherwise nobody knows where the next call begins.
     #[must_use]
     pub fn finished(self) -> Option<(Stream, BytesMut)> {
         matches!(self.frame, Frame::End | Frame::Upgrading).then_some((self.inner, self.waiting))
+    }
+
+    /// What a write came to; one that waits ends with its time.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.write_timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 
     /// Looks at an answer's first bytes while an upgrade is asked for: only a 101 opens the gate, and any other final
@@ -99,13 +115,16 @@ impl AsyncRead for Gate {
 impl AsyncWrite for Gate {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.see_answer(bytes);
-        Pin::new(&mut self.inner).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.in_time(cx, written)
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
+        let flushed = Pin::new(&mut self.inner).poll_flush(cx);
+        self.in_time(cx, flushed)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
+        let shut = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.in_time(cx, shut)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
@@ -115,7 +134,8 @@ impl AsyncWrite for Gate {
         if let Some(first) = slices.first() {
             self.see_answer(first);
         }
-        Pin::new(&mut self.inner).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.in_time(cx, written)
     }
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()

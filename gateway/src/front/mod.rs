@@ -123,25 +123,32 @@ impl Front {
     }
 
     async fn serve(&self, mut stream: Stream, shutdown: &ShutdownWatch) {
+        // Once a connection: each call would take its place among those who wait for it, and leave it again.
+        let mut stopping = shutdown.clone();
+        let mut stops = pin!(async move { drop(stopping.wait_for(|begun| *begun).await) });
         if let Some(tls) = &self.tls {
             // Boxed, or every idle connection would carry the room for a handshake.
-            let Some(secured) = Box::pin(tls.accept(stream, self.limits.head_timeout)).await else { return };
+            let shake_hands = Box::pin(tls.accept(stream, self.limits.head_timeout));
+            let Some(secured) = unless(stops.as_mut(), shake_hands).await.flatten() else { return };
             stream = secured;
         }
         let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             // Pingora would wait for the preface without end: read it here, under the head's deadline.
-            if self.read_preface(&mut stream, &mut buffer).await {
+            if unless(stops.as_mut(), self.read_preface(&mut stream, &mut buffer)).await == Some(true) {
                 self.http2(stream, buffer, shutdown).await;
             }
             return;
         }
         let peer = Peer::of(&stream);
-        // Once a connection: each call would take its place among those who wait for it, and leave it again.
-        let mut stopping = shutdown.clone();
-        let mut stops = pin!(async move { drop(stopping.wait_for(|begun| *begun).await) });
+        // In the clear, a client that knows beforehand begins with it (RFC 9113, section 3.3).
+        let mut may_be_http2 = !peer.secure;
         loop {
-            match self.next_head(&mut stream, &mut buffer, stops.as_mut()).await {
+            let next = self.next_head(&mut stream, &mut buffer, may_be_http2, stops.as_mut()).await;
+            may_be_http2 = false;
+            match next {
+                // Over TLS a client must not take it for an attacker's end (RFC 8446, section 6.1).
+                Next::Closed if peer.secure => return close(stream).await,
                 Next::Closed => return,
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
@@ -174,12 +181,13 @@ impl Front {
         &self,
         stream: &mut Stream,
         buffer: &mut BytesMut,
+        may_be_http2: bool,
         mut stops: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
         tidy(buffer);
         let mut head_until = None;
         loop {
-            if let Some(next) = arrived(buffer) {
+            if let Some(next) = arrived(buffer, may_be_http2) {
                 return next;
             }
             if !buffer.is_empty() {
@@ -215,7 +223,7 @@ impl Front {
     ) -> Option<(Stream, BytesMut)> {
         let sent = buffer.split_to(head.bytes);
         let prefix = head.rewritten.unwrap_or(sent);
-        let gate = Gate::new(stream, buffer, head.frame);
+        let gate = Gate::new(stream, buffer, head.frame, self.limits.body_timeout);
         let mut session = ServerSession::new_http1(Box::new(gate));
         let keepalive = (!*shutdown.borrow()).then(|| self.limits.idle_timeout.as_secs().max(1));
         session.set_keepalive(keepalive);
@@ -242,7 +250,7 @@ impl Front {
     }
 
     async fn http2(&self, stream: Stream, buffer: BytesMut, shutdown: &ShutdownWatch) {
-        let gate = Gate::new(stream, buffer, Frame::Open);
+        let gate = Gate::new(stream, buffer, Frame::Open, self.limits.body_timeout);
         Box::pin(ServerApp::process_new(&self.lanes, Box::new(gate), shutdown)).await;
     }
 
@@ -272,14 +280,28 @@ impl Front {
     }
 }
 
-/// What has arrived, where it is enough to go on.
-fn arrived(buffer: &[u8]) -> Option<Next> {
-    if buffer.starts_with(H2_PREFACE) {
-        return Some(Next::Http2);
+/// What `future` comes to, unless `stops` comes before.
+async fn unless<T>(
+    stops: Pin<&mut impl Future<Output = ()>>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        output = future => Some(output),
+        () = stops => None,
     }
-    // While all of it could still become the preface, nothing is decided.
-    if H2_PREFACE.starts_with(buffer) {
-        return None;
+}
+
+/// What has arrived, where it is enough to go on.
+fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
+    if may_be_http2 {
+        if buffer.starts_with(H2_PREFACE) {
+            return Some(Next::Http2);
+        }
+        // While all of it could still become the preface, nothing is decided.
+        if H2_PREFACE.starts_with(buffer) {
+            return None;
+        }
     }
     let mut room = buffers::take();
     let parsed = head::parse(buffer, &mut room.lines);

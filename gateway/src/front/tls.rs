@@ -25,9 +25,9 @@ impl Tls {
         let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_protocol_versions(rustls::DEFAULT_VERSIONS)
             .map_err(|wrong| wrong.to_string())?;
-        let mut config = config.with_no_client_auth().with_cert_resolver(certificates);
+        let mut config = config.with_no_client_auth().with_cert_resolver(Arc::clone(&certificates) as _);
         config.alpn_protocols = ["h2", "http/1.1"].map(Into::into).into();
-        config.ticketer = ring::Ticketer::new().map_err(|wrong| wrong.to_string())?;
+        config.ticketer = certificates;
         Ok(Self(Acceptor::from_server_config(Arc::new(config))))
     }
 

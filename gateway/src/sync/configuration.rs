@@ -100,7 +100,7 @@ impl Configuration {
     ///
     /// # Errors
     /// When the disk cannot be read at all.
-    pub fn open(gateway: Arc<Gateway>, compiler: Compiler, disk: Disk) -> Result<Self, DiskError> {
+    pub fn open(gateway: Arc<Gateway>, compiler: Compiler, mut disk: Disk) -> Result<Self, DiskError> {
         let found = disk.load()?;
         let is_kept = found.is_some();
         let (told, lacks_nothing) = found.unwrap_or_default();

@@ -70,12 +70,18 @@ impl Disk {
     ///
     /// # Errors
     /// When a file is there and cannot be read.
-    pub fn load(&self) -> Result<Option<(Snapshot, bool)>, DiskError> {
-        Ok(match load_file(&self.current)? {
-            Some(snapshot) => Some((snapshot, self.is_of_this_version())),
+    pub fn load(&mut self) -> Result<Option<(Snapshot, bool)>, DiskError> {
+        let is_ours = self.is_of_this_version();
+        let Some(found) = load_file(&self.current)? else {
             // Nobody knows which version wrote that one.
-            None => load_file(&self.previous)?.map(|snapshot| (snapshot, false)),
-        })
+            return Ok(load_file(&self.previous)?.map(|found| (found.snapshot, false)));
+        };
+        if is_ours && found.is_whole {
+            // Where it cannot be opened, it is written anew.
+            self.file = OpenOptions::new().append(true).open(&self.current).ok();
+            (self.snapshot_bytes, self.delta_bytes) = (found.snapshot_bytes, found.delta_bytes);
+        }
+        Ok(Some((found.snapshot, is_ours)))
     }
 
     /// The plugins of the whole gateway that were served when those that were told could not be.
@@ -83,7 +89,7 @@ impl Disk {
     /// # Errors
     /// When the file is there and cannot be read.
     pub fn load_served(&self) -> Result<Option<Vec<Binding>>, DiskError> {
-        let served = load_file(&self.served)?;
+        let served = load_file(&self.served)?.map(|found| found.snapshot);
         // Those that this version cannot read are not none at all.
         let is_read = |served: &Snapshot| served.unread.iter().all(|one| one.part != Some(Part::Everywhere));
         Ok(served.filter(is_read).map(|served| served.bindings))
@@ -146,7 +152,6 @@ impl Disk {
     pub fn append(&mut self, deltas: &[Delta], told: &Snapshot) -> Result<(), DiskError> {
         let is_full = self.delta_bytes > self.snapshot_bytes.max(DELTAS_MIN_BYTES);
         let Some(file) = self.file.as_mut().filter(|_| !is_full) else {
-            // After a start the tail may be torn: begin a file of our own.
             return self.replace(told);
         };
         let mut bytes = Vec::new();
@@ -164,17 +169,26 @@ impl Disk {
     }
 }
 
-fn load_file(path: &Path) -> Result<Option<Snapshot>, DiskError> {
+/// What a file has.
+struct Found {
+    snapshot: Snapshot,
+    /// Up to its last byte, so that more may follow: a tail that is torn must not be followed.
+    is_whole: bool,
+    snapshot_bytes: usize,
+    delta_bytes: usize,
+}
+
+fn load_file(path: &Path) -> Result<Option<Found>, DiskError> {
     let bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(failed(path, source)),
     };
-    let snapshot = read(&bytes);
-    if snapshot.is_none() {
+    let found = read(&bytes);
+    if found.is_none() {
         tracing::error!(path = %path.display(), "the configuration on disk is damaged");
     }
-    Ok(snapshot)
+    Ok(found)
 }
 
 fn framed(snapshot: &Snapshot) -> Result<Vec<u8>, DiskError> {
@@ -203,8 +217,9 @@ fn failed(path: &Path, source: io::Error) -> DiskError {
 }
 
 /// The snapshot and the deltas after it, up to the first frame that cannot be believed.
-fn read(bytes: &[u8]) -> Option<Snapshot> {
-    let (payload, mut at) = wire::read(bytes).ok()??;
+fn read(bytes: &[u8]) -> Option<Found> {
+    let (payload, snapshot_bytes) = wire::read(bytes).ok()??;
+    let mut at = snapshot_bytes;
     let Frame::Snapshot(mut snapshot) = Frame::read(payload) else { return None };
     while let Ok(Some((payload, used))) = wire::read(&bytes[at..]) {
         let Frame::Delta(delta) = Frame::read(payload) else { break };
@@ -214,7 +229,8 @@ fn read(bytes: &[u8]) -> Option<Snapshot> {
         snapshot.follow(&delta);
         at += used;
     }
-    Some(*snapshot)
+    let (is_whole, delta_bytes) = (at == bytes.len(), at - snapshot_bytes);
+    Some(Found { snapshot: *snapshot, is_whole, snapshot_bytes, delta_bytes })
 }
 
 #[cfg(test)]
@@ -236,7 +252,7 @@ mod tests {
         disk.replace(&at(1)).unwrap();
         disk.replace(&at(5)).unwrap();
         disk.append(&[delta(6), delta(7)], &at(7)).unwrap();
-        let found = || disk.load().unwrap().unwrap().0.revision;
+        let found = || Disk::new(folder.path()).load().unwrap().unwrap().0.revision;
         assert_eq!(found(), 7);
         let whole = fs::read(&disk.current).unwrap();
         for place in 0..whole.len() {
@@ -268,11 +284,21 @@ mod tests {
     }
 
     #[test]
-    fn after_a_start_the_file_is_written_anew() {
+    fn after_a_start_more_follows_in_a_file_that_is_whole() {
         let folder = tempfile::tempdir().unwrap();
         Disk::new(folder.path()).replace(&at(3)).unwrap();
+        let (mut disk, path) = (Disk::new(folder.path()), folder.path().join("configuration"));
+        disk.load().unwrap();
+        let before = fs::read(&path).unwrap();
+        disk.append(&[delta(4)], &at(4)).unwrap();
+        let after = fs::read(&path).unwrap();
+        assert!(after.starts_with(&before), "it was written anew");
+
+        fs::write(&path, &after[..after.len() - 1]).unwrap();
         let mut disk = Disk::new(folder.path());
+        assert_eq!(disk.load().unwrap().unwrap().0.revision, 3);
         disk.append(&[delta(4)], &at(4)).unwrap();
         assert_eq!(disk.load().unwrap().unwrap().0.revision, 4);
+        assert!(fs::read(&path).unwrap().len() < after.len(), "it follows a torn tail");
     }
 }

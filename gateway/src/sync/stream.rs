@@ -119,8 +119,7 @@ async fn read(
             coming.wait(control).await?;
             continue;
         }
-        let heard = coming.apply(control, configuration).await?;
-        let Some(Heard { applied, told_more }) = heard else { continue };
+        let Heard { applied, told_more } = coming.apply(control, configuration).await?;
         configuration.lock().gateway().metrics.config_heard(clock.now());
         if let Some(error) = &applied.not_kept {
             tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
@@ -178,7 +177,7 @@ impl<B: Stream<Item = reqwest::Result<Bytes>> + Unpin> Coming<B> {
         &mut self,
         control: &ControlPlane,
         configuration: &Arc<Mutex<Configuration>>,
-    ) -> Result<Option<Heard>, StreamError> {
+    ) -> Result<Heard, StreamError> {
         let mut applied = pin!(apply(Arc::clone(configuration), std::mem::take(&mut self.buffer)));
         let (rest, heard) = loop {
             let hears = self.broken.is_none() && self.buffer.len() < AHEAD_MAX_BYTES;
@@ -243,22 +242,19 @@ struct Heard {
     told_more: bool,
 }
 
-/// Applies all whole frames in `buffer`, and gives back the beginning of the next; on a thread that may block, because large
+/// Applies all whole frames in `buffer`, of which there is one, and gives back the beginning of the next; on a thread that may block, because large
 /// snapshots take a while to read, compile and write.
 async fn apply(
     configuration: Arc<Mutex<Configuration>>,
     mut buffer: Vec<u8>,
-) -> Result<(Vec<u8>, Option<Heard>), StreamError> {
+) -> Result<(Vec<u8>, Heard), StreamError> {
     tokio::task::spawn_blocking(move || {
         // Of a large market, for seconds.
         let is_long = buffer.len() > READ_AT_ONCE_MAX_BYTES;
         let frames = giving_way(is_long, || take_frames(&mut buffer))?;
-        if frames.is_empty() {
-            return Ok((buffer, None));
-        }
         let told_more = frames.iter().any(|f| !matches!(f, Frame::Heartbeat { .. }));
         let applied = configuration.lock().apply(frames)?;
-        Ok((buffer, Some(Heard { applied, told_more })))
+        Ok((buffer, Heard { applied, told_more }))
     })
     .await?
 }

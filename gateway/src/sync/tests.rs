@@ -179,8 +179,11 @@ fn mend_disk(folder: &Path) {
 fn a_disk_that_fails_stops_no_revocation_and_nothing_unwritten_is_acknowledged() {
     let folder = TempDir::new().unwrap();
     let first = market(1);
-    // A second life appends to no file of its own: its next write replaces the whole, which the disk refuses.
     Life::begin(folder.path(), 1).tell(whole(&first));
+    // A second life does not follow a torn tail: its next write replaces the whole, which the disk refuses.
+    let file = folder.path().join("configuration");
+    let torn = [std::fs::read(&file).unwrap(), b"torn".to_vec()].concat();
+    std::fs::write(&file, torn).unwrap();
     let mut life = Life::begin(folder.path(), 2);
     assert!(life.opens());
     break_disk(folder.path());
