@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use apiclay_tests::{Wire, wait_until};
 use serde_json::json;
 
+use crate::frames::PREFACE;
 use crate::site::{CLOSE_WITHIN, FORBIDDEN, HEAD_DEADLINE_MS, Site, shown};
 
 /// A client that announced a body and does not send it is let go within this.
@@ -103,6 +104,26 @@ async fn a_request_pipelined_after_an_upgrade_is_authorised_anew() -> Result<()>
     }
     site.nothing_forbidden_passed("a request after an upgrade")?;
     site.billed(2).await
+}
+
+/// A connection that has begun as HTTP/1.1 stays that.
+#[tokio::test]
+async fn the_preface_of_http2_is_refused_after_a_call() -> Result<()> {
+    const NOTHING: &[u8] = &[];
+    let site = Site::start().await?;
+    let call = site.head("GET", "/now/first") + "\r\n";
+    for pipelined in [false, true] {
+        let mut wire = site.wire().await?;
+        let (with_it, after_it) = if pipelined { (PREFACE, NOTHING) } else { (NOTHING, PREFACE) };
+        let first = wire.call([call.as_bytes(), with_it].concat()).await?;
+        ensure!(first.status == 200, "{first:?}");
+        let refused = wire.call(after_it).await;
+        let refused = refused.with_context(|| format!("no answer to a preface (pipelined: {pipelined})"))?;
+        ensure!(refused.status == 400 && refused.code().is_some(), "{refused:?}");
+        let rest = wire.closed(CLOSE_WITHIN).await.context("still open after a preface")?;
+        ensure!(rest.is_empty(), "a second answer came: {}", shown(&rest));
+    }
+    site.billed(3).await
 }
 
 #[tokio::test]

@@ -1,29 +1,27 @@
-//! Connections over TLS: who may resume a session, and who is let go before there is one.
+//! Connections over TLS: who may resume a session, who is let go before there is one, and how one ends. `tls/certificates.rs` renews
+//! the certificate.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::Certificate;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, SignatureScheme, StreamOwned,
-};
-
+use apiclay_tests::{Certificate, TlsClient};
+use rustls::HandshakeKind;
 use tempfile::TempDir;
 
+use crate::frames::PREFACE;
 use crate::site::Site;
+
+mod certificates;
 
 /// More than the library remembers by itself: 256 sessions, two a client.
 const OTHERS: usize = 150;
 /// A head's time in these tests is three seconds; a busy machine adds to it.
 const LET_GO_WITHIN: Duration = Duration::from_secs(20);
 
-/// A connection after its handshake.
-pub type Connection = StreamOwned<ClientConnection, TcpStream>;
+/// What a client may offer (ALPN) that is not HTTP/2.
+const NO_HTTP2: [&[&str]; 2] = [&["http/1.1"], &[]];
 
 /// A site whose gateway speaks TLS, with further settings; and where its certificate is.
 pub async fn site(settings: &[(&str, &str)]) -> Result<(Site, TempDir)> {
@@ -35,28 +33,9 @@ pub async fn site(settings: &[(&str, &str)]) -> Result<(Site, TempDir)> {
     Ok((site, folder))
 }
 
-/// A client that remembers its sessions.
-pub fn client() -> Arc<ClientConfig> {
-    // Another test of this process may have installed the same.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = ClientConfig::builder().dangerous().with_custom_certificate_verifier(Arc::new(Any));
-    Arc::new(config.with_no_client_auth())
-}
-
-/// Connects, and shakes hands.
-pub fn connect(client: &Arc<ClientConfig>, address: SocketAddr) -> Result<Connection> {
-    let name = ServerName::try_from("localhost").context("a name")?;
-    let mut connection = ClientConnection::new(Arc::clone(client), name)?;
-    let mut socket = TcpStream::connect(address)?;
-    while connection.is_handshaking() {
-        connection.complete_io(&mut socket)?;
-    }
-    Ok(StreamOwned::new(connection, socket))
-}
-
 /// One call; says whether the session was resumed.
-fn resumes(client: &Arc<ClientConfig>, address: SocketAddr, request: &str) -> Result<bool> {
-    let mut connection = connect(client, address)?;
+fn resumes(client: &TlsClient, address: SocketAddr, request: &str) -> Result<bool> {
+    let mut connection = client.connect(address)?;
     connection.write_all(request.as_bytes())?;
     let mut answer = String::new();
     connection.read_to_string(&mut answer)?;
@@ -70,10 +49,10 @@ async fn a_client_resumes_its_session_however_many_came_after_it() -> Result<()>
     let request = site.head("GET", "/now/pune") + "connection: close\r\n\r\n";
     let address = site.market.gateway_address;
     let calls = tokio::task::spawn_blocking(move || {
-        let first = client();
+        let first = TlsClient::offering(&[]);
         ensure!(!resumes(&first, address, &request)?, "there was nothing to resume");
         for _ in 0..OTHERS {
-            ensure!(!resumes(&client(), address, &request)?, "another's session was resumed");
+            ensure!(!resumes(&TlsClient::offering(&[]), address, &request)?, "another's session was resumed");
         }
         ensure!(resumes(&first, address, &request)?, "a whole handshake again");
         Ok(())
@@ -98,38 +77,42 @@ async fn who_comes_to_no_session_is_let_go_in_a_heads_time() -> Result<()> {
     Ok(())
 }
 
-/// Trusts anybody: who is connected to is not the question here.
-#[derive(Debug)]
-struct Any;
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idle_connection_is_ended_in_the_manner_of_tls() -> Result<()> {
+    let (site, _certificate) = site(&[("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "1500")]).await?;
+    let address = site.market.gateway_address;
+    // One that has made a call, and one that has not.
+    for (call, answered) in [(site.head("GET", "/now/pune") + "\r\n", "HTTP/1.1 200"), (String::new(), "")] {
+        let came = tokio::task::spawn_blocking(move || {
+            let mut connection = TlsClient::offering(&["http/1.1"]).connect(address)?;
+            connection.write_all(call.as_bytes())?;
+            let mut came = String::new();
+            // An end without close_notify is an error: anybody on the way may have cut off what was to come.
+            connection.read_to_string(&mut came)?;
+            anyhow::Ok(came)
+        });
+        let came = came.await?.with_context(|| format!("the end after {answered:?}"))?;
+        ensure!(came.starts_with(answered) && came.is_empty() == answered.is_empty(), "{came}");
+    }
+    Ok(())
+}
 
-impl ServerCertVerifier for Any {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+/// In the clear it may be the first that a client sends, and over TLS where that was agreed on: nowhere else.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_preface_of_http2_is_refused_where_tls_agreed_on_no_http2() -> Result<()> {
+    let (site, _certificate) = site(&[]).await?;
+    let address = site.market.gateway_address;
+    for offered in NO_HTTP2 {
+        let answer = tokio::task::spawn_blocking(move || {
+            let mut connection = TlsClient::offering(offered).connect(address)?;
+            connection.write_all(PREFACE)?;
+            let mut answer = String::new();
+            connection.read_to_string(&mut answer)?;
+            anyhow::Ok(answer)
+        });
+        let answer = answer.await?.with_context(|| format!("no answer where {offered:?} was offered"))?;
+        let refused = answer.starts_with("HTTP/1.1 400 ");
+        ensure!(refused && answer.contains("content-type: application/problem+json\r\n"), "{answer}");
     }
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Ok(HandshakeSignatureValid::assertion())
-    }
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        rustls::crypto::ring::default_provider().signature_verification_algorithms.supported_schemes()
-    }
+    Ok(())
 }

@@ -15,6 +15,7 @@ pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod redis;
+pub mod tls;
 pub mod wait;
 
 pub use api::Api;
@@ -29,4 +30,5 @@ pub use nginx::{Nginx, NginxSite};
 pub use ports::free_port;
 pub use process::Process;
 pub use redis::{Persist, Redis};
+pub use tls::{TlsClient, TlsConnection};
 pub use wait::{http_client, trusting_client, wait_until};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use apiclay_tests::{http_client, wait_until};
+use apiclay_tests::{TlsClient, TlsConnection, http_client, wait_until};
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -19,10 +19,15 @@ const AHEAD: usize = 20;
 const CALLS: usize = 40;
 /// What the gateway may need more for all of them: 64 KiB each, and the rest for a call's own room and all that goes on beside.
 const GROWTH_MAX_KB: u64 = 20_000;
-/// One write to a client may take this long in these tests (`APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS`), and then it is let go.
-const LET_GO_WITHIN: Duration = Duration::from_secs(20);
+/// One write to a client may take this long in these tests, and then it is let go.
+const WRITE_MAX: (&str, &str) = ("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "3000");
+/// The same, after thousands of answers that a busy machine has to write first.
+const LET_GO_WITHIN: Duration = Duration::from_secs(45);
 /// More than sockets and buffers on the way can hold.
 const UNREAD_BYTES: usize = 64 << 20;
+/// The same of answers without a body, of more than 250 bytes each: what both ends of a connection hold by default is 3 MiB, and 10 MiB
+/// at most.
+const UNREAD_HEADS: u64 = 40_000;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -55,30 +60,48 @@ async fn what_clients_send_ahead_is_bounded_a_connection() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_answer_is_let_go_in_the_clear() -> Result<()> {
-    let site = Site::start_with("on").await?;
-    for asked in [few(&site), many(&site)] {
-        let mut wire = site.wire().await?;
-        let _ = tokio::time::timeout(WRITE_TIMEOUT, wire.send(asked)).await;
-        none_is_open(&site).await?;
-    }
-    Ok(())
+    let_go_in_the_clear("on").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_no_answer_is_let_go_in_the_clear_without_the_fast_lane() -> Result<()> {
+    let_go_in_the_clear("off").await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_reads_no_answer_is_let_go_over_tls() -> Result<()> {
-    let (site, _certificate) = tls::site(&[("APICLAY_FAST_LANE", "on")]).await?;
-    for asked in [few(&site), many(&site)] {
+    let_go_over_tls("on").await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_reads_no_answer_is_let_go_over_tls_without_the_fast_lane() -> Result<()> {
+    let_go_over_tls("off").await
+}
+
+async fn let_go_in_the_clear(fast_lane: &str) -> Result<()> {
+    let site = Site::start_under(&[("APICLAY_FAST_LANE", fast_lane), WRITE_MAX]).await?;
+    for asked in [few(&site), many(&site), bodiless(&site)] {
+        let mut wire = site.wire().await?;
+        let _ = tokio::time::timeout(WRITE_TIMEOUT, wire.send(asked)).await;
+        none_is_open(&site).await?;
+    }
+    some_were_never_answered(&site).await
+}
+
+async fn let_go_over_tls(fast_lane: &str) -> Result<()> {
+    let (site, _certificate) = tls::site(&[("APICLAY_FAST_LANE", fast_lane), WRITE_MAX]).await?;
+    for asked in [few(&site), many(&site), bodiless(&site)] {
         let address = site.market.gateway_address;
         let open = tokio::task::spawn_blocking(move || over_tls(address, &asked)).await??;
         none_is_open(&site).await?;
         drop(open);
     }
-    Ok(())
+    some_were_never_answered(&site).await
 }
 
 /// Sends what it can, and reads nothing but the handshake.
-fn over_tls(address: SocketAddr, asked: &[u8]) -> Result<tls::Connection> {
-    let mut stream = tls::connect(&tls::client(), address)?;
+fn over_tls(address: SocketAddr, asked: &[u8]) -> Result<TlsConnection> {
+    let mut stream = TlsClient::offering(&[]).connect(address)?;
     stream.sock.set_write_timeout(Some(WRITE_TIMEOUT))?;
     // The gateway stops taking it.
     let _ = stream.write_all(asked);
@@ -97,11 +120,31 @@ fn many(site: &Site) -> Vec<u8> {
     request.repeat(UNREAD_BYTES / 20_000).into_bytes()
 }
 
+/// Calls that are refused, by Pingora's lane, with answers that are a head and no more; they too are more than fits on the way.
+fn bodiless(site: &Site) -> Vec<u8> {
+    let request = site.head_without_key("HEAD", "/now/pune") + "Expect: 100-continue\r\n\r\n";
+    request.repeat(UNREAD_HEADS as usize).into_bytes()
+}
+
+/// That the client was let go in the midst of what [`bodiless`] asks, and not idle after all of it.
+async fn some_were_never_answered(site: &Site) -> Result<()> {
+    let text = metrics(&http_client()?, site).await?;
+    let lines = text.lines().filter(|line| line.starts_with("apiclay_gateway_rejections_total{"));
+    let counts = lines.filter_map(|line| line.rsplit_once(' ')?.1.parse::<u64>().ok());
+    let refused: u64 = counts.sum();
+    println!("{refused} of {UNREAD_HEADS} calls were refused before the client was let go");
+    ensure!((1..UNREAD_HEADS).contains(&refused), "{refused} of {UNREAD_HEADS} calls were refused");
+    Ok(())
+}
+
+async fn metrics(http: &reqwest::Client, site: &Site) -> Result<String> {
+    Ok(http.get(format!("{}/metrics", site.market.gateway_admin)).send().await?.text().await?)
+}
+
 async fn none_is_open(site: &Site) -> Result<()> {
     let http = http_client()?;
-    let url = format!("{}/metrics", site.market.gateway_admin);
     wait_until("the gateway to let go of the client", LET_GO_WITHIN, async || {
-        let text = http.get(&url).send().await?.text().await?;
+        let text = metrics(&http, site).await?;
         let open = text.lines().find(|line| line.contains("connections ") && !line.starts_with('#'));
         ensure!(open.is_some_and(|line| line.ends_with(" 0")), "{open:?}");
         Ok(())
