@@ -25,8 +25,7 @@ const WRITE_MAX: (&str, &str) = ("APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS", "3000")
 const LET_GO_WITHIN: Duration = Duration::from_secs(45);
 /// More than sockets and buffers on the way can hold.
 const UNREAD_BYTES: usize = 64 << 20;
-/// The same of answers without a body, of more than 250 bytes each: what both ends of a connection hold by default is 3 MiB, and 10 MiB
-/// at most.
+/// The same of answers without a body: each has more than 200 bytes, and both ends of a connection hold some 3 MiB of what is not read.
 const UNREAD_HEADS: u64 = 40_000;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
