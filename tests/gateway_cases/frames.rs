@@ -15,17 +15,24 @@ pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Less than a gateway waits for the rest of a request that it has refused.
 const AT_ONCE: Duration = Duration::from_millis(900);
+/// Less than the 8 s after which the tests' gateway lets go of a connection without streams, whatever it has brought.
+const ENDED_WITHIN: Duration = Duration::from_secs(5);
 const FRAME_HEAD_BYTES: usize = 9;
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
+pub const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
+pub const WINDOW_UPDATE: u8 = 8;
+pub const CONTINUATION: u8 = 9;
+pub const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_HEADERS: u8 = 4;
+/// How a literal with a new name begins: into the table or not (RFC 7541, sections 6.2.1 and 6.2.2).
+pub const INDEXED: u8 = 0x40;
+pub const NOT_INDEXED: u8 = 0;
 /// No table on our side, so that every block can be read alone: SETTINGS_HEADER_TABLE_SIZE = 0.
 const NO_TABLE: [u8; 6] = [0, 1, 0, 0, 0, 0];
 /// SETTINGS_INITIAL_WINDOW_SIZE = 0.
@@ -73,12 +80,8 @@ impl Http2 {
 
     /// Sends a request: its headers in order, pseudo-headers among them, and its DATA frames, all in one write.
     pub async fn send(&mut self, id: u32, headers: &[(&str, &str)], data: &[&str]) -> Result<()> {
-        let mut block = Vec::new();
-        for (name, value) in headers {
-            literal(&mut block, name, value)?;
-        }
         let last = if data.is_empty() { END_STREAM } else { 0 };
-        let mut bytes = frame(HEADERS, END_HEADERS | last, id, &block);
+        let mut bytes = frame(HEADERS, END_HEADERS | last, id, &block(headers));
         for (at, piece) in data.iter().enumerate() {
             let last = if at + 1 == data.len() { END_STREAM } else { 0 };
             bytes.extend(frame(DATA, last, id, piece.as_bytes()));
@@ -88,11 +91,7 @@ impl Http2 {
 
     /// Sends a request's headers, and of its body a part of one DATA frame.
     pub async fn begin(&mut self, id: u32, headers: &[(&str, &str)], part: &str) -> Result<()> {
-        let mut block = Vec::new();
-        for (name, value) in headers {
-            literal(&mut block, name, value)?;
-        }
-        let mut bytes = frame(HEADERS, END_HEADERS, id, &block);
+        let mut bytes = frame(HEADERS, END_HEADERS, id, &block(headers));
         bytes.extend(frame(DATA, 0, id, part.as_bytes()));
         self.stream.write_all(&bytes).await.context("beginning a request")
     }
@@ -101,6 +100,27 @@ impl Http2 {
     pub async fn finish(&mut self, id: u32, part: &str) -> Result<()> {
         let bytes = frame(DATA, END_STREAM, id, part.as_bytes());
         self.stream.write_all(&bytes).await.context("ending a request")
+    }
+
+    /// Sends frames as they are.
+    pub async fn raw(&mut self, frames: &[u8]) -> Result<()> {
+        self.stream.write_all(frames).await.context("sending frames")
+    }
+
+    /// Sends frames over which the connection is to be ended, and says how it was.
+    pub async fn ends_over(&mut self, frames: &[u8]) -> Result<End> {
+        let over = async {
+            // It may be ended before all of them are sent.
+            let _unsent = self.stream.write_all(frames).await;
+            while let Some((kind, _, _, payload)) = self.frame().await? {
+                if kind == GOAWAY {
+                    return Ok(End::GoAway(code_at(&payload, 4)?));
+                }
+            }
+            anyhow::Ok(End::Closed)
+        };
+        let over = timeout(ENDED_WITHIN, over).await;
+        over.with_context(|| format!("the connection is open after {ENDED_WITHIN:?}"))?
     }
 
     /// How stream `id` ended, or the connection it is on. An answer is told by its first HEADERS frame.
@@ -171,7 +191,7 @@ impl Http2 {
     }
 }
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = (payload.len() as u32).to_be_bytes();
     let mut bytes = vec![length[1], length[2], length[3], kind, flags];
     bytes.extend(stream.to_be_bytes());
@@ -179,15 +199,31 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// RFC 7541, section 6.2.2: literal without indexing, new name. Lengths of one byte are enough here.
-fn literal(block: &mut Vec<u8>, name: &str, value: &str) -> Result<()> {
-    block.push(0);
+/// A header block of literals that stay out of the table.
+pub fn block(headers: &[(&str, &str)]) -> Vec<u8> {
+    headers.iter().flat_map(|(name, value)| literal(NOT_INDEXED, name, value)).collect()
+}
+
+/// A literal with a new name, which begins with `form`.
+pub fn literal(form: u8, name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![form];
     for text in [name, value] {
-        ensure!(text.len() < 127, "too long for a length of one byte: {text:?}");
-        block.push(text.len() as u8);
-        block.extend(text.as_bytes());
+        // RFC 7541, section 5.1, with seven bits in the first byte.
+        let mut length = text.len();
+        if length < 127 {
+            bytes.push(length as u8);
+        } else {
+            bytes.push(127);
+            length -= 127;
+            while length >= 128 {
+                bytes.push((length % 128) as u8 | 0x80);
+                length /= 128;
+            }
+            bytes.push(length as u8);
+        }
+        bytes.extend(text.as_bytes());
     }
-    Ok(())
+    bytes
 }
 
 fn code_at(payload: &[u8], at: usize) -> Result<u32> {

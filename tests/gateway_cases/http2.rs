@@ -13,7 +13,7 @@ use crate::{
 
 type Header<'a> = (&'a str, &'a str);
 
-fn request<'a>(method: &'a str, path: &'a str, key: &'a str) -> Vec<Header<'a>> {
+pub fn request<'a>(method: &'a str, path: &'a str, key: &'a str) -> Vec<Header<'a>> {
     vec![
         (":method", method),
         (":scheme", "http"),

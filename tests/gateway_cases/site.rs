@@ -249,6 +249,13 @@ async fn buy(buyer: &Api, plan: &str) -> Result<Bought> {
     Ok(Bought { subscription, credential, key })
 }
 
+/// Memory that a process has in use.
+pub fn resident_kb(process: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+    line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
+}
+
 /// Bytes as a fault shows them.
 pub fn shown(bytes: &[u8]) -> String {
     const SHOWN_MAX_BYTES: usize = 400;

@@ -5,13 +5,13 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use apiclay_tests::{TlsClient, TlsConnection, http_client, wait_until};
 use futures_util::future::try_join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::site::Site;
+use crate::site::{Site, resident_kb};
 use crate::tls;
 
 /// Connections that send ahead, and calls of each that are waited for.
@@ -149,10 +149,4 @@ async fn none_is_open(site: &Site) -> Result<()> {
         Ok(())
     })
     .await
-}
-
-fn resident_kb(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    line.trim().trim_end_matches(" kB").parse().context("VmRSS is no number")
 }
