@@ -72,9 +72,7 @@ pub(crate) async fn listen(
     options.so_reuseport = Some(true);
     // Over TLS writes are whole records already; what is buffered when a handshake fails, its alert, would be lost.
     let l4_buffer = L4BufferSettings { read: Some(0), write: settings.tls.as_ref().map(|_| 0) };
-    let listener = ListenerConfig::tcp(address.to_string())
-        .tcp_socket_options(options)
-        .l4_buffer(l4_buffer);
+    let listener = ListenerConfig::tcp(address.to_string()).tcp_socket_options(options).l4_buffer(l4_buffer);
     service.add_listener(listener);
     server.add_service(service);
     std::thread::spawn(move || server.run(RunArgs { shutdown_signal: Box::new(Stop(stopped)) }));

@@ -162,7 +162,7 @@ async fn streams_that_a_client_has_reset_by_the_gateway_end_its_connection_and_h
         [frame(HEADERS, END_HEADERS, id, &with_length), frame(DATA, END_STREAM, id, b"abc")].concat()
     };
     let data_after_the_end = |id: u32| [whole(id, &head), frame(DATA, 0, id, b"abc")].concat();
-    let floods: [(&str, &dyn Fn(u32) -> Vec<u8>); 6] = [
+    let floods: [(&str, Frames<'_>); 6] = [
         ("malformed heads", &malformed),
         ("authorities that are none", &of_nobody),
         ("windows beyond their bound", &window_beyond_its_bound),
@@ -177,12 +177,15 @@ async fn streams_that_a_client_has_reset_by_the_gateway_end_its_connection_and_h
     billed_for_what_came(&site, &flooder).await
 }
 
+/// What a client sends of the stream with this number.
+type Frames<'a> = &'a dyn Fn(u32) -> Vec<u8>;
+
 fn opened_and_reset(head: &[u8], id: u32) -> Vec<u8> {
     [frame(HEADERS, END_HEADERS | END_STREAM, id, head), frame(RST_STREAM, 0, id, &CANCEL)].concat()
 }
 
 /// A connection with this of each stream is ended, one after the other, as long as somebody else calls.
-async fn ended_beside_calls(site: &Site, what: &str, piece: &dyn Fn(u32) -> Vec<u8>) -> Result<()> {
+async fn ended_beside_calls(site: &Site, what: &str, piece: Frames<'_>) -> Result<()> {
     let flood: Vec<u8> = (0..STREAMS).flat_map(|at| piece(2 * at + 1)).collect();
     beside_calls(site, async || {
         let mut http2 = Http2::connect(site.market.gateway_address).await?;

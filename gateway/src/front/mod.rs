@@ -281,10 +281,7 @@ impl Front {
 }
 
 /// What `future` comes to, unless `stops` comes before.
-async fn unless<T>(
-    stops: Pin<&mut impl Future<Output = ()>>,
-    future: impl Future<Output = T>,
-) -> Option<T> {
+async fn unless<T>(stops: Pin<&mut impl Future<Output = ()>>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
         biased;
         output = future => Some(output),

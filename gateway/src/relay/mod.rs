@@ -17,7 +17,6 @@ mod request;
 mod upload;
 mod upstream;
 
-
 use std::sync::Arc;
 use std::time::Duration;
 
