@@ -1,6 +1,6 @@
 //! `make bench-invoices`: how long a month's invoices take, in two parts: calls are charged lease by lease, by a plan in tiers; then they are
 //! gathered from each wallet's row, held against what the row says was spent, and numbered. Over both stores. In the end
-//! everything is reckoned anew. What came out is told in docs/performance.md.
+//! everything is reckoned anew. What came out is told in docs/performance-of-the-books.md.
 
 use std::sync::Arc;
 use std::time::Instant;

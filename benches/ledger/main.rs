@@ -1,6 +1,6 @@
 //! `make bench-ledger`: how many entries a second the journal takes, on one account and on a thousand, beside what the store
 //! itself takes of documents of the same size. Over both stores, by turns, on this machine's disk; the ratios are what to
-//! read. What came out is told in docs/performance.md.
+//! read. What came out is told in docs/performance-of-the-books.md.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};

@@ -1,6 +1,6 @@
 //! `make bench-usage`: how many calls a second a control plane takes in, as batches of gateways, and folds into rollups, over
 //! both stores; then what it holds in memory while simulated months pass, with days summed, minutes dropped and raw usage
-//! deleted on the way. In the end usage is held against itself. What came out is told in docs/performance.md.
+//! deleted on the way. In the end usage is held against itself. What came out is told in docs/performance-of-the-books.md.
 
 mod batches;
 

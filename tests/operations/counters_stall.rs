@@ -22,7 +22,7 @@ async fn no_call_is_refused_while_redis_stalls_for_less_than_calls_wait() -> Res
     let mongod = Mongod::start().await?;
     let mut redis = Redis::start(Persist::EveryWrite).await?;
     let market = Marketplace::separate(&mongod, &redis).await?;
-    let limits = json!([{ "unit": "call", "window": "day", "max": 1_000_000, "hard": true }]);
+    let limits = json!([{ "unit": "call", "window": "day", "max": 10_000, "hard": true }]);
     let shop = Shop::open(&market, limits).await?;
     let load = Load::on(shop);
     load.until_more(10).await?;

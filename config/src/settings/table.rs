@@ -158,7 +158,7 @@ pub const SETTINGS: &[Setting] = &[
         "Longest time from the first byte of a request's head to its last, and for a TLS handshake."),
     setting("gateway.keepalive_timeout_ms", "APICLAY_GATEWAY_KEEPALIVE_TIMEOUT_MS",
         number("milliseconds", 1_000, 3_600_000), Unset::Value("60000"),
-        "How long a buyer's connection may stand idle between calls."),
+        "How long a buyer's connection may stand idle between calls, and how long it may take nothing of an answer."),
     setting("gateway.body_max_bytes", "APICLAY_GATEWAY_BODY_MAX_BYTES",
         number("bytes", KIB, TIB), Unset::Value("104857600"),
         "Longest request body; bodies are streamed and cost no memory of this size."),

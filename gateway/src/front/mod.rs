@@ -3,7 +3,6 @@
 //! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their calls go to the same lanes
 //! (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
 
-mod certificates;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
@@ -148,7 +147,10 @@ impl Front {
             may_be_http2 = false;
             match next {
                 // Over TLS a client must not take it for an attacker's end (RFC 8446, section 6.1).
-                Next::Closed if peer.secure => return close(stream).await,
+                Next::Closed if peer.secure => {
+                    end(&mut stream).await;
+                    return;
+                }
                 Next::Closed => return,
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
                 Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
@@ -328,12 +330,17 @@ fn read_short_body(stream: &mut Stream, buffer: &mut BytesMut, head: &head::Head
     let _ = stream.read_buf(buffer).now_or_never();
 }
 
-/// Ends a connection whose last answer was written. A client that reads nothing may hold up even the end, over TLS.
+/// Ends a connection whose last answer was written.
 async fn close(mut stream: Stream) {
-    let shut = tokio::io::AsyncWriteExt::shutdown(&mut stream);
-    if matches!(tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), shut).await, Ok(Ok(()))) {
+    if end(&mut stream).await {
         linger(&mut stream).await;
     }
+}
+
+/// Says that nothing more comes, and whether that was said. A client that reads nothing may hold up even the end, over TLS.
+async fn end(stream: &mut Stream) -> bool {
+    let shut = tokio::io::AsyncWriteExt::shutdown(stream);
+    matches!(tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), shut).await, Ok(Ok(())))
 }
 
 /// Where nothing stands in a buffer: gives back the room of one that has grown, as many connections wait long for their next call;

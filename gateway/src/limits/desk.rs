@@ -176,7 +176,10 @@ impl Desk {
             _ => (DRY_FAST_MS, DRY_SLOW_MS, WANT_MAX_UNITS),
         };
         self.want = self.want.min(max_units);
-        if self.granted_at_ms > 0 && lasted_ms < fast_ms {
+        if self.granted_at_ms == 0 {
+            return;
+        }
+        if lasted_ms < fast_ms {
             self.want = self.want.saturating_mul(2).min(max_units);
         } else if lasted_ms > slow_ms {
             self.want = (self.want / 2).max(1);
@@ -189,7 +192,7 @@ impl Desk {
         self.granted_at_ms > 0 && tally.hard.load(Relaxed) && remaining < SCARCE_LEASES * u64::from(self.want)
     }
 
-    /// Begins anew after a rest.
+    /// After a rest, or under another limit, no more is asked for than at first.
     pub(super) fn calm(&mut self, tally: &Tally) {
         self.want = self.want.min(want_start(tally.window, tally.max.load(Relaxed)));
     }

@@ -153,11 +153,12 @@ impl Tally {
         if self.max.load(Relaxed) == max && self.hard.load(Relaxed) == spec.hard {
             return;
         }
-        let desk = self.desk.lock();
+        let mut desk = self.desk.lock();
         let (old_max, old_hard) = (self.max.swap(max, SeqCst), self.hard.swap(spec.hard, SeqCst));
         if max < old_max || (spec.hard && !old_hard) {
             self.lowered.fetch_add(1, SeqCst);
             desk.withdraw(self);
+            desk.calm(self);
         }
         self.exhausted_until_ms.store(0, SeqCst);
     }

@@ -150,9 +150,22 @@ async fn a_first_lease_is_as_large_as_nobody_misses() {
     for (max, units) in [(4, 1), (10_000, 8), (1_000_000, 100), (10_000_000, 1_000), (1_000_000_000, 1_024)] {
         let house = House::new();
         let (book, _) = house.open(1);
+        // However long the gateway has been up.
+        house.pass_ms(DRY_SLOW_MS * 2);
         take(&book.tally(&spec(max))).await.unwrap();
         assert_eq!(house.store.granted(&spec(max).key), units, "of {max}");
     }
+}
+
+#[tokio::test]
+async fn under_a_lowered_limit_leases_begin_small_again() {
+    let house = House::new();
+    let (book, _) = house.open(1);
+    take(&book.tally(&spec(10_000_000))).await.unwrap();
+    take(&book.tally(&spec(2_000))).await.unwrap();
+    // What was not spent of the first one goes back.
+    let most = 1 + 2 * u64::from(WANT_START_UNITS);
+    assert!(house.store.granted(&spec(1).key) <= most, "{}", house.store.granted(&spec(1).key));
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The configuration on disk. As it was told: one file, a snapshot's frame and then a delta's for each revision since. A new
 //! file is written beside, synced and moved into place; the one before stays as a second choice, should this one be
-//! damaged. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. The plugins of the
+//! damaged; of a quiet market it may be old. A torn or flipped tail loses the revisions behind it, nothing else: the stream brings them again. The plugins of the
 //! whole gateway that are served, where those that were told cannot be: a file of its own. And which version wrote it.
 
 use std::fs::{self, File, OpenOptions};
