@@ -3,6 +3,8 @@
 //! (`gate.rs`) that ends at its last byte. HTTP/2's connections are Pingora's, and their calls go to the same lanes
 //! (`http2.rs`). What comes back from a lane is the connection, ready for its next call.
 
+mod arrival;
+mod ends;
 pub(crate) mod framing;
 mod gate;
 pub mod head;
@@ -17,42 +19,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use apiclay_config::ids::RequestId;
 use async_trait::async_trait;
 use bytes::BytesMut;
-use futures_util::FutureExt as _;
 use pingora_core::apps::{HttpServerApp as _, ServerApp};
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_core::protocols::{ALPN, Stream};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncReadExt as _;
 
 use crate::context::{PeerText, peer_text};
 use crate::deadline;
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
 use crate::rejection::Rejection;
-use crate::relay::buffers::{self, Room};
+use crate::relay::buffers;
 use crate::relay::{After, Relay};
+use arrival::{H2_PREFACE, HEAD_BUFFER_BYTES, Next, arrived, read_short_body, tidy};
+use ends::{LINGER_MAX_MS, close, end};
 use framing::Frame;
 use gate::Gate;
 use http2::Lanes;
 use tls::Tls;
-
-/// The preface of an HTTP/2 connection (RFC 9113, section 3.4).
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-/// Room for a head before its first read: most heads fit in it, and a connection that waits for its next call has it.
-const HEAD_BUFFER_BYTES: usize = 1_024;
-/// Room that a connection may keep while it waits for its next call.
-const IDLE_BUFFER_MAX_BYTES: usize = 16_384;
-/// A body up to this is read with its head, where it has come with it.
-const SHORT_BODY_MAX_BYTES: u64 = 8_192;
-/// Bytes still read from a client that was refused, so that it sees the answer and no reset.
-const LINGER_MAX_BYTES: usize = 65_536;
-/// How long they are waited for.
-const LINGER_MAX_MS: u64 = 1_000;
 
 /// Limits of the front.
 #[derive(Debug, Clone, Copy)]
@@ -91,14 +80,6 @@ impl Peer {
         };
         Self { address, secure: stream.get_ssl_digest().is_some() }
     }
-}
-
-/// What the wait for a head came to.
-enum Next {
-    Head(head::Head, Box<Room>),
-    Http2,
-    Refused(Rejection),
-    Closed,
 }
 
 impl Front {
@@ -153,7 +134,10 @@ impl Front {
                 }
                 Next::Closed => return,
                 Next::Http2 => return self.http2(stream, buffer, shutdown).await,
-                Next::Refused(rejection) => return self.refuse(stream, &rejection).await,
+                Next::Refused(rejection) => {
+                    self.metrics.rejected(rejection.code());
+                    return ends::refuse(stream, &rejection, self.limits.body_timeout).await;
+                }
                 Next::Head(head, mut room) => {
                     read_short_body(&mut stream, &mut buffer, &head);
                     let after = match &self.lanes.relay {
@@ -255,31 +239,6 @@ impl Front {
         let gate = Gate::new(stream, buffer, Frame::Open, self.limits.body_timeout);
         Box::pin(ServerApp::process_new(&self.lanes, Box::new(gate), shutdown)).await;
     }
-
-    /// Answers bytes that are no request, and closes: nothing after them can be trusted.
-    async fn refuse(&self, mut stream: Stream, rejection: &Rejection) {
-        self.metrics.rejected(rejection.code());
-        let request = RequestId::generate();
-        let problem = rejection.problem(request);
-        let status = http::StatusCode::from_u16(problem.status).unwrap_or(http::StatusCode::BAD_REQUEST);
-        let mut answer = format!(
-            "HTTP/1.1 {} {}\r\ncontent-type: application/problem+json\r\ncontent-length: {}\r\nx-request-id: {request}\r\n\
-             connection: close\r\n\r\n",
-            problem.status,
-            status.canonical_reason().unwrap_or(""),
-            problem.body.len(),
-        )
-        .into_bytes();
-        answer.extend_from_slice(&problem.body);
-        let write = async {
-            stream.write_all(&answer).await?;
-            stream.flush().await
-        };
-        let written = deadline::within(self.limits.body_timeout, pin!(write)).await;
-        if matches!(written, Ok(Ok(()))) {
-            close(stream).await;
-        }
-    }
 }
 
 /// What `future` comes to, unless `stops` comes before.
@@ -289,87 +248,6 @@ async fn unless<T>(stops: Pin<&mut impl Future<Output = ()>>, future: impl Futur
         output = future => Some(output),
         () = stops => None,
     }
-}
-
-/// What has arrived, where it is enough to go on.
-fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
-    if may_be_http2 {
-        if buffer.starts_with(H2_PREFACE) {
-            return Some(Next::Http2);
-        }
-        // While all of it could still become the preface, nothing is decided.
-        if H2_PREFACE.starts_with(buffer) {
-            return None;
-        }
-    }
-    let mut room = buffers::take();
-    let parsed = head::parse(buffer, &mut room.lines);
-    if let Ok(Some(head)) = parsed {
-        // What came with the head is checked with it: a body that is broken already is not forwarded at all.
-        if !head.frame.breaks_in(&buffer[head.bytes..]) {
-            return Some(Next::Head(head, room));
-        }
-        buffers::put(room);
-        return Some(Next::Refused(Rejection::Malformed("The body's chunk framing is broken.")));
-    }
-    buffers::put(room);
-    parsed.err().map(Next::Refused)
-}
-
-/// Reads what is there of a body that had no room beside its head, where it is short: a call that is whole goes out in one write, and
-/// can be sent again.
-fn read_short_body(stream: &mut Stream, buffer: &mut BytesMut, head: &head::Head) {
-    let Frame::Length(length) = head.frame else { return };
-    let had_room = buffer.len() < buffer.capacity();
-    let left = length.saturating_sub((buffer.len() - head.bytes) as u64);
-    if had_room || left == 0 || left > SHORT_BODY_MAX_BYTES {
-        return;
-    }
-    buffer.reserve(left as usize);
-    // An end or an error is there again when the body is waited for.
-    let _ = stream.read_buf(buffer).now_or_never();
-}
-
-/// Ends a connection whose last answer was written.
-async fn close(mut stream: Stream) {
-    if end(&mut stream).await {
-        linger(&mut stream).await;
-    }
-}
-
-/// Says that nothing more comes, and whether that was said. A client that reads nothing may hold up even the end, over TLS.
-async fn end(stream: &mut Stream) -> bool {
-    let shut = tokio::io::AsyncWriteExt::shutdown(stream);
-    matches!(tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), shut).await, Ok(Ok(())))
-}
-
-/// Where nothing stands in a buffer: gives back the room of one that has grown, as many connections wait long for their next call;
-/// and sees to it that most heads have room in another, which would else be read in two parts.
-fn tidy(buffer: &mut BytesMut) {
-    if !buffer.is_empty() {
-        return;
-    }
-    if buffer.try_reclaim(IDLE_BUFFER_MAX_BYTES + 1) {
-        *buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
-    } else {
-        buffer.reserve(HEAD_BUFFER_BYTES);
-    }
-}
-
-/// Reads a little of what the client is still sending: closing over unread bytes would reset the answer away.
-async fn linger(stream: &mut Stream) {
-    let drain = async {
-        // Not in the future: every idle connection would carry it.
-        let mut waste = vec![0; 4_096];
-        let mut read = 0;
-        while read < LINGER_MAX_BYTES {
-            match stream.read(&mut waste).await {
-                Ok(0) | Err(_) => return,
-                Ok(n) => read += n,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), drain).await;
 }
 
 #[async_trait]

@@ -2,7 +2,10 @@
 
 mod against_hyper;
 
+use super::arrival::SHORT_BODY_MAX_BYTES;
 use super::*;
+use crate::relay::buffers::Room;
+use tokio::io::AsyncWriteExt as _;
 
 /// Bytes of the future that a function returns.
 fn size<A, F: Future>(_: impl Fn(A) -> F) -> usize {
