@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use crate::checks;
 use crate::load::{Load, Seen};
-use crate::market::Market;
+use crate::market::{Market, USED_KEYS_MAX};
 use crate::meter::{Cpu, Memory};
 use crate::peers::{self, Gateway, Proxy, Site};
 use crate::record::{Record, Run};
@@ -20,6 +20,8 @@ use crate::rows::{Pace, Party, Row, Transport};
 const WARM_UP_S: u64 = 1;
 /// The same at a gateway whose keys have no lease: before its first run, and when it has rested so long that it gave them back.
 const LEASES_WARM_UP_S: u64 = 4;
+/// So often at most, until as many calls were made as keys are called: few connections get no further, as each waits for its lease.
+const LEASES_WARM_UPS_MAX: u32 = 2;
 /// It gives a key's back after 30 s, and a key may not be called in the last of a run.
 const LEASES_KEPT_S: u64 = 28;
 
@@ -130,8 +132,8 @@ impl Bench {
                 for party in parties {
                     let proxy = self.proxy(&party)?;
                     proxy.go_on()?;
-                    let warm_up_s = if proxy.needs_leases() { LEASES_WARM_UP_S } else { WARM_UP_S };
-                    self.call(&party, row, warm_up_s, rate).await?;
+                    let needs_leases = proxy.needs_leases();
+                    self.warm_up(&party, row, needs_leases, rate).await?;
                     let run = self.run(&party, row, round, record.settings.seconds, rate).await?;
                     eprintln!(
                         "round {} {}, {}: {} calls, {:.1} us of CPU each",
@@ -145,6 +147,26 @@ impl Bench {
                     self.proxy(&party)?.pause()?;
                 }
                 record.put(runs)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn warm_up(
+        &mut self,
+        party: &Party,
+        row: &Row,
+        needs_leases: bool,
+        rate: Option<u64>,
+    ) -> Result<()> {
+        if !needs_leases {
+            return self.call(party, row, WARM_UP_S, rate).await.map(drop);
+        }
+        let mut calls = 0;
+        for _ in 0..LEASES_WARM_UPS_MAX {
+            calls += self.call(party, row, LEASES_WARM_UP_S, rate).await?.calls;
+            if calls >= USED_KEYS_MAX as u64 {
+                break;
             }
         }
         Ok(())

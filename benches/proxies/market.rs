@@ -19,7 +19,7 @@ use secrecy::ExposeSecret as _;
 /// Where the listing stands at the gateway.
 pub const LISTING_PATH: &str = "/bench/echo";
 /// Keys that the load uses at most; the others are only there to be looked among.
-const USED_KEYS_MAX: usize = 50_000;
+pub const USED_KEYS_MAX: usize = 50_000;
 /// Calls a second and a day that no buyer reaches here.
 const LIMIT_CALLS: u64 = 1_000_000_000;
 
