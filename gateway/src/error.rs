@@ -39,7 +39,7 @@ pub enum GatewayError {
     #[error("metrics cannot be registered")]
     Metrics(#[from] prometheus::Error),
     /// Certificate or key.
-    #[error("TLS cannot be served: {0}")]
+    #[error("TLS cannot be served; see that certificate and key can be read and belong together: {0}")]
     Tls(String),
     /// The address.
     #[error("cannot listen on {address}; see that nothing else does, or set APICLAY_GATEWAY_LISTEN")]

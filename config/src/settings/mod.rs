@@ -90,7 +90,7 @@ pub struct GatewaySettings {
     pub fast_lane: bool,
     /// From the first byte of a request's head to its last, and for a TLS handshake.
     pub header_read_timeout_ms: u64,
-    /// How long a connection may stand idle between calls.
+    /// How long a connection may stand idle between calls, and may take nothing of an answer.
     pub keepalive_timeout_ms: u64,
     /// Longest request body.
     pub body_max_bytes: u64,

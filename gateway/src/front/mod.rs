@@ -46,7 +46,7 @@ use tls::Tls;
 /// Limits of the front.
 #[derive(Debug, Clone, Copy)]
 pub struct FrontLimits {
-    /// From a head's first byte to its last.
+    /// From a head's first byte to its last, and for a TLS handshake.
     pub head_timeout: Duration,
     /// From one call's end to the next one's first byte.
     pub idle_timeout: Duration,
