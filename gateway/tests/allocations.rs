@@ -1,5 +1,5 @@
-//! What a call in the steady state allocates on the thread that answers it: nothing; and what a connection holds that waits for its
-//! next call. A whole gateway with one worker stands between a
+//! What a call in the steady state allocates on the thread that answers it, however its bodies are framed: nothing; and what a
+//! connection holds that waits for its next call. A whole gateway with one worker stands between a
 //! client and an upstream on threads of their own; key, rate, quota and records are as for any buyer.
 #![allow(unsafe_code, reason = "an allocator is unsafe to write")]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
@@ -19,6 +19,8 @@ mod market;
 
 /// Calls before the measured ones: leases have their size by then, and buffers theirs.
 const WARM_UP_CALLS: usize = 20_000;
+/// And before those of each shape.
+const WARM_UP_CALLS_OF_SHAPE: usize = 500;
 const CALLS: usize = 1_000;
 /// How often so many are counted.
 const WINDOWS: usize = 3;
@@ -122,24 +124,68 @@ fn upstream() -> SocketAddr {
     address
 }
 
+/// A request that ends as one of `SHAPES` does gets an answer in the framing that its query names.
 fn answer(mut stream: TcpStream) {
     let (mut some, mut came) = ([0; 4_096], Vec::new());
     while let Ok(count @ 1..) = stream.read(&mut some) {
         came.extend_from_slice(&some[..count]);
-        if came.ends_with(b"\r\n\r\n") {
+        let has = |part: &str| came.windows(part.len()).any(|window| window == part.as_bytes());
+        let end = if has("chunked\r\n") {
+            "0\r\n\r\n"
+        } else if has("POST ") {
+            SOME
+        } else {
+            "\r\n\r\n"
+        };
+        if came.ends_with(end.as_bytes()) {
+            let framed = match () {
+                () if has("as=chunks") => {
+                    format!("Transfer-Encoding: chunked\r\n\r\n7\r\n{SOME}\r\n0\r\n\r\n")
+                }
+                () if has("as=nothing") => "\r\n".to_owned(),
+                () if has("HEAD ") => format!("Content-Length: {}\r\n\r\n", SOME.len()),
+                () => format!("Content-Length: {}\r\n\r\n{SOME}", SOME.len()),
+            };
+            let status = if has("as=nothing") { "204 No Content" } else { "200 OK" };
+            let head = format!("HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nServer: theirs\r\n");
             came.clear();
-            let answer = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nServer: theirs\r\n\
-                Content-Length: 14\r\n\r\n{\"sky\":\"blue\"}";
-            stream.write_all(answer).unwrap();
+            stream.write_all((head + &framed).as_bytes()).unwrap();
         }
     }
 }
 
+/// A body.
+const SOME: &str = "{\"a\":1}";
+
+/// A shape of call: what it is called, its method, what its query asks of the upstream, its body as it goes over the wire with the
+/// header that frames it, and how its answer ends.
+const SHAPES: [(&str, &str, &str, &str, &str); 7] = [
+    ("without a body", "GET", "length", "\r\n", SOME),
+    ("answered in chunks", "GET", "chunks", "\r\n", "0\r\n\r\n"),
+    ("answered by nothing", "GET", "nothing", "\r\n", "\r\n\r\n"),
+    ("head", "HEAD", "length", "\r\n", "\r\n\r\n"),
+    ("with a body", "POST", "length", "Content-Length: 7\r\n\r\n{\"a\":1}", SOME),
+    (
+        "with a body in chunks",
+        "POST",
+        "length",
+        "Transfer-Encoding: chunked\r\n\r\n7\r\n{\"a\":1}\r\n0\r\n\r\n",
+        SOME,
+    ),
+    (
+        "with a body and answered in chunks",
+        "POST",
+        "chunks",
+        "Content-Length: 7\r\n\r\n{\"a\":1}",
+        "0\r\n\r\n",
+    ),
+];
+
 /// One call on a connection that stays; its status.
-fn call(stream: &mut TcpStream, request: &[u8]) -> u16 {
+fn call(stream: &mut TcpStream, request: &[u8], end: &str) -> u16 {
     stream.write_all(request).unwrap();
     let (mut some, mut came) = ([0; 4_096], Vec::new());
-    while !(came.ends_with(b"}") && came.windows(4).any(|window| window == b"\r\n\r\n")) {
+    while !(came.ends_with(end.as_bytes()) && came.windows(4).any(|window| window == b"\r\n\r\n")) {
         let count = stream.read(&mut some).unwrap();
         assert!(count > 0, "closed after {:?}", String::from_utf8_lossy(&came));
         came.extend_from_slice(&some[..count]);
@@ -153,47 +199,55 @@ fn a_call_allocates_nothing_on_the_thread_that_answers_it_and_a_connection_that_
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (upstream, key, folder) = (upstream(), key::generate(), tempfile::tempdir().unwrap());
     let gateway = runtime.block_on(market::gateway(upstream, &key, folder.path()));
-    let request = format!(
-        "GET /acme/echo/now?city=pune HTTP/1.1\r\nHost: gateway.test\r\nUser-Agent: test/1\r\nAccept: */*\r\n\
-         X-Api-Key: {}\r\n\r\n",
-        key.expose_secret()
-    );
+    let request = |method: &str, asks: &str, body: &str| {
+        let key = key.expose_secret();
+        format!(
+            "{method} /acme/echo/now?as={asks} HTTP/1.1\r\nHost: gateway.test\r\nUser-Agent: test/1\r\nAccept: */*\r\n\
+             X-Api-Key: {key}\r\n{body}"
+        )
+    };
+    let first = request("GET", "length", "\r\n");
     let mut stream = TcpStream::connect(gateway.address).unwrap();
     stream.set_nodelay(true).unwrap();
     let begun = Instant::now();
     // The configuration comes.
-    while call(&mut stream, request.as_bytes()) != 200 {
+    while call(&mut stream, first.as_bytes(), "}") != 200 {
         assert!(begun.elapsed() < WAIT_MAX, "no call was served");
         std::thread::sleep(Duration::from_millis(50));
     }
     for _ in 0..WARM_UP_CALLS {
-        assert_eq!(call(&mut stream, request.as_bytes()), 200);
+        assert_eq!(call(&mut stream, first.as_bytes(), SOME), 200);
     }
     let worker = worker();
     let counted = || worker.allocations.load(SeqCst);
     assert!(counted() > 0, "nothing was counted");
-    WATCHED.store(true, SeqCst);
-    // What the worker does every few seconds beside calls may fall into one of them.
-    let allocated = [(); WINDOWS].map(|()| {
-        let before = counted();
-        for _ in 0..CALLS {
-            assert_eq!(call(&mut stream, request.as_bytes()), 200);
-        }
-        counted() - before
-    });
-    WATCHED.store(false, SeqCst);
-    println!("{CALLS} calls, {WINDOWS} times: {allocated:?} allocations");
-    assert!(allocated.contains(&0), "{CALLS} calls allocated {allocated:?}; where stands above");
+    for (shape, method, asks, body, end) in SHAPES {
+        let request = request(method, asks, body);
+        let status = if asks == "nothing" { 204 } else { 200 };
+        let mut calls =
+            |count| (0..count).for_each(|_| assert_eq!(call(&mut stream, request.as_bytes(), end), status));
+        calls(WARM_UP_CALLS_OF_SHAPE);
+        WATCHED.store(true, SeqCst);
+        // What the worker does every few seconds beside calls may fall into one of them.
+        let allocated = [(); WINDOWS].map(|()| {
+            let before = counted();
+            calls(CALLS);
+            counted() - before
+        });
+        WATCHED.store(false, SeqCst);
+        println!("{CALLS} calls {shape}, {WINDOWS} times: {allocated:?} allocations");
+        assert!(allocated.contains(&0), "{CALLS} calls {shape} allocated {allocated:?}; where stands above");
+    }
     let before = counted();
     // A refusal is made of strings: what is allocated there is seen.
     let without_key = b"GET /acme/echo/now HTTP/1.1\r\nHost: gateway.test\r\n\r\n";
-    assert_eq!(call(&mut stream, without_key), 401);
+    assert_eq!(call(&mut stream, without_key, "}"), 401);
     assert!(counted() > before, "the worker's allocations are not seen");
     let held = HELD_BYTES.load(SeqCst);
     let waiting: Vec<TcpStream> = (0..WAITING)
         .map(|_| {
             let mut stream = TcpStream::connect(gateway.address).unwrap();
-            assert_eq!(call(&mut stream, request.as_bytes()), 200);
+            assert_eq!(call(&mut stream, first.as_bytes(), SOME), 200);
             stream
         })
         .collect();

@@ -46,7 +46,7 @@ fn snapshot(upstream: SocketAddr, key: &SecretString) -> Snapshot {
                 read_timeout_ms: 10_000,
                 retries_max: 1,
             },
-            routes: vec![route("GET", "/now"), route("POST", "/now")],
+            routes: ["GET", "HEAD", "POST"].map(|method| route(method, "/now")).to_vec(),
             key_header: None,
             secrets: Vec::new(),
             bindings: Vec::new(),
