@@ -12,12 +12,13 @@ use anyhow::{Context as _, Result};
 use apiclay_config::clock::Clock;
 use apiclay_config::egress::Egress;
 use apiclay_config::key::{self, Digest};
-use apiclay_config::snapshot::{Change, Delta, Snapshot};
+use apiclay_config::snapshot::{Change, Delta};
 use apiclay_config::usage::GatewayEpoch;
 use apiclay_gateway::counters::embedded::EmbeddedCounters;
 use apiclay_gateway::limits::{BookOptions, LeaseBook, Monotonic};
 use apiclay_gateway::observe::Metrics;
 use apiclay_gateway::runtime::{Changes, Compiler, Runtime};
+use apiclay_gateway::sync::Told;
 use clap::Parser;
 
 #[global_allocator]
@@ -58,7 +59,8 @@ fn main() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut compiler = compiler(folder.path())?;
     let at_first = rss_mib()?;
-    let mut snapshot = market::told(&cli)?;
+    let snapshot = market::told(&cli)?;
+    let digests: Vec<Digest> = snapshot.credentials.values().map(|one| one.digest).collect();
     let with_snapshot = rss_mib()?;
     let begun = Instant::now();
     let mut served = compiler.compile(&snapshot, None, 1).context("nothing can be served")?;
@@ -73,26 +75,42 @@ fn main() -> Result<()> {
         cli.credentials,
         took.as_secs_f64()
     );
+    let names: Vec<String> =
+        snapshot.listings.values().map(|one| format!("{}/{}", one.vendor_slug, one.slug)).collect();
+    let (mut told, _) = Told::open(folder.path())?;
+    told.replace(snapshot);
+    let begun = Instant::now();
+    told.keep(None)?;
+    let written = begun.elapsed();
+    let on_disk = rss_mib()?;
+    let begun = Instant::now();
+    drop(told.whole()?);
     println!(
-        "RSS: {:.0} MiB the configuration as it was told, {:.0} what is served of it",
+        "RSS: {:.0} MiB the configuration as it was told, while it is read or written; {:.0} what is served of it; {:.0} after it was \
+         written, in {:.2} s; read again in {:.2} s",
         with_snapshot - at_first,
-        with_runtime - with_snapshot
+        with_runtime - with_snapshot,
+        on_disk - at_first,
+        written.as_secs_f64(),
+        begun.elapsed().as_secs_f64()
     );
-    println!("\n| change | median ms | slowest ms |\n|---|---|---|");
+    println!("\n| change | median ms | slowest ms | until it is on the disk, median ms |\n|---|---|---|---|");
     for kind in market::KINDS {
-        let mut took = Vec::new();
+        let (mut took, mut kept) = (Vec::new(), Vec::new());
         for number in 0..CHANGES {
-            let changes = market::changes(&cli, &snapshot, kind, number);
-            let (next, time) = follow(&mut compiler, served, &mut snapshot, changes)?;
-            served = next;
-            took.push(time);
+            let begun = Instant::now();
+            served = follow(&mut compiler, served, &mut told, market::changes(&cli, kind, number))?;
+            took.push(begun.elapsed());
+            told.keep(None)?;
+            kept.push(begun.elapsed());
         }
         took.sort();
+        kept.sort();
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        println!("| {kind} | {:.3} | {:.3} |", ms(took[took.len() / 2]), ms(took[took.len() - 1]));
+        let (median, last) = (took.len() / 2, took.len() - 1);
+        println!("| {kind} | {:.3} | {:.3} | {:.3} |", ms(took[median]), ms(took[last]), ms(kept[median]));
     }
     println!("\n| look-up | among | ns |\n|---|---|---|");
-    let digests: Vec<Digest> = snapshot.credentials.values().map(|one| one.digest).collect();
     let mut among = 1;
     while among <= digests.len() {
         println!("| key | {among} | {:.1} |", keys(&served, &digests[..among]));
@@ -101,8 +119,6 @@ fn main() -> Result<()> {
     let unknown: Vec<Digest> =
         (0..digests.len()).map(|n| key::digest(format!("no key {n}").as_bytes())).collect();
     println!("| key that is not there | {} | {:.1} |", digests.len(), keys(&served, &unknown));
-    let names: Vec<String> =
-        snapshot.listings.values().map(|one| format!("{}/{}", one.vendor_slug, one.slug)).collect();
     let mut among = 1;
     while among <= names.len() {
         println!("| listing and route | {among} | {:.1} |", routes(&served, &names[..among]));
@@ -123,17 +139,16 @@ fn compiler(folder: &std::path::Path) -> Result<Compiler> {
 fn follow(
     compiler: &mut Compiler,
     served: Runtime,
-    snapshot: &mut Snapshot,
+    told: &mut Told,
     changes: Vec<Change>,
-) -> Result<(Runtime, Duration)> {
-    let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes };
-    let begun = Instant::now();
+) -> Result<Runtime> {
+    let delta = Delta { revision: told.head().revision + 1, fingerprint: None, changes };
     let mut changes = Changes::default();
-    changes.note(snapshot, &delta);
-    snapshot.follow(&delta);
-    let next = compiler.follow(&served, snapshot, &changes, 1).context("all would be compiled")?;
+    told.follow(&delta, &mut changes)?;
+    let bearing = told.bearing_on(&changes, compiler.faults().parts())?.context("all would be compiled")?;
+    let next = compiler.follow(&served, &bearing, &changes, 1).context("all would be compiled")?;
     drop(served);
-    Ok((next, begun.elapsed()))
+    Ok(next)
 }
 
 /// Nanoseconds of a look-up, keys by turns in an order that no cache foresees.

@@ -87,37 +87,28 @@ fn snapshot(cli: &Cli) -> Snapshot {
 }
 
 /// What a control plane tells of the change of this kind with this number: with what it stands on.
-pub fn changes(cli: &Cli, snapshot: &Snapshot, kind: Kind, number: u64) -> Vec<Change> {
+pub fn changes(cli: &Cli, kind: Kind, number: u64) -> Vec<Change> {
     // Spread over all of it.
     let spread = |parts: u32| (number as u32).wrapping_mul(2_654_435_761) % parts;
-    let held = |subscription: Subscription| {
-        let plan = snapshot.plans.get(&(subscription.plan, subscription.plan_revision)).cloned();
-        let plan = plan.map(|plan| Change::PutPlan(Box::new(plan)));
-        plan.into_iter().chain([Change::PutSubscription(subscription)]).collect()
+    let held = |number, inactive| {
+        let subscription = Subscription { inactive, ..subscription(cli, number) };
+        let plan = plan(listing_of(cli, number), 1);
+        vec![Change::PutPlan(Box::new(plan)), Change::PutSubscription(subscription)]
+    };
+    let suspended = |nth, edition| {
+        let listing = Listing { suspended: true, ..listing(cli, nth) };
+        vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(plan(nth, edition)))]
     };
     match kind {
         Kind::PutsKey => vec![Change::PutCredential(credential(cli, u64::from(cli.credentials) + number))],
         Kind::RevokesKey => {
             vec![Change::RemoveCredential(credential_id(u64::from(cli.credentials) + number))]
         }
-        Kind::PutsSubscription => held(subscription(cli, u64::from(cli.subscriptions) + number)),
-        Kind::ChangesSubscription => {
-            let changed = subscription(cli, spread(cli.subscriptions).into());
-            held(Subscription { inactive: true, ..changed })
-        }
-        Kind::ChangesListing => {
-            let nth = spread(cli.listings);
-            let listing =
-                snapshot.listings.get(&listing_id(nth)).cloned().unwrap_or_else(|| listing(cli, nth));
-            let changed = Listing { suspended: !listing.suspended, ..listing };
-            vec![Change::PutListing(Box::new(changed)), Change::PutPlan(Box::new(plan(nth, 1)))]
-        }
-        Kind::PutsPlan => {
-            let nth = spread(cli.listings);
-            let listing =
-                snapshot.listings.get(&listing_id(nth)).cloned().unwrap_or_else(|| listing(cli, nth));
-            vec![Change::PutListing(Box::new(listing)), Change::PutPlan(Box::new(plan(nth, 2)))]
-        }
+        Kind::PutsSubscription => held(u64::from(cli.subscriptions) + number, false),
+        Kind::ChangesSubscription => held(spread(cli.subscriptions).into(), true),
+        Kind::ChangesListing => suspended(spread(cli.listings), 1),
+        // Of those that were changed before.
+        Kind::PutsPlan => suspended(spread(cli.listings), 2),
     }
 }
 
@@ -174,9 +165,13 @@ fn plan(number: u32, revision: u32) -> Plan {
     }
 }
 
+/// One in ten is to the first listing, which is popular.
+fn listing_of(cli: &Cli, subscription: u64) -> u32 {
+    if subscription.is_multiple_of(10) { 0 } else { (subscription % u64::from(cli.listings)) as u32 }
+}
+
 fn subscription(cli: &Cli, number: u64) -> Subscription {
-    // One in ten to the first listing, which is popular.
-    let listing = if number.is_multiple_of(10) { 0 } else { (number % u64::from(cli.listings)) as u32 };
+    let listing = listing_of(cli, number);
     Subscription {
         id: SubscriptionId::from_u128(u128::from(number) + 1),
         account: AccountId::from_u128(u128::from(number) + 1),

@@ -9,11 +9,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use apiclay_config::ids::{AccountId, CredentialId, ListingId, PlanId, RouteId, SubscriptionId, VendorId};
+use apiclay_config::key;
 use apiclay_config::snapshot::{
-    CONNECT_TIMEOUT_DEFAULT_MS, Credential, Frame, Limit, Listing, Plan, READ_TIMEOUT_DEFAULT_MS,
-    RETRIES_DEFAULT, Route, Snapshot, Subscription, Target, Upstream, Window,
+    CONNECT_TIMEOUT_DEFAULT_MS, Credential, Limit, Listing, Plan, READ_TIMEOUT_DEFAULT_MS, RETRIES_DEFAULT,
+    Route, Snapshot, Subscription, Target, Upstream, Window,
 };
-use apiclay_config::{key, wire};
+use apiclay_gateway::sync::Told;
 use secrecy::ExposeSecret as _;
 
 /// Where the listing stands at the gateway.
@@ -74,11 +75,11 @@ impl Market {
             credentials: self.credentials.clone(),
             ..Snapshot::default()
         };
-        let mut bytes = Vec::new();
-        wire::write(&mut bytes, &serde_json::to_vec(&Frame::Snapshot(Box::new(snapshot)))?)?;
         let folder = data.join("gateway");
         fs::create_dir_all(&folder).context("making the gateway's folder")?;
-        fs::write(folder.join("configuration"), bytes).context("writing the configuration")
+        let (mut told, _) = Told::open(&folder)?;
+        told.replace(snapshot);
+        Ok(told.keep(None)?)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Frames: length, checksum, payload. The configuration stream and the gateway's last good configuration on disk are
-//! both a row of these, so that a torn or flipped byte is found before anything is believed.
+//! Frames: length, checksum, payload. The configuration stream is a row of these, so that a torn or flipped byte is found before
+//! anything is believed.
 
 /// Bytes before a payload: length and CRC-32 of the payload, both little-endian.
 pub const HEADER_BYTES: usize = 8;

@@ -36,7 +36,7 @@ use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, se
 use crate::observe::Metrics;
 use crate::rebuild::Rebuilder;
 use crate::runtime::{Compiler, rates};
-use crate::sync::{Configuration, ControlPlane, CountersAt, Disk, follow};
+use crate::sync::{Configuration, ControlPlane, CountersAt, follow};
 
 /// How often gauges are brought up to date.
 const GAUGES_INTERVAL_MS: u64 = 1_000;
@@ -129,7 +129,7 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
         top_up,
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
-    let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(&folder))?;
+    let configuration = Configuration::open(Arc::clone(&gateway), compiler, &folder)?;
     let batcher = Arc::new(Mutex::new(batcher));
 
     // Set before the first call comes, and while all else was opened. It fails only where it panics, and is then set by a call.

@@ -54,7 +54,7 @@ pub struct Delta {
     pub changes: Vec<Change>,
 }
 
-/// What stands in the frames of the stream and of the file on disk.
+/// What stands in the frames of the stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Frame {
@@ -87,40 +87,63 @@ impl Snapshot {
 
     /// Applies one change. The revision is the caller's to move.
     pub fn apply(&mut self, change: &Change) {
+        self.put(change.clone());
+    }
+
+    /// The same of one that nobody else needs.
+    pub fn put(&mut self, change: Change) {
         let puts = change.puts();
         self.unread.retain(|unread| unread.part != puts);
         match change {
-            Change::PutListing(listing) => {
-                self.listings.insert(listing.id, (**listing).clone());
-            }
-            Change::PutPlan(plan) => {
-                self.plans.insert((plan.id, plan.revision), (**plan).clone());
-            }
+            Change::PutListing(listing) => drop(self.listings.insert(listing.id, *listing)),
+            Change::PutPlan(plan) => drop(self.plans.insert((plan.id, plan.revision), *plan)),
             Change::PutSubscription(subscription) => {
-                self.subscriptions.insert(subscription.id, subscription.clone());
+                self.subscriptions.insert(subscription.id, subscription);
             }
             Change::PutCredential(credential) => {
-                self.credentials.insert(credential.id, credential.clone());
+                self.credentials.insert(credential.id, credential);
             }
-            Change::RemoveCredential(id) => {
-                self.credentials.remove(id);
-            }
-            Change::SetBindings(bindings) => self.bindings.clone_from(bindings),
+            Change::RemoveCredential(id) => self.remove(Part::Credential(id)),
+            Change::SetBindings(bindings) => self.bindings = bindings,
             Change::Unread(unread) => {
-                self.take_out(unread.part);
-                self.unread.push(unread.clone());
+                // What was there of a part that is told anew and not understood holds no more: it may have allowed more.
+                unread.part.into_iter().for_each(|part| self.remove(part));
+                self.unread.push(unread);
             }
         }
     }
 
-    /// What was there of a part that is told anew and not understood holds no more: it may have allowed more.
-    fn take_out(&mut self, part: Option<Part>) {
+    /// The change that puts what is there of a part; none where there is nothing, or it is no part by itself.
+    #[must_use]
+    pub fn change_that_puts(&self, part: Part) -> Option<Change> {
         match part {
-            Some(Part::Listing(id)) => drop(self.listings.remove(&id)),
-            Some(Part::Plan(id, revision)) => drop(self.plans.remove(&(id, revision))),
-            Some(Part::Subscription(id)) => drop(self.subscriptions.remove(&id)),
-            Some(Part::Credential(id)) => drop(self.credentials.remove(&id)),
-            Some(Part::Everywhere) | None => {}
+            Part::Listing(id) => Some(Change::PutListing(Box::new(self.listings.get(&id)?.clone()))),
+            Part::Plan(id, revision) => {
+                Some(Change::PutPlan(Box::new(self.plans.get(&(id, revision))?.clone())))
+            }
+            Part::Subscription(id) => Some(Change::PutSubscription(self.subscriptions.get(&id)?.clone())),
+            Part::Credential(id) => Some(Change::PutCredential(self.credentials.get(&id)?.clone())),
+            Part::Everywhere => None,
+        }
+    }
+
+    /// All parts of which there may be many, by kind and then by id.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let listings = self.listings.keys().map(|id| Part::Listing(*id));
+        let plans = self.plans.keys().map(|(id, revision)| Part::Plan(*id, *revision));
+        let subscriptions = self.subscriptions.keys().map(|id| Part::Subscription(*id));
+        let credentials = self.credentials.keys().map(|id| Part::Credential(*id));
+        listings.chain(plans).chain(subscriptions).chain(credentials)
+    }
+
+    /// Takes a part out, if it is there.
+    pub fn remove(&mut self, part: Part) {
+        match part {
+            Part::Listing(id) => drop(self.listings.remove(&id)),
+            Part::Plan(id, revision) => drop(self.plans.remove(&(id, revision))),
+            Part::Subscription(id) => drop(self.subscriptions.remove(&id)),
+            Part::Credential(id) => drop(self.credentials.remove(&id)),
+            Part::Everywhere => {}
         }
     }
 }

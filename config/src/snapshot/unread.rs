@@ -60,12 +60,23 @@ const KINDS: [Kind; 4] = [
 ];
 
 impl Frame {
-    /// Reads a frame of the stream, or of the file on disk.
+    /// Reads a frame of the stream.
     #[must_use]
     pub fn read(payload: &[u8]) -> Self {
         serde_json::from_slice(payload)
             .or_else(|_| sifted(serde_json::from_slice(payload)?))
             .unwrap_or_else(|wrong| Self::Unread(wrong.to_string()))
+    }
+}
+
+impl Change {
+    /// Reads one change, as it stands in the file on disk.
+    #[must_use]
+    pub fn read(payload: &[u8]) -> Self {
+        serde_json::from_slice(payload).unwrap_or_else(|wrong: serde_json::Error| {
+            let told = serde_json::from_slice(payload).unwrap_or(Value::Null);
+            Self::Unread(unread_change(&told, wrong.to_string()))
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use apiclay_config::ids::{CredentialId, ListingId, PlanId, SubscriptionId};
 use apiclay_config::key::Digest;
-use apiclay_config::snapshot::{Change, Delta, Snapshot, Subscription};
+use apiclay_config::snapshot::{Change, Delta, Part, Snapshot, Subscription};
 
 use super::listings::name_of;
 
@@ -28,6 +28,26 @@ impl Changes {
     #[must_use]
     pub fn all() -> Self {
         Self { all: true, ..Self::default() }
+    }
+
+    /// Whether all is to be compiled.
+    #[must_use]
+    pub const fn are_all(&self) -> bool {
+        self.all
+    }
+
+    /// The parts that changed, whether they are there or were.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let listings = self.listings.keys().map(|id| Part::Listing(*id));
+        let plans = self.plans.iter().map(|(id, revision)| Part::Plan(*id, *revision));
+        let subscriptions = self.subscriptions.keys().map(|id| Part::Subscription(*id));
+        let credentials = self.credentials.keys().map(|id| Part::Credential(*id));
+        listings.chain(plans).chain(subscriptions).chain(credentials)
+    }
+
+    /// Subscriptions that changed, as they were.
+    pub fn subscriptions_before(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.values().flatten()
     }
 
     /// Notes what `delta` will change of `before`. What was there before the first change stays noted. A control plane puts again
@@ -59,7 +79,8 @@ impl Changes {
 
 /// Whether it puts what is there. Of what could not be read this cannot be told.
 fn says_the_same(before: &Snapshot, change: &Change) -> bool {
-    before.unread.is_empty()
+    let part = change.puts();
+    before.unread.iter().all(|unread| unread.part.is_some() && unread.part != part)
         && match change {
             Change::PutListing(listing) => before.listings.get(&listing.id) == Some(listing),
             Change::PutPlan(plan) => before.plans.get(&(plan.id, plan.revision)) == Some(plan),

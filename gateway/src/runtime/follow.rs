@@ -33,7 +33,7 @@ impl Compiler {
             return None;
         }
         let mut faults = Faults::default();
-        for part in parts(changes) {
+        for part in changes.parts() {
             check_part(snapshot, part, &mut faults);
         }
         if !faults.is_empty() {
@@ -223,13 +223,4 @@ fn touched<'s>(
     }
     let is_touched = |one: &&Subscription| named.contains(&one.id) || trialists.contains(&trialist(one));
     snapshot.subscriptions.values().filter(is_touched).collect()
-}
-
-/// The parts that changed and are there.
-fn parts(changes: &Changes) -> impl Iterator<Item = Part> {
-    let listings = changes.listings.keys().map(|id| Part::Listing(*id));
-    let plans = changes.plans.iter().map(|(id, revision)| Part::Plan(*id, *revision));
-    let subscriptions = changes.subscriptions.keys().map(|id| Part::Subscription(*id));
-    let credentials = changes.credentials.keys().map(|id| Part::Credential(*id));
-    listings.chain(plans).chain(subscriptions).chain(credentials)
 }

@@ -23,6 +23,7 @@ use super::{Bound, Changes, Compiler, Counted, Runtime};
 use crate::counters::embedded::EmbeddedCounters;
 use crate::limits::{BookOptions, LeaseBook, Monotonic};
 use crate::observe::Metrics;
+use crate::sync::Told;
 
 /// Whole lives of a market.
 const CASES: u32 = 96;
@@ -197,6 +198,10 @@ fn follow_and_compile(batches: Vec<Vec<[u8; 5]>>) -> Result<usize, TestCaseError
     let [mut by_changes, mut by_all] = folders.each_ref().map(compiler);
     let mut snapshot = Snapshot { revision: 1, ..Snapshot::default() };
     first().iter().for_each(|change| snapshot.apply(change));
+    // What it follows from is on the disk, and only what a change bears on is looked at.
+    let (mut told, _) = Told::open(folders[0].path()).unwrap();
+    told.replace(snapshot.clone());
+    told.keep(None).unwrap();
     let mut served = by_changes.compile(&snapshot, None, 1).unwrap();
     assert_eq!(by_changes.faults().to_string(), "");
     let (mut plugins, mut followed) = (snapshot.bindings.clone(), 0);
@@ -206,11 +211,17 @@ fn follow_and_compile(batches: Vec<Vec<[u8; 5]>>) -> Result<usize, TestCaseError
         for delta in batch.chunks(2) {
             let changed = delta.iter().copied().map(change).collect();
             let delta = Delta { revision: snapshot.revision + 1, fingerprint: None, changes: changed };
-            changes.note(&snapshot, &delta);
             snapshot.follow(&delta);
+            told.follow(&delta, &mut changes).unwrap();
+        }
+        prop_assert_eq!(&*told.whole().unwrap(), &snapshot);
+        let bearing = told.bearing_on(&changes, by_changes.faults().parts()).unwrap().unwrap();
+        // Else the disk takes nothing, and what is told meanwhile follows in memory.
+        if batch.len() % 3 == 0 {
+            told.keep(None).unwrap();
         }
         let all = by_all.compile(&snapshot, Some(&plugins), 1).unwrap();
-        served = match by_changes.follow(&served, &snapshot, &changes, 1) {
+        served = match by_changes.follow(&served, &bearing, &changes, 1) {
             Some(next) => {
                 followed += 1;
                 next
@@ -223,6 +234,11 @@ fn follow_and_compile(batches: Vec<Vec<[u8; 5]>>) -> Result<usize, TestCaseError
             plugins.clone_from(&snapshot.bindings);
         }
     }
+    told.keep(None).unwrap();
+    drop(told);
+    let found = Told::open(folders[0].path()).unwrap().1.unwrap();
+    prop_assert!(found.lacks_nothing, "it is not believed after a start");
+    prop_assert_eq!(&*found.whole, &snapshot);
     Ok(followed)
 }
 

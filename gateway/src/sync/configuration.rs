@@ -3,14 +3,14 @@
 //! revision is served first and written then, so that no disk delays it; it is acknowledged once it is on disk. A change is
 //! compiled at once, where it can be compiled alone; all of a large market takes seconds and gives way to calls.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::process::giving_way;
 use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
-use super::disk::{Disk, DiskError};
-use super::is_large;
+use super::told::{DiskError, Found, Told};
 use crate::gateway::Gateway;
 use crate::runtime::{Changes, Compiler, Runtime};
 
@@ -23,9 +23,8 @@ const LET_GO_LOOK_MS: u64 = 1;
 pub struct Configuration {
     gateway: Arc<Gateway>,
     compiler: Compiler,
-    disk: Disk,
     /// As the control plane told it.
-    told: Snapshot,
+    told: Told,
     /// The plugins of the whole gateway that are served: as told, but where those that were told cannot be built.
     served: Option<Vec<Binding>>,
     /// Whether such plugins were told.
@@ -38,10 +37,6 @@ pub struct Configuration {
     live_gateways: u32,
     /// What of `told` is not served yet.
     changes: Changes,
-    /// What is not on disk yet of `told`.
-    unwritten: Unwritten,
-    /// Whether `served` is on disk, where it is not `told`.
-    served_is_written: bool,
     /// The last revision that is on disk.
     written_revision: u64,
 }
@@ -49,20 +44,12 @@ pub struct Configuration {
 /// How far that has come which was told.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// Nothing was told yet: calls wait, rather than be refused by an empty market.
+    /// Nothing was told yet: calls wait, rather than be refused by an empty market. Or it is lost, and what was served of it stays.
     Untold,
     /// It is to be compiled; so it stays where that is cut off, and nothing of it is acknowledged.
     Unserved,
     /// It is served, as far as it can be.
     Served,
-}
-
-/// What is to be written of the told configuration.
-enum Unwritten {
-    /// These revisions, behind those on disk.
-    Deltas(Vec<Delta>),
-    /// All of it.
-    Whole,
 }
 
 /// What became of some frames.
@@ -93,35 +80,35 @@ pub enum Gap {
     /// The same of a whole frame.
     #[error("a frame is not understood ({0}); a whole snapshot is needed")]
     Unread(String),
+    /// What was told before can be read no more.
+    #[error("what was told before is lost; a whole snapshot is needed")]
+    Lost(#[source] DiskError),
 }
 
 impl Configuration {
-    /// Starts from what is on disk: the last good configuration serves before any control plane is heard.
+    /// Starts from what is on disk in `folder`: the last good configuration serves before any control plane is heard.
     ///
     /// # Errors
     /// When the disk cannot be read at all.
-    pub fn open(gateway: Arc<Gateway>, compiler: Compiler, mut disk: Disk) -> Result<Self, DiskError> {
-        let found = disk.load()?;
-        let is_kept = found.is_some();
-        let (told, lacks_nothing) = found.unwrap_or_default();
+    pub fn open(gateway: Arc<Gateway>, compiler: Compiler, folder: &Path) -> Result<Self, DiskError> {
+        let (told, found) = Told::open(folder)?;
         let mut configuration = Self {
             gateway,
             compiler,
-            served: disk.load_served()?,
+            served: None,
             is_refused: false,
             wrong: None,
             progress: Progress::Untold,
-            asks_anew: !lacks_nothing,
+            asks_anew: false,
             live_gateways: 1,
             changes: Changes::all(),
-            unwritten: Unwritten::Deltas(Vec::new()),
-            served_is_written: false,
-            written_revision: told.revision,
+            written_revision: told.head().revision,
             told,
-            disk,
         };
-        if is_kept {
-            configuration.serve_told();
+        if let Some(Found { whole, served, lacks_nothing }) = found {
+            (configuration.served, configuration.asks_anew) = (served, !lacks_nothing);
+            let runtime = configuration.compile_all(&whole);
+            configuration.serve(runtime);
         }
         Ok(configuration)
     }
@@ -142,8 +129,9 @@ impl Configuration {
     /// other words by now.
     #[must_use]
     pub fn revision(&self) -> (u64, Option<u64>) {
-        let asks_anew = self.asks_anew || !self.told.unread.is_empty();
-        if asks_anew { (0, None) } else { (self.told.revision, self.told.fingerprint) }
+        let told = self.told.head();
+        let asks_anew = self.asks_anew || !told.unread.is_empty();
+        if asks_anew { (0, None) } else { (told.revision, told.fingerprint) }
     }
 
     /// Applies frames in order, serves what they lead to, and puts it on disk.
@@ -156,14 +144,13 @@ impl Configuration {
         for frame in frames {
             match frame {
                 Frame::Snapshot(snapshot) => {
-                    self.told = *snapshot;
-                    self.unwritten = Unwritten::Whole;
+                    self.told.replace(*snapshot);
                     self.progress = Progress::Unserved;
                     self.changes = Changes::all();
                     (told_more, self.asks_anew) = (true, false);
                 }
                 Frame::Delta(delta) => {
-                    if let Err(unfit) = self.follow(delta) {
+                    if let Err(unfit) = self.follow(&delta) {
                         gap = Some(unfit);
                         break;
                     }
@@ -182,64 +169,91 @@ impl Configuration {
                 }
             }
         }
-        self.asks_anew |= gap.is_some();
-        let before = if self.progress == Progress::Unserved { self.serve_told() } else { None };
+        let before = self.serve_told().unwrap_or_else(|lost| {
+            gap = Some(self.lose(lost));
+            None
+        });
         if told_more && self.is_refused {
             self.gateway.metrics.refused_revisions.inc();
         }
-        let not_kept = self.keep().err();
+        let not_kept = match self.keep() {
+            Err(damaged) if damaged.is_damage() => {
+                gap = Some(self.lose(damaged));
+                None
+            }
+            kept => kept.err(),
+        };
+        self.asks_anew |= gap.is_some();
         if let Some(before) = before {
             free(before);
         }
         gap.map_or(Ok(Applied { revision: self.written_revision, wrong: self.wrong.clone(), not_kept }), Err)
     }
 
-    fn follow(&mut self, delta: Delta) -> Result<(), Gap> {
-        if delta.revision != self.told.revision + 1 {
-            return Err(Gap::Revision { have: self.told.revision, got: delta.revision });
+    fn follow(&mut self, delta: &Delta) -> Result<(), Gap> {
+        let have = self.told.head().revision;
+        if delta.revision != have + 1 {
+            return Err(Gap::Revision { have, got: delta.revision });
         }
         if delta.changes.iter().any(|change| matches!(change, Change::Unread(_)) && change.puts().is_none()) {
             return Err(Gap::Unknown(delta.revision));
         }
         self.progress = Progress::Unserved;
-        self.changes.note(&self.told, &delta);
-        self.told.follow(&delta);
-        if let Unwritten::Deltas(deltas) = &mut self.unwritten {
-            deltas.push(delta);
-        }
-        Ok(())
+        self.told.follow(delta, &mut self.changes).map_err(|lost| self.lose(lost))
     }
 
-    /// Serves what was told, as far as it can be; what was served before, where it is served no more.
-    fn serve_told(&mut self) -> Option<Arc<Runtime>> {
-        let served = self.gateway.runtime();
-        let followed = served
-            .as_deref()
-            .and_then(|before| self.compiler.follow(before, &self.told, &self.changes, self.live_gateways));
-        drop(served);
+    /// What was told can be read no more. What is served stays, until all is told anew.
+    fn lose(&mut self, lost: DiskError) -> Gap {
+        self.told.lose();
+        (self.progress, self.changes) = (Progress::Untold, Changes::all());
+        Gap::Lost(lost)
+    }
+
+    /// Serves what was told and is not served, as far as it can be; what was served before, where it is served no more.
+    fn serve_told(&mut self) -> Result<Option<Arc<Runtime>>, DiskError> {
+        if self.progress != Progress::Unserved {
+            return Ok(None);
+        }
         // What is wrong with the rest was said when it was told.
-        let runtime = followed.or_else(|| self.compile_all());
+        let runtime = match self.compile_changes()? {
+            Some(runtime) => Some(runtime),
+            None => {
+                let whole = self.told.whole()?;
+                self.compile_all(&whole)
+            }
+        };
+        Ok(self.serve(runtime))
+    }
+
+    fn serve(&mut self, runtime: Option<Runtime>) -> Option<Arc<Runtime>> {
         let before = runtime.and_then(|runtime| self.gateway.serve(runtime));
         self.changes = Changes::default();
         self.progress = Progress::Served;
         before
     }
 
-    fn compile_all(&mut self) -> Option<Runtime> {
+    fn compile_changes(&mut self) -> Result<Option<Runtime>, DiskError> {
+        let served = self.gateway.runtime();
+        let Some(before) = served.as_deref().filter(|_| !self.changes.are_all()) else { return Ok(None) };
+        let bearing = self.told.bearing_on(&self.changes, self.compiler.faults().parts())?;
+        let Some(bearing) = bearing else { return Ok(None) };
+        Ok(self.compiler.follow(before, &bearing, &self.changes, self.live_gateways))
+    }
+
+    fn compile_all(&mut self, told: &Snapshot) -> Option<Runtime> {
         // Where nothing is served yet, calls wait for it.
-        let is_long = is_large(&self.told) && self.gateway.runtime().is_some();
-        let compile = || self.compiler.compile(&self.told, self.served.as_deref(), self.live_gateways);
+        let is_long = self.told.is_large() && self.gateway.runtime().is_some();
+        let compile = || self.compiler.compile(told, self.served.as_deref(), self.live_gateways);
         let runtime = giving_way(is_long, compile);
         let faults = self.compiler.faults();
         self.is_refused = faults.are_of(Part::Everywhere);
         if !self.is_refused {
-            self.served = Some(self.told.bindings.clone());
-            self.served_is_written = false;
+            self.served = Some(told.bindings.clone());
         }
         self.gateway.metrics.config_left_out(faults);
         let wrong = (!faults.is_empty()).then(|| match &runtime {
             Some(_) => format!("served but for what this gateway cannot: {faults}"),
-            None => format!("revision {} is refused: {faults}", self.told.revision),
+            None => format!("revision {} is refused: {faults}", told.revision),
         });
         self.note(wrong);
         runtime
@@ -256,36 +270,15 @@ impl Configuration {
         self.wrong = wrong.map(Arc::from);
     }
 
-    /// Writes what is not on disk, or sees to it that all of it is written the next time: nobody knows how much is there, and
-    /// revisions must not gather in memory.
+    /// Waits until what was told is on the disk, and what is served of it where that is another: what was told may be of no use after a
+    /// start. Once it is served again, what was served before is an old one, which no start must find.
     fn keep(&mut self) -> Result<(), DiskError> {
-        let kept = self.write();
-        if kept.is_err() {
-            self.unwritten = Unwritten::Whole;
+        if self.progress != Progress::Served {
+            return Ok(());
         }
-        kept
-    }
-
-    /// What is served goes first: what was told may be of no use after a start.
-    fn write(&mut self) -> Result<(), DiskError> {
-        if let Some(served) = &self.served
-            && self.is_refused
-            && !self.served_is_written
-        {
-            self.disk.replace_served(served)?;
-            self.served_is_written = true;
-        }
-        match &self.unwritten {
-            Unwritten::Deltas(deltas) if deltas.is_empty() => return Ok(()),
-            Unwritten::Deltas(deltas) => self.disk.append(deltas, &self.told)?,
-            Unwritten::Whole => self.disk.replace(&self.told)?,
-        }
-        self.unwritten = Unwritten::Deltas(Vec::new());
-        self.written_revision = self.told.revision;
-        if !self.is_refused {
-            // Later it would be an old one: should what was told not compile after a start, months after this.
-            self.disk.remove_served()?;
-        }
+        let served = self.served.as_deref().filter(|_| self.is_refused);
+        self.told.keep(served)?;
+        self.written_revision = self.told.head().revision;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use apiclay_config::clock::Clock;
-use apiclay_config::process::giving_way;
+use apiclay_config::process::{giving_way, in_a_line};
 use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
 use bytes::Bytes;
@@ -65,8 +65,7 @@ pub async fn follow(control: ControlPlane, configuration: Configuration, clock: 
         if begun.elapsed() > Duration::from_millis(RETRY_MAX_MS) {
             pause_ms = RETRY_FIRST_MS;
         }
-        tracing::warn!(error = %broken, cause = ?std::error::Error::source(&broken).map(ToString::to_string),
-            pause_ms, "the configuration stream broke");
+        tracing::warn!(error = in_a_line(&broken), pause_ms, "the configuration stream broke");
         let jitter_ms = rand::rng().random_range(0..=pause_ms / 2);
         tokio::time::sleep(Duration::from_millis(pause_ms + jitter_ms)).await;
         pause_ms = (pause_ms * 2).min(RETRY_MAX_MS);
@@ -122,8 +121,7 @@ async fn read(
         let Heard { applied, told_more } = coming.apply(control, configuration).await?;
         configuration.lock().gateway().metrics.config_heard(clock.now());
         if let Some(error) = &applied.not_kept {
-            tracing::error!(%error, cause = ?std::error::Error::source(error).map(ToString::to_string),
-                "the configuration is served and not on disk");
+            tracing::error!(error = in_a_line(error), "the configuration is served and not on disk");
         }
         let why = applied.wrong.or_else(|| applied.not_kept.map(|error| error.to_string().into()));
         let standing = Standing { revision: applied.revision, wrong: why };

@@ -1,12 +1,13 @@
 //! What a gateway goes on serving when a revision, or its disk, cannot be used. Shown over a real folder, spool and counters.
 
+mod disk;
 mod kept;
 mod parts;
 mod reconnect;
 mod trials;
 mod unread;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use apiclay_config::clock::{Clock, Timestamp};
@@ -21,7 +22,7 @@ use apiclay_config::snapshot::{
 use apiclay_config::usage::GatewayEpoch;
 use tempfile::TempDir;
 
-use super::{Applied, Configuration, Disk};
+use super::{Applied, Configuration, Told};
 use crate::counters::embedded::EmbeddedCounters;
 use crate::gateway::Gateway;
 use crate::limits::{BookOptions, LeaseBook, Monotonic};
@@ -127,7 +128,7 @@ impl Life {
         let gateway =
             Arc::new(Gateway::new(spool, Arc::clone(&metrics), Clock::System, 1_000, None, Arc::default()));
         let compiler = Compiler::new(book, None, egress, metrics);
-        let configuration = Configuration::open(Arc::clone(&gateway), compiler, Disk::new(folder)).unwrap();
+        let configuration = Configuration::open(Arc::clone(&gateway), compiler, folder).unwrap();
         Self { configuration, gateway }
     }
 
@@ -162,40 +163,15 @@ fn whole(snapshot: &Snapshot) -> Vec<Frame> {
     vec![Frame::Snapshot(Box::new(snapshot.clone()))]
 }
 
-/// Makes the disk refuse what is written from now on: the file that is written beside is a folder.
-fn break_disk(folder: &Path) {
-    for name in ["configuration.new", "configuration.served.new"] {
-        std::fs::create_dir(folder.join(name)).unwrap();
-    }
+/// As a life before left it.
+fn left(folder: &Path, whole: &Snapshot, served: Option<&[Binding]>) {
+    let (mut told, _) = Told::open(folder).unwrap();
+    told.replace(whole.clone());
+    told.keep(served).unwrap();
 }
 
-fn mend_disk(folder: &Path) {
-    for name in ["configuration.new", "configuration.served.new"] {
-        std::fs::remove_dir(folder.join(name)).unwrap();
-    }
-}
-
-#[test]
-fn a_disk_that_fails_stops_no_revocation_and_nothing_unwritten_is_acknowledged() {
-    let folder = TempDir::new().unwrap();
-    let first = market(1);
-    Life::begin(folder.path(), 1).tell(whole(&first));
-    // A second life does not follow a torn tail: its next write replaces the whole, which the disk refuses.
-    let file = folder.path().join("configuration");
-    let torn = [std::fs::read(&file).unwrap(), b"torn".to_vec()].concat();
-    std::fs::write(&file, torn).unwrap();
-    let mut life = Life::begin(folder.path(), 2);
-    assert!(life.opens());
-    break_disk(folder.path());
-    let applied = life.change(2, vec![Change::RemoveCredential(only_credential(&first).id)]);
-    assert!(!life.opens(), "the revoked key still opens");
-    assert_eq!(applied.revision, 1, "a revision that is not on disk was acknowledged");
-    assert!(applied.not_kept.is_some());
-    mend_disk(folder.path());
-    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: Some(1) }]);
-    assert_eq!(applied.revision, 2, "it was not written once the disk was whole again");
-    drop(life);
-    assert!(!Life::begin(folder.path(), 3).opens());
+fn file(folder: &Path) -> PathBuf {
+    folder.join("configuration.db")
 }
 
 #[test]

@@ -57,35 +57,19 @@ async fn a_known_address_outlives_revisions_that_leave_its_upstream_as_it_is() {
 #[test]
 fn what_was_served_is_forgotten_once_what_was_told_is_served() {
     let folder = TempDir::new().unwrap();
-    let file = folder.path().join("configuration.served");
+    let served = || Told::open(folder.path()).unwrap().1.unwrap().served;
     let first = market(1);
     let mut life = Life::begin(folder.path(), 1);
     life.tell(whole(&first));
+    assert_eq!(served(), None);
     life.change(2, vec![Change::SetBindings(unknown_plugin())]);
-    assert!(file.exists());
+    assert_eq!(served(), Some(Vec::new()));
     life.change(3, vec![Change::SetBindings(Vec::new())]);
-    assert!(!file.exists(), "an old configuration is kept");
+    assert_eq!(served(), None, "an old configuration is kept");
     life.change(4, vec![Change::RemoveCredential(only_credential(&first).id)]);
     drop(life);
-    let unusable = Snapshot { revision: 5, bindings: unknown_plugin(), ..first };
-    Disk::new(folder.path()).replace(&unusable).unwrap();
+    left(folder.path(), &Snapshot { revision: 5, bindings: unknown_plugin(), ..first }, None);
     assert!(!Life::begin(folder.path(), 2).opens(), "a key that was revoked opens");
-}
-
-/// Revisions would gather in memory for as long as the disk is broken.
-#[test]
-fn what_cannot_be_written_is_written_whole_later() {
-    let folder = TempDir::new().unwrap();
-    let mut life = Life::begin(folder.path(), 1);
-    life.tell(whole(&market(1)));
-    let beside = folder.path().join("configuration.served.new");
-    std::fs::create_dir(&beside).unwrap();
-    let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
-    assert!(applied.not_kept.is_some());
-    std::fs::remove_dir(&beside).unwrap();
-    let applied = life.tell(vec![Frame::Heartbeat { revision: 2, live_gateways: Some(1) }]);
-    assert_eq!(applied.revision, 2);
-    assert!(folder.path().join("configuration.previous").exists(), "the file was not written anew");
 }
 
 #[test]

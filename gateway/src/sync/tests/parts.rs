@@ -7,6 +7,7 @@ use secrecy::ExposeSecret as _;
 use super::*;
 use crate::context::{Context, Head, HeaderLines};
 use crate::phases::{Call, identify};
+use crate::sync::told::tests::rewrite_head;
 
 /// Keys by what they are for: their form is checked before they are looked up.
 pub(super) struct Keys {
@@ -176,7 +177,7 @@ fn what_another_version_wrote_is_served_and_asked_for_anew() {
     let (folder, keys) = (TempDir::new().unwrap(), keys());
     Life::begin(folder.path(), 1).tell(whole(&market_of(&keys, 3)));
     assert_eq!(Life::begin(folder.path(), 2).configuration.revision().0, 3);
-    std::fs::write(folder.path().join("configuration.version"), "0.0.0").unwrap();
+    rewrite_head(&file(folder.path()), |head| head["version"] = "0.0.0".into());
     let mut life = Life::begin(folder.path(), 3);
     assert_eq!((answer(&life, PATH, &keys.first), life.configuration.revision().0), (GOES_ON, 0));
     life.tell(whole(&market_of(&keys, 4)));
@@ -193,9 +194,19 @@ fn the_file_before_a_damaged_one_is_served_and_all_is_asked_for_anew() {
         life.tell(whole(&market_of(&keys, revision)));
     }
     drop(life);
-    std::fs::write(folder.path().join("configuration"), "damaged").unwrap();
-    let life = Life::begin(folder.path(), 2);
-    assert_eq!((answer(&life, PATH, &keys.first), life.configuration.revision()), (GOES_ON, (0, None)));
+    std::fs::write(file(folder.path()), "damaged").unwrap();
+    for epoch in [2, 3] {
+        let mut life = Life::begin(folder.path(), epoch);
+        assert_eq!((answer(&life, PATH, &keys.first), life.configuration.revision()), (GOES_ON, (0, None)));
+        // It is not written as one of this version, and the damaged one does not take its place.
+        life.tell(vec![Frame::Heartbeat { revision: 4, live_gateways: Some(epoch as u32) }]);
+        assert_eq!(std::fs::read(file(folder.path())).unwrap(), b"damaged");
+        let previous = || std::fs::read(folder.path().join("configuration.previous.db")).unwrap();
+        let before = previous();
+        life.tell(whole(&market_of(&keys, 5)));
+        assert_eq!(previous(), before);
+        std::fs::write(file(folder.path()), "damaged").unwrap();
+    }
 }
 
 #[test]

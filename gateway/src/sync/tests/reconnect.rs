@@ -80,7 +80,7 @@ async fn what_is_refused_and_what_is_on_disk_is_said_again_at_each_connection() 
     let folder = TempDir::new().unwrap();
     let mut life = Life::begin(folder.path(), 1);
     life.tell(whole(&market(1)));
-    break_disk(folder.path());
+    let _broken = disk::BrokenDisk::begin(folder.path());
     let applied = life.change(2, vec![Change::SetBindings(unknown_plugin())]);
     let why = applied.wrong.unwrap().to_string();
     assert!(why.contains("no-such") && applied.not_kept.is_some());

@@ -75,11 +75,12 @@ fn a_part_of_which_not_even_the_id_can_be_read_is_counted() {
 fn plugins_that_were_served_before_and_cannot_be_read_are_not_none_at_all() {
     let folder = TempDir::new().unwrap();
     let told = Snapshot { bindings: unknown_plugin(), ..market(1) };
-    Disk::new(folder.path()).replace(&told).unwrap();
-    let served = json!({"snapshot": {"revision": 1, "listings": {}, "plans": [], "subscriptions": {},
-        "credentials": {}, "bindings": [{"plugin": 7}]}});
-    let mut bytes = Vec::new();
-    apiclay_config::wire::write(&mut bytes, served.to_string().as_bytes()).unwrap();
-    std::fs::write(folder.path().join("configuration.served"), bytes).unwrap();
-    assert!(Life::begin(folder.path(), 1).gateway.runtime().is_none());
+    let life = || Life::begin(folder.path(), 1);
+    left(folder.path(), &told, Some(&[]));
+    assert!(life().gateway.runtime().is_some());
+    // As another version wrote them.
+    crate::sync::told::tests::rewrite_head(&file(folder.path()), |head| {
+        head["served"] = json!([{"plugin": 7}]);
+    });
+    assert!(life().gateway.runtime().is_none());
 }
