@@ -77,7 +77,7 @@ async fn main() -> Result<()> {
     if cli.instructions {
         let folder = bench::servers_folder(&cli.folder)?;
         let binary = cli.gateway.canonicalize().context("looking for the gateway's binary")?;
-        instructions::check(&binary, &folder).await?;
+        instructions::check(&binary, &folder, &cli.folder.join("callgrind.out")).await?;
         return fs::remove_dir_all(folder).context("removing the servers' folder");
     }
     let rows = rows::rows(&cli.rows, cli.full)?;

@@ -29,6 +29,9 @@ pub(super) enum Next {
 
 /// What has arrived, where it is enough to go on.
 pub(super) fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
+    if buffer.is_empty() {
+        return None;
+    }
     if may_be_http2 {
         if buffer.starts_with(H2_PREFACE) {
             return Some(Next::Http2);
