@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
-use apiclay_config::clock::Timestamp;
 use apiclay_config::counters::Acknowledged;
 use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, Packer, UnitsTaken, UsageBatch};
 
@@ -53,7 +52,7 @@ pub(super) enum Step {
     Renamed,
     /// It is on the disk for good.
     OnDisk,
-    /// Half of its records are marked.
+    /// Half of its records in the first segment are marked.
     HalfMarked,
     /// All are.
     Marked,
@@ -134,7 +133,7 @@ impl Batcher {
     /// Acknowledged batches make room; where that is not enough, the reserve does for a small batch.
     fn write_on_full_disk(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
         let spool = Arc::clone(&self.spool);
-        spool.ground().remove_acked(Timestamp(i64::MAX));
+        spool.ground().make_room();
         let _in_use = spool.ground().use_reserve();
         self.write(RESERVE_EVENTS_MAX, units_of)
     }
@@ -171,13 +170,11 @@ impl Batcher {
         // Not marked before the file is there for good: a power cut may still take its name back.
         batch_file::sync_folder(&ground.folder)?;
         self.reached(Step::OnDisk)?;
-        let half = written.batch.event_count as usize / 2;
-        let all = written.taken.iter().flat_map(|t| t.places.iter().map(|place| (&t.segment, *place)));
-        for (nth, (segment, place)) in all.enumerate() {
-            if nth == half {
-                self.reached(Step::HalfMarked)?;
-            }
-            segment.mark_batched(place);
+        for Taken { segment, places } in &written.taken {
+            let (half, rest) = places.split_at(places.len() / 2);
+            segment.mark_batched(half);
+            self.reached(Step::HalfMarked)?;
+            segment.mark_batched(rest);
         }
         self.reached(Step::Marked)?;
         for Kept { lease, units, .. } in &written.kept {
@@ -348,7 +345,7 @@ fn take(ground: &Ground, limit: usize, events: &mut Vec<Event>) -> Vec<Taken> {
     let segments = ground.segments.lock().clone();
     let mut taken = Vec::new();
     events.clear();
-    for segment in segments.into_iter().filter(|segment| segment.unbatched() > 0) {
+    for segment in segments.into_iter().filter(|segment| segment.counts.unbatched() > 0) {
         let places = segment.closed_records(limit, events);
         if !places.is_empty() {
             taken.push(Taken { segment, places });

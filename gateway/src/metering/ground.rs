@@ -2,7 +2,6 @@
 //! batches be written (and so room be made) on a disk that is full. A thread of the spool tends it: syncs, prepares
 //! segments before they are needed, and finds out when room is back.
 
-use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io;
 use std::path::PathBuf;
@@ -14,9 +13,11 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::GatewayEpoch;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::segment::{SEGMENT_SUFFIX, Segment};
+use super::head::segment_name;
+use super::segment::Segment;
 use super::shards::Shard;
 use super::shelf::Shelf;
+use super::spares::Spares;
 use super::spool::SpoolOptions;
 
 /// The file whose room a small batch takes when there is no other.
@@ -36,6 +37,7 @@ pub struct Ground {
     pub options: SpoolOptions,
     /// All segments that are not finished, oldest first. Never locked on a call's way but to add a segment.
     pub segments: Mutex<Vec<Arc<Segment>>>,
+    pub spares: Spares,
     pub shards: Box<[Shard]>,
     pub shelf: Mutex<Shelf>,
     /// Bytes that segments, batches and reserve take.
@@ -52,24 +54,33 @@ pub fn is_full(failed: &io::Error) -> bool {
 }
 
 impl Ground {
-    /// Makes a segment for a shard.
+    /// A segment to be filled: one that is filled again, or a new one.
     ///
     /// # Errors
     /// When neither the disk nor `spool_max_bytes` has room for it.
-    pub fn new_segment(&self, shard: usize) -> io::Result<Arc<Segment>> {
+    pub fn new_segment(&self) -> io::Result<Arc<Segment>> {
+        let segment = match self.spares.take() {
+            Some(spare) => spare,
+            None => Arc::new(self.make_segment()?),
+        };
+        self.segments.lock().push(Arc::clone(&segment));
+        Ok(segment)
+    }
+
+    fn make_segment(&self) -> io::Result<Segment> {
         let bytes = self.options.segment_bytes as u64;
         if self.used_bytes.fetch_add(bytes, AcqRel) + bytes > self.options.spool_max_bytes {
             self.used_bytes.fetch_sub(bytes, AcqRel);
             return Err(io::ErrorKind::QuotaExceeded.into());
         }
-        let number = self.next_number.fetch_add(1, Relaxed);
-        let name = format!("{}-{shard:02}-{number:08}{SEGMENT_SUFFIX}", self.from.epoch);
-        let segment = Segment::create(&self.folder, name, self.options.segment_bytes).inspect_err(|_| {
+        Segment::create(&self.folder, self.next_name(), self.options.segment_bytes).inspect_err(|_| {
             self.used_bytes.fetch_sub(bytes, AcqRel);
-        })?;
-        let segment = Arc::new(segment);
-        self.segments.lock().push(Arc::clone(&segment));
-        Ok(segment)
+        })
+    }
+
+    /// A name that no segment has had.
+    pub fn next_name(&self) -> String {
+        segment_name(&self.from.epoch, self.next_number.fetch_add(1, Relaxed))
     }
 
     /// Says that paid traffic cannot be recorded any more, until [`Ground::tend`] finds room.
@@ -85,7 +96,7 @@ impl Ground {
         if let Err(failed) = self.sync() {
             tracing::error!(error = %failed, "usage records cannot be synced: a power cut would lose them");
         }
-        self.remove_finished();
+        self.clear_finished();
         let keep_ms = i64::from(self.options.keep_hours) * MS_PER_HOUR;
         self.remove_acked(self.options.clock.now().plus_ms(-keep_ms));
         self.find_room();
@@ -98,7 +109,7 @@ impl Ground {
             Ok(()) => tracing::info!("there is room for usage records again"),
             Err(failed) => {
                 self.out_of_room(&failed);
-                self.remove_acked(Timestamp(i64::MAX));
+                self.make_room();
                 self.shards.iter().for_each(Shard::give_up_idle);
             }
         }
@@ -113,11 +124,8 @@ impl Ground {
             *reserve = true;
         }
         let mut found_room = self.is_writable();
-        for (number, shard) in self.shards.iter().enumerate() {
-            if !shard.wants_spare() {
-                continue;
-            }
-            match self.new_segment(number) {
+        for shard in self.shards.iter().filter(|shard| shard.wants_spare()) {
+            match self.new_segment() {
                 Ok(spare) => {
                     shard.give_spare(spare);
                     found_room = true;
@@ -129,7 +137,7 @@ impl Ground {
         }
         // After a shortage one segment at least must be there before calls are: shards without room take from others.
         if !found_room && !self.shards[0].has_spare() {
-            self.shards[0].give_spare(self.new_segment(0)?);
+            self.shards[0].give_spare(self.new_segment()?);
         }
         Ok(())
     }
@@ -171,28 +179,10 @@ impl Ground {
         segments.iter().map(|segment| segment.sync()).fold(Ok(()), io::Result::and)
     }
 
-    /// Removes the segments whose records are all in batches.
-    fn remove_finished(&self) {
-        let all = self.segments.lock().clone();
-        let finished = all.iter().filter(|segment| segment.is_finished());
-        let removed: HashSet<_> = finished.filter(|s| self.remove(s)).map(Arc::as_ptr).collect();
-        if !removed.is_empty() {
-            self.segments.lock().retain(|segment| !removed.contains(&Arc::as_ptr(segment)));
-        }
-    }
-
-    fn remove(&self, segment: &Segment) -> bool {
-        // Synced first: should a power cut bring the file back, its records are marked in it.
-        match segment.sync().and_then(|()| segment.remove()) {
-            Ok(freed) => {
-                self.used_bytes.fetch_sub(freed, AcqRel);
-                true
-            }
-            Err(failed) => {
-                tracing::warn!(segment = segment.name(), error = %failed, "a finished segment cannot be removed");
-                false
-            }
-        }
+    /// Removes what is there only in case it is needed.
+    pub fn make_room(&self) {
+        self.remove_acked(Timestamp(i64::MAX));
+        self.clear_spares();
     }
 
     /// Removes acknowledged batches older than `before`. Their marks are on the disk: that is so before a batch is

@@ -8,14 +8,17 @@
 
 mod batch_file;
 mod batcher;
+mod counts;
 mod fresh;
 mod ground;
+mod head;
 mod record;
 mod recovery;
 mod segment;
 mod sender;
 mod shards;
 mod shelf;
+mod spares;
 mod spool;
 mod standing;
 mod thread;

@@ -1,12 +1,15 @@
 //! One record of the spool: sixteen words, of which the first fifteen are an event in its fixed form and the last says
 //! what state it is in, sealed with a checksum and written last. A kill at any store leaves a record that can be told:
 //! what a call *is* never changes and is sealed at its opening, so that a record killed while it was being closed is
-//! still a good open one. Segments are rows of these; recovery and the batcher read them back.
+//! still a good open one. A file is filled more than once: state and seal also say of which generation a record is, and one
+//! of another counts as nothing. Segments are rows of these; recovery and the batcher read them back.
 
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU64, fence};
 
 use apiclay_config::usage::{EVENT_BYTES, EVENT_IS_BYTES, Ending, Event};
+
+use super::head::is_generation;
 
 /// Words of one record. 128 bytes: a record never straddles a disk's sector.
 pub const RECORD_WORDS: usize = EVENT_WORDS + 1;
@@ -18,7 +21,7 @@ const BECOMES_WORD: usize = EVENT_IS_BYTES / size_of::<u64>();
 const _: () =
     assert!(EVENT_IS_BYTES.is_multiple_of(size_of::<u64>()) && EVENT_BYTES.is_multiple_of(size_of::<u64>()));
 
-// The states, as a hex dump shows them; any two differ in many bits.
+// The states, as a hex dump shows them but for the generation, which is beneath the first letter; any two differ in many bits.
 const OPEN: u32 = u32::from_be_bytes(*b"OPEN");
 const CLOSED: u32 = u32::from_be_bytes(*b"CLSD");
 const BATCHED: u32 = u32::from_be_bytes(*b"BTCH");
@@ -27,7 +30,7 @@ const TORN: u32 = u32::from_be_bytes(*b"TORN");
 /// What stands in a record's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Nothing, or a record whose opening never came to its end: no call counts on it.
+    /// Nothing, or a record whose opening never came to its end, or of another generation: no call counts on it.
     Empty,
     /// A call under way, or one that a kill left so.
     Open(Event),
@@ -46,8 +49,9 @@ pub enum Found {
 pub struct OpeningSeal(u32);
 
 impl OpeningSeal {
-    fn of(bytes: &[u8; EVENT_BYTES]) -> Self {
-        let mut hasher = crc32fast::Hasher::new();
+    /// Begun with the generation, so that no two have one seal for the same bytes.
+    fn of(bytes: &[u8; EVENT_BYTES], generation: u32) -> Self {
+        let mut hasher = crc32fast::Hasher::new_with_initial(generation);
         hasher.update(&bytes[..EVENT_IS_BYTES]);
         Self(hasher.finalize())
     }
@@ -59,87 +63,114 @@ impl OpeningSeal {
     }
 }
 
-fn state_word(state: u32, seal: u32) -> u64 {
-    u64::from(state) << u32::BITS | u64::from(seal)
+/// The words of one record, in a file whose records are of this generation: those of another are nothing.
+#[derive(Clone, Copy)]
+pub struct Record<'a> {
+    /// All of them.
+    pub words: &'a [AtomicU64],
+    /// The file's.
+    pub generation: u32,
 }
 
-/// Writes an open record into an empty place.
-pub fn open(record: &[AtomicU64], event: &Event) -> OpeningSeal {
-    let bytes = event.to_bytes();
-    store(record, &bytes, 0);
-    let seal = OpeningSeal::of(&bytes);
-    record[STATE_WORD].store(state_word(OPEN, seal.0), Release);
-    seal
-}
-
-/// Rewrites an open record closed. What the call *is* (ids, leases, time, the plan's revision) stays as it was opened.
-pub fn close(record: &[AtomicU64], event: &Event, seal: OpeningSeal) {
-    let bytes = event.to_bytes();
-    store(record, &bytes, BECOMES_WORD);
-    record[STATE_WORD].store(state_word(CLOSED, seal.closed(&bytes)), Release);
-}
-
-/// Closes an open record for a call that nobody will close any more: billed 0, its units stay spent.
-pub fn interrupt(record: &[AtomicU64]) {
-    let bytes = load(record);
-    // A record that cannot be read is left open: the next start counts it as torn.
-    if let Some(event) = Event::from_bytes(&bytes) {
-        let interrupted = Event { ending: Ending::Interrupted, billable: false, kept: true, ..event };
-        close(record, &interrupted, OpeningSeal::of(&bytes));
+impl Record<'_> {
+    /// Writes an open record into a place that is empty, or has a record of another generation.
+    pub fn open(self, event: &Event) -> OpeningSeal {
+        let bytes = event.to_bytes();
+        // What stood here goes first: a kill, or a look, between two stores is to find nothing, and not half of each.
+        self.words[STATE_WORD].store(0, Relaxed);
+        fence(Release);
+        self.store(&bytes, 0);
+        let seal = OpeningSeal::of(&bytes, self.generation);
+        self.set_state(OPEN, seal.0);
+        seal
     }
-}
 
-/// Whether a batch has it.
-pub fn is_batched(record: &[AtomicU64]) -> bool {
-    record[STATE_WORD].load(Acquire) >> u32::BITS == u64::from(BATCHED)
-}
+    /// Rewrites an open record closed. What the call *is* (ids, leases, time, the plan's revision) stays as it was opened.
+    pub fn close(self, event: &Event, seal: OpeningSeal) {
+        let bytes = event.to_bytes();
+        self.store(&bytes, BECOMES_WORD);
+        self.set_state(CLOSED, seal.closed(&bytes));
+    }
 
-/// Reads a record and checks it.
-pub fn read(record: &[AtomicU64]) -> Found {
-    let state = record[STATE_WORD].load(Acquire);
-    let seal = state as u32;
-    let bytes = load(record);
-    let event = || Event::from_bytes(&bytes);
-    match (state >> u32::BITS) as u32 {
-        0 if seal == 0 => Found::Empty,
-        BATCHED => Found::Batched,
-        TORN => Found::TornCounted,
-        OPEN if seal == OpeningSeal::of(&bytes).0 => event().map_or(Found::Torn, Found::Open),
-        CLOSED if seal == OpeningSeal::of(&bytes).closed(&bytes) => {
-            event().map_or(Found::Torn, Found::Closed)
+    /// Closes an open record for a call that nobody will close any more: billed 0, its units stay spent.
+    pub fn interrupt(self) {
+        let bytes = self.load();
+        // A record that cannot be read is left open: the next start counts it as torn.
+        if let Some(event) = Event::from_bytes(&bytes) {
+            let interrupted = Event { ending: Ending::Interrupted, billable: false, kept: true, ..event };
+            self.close(&interrupted, OpeningSeal::of(&bytes, self.generation));
         }
-        _ => Found::Torn,
+    }
+
+    /// Whether a batch has it, or it is torn and counted as such.
+    pub fn is_done(self) -> bool {
+        let tag = (self.words[STATE_WORD].load(Acquire) >> u32::BITS) as u32;
+        matches!(tag ^ self.generation, BATCHED | TORN)
+    }
+
+    /// Reads a record and checks it.
+    pub fn read(self) -> Found {
+        let state = self.words[STATE_WORD].load(Acquire);
+        let (tag, seal) = ((state >> u32::BITS) as u32, state as u32);
+        let bytes = self.load();
+        let event = || Event::from_bytes(&bytes);
+        match tag ^ self.generation {
+            _ if state == 0 => Found::Empty,
+            BATCHED => Found::Batched,
+            TORN => Found::TornCounted,
+            OPEN if seal == OpeningSeal::of(&bytes, self.generation).0 => {
+                event().map_or(Found::Torn, Found::Open)
+            }
+            CLOSED if seal == OpeningSeal::of(&bytes, self.generation).closed(&bytes) => {
+                event().map_or(Found::Torn, Found::Closed)
+            }
+            _ if is_of_another(tag, seal, &bytes) || self.has_changed(state) => Found::Empty,
+            _ => Found::Torn,
+        }
+    }
+
+    /// Whether it is being opened this very moment, over one of another generation.
+    fn has_changed(self, state: u64) -> bool {
+        fence(Acquire);
+        self.words[STATE_WORD].load(Relaxed) != state
+    }
+
+    /// Marks a record as being in a batch.
+    pub fn mark_batched(self) {
+        self.set_state(BATCHED, self.words[STATE_WORD].load(Relaxed) as u32);
+    }
+
+    /// Marks a torn record as counted, so that it is reported once.
+    pub fn mark_torn(self) {
+        self.set_state(TORN, self.words[STATE_WORD].load(Relaxed) as u32);
+    }
+
+    fn set_state(self, state: u32, seal: u32) {
+        let word = u64::from(state ^ self.generation) << u32::BITS | u64::from(seal);
+        self.words[STATE_WORD].store(word, Release);
+    }
+
+    fn store(self, bytes: &[u8; EVENT_BYTES], from_word: usize) {
+        let words = bytes.as_chunks::<8>().0;
+        for (place, word) in self.words.iter().zip(words).skip(from_word) {
+            place.store(u64::from_le_bytes(*word), Relaxed);
+        }
+    }
+
+    fn load(self) -> [u8; EVENT_BYTES] {
+        let mut bytes = [0u8; EVENT_BYTES];
+        for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(self.words) {
+            *place = word.load(Relaxed).to_le_bytes();
+        }
+        bytes
     }
 }
 
-/// Marks a record as being in a batch.
-pub fn mark_batched(record: &[AtomicU64]) {
-    mark(record, BATCHED);
-}
-
-/// Marks a torn record as counted, so that it is reported once.
-pub fn mark_torn(record: &[AtomicU64]) {
-    mark(record, TORN);
-}
-
-fn mark(record: &[AtomicU64], state: u32) {
-    let seal = record[STATE_WORD].load(Relaxed) as u32;
-    record[STATE_WORD].store(state_word(state, seal), Release);
-}
-
-fn store(record: &[AtomicU64], bytes: &[u8; EVENT_BYTES], from_word: usize) {
-    let words = bytes.as_chunks::<8>().0;
-    for (place, word) in record.iter().zip(words).skip(from_word) {
-        place.store(u64::from_le_bytes(*word), Relaxed);
-    }
-}
-
-fn load(record: &[AtomicU64]) -> [u8; EVENT_BYTES] {
-    let mut bytes = [0u8; EVENT_BYTES];
-    for (place, word) in bytes.as_chunks_mut::<8>().0.iter_mut().zip(record) {
-        *place = word.load(Relaxed).to_le_bytes();
-    }
-    bytes
+/// Whether this is a whole record of the generation that it says it is of. A file is filled again only when all its records
+/// were closed.
+fn is_of_another(tag: u32, seal: u32, bytes: &[u8; EVENT_BYTES]) -> bool {
+    let is_sealed = |its: u32| is_generation(its) && seal == OpeningSeal::of(bytes, its).closed(bytes);
+    [CLOSED, BATCHED].iter().any(|state| is_sealed(tag ^ state))
 }
 
 #[cfg(test)]
@@ -147,45 +178,92 @@ mod tests {
     use super::*;
     use crate::metering::tests::event;
 
+    const GENERATION: u32 = 7;
+
     fn blank() -> Vec<AtomicU64> {
         (0..RECORD_WORDS).map(|_| AtomicU64::new(0)).collect()
     }
 
+    fn of(words: &[AtomicU64]) -> Record<'_> {
+        Record { words, generation: GENERATION }
+    }
+
+    /// A place with a closed record of another generation.
+    fn left(generation: u32) -> Vec<AtomicU64> {
+        let words = blank();
+        let record = Record { words: &words, generation };
+        record.close(&event(6), record.open(&event(6)));
+        words
+    }
+
     #[test]
     fn a_record_goes_from_open_to_closed_to_batched() {
-        let record = blank();
-        assert_eq!(read(&record), Found::Empty);
+        let words = blank();
+        let record = of(&words);
+        assert_eq!(record.read(), Found::Empty);
         let opening = Event { status: 0, bytes_out: 0, billable: false, ..event(7) };
-        let seal = open(&record, &opening);
-        assert_eq!(read(&record), Found::Open(opening));
-        close(&record, &event(7), seal);
-        assert_eq!(read(&record), Found::Closed(event(7)));
-        assert!(!is_batched(&record));
-        mark_batched(&record);
-        assert_eq!(read(&record), Found::Batched);
+        let seal = record.open(&opening);
+        assert_eq!(record.read(), Found::Open(opening));
+        record.close(&event(7), seal);
+        assert_eq!(record.read(), Found::Closed(event(7)));
+        assert!(!record.is_done());
+        record.mark_batched();
+        assert_eq!(record.read(), Found::Batched);
+        assert!(record.is_done());
+    }
+
+    #[test]
+    fn a_record_of_another_generation_is_nothing_and_a_damaged_one_is_torn() {
+        for generation in [0, 6, 8, (1 << 24) - 1] {
+            let words = left(generation);
+            assert_eq!(of(&words).read(), Found::Empty);
+            assert!(!of(&words).is_done());
+            Record { words: &words, generation }.mark_batched();
+            assert_eq!(of(&words).read(), Found::Empty, "batched in its own");
+        }
+        for bit in 0..RECORD_WORDS * 64 {
+            let words = left(6);
+            words[bit / 64].fetch_xor(1 << (bit % 64), Relaxed);
+            assert_eq!(of(&words).read(), Found::Torn, "bit {bit}");
+        }
+    }
+
+    /// A look between two stores of the opening: the state that it began with is gone.
+    #[test]
+    fn a_record_that_is_being_opened_over_another_is_not_torn() {
+        let words = left(6);
+        let state = words[STATE_WORD].load(Relaxed);
+        words[0].fetch_add(1, Relaxed);
+        assert!(!of(&words).has_changed(state));
+        words[STATE_WORD].store(0, Relaxed);
+        assert!(of(&words).has_changed(state));
     }
 
     #[test]
     fn a_kill_at_any_store_of_opening_or_closing_leaves_nothing_or_an_open_record() {
         let opening = Event { status: 0, bytes_out: 0, billable: false, ..event(7) };
         for stores in 0..EVENT_WORDS {
-            let record = blank();
-            for (place, word) in record.iter().zip(opening.to_bytes().as_chunks::<8>().0).take(stores) {
-                place.store(u64::from_le_bytes(*word), Relaxed);
+            for words in [blank(), left(6)] {
+                // The first of all, and then so many.
+                words[STATE_WORD].store(0, Relaxed);
+                for (place, word) in words.iter().zip(opening.to_bytes().as_chunks::<8>().0).take(stores) {
+                    place.store(u64::from_le_bytes(*word), Relaxed);
+                }
+                assert_eq!(of(&words).read(), Found::Empty, "{stores} stores of the opening");
             }
-            assert_eq!(read(&record), Found::Empty, "{stores} stores of the opening");
         }
         for stores in 0..=EVENT_WORDS - BECOMES_WORD {
-            let record = blank();
-            open(&record, &opening);
+            let words = blank();
+            let record = of(&words);
+            record.open(&opening);
             let closing = event(7).to_bytes();
-            let words = closing.as_chunks::<8>().0.iter().enumerate().skip(BECOMES_WORD).take(stores);
-            for (place, word) in words {
-                record[place].store(u64::from_le_bytes(*word), Relaxed);
+            let becomes = closing.as_chunks::<8>().0.iter().enumerate().skip(BECOMES_WORD).take(stores);
+            for (place, word) in becomes {
+                record.words[place].store(u64::from_le_bytes(*word), Relaxed);
             }
-            assert!(matches!(read(&record), Found::Open(_)), "{stores} stores of the closing");
-            interrupt(&record);
-            let Found::Closed(left) = read(&record) else { panic!("not closed") };
+            assert!(matches!(record.read(), Found::Open(_)), "{stores} stores of the closing");
+            record.interrupt();
+            let Found::Closed(left) = record.read() else { panic!("not closed") };
             assert_eq!((left.request, left.ending), (opening.request, Ending::Interrupted));
             assert!(!left.billable && left.kept);
         }
@@ -194,11 +272,11 @@ mod tests {
     #[test]
     fn a_flipped_bit_anywhere_is_seen() {
         for bit in 0..RECORD_WORDS * 64 {
-            let record = blank();
-            let seal = open(&record, &event(7));
-            close(&record, &event(7), seal);
-            record[bit / 64].fetch_xor(1 << (bit % 64), Relaxed);
-            assert_eq!(read(&record), Found::Torn, "bit {bit}");
+            let words = blank();
+            let record = of(&words);
+            record.close(&event(7), record.open(&event(7)));
+            words[bit / 64].fetch_xor(1 << (bit % 64), Relaxed);
+            assert_eq!(record.read(), Found::Torn, "bit {bit}");
         }
     }
 }

@@ -17,10 +17,12 @@ use super::batch_file::{
     ACKED_SUFFIX, BATCH_SUFFIX, CONFLICT_SUFFIX, DAMAGED_SUFFIX, UNFINISHED_SUFFIX, parse_name, read_header,
 };
 use super::ground::{Ground, RESERVE_NAME};
+use super::head::{SEGMENT_SUFFIX, Unreadable};
 use super::record::Found;
-use super::segment::{SEGMENT_SUFFIX, Segment, TORN_SUFFIX, Unreadable};
+use super::segment::{Segment, TORN_SUFFIX};
 use super::shards::{SHARDS, Shard};
 use super::shelf::{Shelf, Shelved};
+use super::spares::Spares;
 use super::spool::SpoolOptions;
 
 /// What a kill left of usage, as found at start.
@@ -127,6 +129,7 @@ pub fn recover(
         from,
         options,
         segments: Mutex::new(segments),
+        spares: Spares::default(),
         shards: (0..SHARDS).map(|_| Shard::default()).collect(),
         shelf: Mutex::new(shelf),
         used_bytes: AtomicU64::new(used_bytes),
@@ -198,7 +201,7 @@ fn mark_batched(
         };
         for taken in &header.taken {
             let Some(segment) = by_name.get(taken.segment.as_str()) else { continue };
-            taken.each().for_each(|place| segment.mark_batched(place));
+            segment.mark_batched(&taken.each().collect::<Vec<_>>());
         }
         shelved.oldest = header.oldest;
         readable.push(shelved);

@@ -1,65 +1,43 @@
-//! A segment of the spool: a mapped file of records, filled from the front by one shard and emptied by the batcher. Its
-//! counters say without a look at the records whether there is anything to take and whether the file can go. The
-//! spool hands out its places; a ticket writes there; the batcher takes from it.
+//! A segment of the spool: a mapped file of records, filled from the front by one shard and emptied by the batcher, then
+//! filled again under another name, or removed. The spool hands out its places; a ticket writes there; the batcher takes
+//! from it.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::Event;
 
 use parking_lot::Mutex;
 
-use super::record::{self, Found, OpeningSeal, RECORD_WORDS};
+use super::counts::Counts;
+use super::head::{self, Unreadable};
+use super::record::{Found, OpeningSeal, RECORD_WORDS, Record};
 use crate::mapped::Mapped;
 
-/// How the names of segments end.
-pub const SEGMENT_SUFFIX: &str = ".segment";
 /// How the name of a segment with torn records ends, once the others are in batches: kept for who looks into it.
 pub const TORN_SUFFIX: &str = ".torn";
 /// Bytes of one record, and of the header before the first.
 pub const RECORD_BYTES: usize = RECORD_WORDS * size_of::<u64>();
 
-const MAGIC: u64 = u64::from_be_bytes(*b"APICLAYS");
-/// The layout of records, [`Event`]'s fixed form included.
-const FORMAT: u64 = 2;
-/// While a segment is being filled nobody knows how many records it will have.
-const UNKNOWN: u32 = u32::MAX;
-
-/// One file of records.
+/// One file of records, under one of its names.
 #[derive(Debug)]
 pub struct Segment {
-    map: Mapped,
+    map: Arc<Mapped>,
     path: PathBuf,
     name: String,
+    generation: u32,
     places: u32,
-    /// Places given away so far.
-    handed: AtomicU32,
-    opened: AtomicU32,
-    closed: AtomicU32,
-    /// Batched, or torn and counted.
-    done: AtomicU32,
-    torn: AtomicU32,
-    /// How many will be done at the end; [`UNKNOWN`] while it is being filled.
-    expected: AtomicU32,
-    /// All before this place are done.
+    /// How far its records have come.
+    pub counts: Counts,
+    /// All before this place are done: in batches, as the file's head says, or torn.
     done_before: AtomicU32,
     dirty: AtomicBool,
     /// Held while syncing: whoever finds nothing to sync may rely on it.
     syncing: Mutex<()>,
-}
-
-/// A segment that cannot be read.
-#[derive(Debug)]
-pub enum Unreadable {
-    /// Made, but killed before anything was written to it.
-    Blank,
-    /// Of another format, or no segment at all.
-    Format(u64),
-    /// The system says why.
-    Io(io::Error),
 }
 
 impl Segment {
@@ -71,9 +49,8 @@ impl Segment {
         let path = folder.join(&name);
         let map = Mapped::create(&path, bytes / RECORD_BYTES * RECORD_WORDS)?;
         map.populate()?;
-        map.words()[1].store(FORMAT, Relaxed);
-        map.words()[0].store(MAGIC, Release);
-        Ok(Self::over(map, path, name))
+        head::write(map.words());
+        Ok(Self::over(Arc::new(map), path, name))
     }
 
     /// Opens a segment that an earlier life left.
@@ -91,29 +68,38 @@ impl Segment {
             _ => {}
         }
         let map = Mapped::open(&path).map_err(Unreadable::Io)?;
-        let header: Vec<u64> = map.words().iter().take(2).map(|word| word.load(Relaxed)).collect();
-        match header[..] {
-            [MAGIC, FORMAT] => Ok(Self::over(map, path, name)),
-            [0, _] => Err(Unreadable::Blank),
-            [MAGIC, format] => Err(Unreadable::Format(format)),
-            _ => Err(Unreadable::Format(0)),
-        }
+        head::check(map.words())?;
+        Ok(Self::over(Arc::new(map), path, name))
     }
 
-    fn over(map: Mapped, path: PathBuf, name: String) -> Self {
-        let places = u32::try_from(map.words().len() / RECORD_WORDS - 1).unwrap_or(UNKNOWN - 1);
+    /// Gives the file a new name, and so a new generation: nothing that stands in it counts under that. Only where all is
+    /// in batches and synced, and nobody has a place; no place of the new one is given away before the folder is synced, or
+    /// a power cut could leave its records under the old name, where they are nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be renamed; it is as it was.
+    pub fn renew(&self, name: String) -> io::Result<Self> {
+        if head::generation_of(&name) == self.generation {
+            // They go round: as rare as can be, and what stands there would count again.
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let path = self.path.with_file_name(&name);
+        std::fs::rename(&self.path, &path)?;
+        Ok(Self::over(Arc::clone(&self.map), path, name))
+    }
+
+    fn over(map: Arc<Mapped>, path: PathBuf, name: String) -> Self {
+        let places = u32::try_from(map.words().len() / RECORD_WORDS - 1).unwrap_or(u32::MAX - 1);
+        let generation = head::generation_of(&name);
+        let done_before = head::done_before(map.words(), generation).min(places);
         Self {
             map,
             path,
             name,
+            generation,
             places,
-            handed: AtomicU32::new(0),
-            opened: AtomicU32::new(0),
-            closed: AtomicU32::new(0),
-            done: AtomicU32::new(0),
-            torn: AtomicU32::new(0),
-            expected: AtomicU32::new(UNKNOWN),
-            done_before: AtomicU32::new(0),
+            counts: Counts::new(),
+            done_before: AtomicU32::new(done_before),
             dirty: AtomicBool::new(false),
             syncing: Mutex::new(()),
         }
@@ -134,115 +120,112 @@ impl Segment {
         (self.map.words().len() * size_of::<u64>()) as u64
     }
 
-    fn record(&self, place: u32) -> &[AtomicU64] {
+    fn record(&self, place: u32) -> Record<'_> {
         let from = (place as usize + 1) * RECORD_WORDS;
-        &self.map.words()[from..from + RECORD_WORDS]
+        Record { words: &self.map.words()[from..from + RECORD_WORDS], generation: self.generation }
     }
 
     /// Notes that the places before `next` were given away; with the last one, the segment's final count is known.
     pub fn hand_out(&self, next: u32) {
-        self.handed.store(next, Release);
+        self.counts.hand_out(next);
         if next == self.places {
-            self.hand_out_no_more();
+            self.counts.hand_out_no_more();
         }
-    }
-
-    /// What was handed out is all there will be.
-    pub fn hand_out_no_more(&self) {
-        self.expected.store(self.handed.load(Acquire), Release);
-    }
-
-    /// Whether all that was handed out is in batches.
-    pub fn is_idle(&self) -> bool {
-        self.done.load(Acquire) == self.handed.load(Acquire)
     }
 
     /// Opens a record at a place that was given away.
     pub fn begin(&self, place: u32, event: &Event) -> OpeningSeal {
-        let seal = record::open(self.record(place), event);
-        self.opened.fetch_add(1, Relaxed);
+        let seal = self.record(place).open(event);
+        self.counts.open();
         self.dirty.store(true, Release);
         seal
     }
 
     /// Closes it.
     pub fn end(&self, place: u32, event: &Event, seal: OpeningSeal) {
-        record::close(self.record(place), event, seal);
+        self.record(place).close(event, seal);
         self.after_close();
     }
 
     /// Closes it for a call that was abandoned.
     pub fn abandon(&self, place: u32) {
-        record::interrupt(self.record(place));
+        self.record(place).interrupt();
         self.after_close();
     }
 
     fn after_close(&self) {
-        self.closed.fetch_add(1, Release);
+        self.counts.close();
         self.dirty.store(true, Release);
-    }
-
-    /// Closed records that are in no batch.
-    pub fn unbatched(&self) -> u32 {
-        self.closed.load(Acquire).saturating_sub(self.done.load(Relaxed))
-    }
-
-    /// Calls under way.
-    pub fn open_records(&self) -> u32 {
-        self.opened.load(Relaxed).saturating_sub(self.closed.load(Relaxed))
     }
 
     /// Puts the closed records from the front into `events`, until there are `limit`; says their places. Torn ones are counted
     /// and passed over. Only the batcher calls this.
     pub fn closed_records(&self, limit: usize, events: &mut Vec<Event>) -> Vec<u32> {
         let mut places = Vec::new();
-        let handed = self.handed.load(Acquire);
-        let from = self.done_before.load(Relaxed);
-        let mut all_done_so_far = true;
-        for place in from..handed {
+        for place in self.done_before.load(Relaxed)..self.counts.handed() {
             if events.len() >= limit {
                 break;
             }
-            match record::read(self.record(place)) {
+            match self.record(place).read() {
                 Found::Closed(event) => {
                     places.push(place);
                     events.push(event);
                 }
                 Found::Torn => self.count_torn(place),
-                Found::Batched | Found::TornCounted => {
-                    if all_done_so_far {
-                        self.done_before.store(place + 1, Relaxed);
-                    }
-                    continue;
-                }
-                // Being written this very moment, or under way.
-                Found::Empty | Found::Open(_) => {}
+                // The first two are being written this very moment, or under way.
+                Found::Empty | Found::Open(_) | Found::Batched | Found::TornCounted => {}
             }
-            all_done_so_far = false;
         }
         places
     }
 
     /// When the first of the closed records was opened, for a gauge.
     pub fn oldest_closed(&self) -> Option<Timestamp> {
-        let mut places = self.done_before.load(Relaxed)..self.handed.load(Acquire);
+        let mut places = self.done_before.load(Relaxed)..self.counts.handed();
         places
             .find_map(|place| if let Found::Closed(event) = self.find(place) { Some(event.at) } else { None })
     }
 
-    /// Marks a record as being in a batch. After a power cut it may stand here as it was before it was closed, or not at
-    /// all, since a batch is on the disk before it is written: the batch is what holds.
-    pub fn mark_batched(&self, place: u32) {
-        if place < self.places && !record::is_batched(self.record(place)) {
-            record::mark_batched(self.record(place));
-            self.done.fetch_add(1, AcqRel);
+    /// Marks records, in the order of their places, as being in a batch. After a power cut they may stand here as they were
+    /// before they were closed, or not at all, since a batch is on the disk before them: the batch is what holds.
+    ///
+    /// Those at the front are marked by the head alone. A mark of its own, which makes a page go to the disk once more, has
+    /// only what stands behind a call that is still under way.
+    pub fn mark_batched(&self, places: &[u32]) {
+        let (mut front, mut marked) = (self.done_before.load(Relaxed), 0);
+        for place in places.iter().copied().filter(|place| *place < self.places) {
+            if place == front {
+                front += 1;
+                marked += 1;
+            } else if place > front && !self.record(place).is_done() {
+                self.record(place).mark_batched();
+                marked += 1;
+            }
+        }
+        self.move_front(front);
+        if marked > 0 {
+            // First: who sees by the count that the segment is finished syncs it.
             self.dirty.store(true, Release);
+            self.counts.batch(marked);
+        }
+    }
+
+    /// All before `front` are done, and what follows with marks of its own.
+    fn move_front(&self, front: u32) {
+        let handed = self.counts.handed();
+        let front = (front..handed).find(|place| !self.record(*place).is_done()).unwrap_or(handed.max(front));
+        if front > self.done_before.swap(front, AcqRel) {
+            head::set_done_before(self.map.words(), self.generation, front);
         }
     }
 
     /// What stands at a place.
     pub fn find(&self, place: u32) -> Found {
-        record::read(self.record(place))
+        match self.record(place).read() {
+            Found::TornCounted => Found::TornCounted,
+            _ if place < self.done_before.load(Relaxed) => Found::Batched,
+            found => found,
+        }
     }
 
     /// Reports a torn record, and marks it so that it is reported once.
@@ -252,26 +235,21 @@ impl Segment {
             place,
             "a usage record does not match its checksum and is left out"
         );
-        record::mark_torn(self.record(place));
-        self.torn.fetch_add(1, Relaxed);
-        self.done.fetch_add(1, AcqRel);
+        self.record(place).mark_torn();
         self.dirty.store(true, Release);
+        self.counts.tear();
     }
 
-    /// Sets the counters of a segment that an earlier life left: `written` records, all closed, `done` of them batched or
-    /// torn, `torn` among these.
+    /// Sets the counts of a segment that an earlier life left, as [`Counts::take_over`] says.
     pub fn take_over(&self, written: u32, done: u32, torn: u32) {
-        for counter in [&self.opened, &self.closed, &self.expected] {
-            counter.store(written, Relaxed);
-        }
-        self.torn.store(torn, Relaxed);
-        self.done.store(done, Relaxed);
-        self.handed.store(self.places, Release);
+        self.counts.take_over(self.places, written, done, torn);
+        self.move_front(self.done_before.load(Relaxed));
     }
 
-    /// Whether every record it will ever have is in a batch.
-    pub fn is_finished(&self) -> bool {
-        self.done.load(Acquire) == self.expected.load(Acquire)
+    /// Whether each of its places had a record and all are in batches: the file can be filled again. One that was filled in
+    /// part could keep records of several generations.
+    pub fn can_be_renewed(&self) -> bool {
+        self.done_before.load(Acquire) == self.places && !self.counts.has_torn()
     }
 
     /// Waits until what was written since the last time is on the disk.
@@ -286,12 +264,17 @@ impl Segment {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub fn is_synced(&self) -> bool {
+        !self.dirty.load(Acquire)
+    }
+
     /// Takes the file away, or aside where it has torn records. Says how many bytes came free.
     ///
     /// # Errors
     /// When the folder cannot be changed.
     pub fn remove(&self) -> io::Result<u64> {
-        if self.torn.load(Relaxed) > 0 {
+        if self.counts.has_torn() {
             std::fs::rename(&self.path, self.path.with_extension(&TORN_SUFFIX[1..]))?;
             return Ok(0);
         }

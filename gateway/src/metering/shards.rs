@@ -60,13 +60,12 @@ impl Shard {
     ///
     /// # Errors
     /// When the segment is full and there is no room for another.
-    pub fn place(&self, ground: &Ground, number: usize) -> io::Result<(Arc<Segment>, u32)> {
+    pub fn place(&self, ground: &Ground) -> io::Result<(Arc<Segment>, u32)> {
         let mut filling = self.filling.lock();
         let place = match filling.next_place() {
             Some(place) => place,
             None => {
-                let segment =
-                    ground.new_segment(number).inspect_err(|_| self.wants_spare.store(true, Release))?;
+                let segment = ground.new_segment().inspect_err(|_| self.wants_spare.store(true, Release))?;
                 filling.fill(segment);
                 filling.next_place().ok_or(io::ErrorKind::StorageFull)?
             }
@@ -88,11 +87,11 @@ impl Shard {
     /// spare. Else a few threads that have segments and no calls would keep the others from ever going on.
     pub fn give_up_idle(&self) {
         let mut filling = self.filling.lock();
-        if filling.segment.as_ref().is_some_and(|segment| !segment.is_idle()) {
+        if filling.segment.as_ref().is_some_and(|segment| !segment.counts.is_idle()) {
             return;
         }
         for segment in [filling.segment.take(), filling.spare.take()].into_iter().flatten() {
-            segment.hand_out_no_more();
+            segment.counts.hand_out_no_more();
         }
         self.wants_spare.store(false, Release);
     }

@@ -167,8 +167,8 @@ impl Spool {
     /// # Errors
     /// When there is no room; nothing is recorded then, and the call must not be answered.
     pub fn begin(&self, opening: &Event) -> Result<Ticket, SpoolFull> {
-        let number = shards::of_this_thread();
-        let (segment, place) = match self.ground.shards[number].place(&self.ground, number) {
+        let shard = &self.ground.shards[shards::of_this_thread()];
+        let (segment, place) = match shard.place(&self.ground) {
             Ok(place) => place,
             Err(failed) => {
                 self.ground.out_of_room(&failed);
@@ -197,13 +197,13 @@ impl Spool {
     pub fn stats(&self) -> SpoolStats {
         let segments = self.ground.segments.lock().clone();
         let shelf = self.ground.shelf.lock();
-        let unbatched = segments.iter().filter(|segment| segment.unbatched() > 0);
+        let unbatched = segments.iter().filter(|segment| segment.counts.unbatched() > 0);
         let oldest = unbatched.filter_map(|segment| segment.oldest_closed()).chain(shelf.oldest_call()).min();
         let age_ms = oldest.map_or(0, |oldest| self.ground.options.clock.now().0.saturating_sub(oldest.0));
         SpoolStats {
             bytes: self.ground.used_bytes.load(Acquire),
-            open_records: segments.iter().map(|segment| u64::from(segment.open_records())).sum(),
-            unbatched_records: segments.iter().map(|segment| u64::from(segment.unbatched())).sum(),
+            open_records: segments.iter().map(|segment| u64::from(segment.counts.under_way())).sum(),
+            unbatched_records: segments.iter().map(|segment| u64::from(segment.counts.unbatched())).sum(),
             pending_batches: shelf.pending() as u64,
             oldest_unacked_ms: u64::try_from(age_ms).unwrap_or(0),
             set_aside_batches: shelf.set_aside_count(),
