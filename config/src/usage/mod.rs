@@ -14,10 +14,12 @@ pub use event::{
     EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow, UNITS_MAX, Units, UnitsFrom,
 };
 pub use latency::{LATENCY_ERROR_PERCENT, Latency};
+pub use packer::Packer;
 
 mod cells;
 mod event;
 mod latency;
+mod packer;
 
 /// Events in one batch at most: their blob stays below 1 MiB even where nothing compresses.
 pub const BATCH_EVENTS_MAX: usize = 8_000;
@@ -86,7 +88,9 @@ impl UsageBatch {
     /// # Errors
     /// Where compression fails, which only lack of memory brings about.
     pub fn pack(id: BatchId, units: Vec<UnitsTaken>, events: &[Event]) -> Result<Self, InvalidBatch> {
-        Packer::new()?.pack(id, units, events)
+        let mut packer = Packer::new()?;
+        events.iter().for_each(|event| packer.push(event));
+        packer.pack(id, units)
     }
 
     /// The events, checked against count and hash.
@@ -105,45 +109,6 @@ impl UsageBatch {
             return Err(InvalidBatch::Hash);
         }
         events.iter().map(Event::from_bytes).collect::<Option<_>>().ok_or(InvalidBatch::Events)
-    }
-}
-
-/// Packs one batch after the other in the same room: a busy gateway makes several a second, of a MiB each.
-pub struct Packer {
-    compressor: zstd::bulk::Compressor<'static>,
-    raw: Vec<u8>,
-    packed: Vec<u8>,
-}
-
-impl Packer {
-    /// A packer without any room yet.
-    ///
-    /// # Errors
-    /// Only lack of memory brings one about.
-    pub fn new() -> Result<Self, InvalidBatch> {
-        let compressor = zstd::bulk::Compressor::new(1).map_err(|_| InvalidBatch::Events)?;
-        Ok(Self { compressor, raw: Vec::new(), packed: Vec::new() })
-    }
-
-    /// Packs `events`, at most [`BATCH_EVENTS_MAX`], as batch `id`.
-    ///
-    /// # Errors
-    /// Where compression fails, which only lack of memory brings about.
-    pub fn pack(
-        &mut self,
-        id: BatchId,
-        units: Vec<UnitsTaken>,
-        events: &[Event],
-    ) -> Result<UsageBatch, InvalidBatch> {
-        self.raw.clear();
-        events.iter().for_each(|event| self.raw.extend_from_slice(&event.to_bytes()));
-        self.packed.clear();
-        self.packed.reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
-        let packed = self.compressor.compress_to_buffer(&self.raw, &mut self.packed);
-        packed.map_err(|_| InvalidBatch::Events)?;
-        let content_hash = hash(&id, &units, &self.raw);
-        let event_count = u32::try_from(events.len()).map_err(|_| InvalidBatch::Events)?;
-        Ok(UsageBatch { id, content_hash, units, event_count, events: BASE64.encode(&self.packed) })
     }
 }
 

@@ -177,7 +177,7 @@ async fn a_wallets_lease_is_closed_over_a_kill_with_all_that_was_spent_and_its_l
         close(Arc::clone(&life.book), Arc::clone(&life.spool), Clock::System).await;
         closed(&life).await;
         assert_eq!(*noted.0.lock(), [], "one unit is in no batch yet");
-        let batch = life.batcher.collect(&life.ledger).unwrap().unwrap();
+        let batch = crate::metering::tests::opened(&life.batcher.collect(&life.ledger).unwrap().unwrap());
         let [event] = &batch.unpack().unwrap()[..] else { panic!("one event") };
         assert_eq!((event.ending, event.billable, event.kept), (Ending::Unaccounted, false, true));
         assert_eq!((event.subscription, event.plan_revision), (subscription, 9));

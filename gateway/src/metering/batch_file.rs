@@ -45,6 +45,8 @@ pub struct BatchHeader {
 pub struct SealedBatch {
     /// Which batch this is.
     pub id: BatchId,
+    /// How many events it holds.
+    pub event_count: u32,
     /// A [`UsageBatch`] as JSON.
     pub body: Bytes,
 }
@@ -88,7 +90,7 @@ pub fn parse_name(stem: &str) -> Option<(String, u64)> {
     Some((epoch.to_owned(), seq.parse().ok()?))
 }
 
-/// Puts the two lines into `lines`, and says what is sent of them.
+/// The two lines, in the room that is given, and what is sent of them.
 ///
 /// # Errors
 /// Never, in practice: both are plain data.
@@ -96,17 +98,19 @@ pub fn to_lines(
     batch: &UsageBatch,
     oldest: Timestamp,
     taken: Vec<TakenFrom>,
-    lines: &mut Vec<u8>,
-) -> serde_json::Result<SealedBatch> {
-    let header = BatchHeader { format: FORMAT, id: batch.id.clone(), oldest, taken };
-    lines.clear();
-    serde_json::to_writer(&mut *lines, &header)?;
-    lines.push(b'\n');
-    let begin = lines.len();
-    serde_json::to_writer(&mut *lines, batch)?;
-    let body = Bytes::copy_from_slice(&lines[begin..]);
-    lines.push(b'\n');
-    Ok(SealedBatch { id: batch.id.clone(), body })
+    mut room: Vec<u8>,
+) -> serde_json::Result<(Bytes, SealedBatch)> {
+    let UsageBatch { id, event_count, .. } = batch;
+    let header = BatchHeader { format: FORMAT, id: id.clone(), oldest, taken };
+    room.clear();
+    serde_json::to_writer(&mut room, &header)?;
+    room.push(b'\n');
+    let begin = room.len();
+    serde_json::to_writer(&mut room, batch)?;
+    room.push(b'\n');
+    let lines = Bytes::from(room);
+    let body = lines.slice(begin..lines.len() - 1);
+    Ok((lines, SealedBatch { id: id.clone(), event_count: *event_count, body }))
 }
 
 /// Writes the lines beside where they go, and waits until they are on the disk. Nothing is left where that fails.
@@ -160,7 +164,7 @@ pub fn read_batch(path: &Path) -> io::Result<UsageBatch> {
 /// As of [`read_batch`].
 pub fn read_sealed(path: &Path) -> io::Result<SealedBatch> {
     let (batch, body) = read_second_line(path)?;
-    Ok(SealedBatch { id: batch.id, body })
+    Ok(SealedBatch { id: batch.id, event_count: batch.event_count, body })
 }
 
 fn read_second_line(path: &Path) -> io::Result<(UsageBatch, Bytes)> {

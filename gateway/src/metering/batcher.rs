@@ -7,15 +7,15 @@ use std::io;
 use std::sync::Arc;
 
 use apiclay_config::counters::Acknowledged;
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, Event, InvalidBatch, Packer, UnitsTaken, UsageBatch};
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, InvalidBatch, UnitsTaken};
 
-use super::batch_file::{self, BATCH_SUFFIX, SealedBatch, TakenFrom, batch_name};
+use super::batch_file::{self, BATCH_SUFFIX, SealedBatch, batch_name};
 use super::fresh::Fresh;
-use super::ground::{Ground, RESERVE_EVENTS_MAX, is_full};
-use super::segment::Segment;
+use super::ground::{RESERVE_EVENTS_MAX, is_full};
 use super::shelf::{Aside, Shelved};
 use super::spool::Spool;
-use super::units::{Kept, LeaseLedger, kept_units, units_taken};
+use super::taking::{Made, Room, Taken};
+use super::units::{Kept, LeaseLedger, keep, sum_up};
 
 /// Above every batch of a life that is over.
 const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
@@ -72,25 +72,11 @@ pub struct Batcher {
     pub(super) kill_at: Option<Step>,
 }
 
-/// What making a batch needs, used again for the next: some MiB a batch, several times a second.
-struct Room {
-    events: Vec<Event>,
-    packer: Packer,
-    lines: Vec<u8>,
-}
-
 pub(super) struct Written {
-    batch: UsageBatch,
     sealed: SealedBatch,
     taken: Vec<Taken>,
     kept: Vec<Kept>,
     pub(super) shelved: Shelved,
-}
-
-/// Records of one segment.
-struct Taken {
-    segment: Arc<Segment>,
-    places: Vec<u32>,
 }
 
 impl Batcher {
@@ -99,7 +85,7 @@ impl Batcher {
     /// # Errors
     /// When there is one already.
     pub fn new(spool: Arc<Spool>) -> Result<Self, BatcherError> {
-        let room = Room { events: Vec::new(), packer: Packer::new()?, lines: Vec::new() };
+        let room = Room::new()?;
         if std::mem::replace(&mut *spool.batcher.lock(), true) {
             return Err(BatcherError::Second);
         }
@@ -118,7 +104,7 @@ impl Batcher {
     ///
     /// # Errors
     /// When the disk fails or is full: the records stay, and the next call goes on where this one stopped.
-    pub fn collect(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<UsageBatch>, BatcherError> {
+    pub fn collect(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<SealedBatch>, BatcherError> {
         if self.written.is_none() {
             let written = match self.write(BATCH_EVENTS_MAX, units_of) {
                 Err(BatcherError::Disk(failed)) if is_full(&failed) => self.write_on_full_disk(units_of)?,
@@ -140,30 +126,24 @@ impl Batcher {
 
     fn write(&mut self, limit: usize, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
         let ground = self.spool.ground();
-        let Room { events, packer, lines } = &mut self.room;
-        let taken = take(ground, limit, events);
-        let Some(oldest) = events.iter().map(|event| event.at).min() else { return Ok(None) };
-        let kept = kept_units(events);
-        let id = BatchId { from: ground.from.clone(), seq: self.next_seq };
-        let batch = packer.pack(id, units_taken(&kept, units_of), events)?;
-        let refs = taken.iter().map(Taken::refs).collect();
-        let sealed = batch_file::to_lines(&batch, oldest, refs, lines).map_err(io::Error::from)?;
-        let bytes = lines.len() as u64;
+        let made = self.room.make(ground, self.next_seq, limit, units_of, self.fresh.room())?;
+        let Some(Made { sealed, lines, oldest, taken, kept }) = made else { return Ok(None) };
         self.reached(Step::Packed)?;
-        let unfinished = batch_file::write_unfinished(&ground.folder, &batch.id, &self.room.lines)?;
+        let unfinished = batch_file::write_unfinished(&ground.folder, &sealed.id, &lines)?;
         self.reached(Step::Unfinished)?;
         let named = ground.folder.join(batch_name(&ground.from.epoch, self.next_seq, BATCH_SUFFIX));
         std::fs::rename(unfinished, named)?;
+        let bytes = lines.len() as u64;
         ground.count_bytes(bytes);
         let since = ground.options.clock.now();
         let shelved = Shelved { epoch: ground.from.epoch.clone(), seq: self.next_seq, bytes, oldest, since };
         // From here on the number is taken, whatever fails.
         self.next_seq += 1;
-        Ok(Some(Written { batch, sealed, taken, kept, shelved }))
+        Ok(Some(Written { sealed, taken, kept, shelved }))
     }
 
     /// Brings a batch that has its file to its end; may be done twice.
-    fn settle(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<UsageBatch>, BatcherError> {
+    fn settle(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<SealedBatch>, BatcherError> {
         let Some(written) = &self.written else { return Ok(None) };
         self.reached(Step::Renamed)?;
         let ground = self.spool.ground();
@@ -178,13 +158,14 @@ impl Batcher {
         }
         self.reached(Step::Marked)?;
         for Kept { lease, units, .. } in &written.kept {
-            units_of.recorded(written.batch.id.seq, *lease, *units);
+            units_of.recorded(written.sealed.id.seq, *lease, *units);
         }
         self.reached(Step::Told)?;
-        let Some(written) = self.written.take() else { return Ok(None) };
-        self.fresh.put(written.sealed);
-        self.spool.ground().shelf.lock().put(written.shelved);
-        Ok(Some(written.batch))
+        let Some(Written { sealed, kept, shelved, .. }) = self.written.take() else { return Ok(None) };
+        self.room.take_back(kept);
+        self.fresh.put(sealed.clone());
+        self.spool.ground().shelf.lock().put(shelved);
+        Ok(Some(sealed))
     }
 
     /// The batch that is to be sent next: the oldest that is not acknowledged, earlier lives' included.
@@ -315,7 +296,10 @@ impl Batcher {
                 }
                 batch => batch?,
             };
-            for Kept { lease, units, .. } in kept_units(&batch.unpack()?) {
+            let mut kept = Vec::new();
+            batch.unpack()?.iter().for_each(|event| keep(event, &mut kept));
+            sum_up(&mut kept);
+            for Kept { lease, units, .. } in kept {
                 units_of.recorded(batch.id.seq, lease, units);
             }
         }
@@ -332,24 +316,4 @@ impl Batcher {
     fn reached(&self, step: Step) -> Result<(), BatcherError> {
         if self.kill_at == Some(step) { Err(BatcherError::Killed) } else { Ok(()) }
     }
-}
-
-impl Taken {
-    fn refs(&self) -> TakenFrom {
-        TakenFrom::new(self.segment.name(), self.places.iter().copied())
-    }
-}
-
-/// Closed records, `limit` at most: where they stand; `events` is what stands there.
-fn take(ground: &Ground, limit: usize, events: &mut Vec<Event>) -> Vec<Taken> {
-    let segments = ground.segments.lock().clone();
-    let mut taken = Vec::new();
-    events.clear();
-    for segment in segments.into_iter().filter(|segment| segment.counts.unbatched() > 0) {
-        let places = segment.closed_records(limit, events);
-        if !places.is_empty() {
-            taken.push(Taken { segment, places });
-        }
-    }
-    taken
 }

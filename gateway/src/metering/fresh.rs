@@ -2,6 +2,7 @@
 //! here is read from its file. The batcher puts them here and gives them to the sender.
 
 use apiclay_config::usage::BatchId;
+use bytes::Bytes;
 
 use super::batch_file::SealedBatch;
 
@@ -9,26 +10,41 @@ use super::batch_file::SealedBatch;
 /// and stay on the disk alone.
 const FRESH_MAX_BYTES: usize = 8 * 1024 * 1024;
 
+/// Rooms that are kept: as many batches as a busy gateway makes at once.
+const ROOMS_MAX: usize = 4;
+
 /// Batches that are not acknowledged yet; not all of them.
 #[derive(Default)]
-pub struct Fresh(Vec<SealedBatch>);
+pub struct Fresh {
+    kept: Vec<SealedBatch>,
+    rooms: Vec<Vec<u8>>,
+}
 
 impl Fresh {
+    /// Room for the lines of a batch: what one had that is gone, so that no memory is new.
+    pub fn room(&mut self) -> Vec<u8> {
+        self.rooms.pop().unwrap_or_default()
+    }
+
     /// Keeps a batch, if there is room.
     pub fn put(&mut self, batch: SealedBatch) {
-        if self.0.iter().map(|kept| kept.body.len()).sum::<usize>() + batch.body.len() <= FRESH_MAX_BYTES {
-            self.0.push(batch);
+        let bytes = self.kept.iter().map(|kept| kept.body.len()).sum::<usize>();
+        if bytes + batch.body.len() <= FRESH_MAX_BYTES {
+            self.kept.push(batch);
         }
     }
 
     /// A batch, if it is here.
     pub fn get(&self, epoch: &str, seq: u64) -> Option<SealedBatch> {
-        self.0.iter().find(|batch| batch.id.seq == seq && batch.id.from.epoch == epoch).cloned()
+        self.kept.iter().find(|batch| batch.id.seq == seq && batch.id.from.epoch == epoch).cloned()
     }
 
     /// Lets go of a batch that is not to be sent any more.
     pub fn forget(&mut self, id: &BatchId) {
-        self.0.retain(|batch| batch.id != *id);
+        let gone = self.kept.iter().position(|batch| batch.id == *id).map(|at| self.kept.remove(at));
+        let unshared = gone.map(|batch| batch.body).filter(Bytes::is_unique);
+        self.rooms.extend(unshared.map(Vec::from));
+        self.rooms.truncate(ROOMS_MAX);
     }
 }
 
@@ -36,7 +52,6 @@ impl Fresh {
 #[allow(clippy::unwrap_used, reason = "a test that fails says where by panicking")]
 mod tests {
     use apiclay_config::usage::GatewayEpoch;
-    use bytes::Bytes;
 
     use super::*;
 
@@ -44,7 +59,7 @@ mod tests {
     fn what_finds_no_room_is_not_kept_until_others_are_let_go() {
         let batch = |seq, bytes| {
             let from = GatewayEpoch { gateway: "gw".into(), epoch: "00ff".into() };
-            SealedBatch { id: BatchId { from, seq }, body: Bytes::from(vec![b' '; bytes]) }
+            SealedBatch { id: BatchId { from, seq }, event_count: 1, body: Bytes::from(vec![b' '; bytes]) }
         };
         let mut fresh = Fresh::default();
         fresh.put(batch(1, FRESH_MAX_BYTES / 2));

@@ -21,6 +21,7 @@ mod shelf;
 mod spares;
 mod spool;
 mod standing;
+mod taking;
 mod thread;
 mod units;
 

@@ -175,6 +175,8 @@ fn is_of_another(tag: u32, seal: u32, bytes: &[u8; EVENT_BYTES]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicU32;
+
     use super::*;
     use crate::metering::tests::event;
 
@@ -228,15 +230,26 @@ mod tests {
         }
     }
 
-    /// A look between two stores of the opening: the state that it began with is gone.
+    /// One thread fills a place generation after generation, another looks at it.
     #[test]
     fn a_record_that_is_being_opened_over_another_is_not_torn() {
-        let words = left(6);
-        let state = words[STATE_WORD].load(Relaxed);
-        words[0].fetch_add(1, Relaxed);
-        assert!(!of(&words).has_changed(state));
-        words[STATE_WORD].store(0, Relaxed);
-        assert!(of(&words).has_changed(state));
+        const GENERATIONS: u32 = 200_000;
+        let words = blank();
+        let generation = AtomicU32::new(1);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for next in 1..GENERATIONS {
+                    let record = Record { words: &words, generation: next };
+                    generation.store(next, Release);
+                    record.close(&event(next.into()), record.open(&event(next.into())));
+                }
+            });
+            let mut now = 0;
+            while now < GENERATIONS - 1 {
+                now = generation.load(Acquire);
+                assert_ne!(Record { words: &words, generation: now }.read(), Found::Torn);
+            }
+        });
     }
 
     #[test]

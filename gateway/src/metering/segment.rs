@@ -158,18 +158,18 @@ impl Segment {
         self.dirty.store(true, Release);
     }
 
-    /// Puts the closed records from the front into `events`, until there are `limit`; says their places. Torn ones are counted
-    /// and passed over. Only the batcher calls this.
-    pub fn closed_records(&self, limit: usize, events: &mut Vec<Event>) -> Vec<u32> {
+    /// Hands the closed records from the front, `limit` at most, to `take`; says their places. Torn ones are counted and passed
+    /// over. Only the batcher calls this.
+    pub fn closed_records(&self, limit: usize, mut take: impl FnMut(&Event)) -> Vec<u32> {
         let mut places = Vec::new();
         for place in self.done_before.load(Relaxed)..self.counts.handed() {
-            if events.len() >= limit {
+            if places.len() >= limit {
                 break;
             }
             match self.record(place).read() {
                 Found::Closed(event) => {
+                    take(&event);
                     places.push(place);
-                    events.push(event);
                 }
                 Found::Torn => self.count_torn(place),
                 // The first two are being written this very moment, or under way.

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, UsageBatch};
+use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId};
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rand::Rng;
@@ -150,8 +150,7 @@ impl<S: BatchSink> Sender<S> {
     async fn collect(&self) {
         for _ in 0..COLLECTS_MAX {
             let ledger = Arc::clone(&self.ledger);
-            // Freed where it was made: memory that goes from thread to thread is not used again soon.
-            let is_full = move |batch: UsageBatch| batch.event_count as usize == BATCH_EVENTS_MAX;
+            let is_full = |batch: SealedBatch| batch.event_count as usize == BATCH_EVENTS_MAX;
             match self.aside(move |batcher| Ok(batcher.collect(&*ledger)?.is_some_and(is_full))).await {
                 Ok(true) => {}
                 Ok(false) => return,
@@ -197,23 +196,28 @@ impl<S: BatchSink> Sender<S> {
     /// Sends until nothing is pending, or something is in the way.
     async fn send_pending(&mut self) {
         loop {
-            match self.aside(|batcher| batcher.pending()).await {
+            let is_sent = match self.aside(|batcher| batcher.pending()).await {
                 Ok(None) => break self.failures = 0,
-                Ok(Some(batch)) if self.send(&batch).await => self.failures = 0,
-                Ok(Some(_)) => break self.failures = self.failures.saturating_add(1),
+                Ok(Some(batch)) => self.send(batch).await,
                 Err(failed) => {
                     tracing::error!(error = %failed, cause = ?failed, "usage batches cannot be sent");
-                    break self.failures = self.failures.saturating_add(1);
+                    false
                 }
+            };
+            if !is_sent {
+                break self.failures = self.failures.saturating_add(1);
             }
+            self.failures = 0;
         }
     }
 
     /// Sends one; whether the next may follow at once.
-    async fn send(&self, batch: &SealedBatch) -> bool {
-        let id = batch.id.clone();
-        let posted = tokio::time::timeout(Duration::from_millis(POST_MAX_MS), self.sink.post(batch)).await;
-        let BatchId { from, seq } = &batch.id;
+    async fn send(&self, batch: SealedBatch) -> bool {
+        let posted = tokio::time::timeout(Duration::from_millis(POST_MAX_MS), self.sink.post(&batch)).await;
+        // Its room is free with the last who has it.
+        let SealedBatch { id, body, .. } = batch;
+        drop(body);
+        let BatchId { from, seq } = &id.clone();
         let done = match posted {
             Ok(Ok(())) => self.aside(move |batcher| batcher.acknowledged(&id)).await,
             Ok(Err(conflict @ PostError::Conflict(_))) => {

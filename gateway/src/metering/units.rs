@@ -26,19 +26,23 @@ pub struct Kept {
     pub of_wallet: bool,
 }
 
-/// What the events keep, one row a lease, by lease.
-pub fn kept_units(events: &[Event]) -> Vec<Kept> {
-    let mut kept = Vec::with_capacity(events.len());
-    for event in events.iter().filter(|event| event.kept) {
-        for window in LeasedWindow::ALL {
-            let (lease, of_wallet) = (event.leases[window as usize], window == LeasedWindow::Wallet);
-            let units = if of_wallet { event.units.count } else { 1 };
-            // A call that used none leaves nothing to be waited for.
-            if lease != 0 && units > 0 {
-                kept.push(Kept { lease, units, of_wallet });
-            }
+/// Notes what an event keeps, a row for each of its leases.
+pub fn keep(event: &Event, kept: &mut Vec<Kept>) {
+    if !event.kept {
+        return;
+    }
+    for window in LeasedWindow::ALL {
+        let (lease, of_wallet) = (event.leases[window as usize], window == LeasedWindow::Wallet);
+        let units = if of_wallet { event.units.count } else { 1 };
+        // A call that used none leaves nothing to be waited for.
+        if lease != 0 && units > 0 {
+            kept.push(Kept { lease, units, of_wallet });
         }
     }
+}
+
+/// Makes of what was noted one row a lease, by lease.
+pub fn sum_up(kept: &mut Vec<Kept>) {
     kept.sort_unstable_by_key(|kept| kept.lease);
     kept.dedup_by(|next, sum| {
         let same = next.lease == sum.lease;
@@ -47,13 +51,11 @@ pub fn kept_units(events: &[Event]) -> Vec<Kept> {
         }
         same
     });
-    kept
 }
 
-/// The same by counter and window, as a batch states them. Without wallets: what they paid for is in the events, and counters
-/// that are lost are rebuilt from this.
-pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken> {
-    let mut rows: Vec<UnitsTaken> = Vec::with_capacity(kept.len());
+/// Puts the same by counter and window, as a batch states them, into `rows`. Without wallets: what they paid for is in the
+/// events, and counters that are lost are rebuilt from this.
+pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger, rows: &mut Vec<UnitsTaken>) {
     for Kept { lease, units, .. } in kept.iter().filter(|kept| !kept.of_wallet) {
         match units_of.counter_of(*lease) {
             Some((counter, window)) => rows.push(UnitsTaken { counter, window, units: u64::from(*units) }),
@@ -73,7 +75,6 @@ pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger) -> Vec<UnitsTaken>
         }
         same
     });
-    rows
 }
 
 #[cfg(test)]
@@ -97,6 +98,8 @@ mod tests {
         let kept = [kept(1, 2), kept(2, 3), kept(4, 100), kept(8, 5), kept(9, 7)];
         let counter: Arc<str> = "counter".into();
         let row = |window, units| UnitsTaken { counter: Arc::clone(&counter), window, units };
-        assert_eq!(units_taken(&kept, &Two(Arc::clone(&counter))), [row(0, 5), row(1, 5)]);
+        let mut rows = Vec::new();
+        units_taken(&kept, &Two(Arc::clone(&counter)), &mut rows);
+        assert_eq!(rows, [row(0, 5), row(1, 5)]);
     }
 }

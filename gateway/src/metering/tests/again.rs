@@ -165,7 +165,7 @@ fn what_is_marked_twice_leaves_the_next_generation_alone() {
     (100..105).for_each(|number| call(&spool, number));
     assert_eq!(files(folder.path(), SEGMENT_SUFFIX), 1, "in the same file");
     batcher.kill_at = None;
-    let first = batcher.collect(&Book::default()).unwrap().unwrap();
+    let first = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     assert_eq!(first.unpack().unwrap().len(), PLACES as usize);
     assert_eq!(spool.stats().unbatched_records, 5);
     kill(spool, batcher);

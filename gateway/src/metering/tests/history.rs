@@ -27,7 +27,7 @@ fn a_call_ends_in_one_batch_with_its_units() {
     call(&spool, 2);
     assert_eq!((spool.stats().open_records, spool.stats().unbatched_records), (0, 2));
     let book = Book::default();
-    let batch = batcher.collect(&book).unwrap().unwrap();
+    let batch = opened(&batcher.collect(&book).unwrap().unwrap());
     assert_eq!(batch.unpack().unwrap(), [event(1), event(2)]);
     assert_eq!(
         batch.units.iter().map(|taken| (&*taken.counter, taken.units)).collect::<BTreeMap<_, _>>(),
@@ -53,7 +53,7 @@ fn an_abandoned_call_is_interrupted_and_not_billed() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, mut batcher) = open(folder.path(), 1, small());
     drop(spool.begin(&opening(1)).unwrap());
-    let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+    let batch = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     let [event] = &batch.unpack().unwrap()[..] else { panic!("one event") };
     assert_eq!((event.ending, event.billable, event.kept), (Ending::Interrupted, false, true));
 }
@@ -101,9 +101,9 @@ fn the_next_life_sends_the_same_batches_again_and_takes_the_rest() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, mut batcher) = open(folder.path(), 1, small());
     call(&spool, 1);
-    let first = batcher.collect(&Book::default()).unwrap().unwrap();
+    let first = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     call(&spool, 2);
-    let second = batcher.collect(&Book::default()).unwrap().unwrap();
+    let second = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     batcher.acknowledged(&first.id).unwrap();
     call(&spool, 3);
     drop((spool, batcher));
@@ -115,7 +115,7 @@ fn the_next_life_sends_the_same_batches_again_and_takes_the_rest() {
     let book = Book::default();
     batcher.retell(&life(1).epoch, &book).unwrap();
     assert_eq!(book.0.lock().len(), 6, "two batches, three leases each");
-    let rest = batcher.collect(&Book::default()).unwrap().unwrap();
+    let rest = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     assert_eq!((rest.id.from.clone(), rest.id.seq), (life(2), 1));
     assert_eq!(rest.unpack().unwrap(), [event(3)]);
     assert_eq!(events(folder.path()).len(), 3);
@@ -127,7 +127,7 @@ fn a_damaged_acknowledged_batch_keeps_no_life_from_beginning() {
     let (spool, mut batcher) = open(folder.path(), 1, small());
     for number in 1..=2 {
         call(&spool, number);
-        let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+        let batch = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
         batcher.acknowledged(&batch.id).unwrap();
     }
     drop((spool, batcher));

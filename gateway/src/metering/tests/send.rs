@@ -170,7 +170,7 @@ async fn a_control_plane_restored_from_a_copy_is_given_again_what_it_lacks() {
     let (spool, mut batcher) = open(folder.path(), 1, small());
     let plane = Arc::new(Plane::default());
     call(&spool, 0);
-    let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+    let batch = opened(&batcher.collect(&Book::default()).unwrap().unwrap());
     plane.taken.lock().insert((batch.id.from.epoch.clone(), 1), serde_json::to_vec(&batch).unwrap());
     batcher.acknowledged(&batch.id).unwrap();
     drop((spool, batcher));

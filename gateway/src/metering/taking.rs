@@ -1,0 +1,106 @@
+//! Takes closed records out of the segments, and makes a batch's two lines of them. Nothing is changed by that: the batcher
+//! writes the lines, and marks the records then.
+
+use std::io;
+use std::sync::Arc;
+
+use apiclay_config::clock::Timestamp;
+use apiclay_config::usage::{BatchId, InvalidBatch, Packer, UnitsTaken};
+use bytes::Bytes;
+
+use super::batch_file::{self, SealedBatch, TakenFrom};
+use super::batcher::BatcherError;
+use super::ground::Ground;
+use super::segment::Segment;
+use super::units::{Kept, LeaseLedger, keep, sum_up, units_taken};
+
+/// Records of one segment.
+pub struct Taken {
+    /// Which.
+    pub segment: Arc<Segment>,
+    /// Where they stand, in ascending order.
+    pub places: Vec<u32>,
+}
+
+/// A batch that is in memory alone.
+pub struct Made {
+    /// What is sent of it.
+    pub sealed: SealedBatch,
+    /// What is written.
+    pub lines: Bytes,
+    /// When its oldest call was opened.
+    pub oldest: Timestamp,
+    /// Its records.
+    pub taken: Vec<Taken>,
+    /// What they keep of leases.
+    pub kept: Vec<Kept>,
+}
+
+/// What making a batch needs, used again for the next: some MiB a batch, several times a second.
+pub struct Room {
+    packer: Packer,
+    kept: Vec<Kept>,
+    units: Vec<UnitsTaken>,
+}
+
+impl Room {
+    /// Without any room yet.
+    ///
+    /// # Errors
+    /// Only lack of memory brings one about.
+    pub fn new() -> Result<Self, InvalidBatch> {
+        Ok(Self { packer: Packer::new()?, kept: Vec::new(), units: Vec::new() })
+    }
+
+    /// Makes the batch of this number of closed records, `limit` at most, in the room that is given for its lines; `None` where
+    /// there are none.
+    ///
+    /// # Errors
+    /// When it cannot be packed.
+    pub fn make(
+        &mut self,
+        ground: &Ground,
+        seq: u64,
+        limit: usize,
+        units_of: &dyn LeaseLedger,
+        lines: Vec<u8>,
+    ) -> Result<Option<Made>, BatcherError> {
+        let (taken, oldest) = self.take(ground, limit);
+        let Some(oldest) = oldest else { return Ok(None) };
+        sum_up(&mut self.kept);
+        let mut units = std::mem::take(&mut self.units);
+        units_taken(&self.kept, units_of, &mut units);
+        let batch = self.packer.pack(BatchId { from: ground.from.clone(), seq }, units)?;
+        let refs = taken.iter().map(|t| TakenFrom::new(t.segment.name(), t.places.iter().copied()));
+        let (lines, sealed) =
+            batch_file::to_lines(&batch, oldest, refs.collect(), lines).map_err(io::Error::from)?;
+        self.units = self.packer.take_back(batch);
+        Ok(Some(Made { sealed, lines, oldest, taken, kept: std::mem::take(&mut self.kept) }))
+    }
+
+    /// Where the records stand, and when the oldest was opened.
+    fn take(&mut self, ground: &Ground, limit: usize) -> (Vec<Taken>, Option<Timestamp>) {
+        let Self { packer, kept, .. } = self;
+        packer.clear();
+        kept.clear();
+        let segments = ground.segments.lock().clone();
+        let (mut taken, mut left, mut oldest) = (Vec::new(), limit, None);
+        for segment in segments.into_iter().filter(|segment| segment.counts.unbatched() > 0) {
+            let places = segment.closed_records(left, |event| {
+                packer.push(event);
+                keep(event, kept);
+                oldest = Some(oldest.map_or(event.at, |oldest: Timestamp| oldest.min(event.at)));
+            });
+            left -= places.len();
+            if !places.is_empty() {
+                taken.push(Taken { segment, places });
+            }
+        }
+        (taken, oldest)
+    }
+
+    /// Takes back the room of what was kept, once it is told.
+    pub fn take_back(&mut self, kept: Vec<Kept>) {
+        self.kept = kept;
+    }
+}
