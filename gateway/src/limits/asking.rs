@@ -48,7 +48,7 @@ impl Tally {
             let mut desk = me.desk.lock();
             desk.unheard_until_ms = 0;
             if let Err(error) = &result {
-                tracing::debug!(counter = &*me.key, %error, "no grant");
+                tracing::debug!(counter = &*me.out.key, %error, "no grant");
                 let now_ms = me.core.clock.now_ms();
                 me.unavailable_until_ms.store(now_ms.saturating_add(UNAVAILABLE_BELIEVED_MS), SeqCst);
                 desk.unheard_until_ms = now_ms.saturating_add(UNHEARD_BELIEVED_MS);
@@ -106,7 +106,7 @@ impl Tally {
         let cap = self.core.options.open_leases_max_units;
         // Bounds and wants are of calls.
         let per_call = u64::from(self.per_call);
-        let room = (u64::from(cap) * per_call).saturating_sub(self.open_units.load(Acquire));
+        let room = (u64::from(cap) * per_call).saturating_sub(self.out.units.load(Acquire));
         if hard && room < per_call {
             return Err(CountersError::OpenLeases(cap));
         }
@@ -122,7 +122,7 @@ impl Tally {
         let wanted = u64::from(desk.want) * per_call;
         let want = if hard { wanted.min(room) } else { wanted };
         let request = GrantRequest {
-            key: self.key.to_string(),
+            key: self.out.key.to_string(),
             window: self.window,
             max: self.max.load(SeqCst),
             hard,
@@ -175,7 +175,7 @@ impl Tally {
         }
         self.exhausted_until_ms.store(0, SeqCst);
         self.core.table.slot(asked.place).open(grant.window, grant.units, ends_ms);
-        self.open_units.fetch_add(u64::from(grant.units), SeqCst);
+        self.out.units.fetch_add(u64::from(grant.units), SeqCst);
         let lease = InHand { place: asked.place, serial: asked.serial, since_ms: now_ms };
         desk.open.push(lease);
         desk.granted_at_ms = now_ms.max(1);

@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::desk::InHand;
 use super::earlier::EarlierLeases;
 use super::table::LeaseTable;
-use super::tally::Tally;
+use super::tally::{Out, Tally};
 use super::{BatchMark, BookOptions, CounterSpec, KEY_MAX_BYTES, Monotonic};
 use crate::counters::{Counters, CountersError, LeaseId};
 
@@ -35,10 +35,10 @@ pub enum BookError {
     Epoch(String),
 }
 
-/// Which place a lease is at, and whose it is; no tally for leases of an earlier epoch.
+/// Which place a lease is at, and whose it is.
 pub(super) struct Known {
     pub(super) place: u32,
-    pub(super) tally: Weak<Tally>,
+    pub(super) out: Arc<Out>,
 }
 
 /// What all counters of a gateway share.
@@ -70,13 +70,13 @@ impl Core {
 
     /// Puts a new lease's name into the table.
     pub(super) fn reserve(&self, tally: &Tally) -> Result<(u32, u32), CountersError> {
-        if tally.key.len() > KEY_MAX_BYTES {
-            return Err(CountersError::Key(tally.key.to_string()));
+        if tally.out.key.len() > KEY_MAX_BYTES {
+            return Err(CountersError::Key(tally.out.key.to_string()));
         }
         let (place, serial) =
             self.table.reserve().map_err(|full| CountersError::LeaseTable(Some(Arc::new(full))))?;
-        self.table.slot(place).ask(serial, self.epoch, &tally.key, tally.window);
-        self.known.insert(serial, Known { place, tally: tally.me.clone() });
+        self.table.slot(place).ask(serial, self.epoch, &tally.out.key, tally.window);
+        self.known.insert(serial, Known { place, out: Arc::clone(&tally.out) });
         Ok((place, serial))
     }
 
@@ -89,12 +89,6 @@ impl Core {
         if self.known.remove(&serial).is_some() {
             self.table.release(place);
         }
-    }
-
-    /// Takes units out of the count of open ones.
-    pub(super) fn count_out(&self, tally: &Tally, units: u32) {
-        let less = |open: u64| Some(open.saturating_sub(u64::from(units)));
-        let _ = tally.open_units.fetch_update(SeqCst, SeqCst, less);
     }
 
     /// Whether an answer is of counters that are lost. Asked and acted on under a lock that
@@ -189,11 +183,8 @@ impl LeaseBook {
             return;
         };
         let slot = self.core.table.slot(known.place);
-        if slot.word().serial() == lease
-            && slot.record(batch, kept_units)
-            && let Some(tally) = known.tally.upgrade()
-        {
-            self.core.count_out(&tally, kept_units);
+        if slot.word().serial() == lease && slot.record(batch, kept_units) {
+            known.out.count_out(kept_units);
         }
     }
 
@@ -202,14 +193,7 @@ impl LeaseBook {
     pub fn counter_of(&self, lease: u32) -> Option<(Arc<str>, i64)> {
         let known = self.core.known.get(&lease)?;
         let slot = self.core.table.slot(known.place);
-        if slot.word().serial() != lease {
-            return None;
-        }
-        let key = match known.tally.upgrade() {
-            Some(tally) => Arc::clone(&tally.key),
-            None => slot.content()?.key.into(),
-        };
-        Some((key, slot.window()))
+        (slot.word().serial() == lease).then(|| (Arc::clone(&known.out.key), slot.window()))
     }
 
     /// Waits until the lease table is on the disk, so that a power cut loses nothing before this.

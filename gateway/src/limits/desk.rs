@@ -121,7 +121,7 @@ impl Desk {
             let lease = self.open.swap_remove(index);
             let slot = tally.core.table.slot(lease.place);
             let spare = slot.closed();
-            tally.core.count_out(tally, close.unspent);
+            tally.out.count_out(close.unspent);
             self.closed.push(InHand { since_ms: now_ms, ..lease });
             if spare > 0 {
                 tally.hold(lease.place, lease.serial);
@@ -145,7 +145,7 @@ impl Desk {
             tally.unhold(lease.place, lease.serial);
             // Settled units were counted out as they were recorded; the rest goes out of the count with its slot.
             let rest = slot.units().saturating_sub(slot.returned()).saturating_sub(slot.recorded());
-            tally.core.count_out(tally, rest);
+            tally.out.count_out(rest);
             tally.core.let_go(lease.place, lease.serial);
             false
         });

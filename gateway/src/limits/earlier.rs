@@ -6,8 +6,8 @@ use super::LeaseBook;
 use super::book::Known;
 use super::desk::InHand;
 use super::slot::SlotContent;
+use super::tally::Out;
 use crate::counters::{Close, CountersError, GrantRequest, LeaseId};
-use std::sync::Weak;
 
 use apiclay_config::usage::LeasedWindow;
 
@@ -58,7 +58,7 @@ impl LeaseBook {
             let slot = self.core.table.slot(place);
             let Some(content) = (!slot.is_empty()).then(|| slot.content()).flatten() else { continue };
             self.core.table.had(content.serial);
-            self.core.known.insert(content.serial, Known { place, tally: Weak::new() });
+            self.core.known.insert(content.serial, Known { place, out: Out::of(&content.key) });
             earlier.push(InHand { place, serial: content.serial, since_ms: self.core.clock.now_ms() });
             leases.push(EarlierLease {
                 lease: content.serial,

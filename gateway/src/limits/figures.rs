@@ -29,7 +29,7 @@ impl LeaseBook {
             let sum = figures.entry(tally.window).or_default();
             sum.leases += tally.desk.lock().open.len() as u64;
             sum.units_in_hand += tally.units_at_hand(now_ms);
-            sum.open_units += tally.open_units.load(Relaxed);
+            sum.open_units += tally.out.units.load(Relaxed);
         }
         figures
     }

@@ -119,7 +119,7 @@ impl LeaseBook {
     async fn close_all(&self, closing: Vec<Closing>) -> Result<(), CountersError> {
         let closing = stream::iter(closing).map(|(tally, closes)| async move {
             let closed = tally.close(&closes).await;
-            closed.map_err(|error| (tally.key.clone(), error))
+            closed.map_err(|error| (tally.out.key.clone(), error))
         });
         let mut closing = closing.buffer_unordered(CLOSES_AT_ONCE);
         while let Some(closed) = closing.next().await {
@@ -195,7 +195,7 @@ impl Tally {
     }
 
     async fn close(&self, closes: &[Close]) -> Result<(), CountersError> {
-        let generation = self.core.counters.close(&self.key, closes).await?;
+        let generation = self.core.counters.close(&self.out.key, closes).await?;
         let mut desk = self.desk.lock();
         // Counters that are lost took them back: they are in hand still, and go back to those that are built anew.
         self.core.refuse_lost(generation)?;

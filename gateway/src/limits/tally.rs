@@ -26,6 +26,25 @@ const USED_STEP_MS: u64 = 500;
 #[repr(align(64))]
 pub(super) struct Held(pub(super) [AtomicU64; HELD_MAX]);
 
+/// What is out of one counter.
+pub(super) struct Out {
+    pub(super) key: Arc<str>,
+    /// Units granted, neither recorded nor returned.
+    pub(super) units: AtomicU64,
+}
+
+impl Out {
+    pub(super) fn of(key: &str) -> Arc<Self> {
+        Arc::new(Self { key: key.into(), units: AtomicU64::new(0) })
+    }
+
+    /// Takes units out of the count.
+    pub(super) fn count_out(&self, units: u32) {
+        let less = |open: u64| Some(open.saturating_sub(u64::from(units)));
+        let _ = self.units.fetch_update(SeqCst, SeqCst, less);
+    }
+}
+
 /// One counter of this gateway. In this order, as every call that is admitted waits for its first two cache lines, and for no other.
 #[repr(C)]
 pub struct Tally {
@@ -46,9 +65,8 @@ pub struct Tally {
     pub(super) lowered: AtomicU64,
     pub(super) exhausted_until_ms: AtomicU64,
     pub(super) unavailable_until_ms: AtomicU64,
-    /// Units that are out: granted, neither recorded nor returned.
-    pub(super) open_units: AtomicU64,
-    pub(super) key: Arc<str>,
+    /// What whoever notes records of its leases needs: apart, so that he does not take from calls the memory that they need.
+    pub(super) out: Arc<Out>,
     pub(super) desk: Mutex<Desk>,
 }
 
@@ -56,7 +74,7 @@ impl Tally {
     pub(super) fn new(core: Arc<Core>, spec: &CounterSpec) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
-            key: spec.key.as_str().into(),
+            out: Out::of(&spec.key),
             window: spec.window,
             per_call: spec.units_per_call.max(1),
             held: Held([const { AtomicU64::new(0) }; HELD_MAX]),
@@ -69,7 +87,6 @@ impl Tally {
             unavailable_until_ms: AtomicU64::new(0),
             window_ends_ms: AtomicU64::new(0),
             remaining_at_store: AtomicU64::new(0),
-            open_units: AtomicU64::new(0),
             desk: Mutex::new(Desk::new(want_start(spec.window, spec.max))),
             core,
         })

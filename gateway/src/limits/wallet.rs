@@ -129,7 +129,7 @@ impl Desk {
             let Some(index) = self.open.iter().position(|l| l.serial == close.lease.serial) else { continue };
             let lease = self.open.swap_remove(index);
             // What was spent was counted out as it was recorded.
-            tally.core.count_out(tally, close.unspent);
+            tally.out.count_out(close.unspent);
             tally.core.let_go(lease.place, lease.serial);
         }
     }

@@ -44,7 +44,7 @@ impl Slot {
         self.recorded >= self.spent()
     }
 
-    /// Units that are out and in no batch: what `Tally::open_units` adds up.
+    /// Units that are out and in no batch: what `Out::units` adds up.
     pub(super) fn open_units(&self) -> u32 {
         self.units.saturating_sub(self.returned).saturating_sub(self.recorded)
     }
