@@ -199,7 +199,7 @@ impl Batcher {
     pub fn acknowledged(&mut self, id: &BatchId) -> Result<(), BatcherError> {
         let ground = self.spool.ground();
         // An acknowledged batch is not asked any more which records it took: their marks must be on the disk.
-        ground.sync()?;
+        ground.sync_marks()?;
         self.fresh.forget(id);
         let now = ground.options.clock.now();
         Ok(ground.shelf.lock().acknowledge(&id.from.epoch, id.seq, now)?)
@@ -217,7 +217,7 @@ impl Batcher {
     fn put_aside(&self, epoch: &str, seq: u64, why: Aside) -> Result<(), BatcherError> {
         let ground = self.spool.ground();
         // As with acknowledged ones: nobody asks the file again which records it took.
-        ground.sync()?;
+        ground.sync_marks()?;
         Ok(ground.shelf.lock().set_aside(epoch, seq, why)?)
     }
 

@@ -175,8 +175,20 @@ impl Ground {
     /// # Errors
     /// When the disk fails, for one segment or more; they stay to be synced.
     pub fn sync(&self) -> io::Result<()> {
+        self.sync_each(Segment::sync)
+    }
+
+    /// Waits until all marks so far are on the disk.
+    ///
+    /// # Errors
+    /// As of [`Ground::sync`].
+    pub fn sync_marks(&self) -> io::Result<()> {
+        self.sync_each(Segment::sync_marks)
+    }
+
+    fn sync_each(&self, sync: impl Fn(&Segment) -> io::Result<()>) -> io::Result<()> {
         let segments = self.segments.lock().clone();
-        segments.iter().map(|segment| segment.sync()).fold(Ok(()), io::Result::and)
+        segments.iter().map(|segment| sync(segment)).fold(Ok(()), io::Result::and)
     }
 
     /// Removes what is there only in case it is needed.

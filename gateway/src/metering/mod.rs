@@ -24,6 +24,7 @@ mod standing;
 mod taking;
 mod thread;
 mod units;
+mod unsynced;
 
 #[cfg(test)]
 pub(crate) mod tests;

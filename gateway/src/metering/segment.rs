@@ -5,17 +5,16 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::Event;
 
-use parking_lot::Mutex;
-
 use super::counts::Counts;
 use super::head::{self, Unreadable};
 use super::record::{Found, OpeningSeal, RECORD_WORDS, Record};
+use super::unsynced::Unsynced;
 use crate::mapped::Mapped;
 
 /// How the name of a segment with torn records ends, once the others are in batches: kept for who looks into it.
@@ -35,9 +34,8 @@ pub struct Segment {
     pub counts: Counts,
     /// All before this place are done: in batches, as the file's head says, or torn.
     done_before: AtomicU32,
-    dirty: AtomicBool,
-    /// Held while syncing: whoever finds nothing to sync may rely on it.
-    syncing: Mutex<()>,
+    /// What the disk does not have.
+    pub unsynced: Unsynced,
 }
 
 impl Segment {
@@ -100,8 +98,7 @@ impl Segment {
             places,
             counts: Counts::new(),
             done_before: AtomicU32::new(done_before),
-            dirty: AtomicBool::new(false),
-            syncing: Mutex::new(()),
+            unsynced: Unsynced::default(),
         }
     }
 
@@ -137,7 +134,7 @@ impl Segment {
     pub fn begin(&self, place: u32, event: &Event) -> OpeningSeal {
         let seal = self.record(place).open(event);
         self.counts.open();
-        self.dirty.store(true, Release);
+        self.unsynced.note();
         seal
     }
 
@@ -155,7 +152,7 @@ impl Segment {
 
     fn after_close(&self) {
         self.counts.close();
-        self.dirty.store(true, Release);
+        self.unsynced.note();
     }
 
     /// Hands the closed records from the front, `limit` at most, to `take`; says their places. Torn ones are counted and passed
@@ -205,7 +202,7 @@ impl Segment {
         self.move_front(front);
         if marked > 0 {
             // First: who sees by the count that the segment is finished syncs it.
-            self.dirty.store(true, Release);
+            self.unsynced.note_mark();
             self.counts.batch(marked);
         }
     }
@@ -236,7 +233,7 @@ impl Segment {
             "a usage record does not match its checksum and is left out"
         );
         self.record(place).mark_torn();
-        self.dirty.store(true, Release);
+        self.unsynced.note_mark();
         self.counts.tear();
     }
 
@@ -252,21 +249,20 @@ impl Segment {
         self.done_before.load(Acquire) == self.places && !self.counts.has_torn()
     }
 
-    /// Waits until what was written since the last time is on the disk.
+    /// Waits until all that was written is on the disk.
     ///
     /// # Errors
     /// When the disk says so; it will be tried again.
     pub fn sync(&self) -> io::Result<()> {
-        let _syncing = self.syncing.lock();
-        if self.dirty.swap(false, AcqRel) {
-            self.map.sync().inspect_err(|_| self.dirty.store(true, Release))?;
-        }
-        Ok(())
+        self.unsynced.sync(&self.map)
     }
 
-    #[cfg(test)]
-    pub fn is_synced(&self) -> bool {
-        !self.dirty.load(Acquire)
+    /// The same if there are marks among it: records alone wait for their turn.
+    ///
+    /// # Errors
+    /// As of [`Segment::sync`].
+    pub fn sync_marks(&self) -> io::Result<()> {
+        self.unsynced.sync_marks(&self.map)
     }
 
     /// Takes the file away, or aside where it has torn records. Says how many bytes came free.

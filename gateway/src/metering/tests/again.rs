@@ -85,9 +85,9 @@ fn it_is_synced_before_it_has_its_new_name() {
     let folder = tempfile::tempdir().unwrap();
     let (spool, _batcher) = with_one_full(folder.path(), 1);
     let segment = Arc::clone(&spool.ground().segments.lock()[0]);
-    assert!(!segment.is_synced());
+    assert!(!segment.unsynced.is_none());
     assert_eq!(spool.ground().rename_finished().len(), 1);
-    assert!(segment.is_synced());
+    assert!(segment.unsynced.is_none());
 }
 
 /// A power cut takes the new name back, as long as the folder is not synced.

@@ -121,3 +121,22 @@ fn what_a_power_cut_forgot_of_batched_records_is_not_batched_again() {
     }
     assert_eq!(events(folder.path()).len(), 10);
 }
+
+/// Nobody asks an acknowledged batch which records it took.
+#[test]
+fn marks_are_on_the_disk_before_their_batch_is_acknowledged_or_set_aside() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, SpoolOptions { sync_ms: 60_000, ..small() });
+    for number in 0..2 {
+        call(&spool, number);
+        let segment = Arc::clone(&spool.ground().segments.lock()[0]);
+        let batch = batcher.collect(&Book::default()).unwrap().unwrap();
+        assert!(!segment.unsynced.is_none());
+        if number == 0 {
+            batcher.acknowledged(&batch.id).unwrap();
+        } else {
+            batcher.set_aside(&batch.id).unwrap();
+        }
+        assert!(segment.unsynced.is_none(), "batch {number}");
+    }
+}
