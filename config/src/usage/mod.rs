@@ -67,7 +67,7 @@ pub struct UsageBatch {
     pub units: Vec<UnitsTaken>,
     /// How many events the blob holds.
     pub event_count: u32,
-    /// The events in their fixed form, zstd, base64.
+    /// The events in their fixed form, zstd, base64. The last field, as [`Packer::write`] has it.
     pub events: String,
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::ids::{CredentialId, RequestId, RouteId, SubscriptionId};
 
-    fn event() -> Event {
+    pub(super) fn event() -> Event {
         Event {
             request: RequestId::from_u128(1),
             subscription: SubscriptionId::from_u128(2),
@@ -164,7 +164,7 @@ mod tests {
         }
     }
 
-    fn id() -> BatchId {
+    pub(super) fn id() -> BatchId {
         BatchId { from: GatewayEpoch { gateway: "gw".into(), epoch: "00ff".into() }, seq: 1 }
     }
 

@@ -46,7 +46,7 @@ pub struct SealedBatch {
     /// Which batch this is.
     pub id: BatchId,
     /// How many events it holds.
-    pub event_count: u32,
+    pub event_count: usize,
     /// A [`UsageBatch`] as JSON.
     pub body: Bytes,
 }
@@ -90,27 +90,21 @@ pub fn parse_name(stem: &str) -> Option<(String, u64)> {
     Some((epoch.to_owned(), seq.parse().ok()?))
 }
 
-/// The two lines, in the room that is given, and what is sent of them.
+/// Begins the lines of a batch: the first whole.
 ///
 /// # Errors
-/// Never, in practice: both are plain data.
-pub fn to_lines(
-    batch: &UsageBatch,
+/// Never, in practice: it is plain data.
+pub fn write_header(
+    id: &BatchId,
     oldest: Timestamp,
     taken: Vec<TakenFrom>,
-    mut room: Vec<u8>,
-) -> serde_json::Result<(Bytes, SealedBatch)> {
-    let UsageBatch { id, event_count, .. } = batch;
+    lines: &mut Vec<u8>,
+) -> serde_json::Result<()> {
     let header = BatchHeader { format: FORMAT, id: id.clone(), oldest, taken };
-    room.clear();
-    serde_json::to_writer(&mut room, &header)?;
-    room.push(b'\n');
-    let begin = room.len();
-    serde_json::to_writer(&mut room, batch)?;
-    room.push(b'\n');
-    let lines = Bytes::from(room);
-    let body = lines.slice(begin..lines.len() - 1);
-    Ok((lines, SealedBatch { id: id.clone(), event_count: *event_count, body }))
+    lines.clear();
+    serde_json::to_writer(&mut *lines, &header)?;
+    lines.push(b'\n');
+    Ok(())
 }
 
 /// Writes the lines beside where they go, and waits until they are on the disk. Nothing is left where that fails.
@@ -164,7 +158,7 @@ pub fn read_batch(path: &Path) -> io::Result<UsageBatch> {
 /// As of [`read_batch`].
 pub fn read_sealed(path: &Path) -> io::Result<SealedBatch> {
     let (batch, body) = read_second_line(path)?;
-    Ok(SealedBatch { id: batch.id, event_count: batch.event_count, body })
+    Ok(SealedBatch { id: batch.id, event_count: batch.event_count as usize, body })
 }
 
 fn read_second_line(path: &Path) -> io::Result<(UsageBatch, Bytes)> {

@@ -73,5 +73,11 @@ mod tests {
         fresh.put(batch(4, FRESH_MAX_BYTES / 2));
         assert_eq!(kept(&fresh), [3, 4]);
         assert_eq!(fresh.get("00ff", 4), Some(batch(4, FRESH_MAX_BYTES / 2)));
+        assert!(fresh.room().capacity() > 0, "the first one's");
+        assert_eq!(fresh.room().capacity(), 0);
+        let being_sent = fresh.get("00ff", 4);
+        fresh.forget(&batch(4, 0).id);
+        assert_eq!(fresh.room().capacity(), 0, "somebody has it still");
+        drop(being_sent);
     }
 }

@@ -150,7 +150,7 @@ impl<S: BatchSink> Sender<S> {
     async fn collect(&self) {
         for _ in 0..COLLECTS_MAX {
             let ledger = Arc::clone(&self.ledger);
-            let is_full = |batch: SealedBatch| batch.event_count as usize == BATCH_EVENTS_MAX;
+            let is_full = |batch: SealedBatch| batch.event_count == BATCH_EVENTS_MAX;
             match self.aside(move |batcher| Ok(batcher.collect(&*ledger)?.is_some_and(is_full))).await {
                 Ok(true) => {}
                 Ok(false) => return,

@@ -8,7 +8,7 @@ use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::{BatchId, InvalidBatch, Packer, UnitsTaken};
 use bytes::Bytes;
 
-use super::batch_file::{self, SealedBatch, TakenFrom};
+use super::batch_file::{SealedBatch, TakenFrom, write_header};
 use super::batcher::BatcherError;
 use super::ground::Ground;
 use super::segment::Segment;
@@ -63,18 +63,22 @@ impl Room {
         seq: u64,
         limit: usize,
         units_of: &dyn LeaseLedger,
-        lines: Vec<u8>,
+        mut lines: Vec<u8>,
     ) -> Result<Option<Made>, BatcherError> {
         let (taken, oldest) = self.take(ground, limit);
         let Some(oldest) = oldest else { return Ok(None) };
         sum_up(&mut self.kept);
-        let mut units = std::mem::take(&mut self.units);
-        units_taken(&self.kept, units_of, &mut units);
-        let batch = self.packer.pack(BatchId { from: ground.from.clone(), seq }, units)?;
+        units_taken(&self.kept, units_of, &mut self.units);
+        let id = BatchId { from: ground.from.clone(), seq };
         let refs = taken.iter().map(|t| TakenFrom::new(t.segment.name(), t.places.iter().copied()));
-        let (lines, sealed) =
-            batch_file::to_lines(&batch, oldest, refs.collect(), lines).map_err(io::Error::from)?;
-        self.units = self.packer.take_back(batch);
+        write_header(&id, oldest, refs.collect(), &mut lines).map_err(io::Error::from)?;
+        let begin = lines.len();
+        self.packer.write(id.clone(), &mut self.units, &mut lines)?;
+        let end = lines.len();
+        lines.push(b'\n');
+        let lines = Bytes::from(lines);
+        let event_count = taken.iter().map(|taken| taken.places.len()).sum();
+        let sealed = SealedBatch { id, event_count, body: lines.slice(begin..end) };
         Ok(Some(Made { sealed, lines, oldest, taken, kept: std::mem::take(&mut self.kept) }))
     }
 

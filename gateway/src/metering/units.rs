@@ -56,6 +56,7 @@ pub fn sum_up(kept: &mut Vec<Kept>) {
 /// Puts the same by counter and window, as a batch states them, into `rows`. Without wallets: what they paid for is in the
 /// events, and counters that are lost are rebuilt from this.
 pub fn units_taken(kept: &[Kept], units_of: &dyn LeaseLedger, rows: &mut Vec<UnitsTaken>) {
+    rows.clear();
     for Kept { lease, units, .. } in kept.iter().filter(|kept| !kept.of_wallet) {
         match units_of.counter_of(*lease) {
             Some((counter, window)) => rows.push(UnitsTaken { counter, window, units: u64::from(*units) }),
