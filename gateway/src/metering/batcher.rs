@@ -126,7 +126,7 @@ impl Batcher {
 
     fn write(&mut self, limit: usize, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
         let ground = self.spool.ground();
-        let made = self.room.make(ground, self.next_seq, limit, units_of, self.fresh.room())?;
+        let made = self.room.make(ground, self.next_seq, limit, units_of, || self.fresh.room())?;
         let Some(Made { sealed, lines, oldest, taken, kept }) = made else { return Ok(None) };
         self.reached(Step::Packed)?;
         let unfinished = batch_file::write_unfinished(&ground.folder, &sealed.id, &lines)?;

@@ -67,7 +67,10 @@ impl Segment {
         }
         let map = Mapped::open(&path).map_err(Unreadable::Io)?;
         head::check(map.words())?;
-        Ok(Self::over(Arc::new(map), path, name))
+        let segment = Self::over(Arc::new(map), path, name);
+        // That life may have been killed before its marks were on the disk; whose batches are acknowledged now.
+        segment.unsynced.note_mark();
+        Ok(segment)
     }
 
     /// Gives the file a new name, and so a new generation: nothing that stands in it counts under that. Only where all is

@@ -9,7 +9,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::AcqRel;
+use std::sync::atomic::Ordering::{AcqRel, Acquire};
 
 use parking_lot::Mutex;
 
@@ -52,7 +52,7 @@ impl Ground {
         let segments = self.segments.lock().clone();
         let (mut gone, mut renewed) = (Vec::new(), Vec::new());
         for segment in segments.into_iter().filter(|segment| segment.counts.is_finished()) {
-            let is_wanted = self.is_writable() && self.spares.0.lock().len() + renewed.len() < SPARES_MAX;
+            let is_wanted = self.has_room() && self.spares.0.lock().len() + renewed.len() < SPARES_MAX;
             match self.clear(&segment, is_wanted) {
                 Ok(spare) => {
                     renewed.extend(spare);
@@ -67,6 +67,11 @@ impl Ground {
             self.segments.lock().retain(|segment| !gone.iter().any(|gone| Arc::ptr_eq(gone, segment)));
         }
         renewed
+    }
+
+    /// Files that go round ask for no room: it is seen here that batches have not taken more than all there may be.
+    fn has_room(&self) -> bool {
+        self.is_writable() && self.used_bytes.load(Acquire) <= self.options.spool_max_bytes
     }
 
     fn clear(&self, segment: &Segment, is_wanted: bool) -> io::Result<Option<Arc<Segment>>> {

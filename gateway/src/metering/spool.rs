@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
 use super::ground::Ground;
+use super::head::PLACES_MAX;
 use super::record::OpeningSeal;
 use super::recovery::{self, Left, RecoveryError};
 use super::segment::{RECORD_BYTES, Segment};
@@ -26,6 +27,8 @@ use super::shards::{self, Shard};
 const LOCK_NAME: &str = "lock";
 /// A segment has a header and some records, or it would be all overhead.
 const SEGMENT_MIN_BYTES: usize = 4 * RECORD_BYTES;
+/// What its head can say of.
+const SEGMENT_MAX_BYTES: usize = (PLACES_MAX + 1) * RECORD_BYTES;
 
 /// What a spool may take, and how often it syncs.
 #[derive(Debug, Clone)]
@@ -73,7 +76,7 @@ pub enum SpoolError {
     },
     /// The settings make no sense together.
     #[error(
-        "segment_bytes is {segment_bytes}: it must be a multiple of {RECORD_BYTES}, and {SEGMENT_MIN_BYTES} or more"
+        "segment_bytes is {segment_bytes}: it must be a multiple of {RECORD_BYTES}, from {SEGMENT_MIN_BYTES} to {SEGMENT_MAX_BYTES}"
     )]
     SegmentBytes {
         /// What was given.
@@ -138,7 +141,7 @@ impl Spool {
     /// When the folder is another process's, cannot be used, or holds what this version cannot read.
     pub fn open(dir: &Path, from: GatewayEpoch, options: SpoolOptions) -> Result<Arc<Self>, SpoolError> {
         let bytes = options.segment_bytes;
-        if !bytes.is_multiple_of(RECORD_BYTES) || bytes < SEGMENT_MIN_BYTES {
+        if !bytes.is_multiple_of(RECORD_BYTES) || !(SEGMENT_MIN_BYTES..=SEGMENT_MAX_BYTES).contains(&bytes) {
             return Err(SpoolError::SegmentBytes { segment_bytes: bytes });
         }
         if from.epoch.len() != 16 || !from.epoch.bytes().all(|digit| digit.is_ascii_hexdigit()) {

@@ -52,7 +52,7 @@ impl Room {
         Ok(Self { packer: Packer::new()?, kept: Vec::new(), units: Vec::new() })
     }
 
-    /// Makes the batch of this number of closed records, `limit` at most, in the room that is given for its lines; `None` where
+    /// Makes the batch of this number of closed records, `limit` at most, in the `room` that there is for its lines; `None` where
     /// there are none.
     ///
     /// # Errors
@@ -63,13 +63,13 @@ impl Room {
         seq: u64,
         limit: usize,
         units_of: &dyn LeaseLedger,
-        mut lines: Vec<u8>,
+        room: impl FnOnce() -> Vec<u8>,
     ) -> Result<Option<Made>, BatcherError> {
         let (taken, oldest) = self.take(ground, limit);
         let Some(oldest) = oldest else { return Ok(None) };
         sum_up(&mut self.kept);
         units_taken(&self.kept, units_of, &mut self.units);
-        let id = BatchId { from: ground.from.clone(), seq };
+        let (id, mut lines) = (BatchId { from: ground.from.clone(), seq }, room());
         let refs = taken.iter().map(|t| TakenFrom::new(t.segment.name(), t.places.iter().copied()));
         write_header(&id, oldest, refs.collect(), &mut lines).map_err(io::Error::from)?;
         let begin = lines.len();

@@ -140,3 +140,19 @@ fn marks_are_on_the_disk_before_their_batch_is_acknowledged_or_set_aside() {
         assert!(segment.unsynced.is_none(), "batch {number}");
     }
 }
+
+/// The life before was killed when its marks were in memory alone.
+#[test]
+fn marks_that_an_earlier_life_did_not_sync_are_synced_before_its_batch_is_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, SpoolOptions { sync_ms: 60_000, ..small() });
+    call(&spool, 0);
+    batcher.collect(&Book::default()).unwrap().unwrap();
+    drop((spool, batcher));
+    let (spool, mut batcher) = open(folder.path(), 2, SpoolOptions { sync_ms: 60_000, ..small() });
+    let segment = Arc::clone(&spool.ground().segments.lock()[0]);
+    let pending = batcher.pending().unwrap().unwrap();
+    assert!(!segment.unsynced.is_none());
+    batcher.acknowledged(&pending.id).unwrap();
+    assert!(segment.unsynced.is_none());
+}

@@ -77,6 +77,29 @@ fn at_the_quota_paid_traffic_stops_and_goes_on_when_room_is_back() {
     stops_and_goes_on(folder.path(), options, |_| {});
 }
 
+/// Each round fills what the round before has emptied: no file is made, and batches alone take room.
+#[test]
+fn segments_that_are_filled_again_end_at_the_quota_too() {
+    const MAX_BYTES: u64 = 256 * 1024;
+    let folder = tempfile::tempdir().unwrap();
+    let options = SpoolOptions { spool_max_bytes: MAX_BYTES, sync_ms: 60_000, ..small() };
+    let (spool, mut batcher) = open(folder.path(), 1, options);
+    let mut recorded = 0;
+    for number in 0..100_000 {
+        let Ok(ticket) = spool.begin(&opening(number)) else { break };
+        spool.end(ticket, &event(number));
+        recorded += 1;
+        if number % 15 == 14 {
+            // The control plane is away, and the spool's thread goes its round.
+            collect_all(&mut batcher);
+            spool.ground().tend();
+        }
+    }
+    assert!(recorded > 100 && !spool.is_writable(), "{recorded} records were taken");
+    let bytes = spool.stats().bytes;
+    assert!(bytes <= MAX_BYTES + 16 * 1024, "{bytes} bytes are taken");
+}
+
 struct Mounted(tempfile::TempDir);
 
 impl Mounted {
