@@ -43,8 +43,6 @@ const PARTS: [(&str, &str); 15] = [
 ];
 /// What allocates, in Rust's code.
 const ALLOCATES: [&str; 3] = ["__rust_alloc", "__rust_alloc_zeroed", "__rust_realloc"];
-/// Their row: of all threads, the start included, in a thousand calls.
-const ALLOCATIONS: &str = "allocations in 1,000 calls, all threads";
 /// Runs once a call.
 const ONCE: &str = "front::head::parse";
 
@@ -53,7 +51,7 @@ const ONCE: &str = "front::head::parse";
 /// # Errors
 /// When a part takes more than its budget, or cannot be counted.
 pub async fn check(binary: &Path, folder: &Path, counts: &Path) -> Result<()> {
-    let counted = count(binary, folder, counts).await?;
+    let (counted, allocations) = count(binary, folder, counts).await?;
     let budget: BTreeMap<String, u64> = serde_json::from_str(BUDGET).context("reading the budget")?;
     println!("\n| part | instructions a call | budget |\n|---|---|---|");
     let mut over = Vec::new();
@@ -64,6 +62,7 @@ pub async fn check(binary: &Path, folder: &Path, counts: &Path) -> Result<()> {
             over.push(part);
         }
     }
+    println!("\n{allocations:.1} allocations a call in all threads, what they do beside calls included.");
     ensure!(
         over.is_empty(),
         "over the budget: {over:?}. Find what they do more than before (`callgrind_annotate {}`); or raise benches/proxies/budget.json in a commit \
@@ -73,7 +72,7 @@ pub async fn check(binary: &Path, folder: &Path, counts: &Path) -> Result<()> {
     Ok(())
 }
 
-async fn count(binary: &Path, folder: &Path, counts: &Path) -> Result<Vec<(&'static str, u64)>> {
+async fn count(binary: &Path, folder: &Path, counts: &Path) -> Result<(Parts, f64)> {
     let upstream = peers::upstream(folder).await?;
     let market = Market::new(upstream.address, 1);
     std::fs::write(folder.join("keys.txt"), market.used().join("\n") + "\n").context("writing the keys")?;
@@ -94,8 +93,8 @@ async fn count(binary: &Path, folder: &Path, counts: &Path) -> Result<Vec<(&'sta
     by_part(&String::from_utf8_lossy(&text))
 }
 
-/// Instructions a call of each part, from callgrind's file.
-fn by_part(text: &str) -> Result<Vec<(&'static str, u64)>> {
+/// Instructions a call of each part, and allocations of all threads, the start's and those of each second included, from callgrind's file.
+fn by_part(text: &str) -> Result<(Parts, f64)> {
     let functions = inclusive(text);
     let of = |name: &str| {
         let found = functions.values().filter(|function| function.name.ends_with(name));
@@ -112,8 +111,11 @@ fn by_part(text: &str) -> Result<Vec<(&'static str, u64)>> {
         ensure!(cost > 0, "{name} has no name of its own in this binary: name another function for {part:?}");
         Ok((part, cost / calls))
     });
-    parts.into_iter().chain([Ok((ALLOCATIONS, allocations * 1_000 / calls))]).collect()
+    Ok((parts.into_iter().collect::<Result<_>>()?, allocations as f64 / calls as f64))
 }
+
+/// Parts with their instructions a call.
+type Parts = Vec<(&'static str, u64)>;
 
 #[derive(Default)]
 struct Function {
