@@ -129,7 +129,10 @@ impl Told {
     #[must_use]
     pub fn is_large(&self) -> bool {
         let parts = match &self.place {
-            Place::Held(whole) => whole.parts().count(),
+            Place::Held(whole) => {
+                let Snapshot { listings, plans, subscriptions, credentials, .. } = &**whole;
+                listings.len() + plans.len() + subscriptions.len() + credentials.len()
+            }
             Place::OnDisk(file, _) => file.head().parts.count,
         };
         parts > AT_ONCE_MAX_PARTS
