@@ -18,6 +18,7 @@ RUSTFLAGS ?= $(if $(call links_with,mold),-Clink-arg=-fuse-ld=mold,$(if $(call l
 # Read by `make bench-full`: peers that it fetches.
 ENVOY ?= $(APICLAY_CACHE_DIR)/peers/envoy
 TRAEFIK ?= $(APICLAY_CACHE_DIR)/peers/traefik
+PINGAP ?= $(APICLAY_CACHE_DIR)/peers/pingap
 
 # Read by the tests: a mongod, the libraries it alone needs, a folder of real OpenAPI documents.
 MONGOD ?= $(or $(shell command -v mongod),$(APICLAY_CACHE_DIR)/mongodb/bin/mongod)
@@ -46,7 +47,7 @@ SOAK_CALLS ?= 5000000
 KILLS ?= 300
 SEED ?= 20261128
 
-export ENVOY TRAEFIK RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
+export ENVOY TRAEFIK PINGAP RUST_LIB_BACKTRACE APICLAY_CACHE_DIR CARGO_TARGET_DIR RUSTFLAGS MONGOD MONGOD_LIBRARY_PATH APICLAY_OPENAPI_SAMPLES
 export PATH := $(APICLAY_CACHE_DIR)/bin:$(PATH)
 
 help: ## list the commands

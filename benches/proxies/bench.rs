@@ -12,17 +12,18 @@ use crate::checks;
 use crate::load::{Load, Seen};
 use crate::market::{Market, USED_KEYS_MAX};
 use crate::meter::{Cpu, Memory};
-use crate::peers::{self, Gateway, Proxy, Site};
+use crate::peers::{self, Proxy, Site};
 use crate::record::{Record, Run};
-use crate::rows::{Pace, Party, Row, Transport};
+use crate::rows::{Kind, Pace, Party, Row, Transport};
 
 /// Calls before each run that are not measured: connections open, caches and leases fill.
 const WARM_UP_S: u64 = 1;
-/// The same at a gateway whose keys have no lease: before its first run, and when it has rested so long that it gave them back.
-const LEASES_WARM_UP_S: u64 = 4;
+/// The same at one that keeps something for each key, before its first run; and at a gateway when it has rested so long that it gave
+/// its leases back.
+const KEYS_WARM_UP_S: u64 = 4;
 /// So often at most, until as many calls were made as keys are called: few connections get no further, as each waits for its lease.
-const LEASES_WARM_UPS_MAX: u32 = 2;
-/// It gives a key's back after 30 s, and a key may not be called in the last of a run.
+const KEYS_WARM_UPS_MAX: u32 = 2;
+/// A gateway gives a key's lease back after 30 s, and a key may not be called in the last of a run.
 const LEASES_KEPT_S: u64 = 28;
 
 /// For the first right answer.
@@ -132,8 +133,8 @@ impl Bench {
                 for party in parties {
                     let proxy = self.proxy(&party)?;
                     proxy.go_on()?;
-                    let needs_leases = proxy.needs_leases();
-                    self.warm_up(&party, row, needs_leases, rate).await?;
+                    let knows_keys = proxy.knows_keys(party.kind);
+                    self.warm_up(&party, row, knows_keys, rate).await?;
                     let run = self.run(&party, row, round, record.settings.seconds, rate).await?;
                     eprintln!(
                         "round {} {}, {}: {} calls, {:.1} us of CPU each",
@@ -152,19 +153,13 @@ impl Bench {
         Ok(())
     }
 
-    async fn warm_up(
-        &mut self,
-        party: &Party,
-        row: &Row,
-        needs_leases: bool,
-        rate: Option<u64>,
-    ) -> Result<()> {
-        if !needs_leases {
+    async fn warm_up(&mut self, party: &Party, row: &Row, knows_keys: bool, rate: Option<u64>) -> Result<()> {
+        if knows_keys {
             return self.call(party, row, WARM_UP_S, rate).await.map(drop);
         }
         let mut calls = 0;
-        for _ in 0..LEASES_WARM_UPS_MAX {
-            calls += self.call(party, row, LEASES_WARM_UP_S, rate).await?.calls;
+        for _ in 0..KEYS_WARM_UPS_MAX {
+            calls += self.call(party, row, KEYS_WARM_UP_S, rate).await?.calls;
             if calls >= USED_KEYS_MAX as u64 {
                 break;
             }
@@ -199,8 +194,8 @@ impl Bench {
         if let Some(gateway) = &mut proxy.gateway {
             gateway.answered += seen.calls - seen.refused;
             gateway.left_max += left_max;
-            gateway.called_at = Some(Instant::now());
         }
+        proxy.called_at = Some(Instant::now());
         // A line a call fills a disk. It is opened for appending, so that what comes next begins anew.
         let log = OpenOptions::new().write(true).open(proxy.process.log()).context("opening a log")?;
         log.set_len(0).context("emptying a log")?;
@@ -225,12 +220,11 @@ impl Bench {
 }
 
 impl Proxy {
-    /// Whether its keys have no lease any more, if it grants any.
-    fn needs_leases(&self) -> bool {
-        let long = |gateway: &Gateway| {
-            gateway.called_at.is_none_or(|called_at| called_at.elapsed().as_secs() >= LEASES_KEPT_S)
-        };
-        self.gateway.as_ref().is_some_and(long)
+    /// Whether it has what it keeps for each key, if it keeps anything: a gateway's leases go back when nobody calls.
+    fn knows_keys(&self, kind: Kind) -> bool {
+        let is_gateway = self.gateway.is_some();
+        let kept = |called_at: Instant| !is_gateway || called_at.elapsed().as_secs() < LEASES_KEPT_S;
+        kind.is_bare() || self.called_at.is_some_and(kept)
     }
 
     /// A gateway works on when nobody calls, on the core on which another one is measured meanwhile: it is stopped.

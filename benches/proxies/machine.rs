@@ -5,7 +5,7 @@ use std::fs;
 use std::process::Command;
 
 /// Programs with how they say their version. Some say it on standard error, some beside much else.
-const PROGRAMS: [(&str, &str, &str); 7] = [
+const PROGRAMS: [(&str, &str, &str); 8] = [
     ("nginx", "/usr/sbin/nginx", "-v"),
     ("HAProxy", "/usr/sbin/haproxy", "-v"),
     ("wrk", "wrk", "-v"),
@@ -13,6 +13,7 @@ const PROGRAMS: [(&str, &str, &str); 7] = [
     ("rustc", "rustc", "--version"),
     ("Envoy", "", "--version"),
     ("Traefik", "", "version"),
+    ("pingap", "", "--version"),
 ];
 
 /// The machine.

@@ -132,6 +132,8 @@ pub enum Kind {
     Envoy(Policy),
     /// Traefik.
     Traefik(Policy),
+    /// pingap.
+    Pingap(Policy),
     /// The gateway. Keys, durable metering and metrics cannot be switched off.
     Gateway {
         /// What the plan limits.
@@ -162,7 +164,7 @@ const fn party(name: &'static str, kind: Kind, from: Who, full: bool) -> Party {
 pub const UNBUFFERED: Party = party("nginx, unbuffered", Kind::Nginx { buffered: false }, Who::Bodies, false);
 
 /// All that are measured. The first is what the others are compared with.
-pub const PARTIES: [Party; 12] = [
+pub const PARTIES: [Party; 14] = [
     party("nginx", Kind::Nginx { buffered: true }, Who::Few, false),
     UNBUFFERED,
     party("HAProxy", Kind::Haproxy(Policy::Bare), Who::Few, false),
@@ -171,6 +173,8 @@ pub const PARTIES: [Party; 12] = [
     party("Envoy: header, rate", Kind::Envoy(Policy::On), Who::Compared, true),
     party("Traefik", Kind::Traefik(Policy::Bare), Who::All, true),
     party("Traefik: header, rate", Kind::Traefik(Policy::On), Who::Compared, true),
+    party("pingap", Kind::Pingap(Policy::Bare), Who::All, true),
+    party("pingap: rate", Kind::Pingap(Policy::On), Who::Compared, true),
     party("gateway: keys", Kind::Gateway { limits: &[], access_log: false }, Who::All, false),
     party("gateway: + rate", Kind::Gateway { limits: &[Window::Second], access_log: false }, Who::All, false),
     party(
@@ -188,13 +192,20 @@ pub const PARTIES: [Party; 12] = [
 ];
 
 impl Kind {
-    /// Whether it refuses calls without a key.
-    pub fn wants_key(&self) -> bool {
+    /// Whether it only passes on.
+    pub fn is_bare(&self) -> bool {
         match self {
-            Self::Nginx { .. } => false,
-            Self::Haproxy(policy) | Self::Envoy(policy) | Self::Traefik(policy) => *policy == Policy::On,
-            Self::Gateway { .. } => true,
+            Self::Nginx { .. } => true,
+            Self::Haproxy(policy) | Self::Envoy(policy) | Self::Traefik(policy) | Self::Pingap(policy) => {
+                *policy == Policy::Bare
+            }
+            Self::Gateway { .. } => false,
         }
+    }
+
+    /// Whether it refuses calls without a key. pingap has none that it could look for.
+    pub fn wants_key(&self) -> bool {
+        !self.is_bare() && !matches!(self, Self::Pingap(_))
     }
 }
 

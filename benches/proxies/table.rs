@@ -9,8 +9,8 @@ use crate::record::{Record, Run};
 use crate::rows::{Kind, PARTIES, Pace, Party, Row, UNBUFFERED};
 
 const HEADINGS: &str = "\
-| row | proxy | CPU us/call (user/kernel) | spread | x nginx | spread | calls/s | core busy | p50 ms | p99 ms | spread | p99.9 ms | RSS MiB (anonymous) |
-|---|---|---|---|---|---|---|---|---|---|---|---|---|
+| row | proxy | CPU us/call (user/kernel) | spread | x nginx | spread | calls/s | core busy | p50 ms | p99 ms | spread | p99.9 ms | sent late by, p99 ms | RSS MiB (anonymous) |
+|---|---|---|---|---|---|---|---|---|---|---|---|---|---|
 ";
 
 /// Many values as one.
@@ -101,9 +101,17 @@ fn line(record: &Record, row: &Row, party: &Party) -> String {
         let ms = |value: fn(&Latency) -> u64| latency_ms(record, row, party, value);
         let most = ms(|latency| latency.p99_us);
         let (half, nearly_all) = (ms(|latency| latency.p50_us), ms(|latency| latency.p999_us));
-        format!("{:.2} | {:.2} | {} | {:.2}", half.median, most.median, most.ends(2), nearly_all.median)
+        let late = record.series(row, party).filter_map(|run| run.seen.late);
+        let late = Spread::of(late.map(|late| late.p99_us as f64 / 1_000.0)).median;
+        format!(
+            "{:.2} | {:.2} | {} | {:.2} | {late:.2}",
+            half.median,
+            most.median,
+            most.ends(2),
+            nearly_all.median
+        )
     } else {
-        "- | - | - | -".to_owned()
+        "- | - | - | - | -".to_owned()
     };
     format!(
         "| {} | {} | {:.1} ({user:.1}/{kernel:.1}) | {} | {:.2} | {} | {:.0} | {:.0} % | {latencies} | {:.1} ({:.1}) |",
@@ -198,7 +206,7 @@ mod tests {
         assert_eq!(rounds(&record, &[BASE], false), "0 to 3");
         assert_eq!(
             table(&record, &[BASE], false).lines().last().unwrap(),
-            "| 90 B | HAProxy | 24.0 (6.0/18.0) | 20.0 to 40.0 | 2.00 | 2.00 to 2.00 | 1000 | 2 % | - | - | - | - | 2.0 (1.0) |"
+            "| 90 B | HAProxy | 24.0 (6.0/18.0) | 20.0 to 40.0 | 2.00 | 2.00 to 2.00 | 1000 | 2 % | - | - | - | - | - | 2.0 (1.0) |"
         );
         assert!(record.has(&BASE, 2, &[PARTIES[0], PARTIES[2]]) && !record.has(&BASE, 2, &PARTIES));
         assert_eq!(cpu_bars(&record, &[BASE], false).len(), 2);

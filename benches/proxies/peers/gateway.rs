@@ -40,6 +40,6 @@ pub(super) async fn start(
     let program =
         server.on_core("env".as_ref()).args(["-i"]).args(settings).args(&site.under).args([site.binary]);
     let mut proxy = server.start(&program).await?;
-    proxy.gateway = Some(Gateway { admin, data, answered: 0, left_max: 0, called_at: None });
+    proxy.gateway = Some(Gateway { admin, data, answered: 0, left_max: 0 });
     Ok(proxy)
 }

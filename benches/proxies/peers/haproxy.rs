@@ -8,6 +8,9 @@ use apiclay_tests::Certificate;
 use super::{NO_LIMIT, Proxy, Server, Site, debian};
 use crate::rows::Policy;
 
+/// It keeps no idle upstream connection while a fifth of the descriptors that these want are in use.
+const CONNECTIONS_MAX: u32 = 32_768;
+
 pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Policy) -> Result<Proxy> {
     let (port, upstream) = (server.port, site.upstream);
     let mut tls = String::new();
@@ -26,7 +29,7 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
             format!(
                 "  http-request set-var(txn.buyer) req.hdr(x-api-key),map_str({})\n\
                  \x20 http-request deny deny_status 401 unless {{ var(txn.buyer) -m found }}\n\
-                 \x20 stick-table type string len 64 size 1m expire 60s store http_req_rate(1s)\n\
+                 \x20 stick-table type string len 64 size 1m expire 10m store http_req_rate(1s)\n\
                  \x20 http-request track-sc0 req.hdr(x-api-key)\n\
                  \x20 http-request deny deny_status 429 if {{ sc_http_req_rate(0) gt {NO_LIMIT} }}\n",
                 file.display()
@@ -34,7 +37,7 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
         }
     };
     let text = format!(
-        "global\n  nbthread 1\n  maxconn 8192\n\
+        "global\n  nbthread 1\n  maxconn {CONNECTIONS_MAX}\n\
          defaults\n  mode http\n  http-reuse always\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          frontend calls\n  bind 127.0.0.1:{port}{tls}\n{policy}  default_backend vendor\n\
          backend vendor\n  server vendor {upstream}\n"

@@ -7,6 +7,7 @@ mod envoy;
 mod gateway;
 mod haproxy;
 mod nginx;
+mod pingap;
 mod traefik;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -44,6 +45,8 @@ pub struct Proxy {
     pub process: Process,
     /// What it was told, for the record.
     pub configuration: String,
+    /// When the load ended last.
+    pub called_at: Option<Instant>,
     /// Of a gateway, what is looked at when all is over.
     pub gateway: Option<Gateway>,
 }
@@ -58,8 +61,6 @@ pub struct Gateway {
     pub answered: u64,
     /// Calls that the load may have left in flight.
     pub left_max: u64,
-    /// When the load ended last.
-    pub called_at: Option<Instant>,
 }
 
 /// What all servers of a run share.
@@ -98,6 +99,7 @@ pub async fn start(party: &Party, site: &Site<'_>) -> Result<Proxy> {
         Kind::Haproxy(policy) => haproxy::proxy(server, site, policy).await,
         Kind::Envoy(policy) => envoy::proxy(server, site, policy).await,
         Kind::Traefik(policy) => traefik::proxy(server, site, policy).await,
+        Kind::Pingap(policy) => pingap::proxy(server, site, policy).await,
         Kind::Gateway { limits, access_log } => gateway::start(server, site, limits, access_log).await,
     }
 }
@@ -127,7 +129,8 @@ impl<'a> Server<'a> {
         let process = process.with_context(|| format!("starting {}", self.name))?;
         let address = loopback(self.port);
         let configuration = self.configuration.replace(&self.folder.display().to_string(), "FOLDER");
-        let mut proxy = Proxy { name: self.name, address, process, configuration, gateway: None };
+        let mut proxy =
+            Proxy { name: self.name, address, process, configuration, called_at: None, gateway: None };
         let connect = async || Ok(TcpStream::connect(address).await.map(drop)?);
         let ready = proxy.process.until_ready(Duration::from_secs(READY_DEADLINE_S), connect).await;
         ready.with_context(|| format!("starting {}", self.name))?;

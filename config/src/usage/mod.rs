@@ -1,6 +1,6 @@
 //! Usage: what a gateway says about the calls it answered. An [`Event`] a call, collected in [`UsageBatch`]es with an id
-//! that never comes twice; the control plane ingests each batch once and folds its cells into rollups (COUNTING.md's part
-//! "Batches" in docs). The gateway's metering makes these; the control plane's usage domain reads them.
+//! that never comes twice; the control plane ingests each batch once and folds its cells into rollups
+//! (`docs/ARCHITECTURE.md`, "A call's way"). The gateway's metering makes these; the control plane's usage domain reads them.
 
 use std::fmt::Write as _;
 use std::sync::Arc;

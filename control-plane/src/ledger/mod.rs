@@ -1,4 +1,4 @@
-//! The journal of all money: balanced entries, inserted once, never changed, verifiable as a chain (LEDGER.md's protocol).
+//! The journal of all money: balanced entries, inserted once, never changed, verifiable as a chain.
 //!
 //! `account` says whose money, `entry` what is stored, `proposal` what is asked for, `rules` how an entry is made of it (pure),
 //! `spending` what a wallet spends in a month (pure), `journal` appends, `balance` sums, `verify` replays everything, `export`

@@ -1,7 +1,7 @@
 //! Usage: batches that gateways send (`ingest`), each once; folded in their order (`fold`) into rollups (`rollup`), one
 //! document a subscription and hour; summed by the day (`days`); read (`read`) by buyers (`routes`) and vendors (`routes_vendor`). What never came is
 //! declared `lost` by an admin; what is folded and old is deleted (`retention`); what is kept is held against the journal
-//! (`books`); what lost counters are built anew from is `rebuild`'s. The protocol and its proof are COUNTING.md's.
+//! (`books`); what lost counters are built anew from is `rebuild`'s. What is promised: `docs/reliability.md`.
 
 pub mod books;
 mod by_credential;

@@ -1,4 +1,4 @@
-//! The main flow as API.md tells it, from a vendor to a key that a gateway hears of, and the ways off it.
+//! The main flow from a vendor to a key that a gateway hears of, and the ways off it.
 
 use apiclay_config::snapshot::{Change, Frame, validate};
 use apiclay_control_plane::push::ChangeEntry;

@@ -11,7 +11,7 @@ pub mod head;
 pub(crate) mod http2;
 pub mod lines;
 #[cfg(test)]
-mod tests;
+pub mod tests;
 pub mod tls;
 
 use std::pin::{Pin, pin};

@@ -1,6 +1,6 @@
 //! What a connection costs while it waits for its next call; and how another reader reads it.
 
-mod against_hyper;
+pub mod against_hyper;
 
 use super::arrival::SHORT_BODY_MAX_BYTES;
 use super::*;

@@ -1,6 +1,6 @@
 //! Limits that hold across gateways: fixed windows and trials, spent from leases. The phases ask a counter's [`Tally`] for a
 //! unit and give it back when the call does not count; the [`LeaseBook`] gets leases from the counter store (`counters/`)
-//! and returns what is idle. A wallet that pays for calls is one more counter, with leases of its own kind (`wallet.rs`). The protocol is COUNTING.md's "Leases and counters". Next: `phases/reserve`, `metering/`.
+//! and returns what is idle. A wallet that pays for calls is one more counter, with leases of its own kind (`wallet.rs`). The protocol: `docs/ARCHITECTURE.md`, "A limit's way". Next: `phases/reserve`, `metering/`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};

@@ -4,6 +4,8 @@
 //! A body that still comes is sent as it does. What this lane does not take (upgrades) goes through `crate::proxy`, on the same
 //! connection.
 
+#[cfg(test)]
+mod against_hyper;
 mod answer;
 mod body;
 pub mod buffers;

@@ -1,6 +1,6 @@
 //! Calls that a wallet pays for, before they are made: a gateway asks for a lease, which is a hold in the journal at the
 //! most that its calls can cost (`grant`); the calls it was for are counted as their batches are folded (`used`); once all
-//! of a closed lease's calls are on record, one entry charges them (`reckon`) and frees the rest (`charge`). COUNTING.md, "Holds".
+//! of a closed lease's calls are on record, one entry charges them (`reckon`) and frees the rest (`charge`). The way of it: `docs/ARCHITECTURE.md`, "A rupee's way".
 
 pub mod charge;
 pub mod documents;

@@ -56,7 +56,7 @@ impl Plane {
     }
 }
 
-/// Walks a listing from nothing to being sold, as API.md's main flow says.
+/// Walks a listing from nothing to being sold.
 pub async fn on_sale(plane: &Plane, vendor: &Who, admin: &Who, slug: &str) -> OnSale {
     let post = Method::POST;
     let made = plane.done(vendor, post.clone(), "/vendors", json!({"slug": slug, "name": "Acme"}), 201).await;

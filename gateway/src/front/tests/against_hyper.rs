@@ -19,7 +19,7 @@ use crate::front::head;
 use crate::front::lines::Lines;
 use grammar::{changed, changes, request};
 
-mod grammar;
+pub mod grammar;
 
 const CONNECTIONS_DEFAULT: u32 = 4_000;
 /// hyper is asked to go on as often at most: it never waits for anything but bytes, which are there.

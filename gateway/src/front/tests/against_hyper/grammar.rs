@@ -4,11 +4,12 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 /// Mostly the first, else one of the others.
-fn mostly(first: &'static str, others: &'static [&'static str]) -> impl Strategy<Value = String> {
+pub fn mostly(first: &'static str, others: &'static [&'static str]) -> impl Strategy<Value = String> {
     prop_oneof![9 => Just(first), 1 => select(others)].prop_map(str::to_owned)
 }
 
-fn end_of_line() -> impl Strategy<Value = String> {
+/// How a line ends, most often as it should.
+pub fn end_of_line() -> impl Strategy<Value = String> {
     prop_oneof![60 => Just("\r\n"), 1 => select(&["\n", "\r", "\r\r\n", "\n\r", " \r\n", ""][..])]
         .prop_map(str::to_owned)
 }
@@ -101,7 +102,7 @@ fn line() -> impl Strategy<Value = String> {
 }
 
 /// How the body is framed, and the body.
-fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
+pub fn body() -> impl Strategy<Value = (String, Vec<u8>)> {
     let data = || proptest::collection::vec(select(&b"ab0;\r\n "[..]), 0..20);
     let size = (1_usize..12, select(&["", "0", "00", "000000000000000"][..]), any::<bool>());
     let chunk = (
@@ -165,12 +166,14 @@ pub fn request() -> impl Strategy<Value = Vec<u8>> {
 /// Changes of single bytes: where, how, and to what.
 pub type Change = (usize, u8, u8);
 
+/// None, or a few.
 pub fn changes() -> impl Strategy<Value = Vec<Change>> {
     let bytes = select(&b"\r\n\t \0:;,0159afAFx/#?.-+_\"\x7f\x80\xff"[..]);
     let change = (any::<usize>(), 0_u8..4, bytes);
     prop_oneof![1 => Just(Vec::new()), 1 => proptest::collection::vec(change, 1..4)]
 }
 
+/// The bytes with these changes.
 pub fn changed(mut bytes: Vec<u8>, changes: &[Change]) -> Vec<u8> {
     for &(place, how, byte) in changes {
         let place = place % bytes.len().max(1);
