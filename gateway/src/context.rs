@@ -152,6 +152,8 @@ pub struct Context {
     pub bytes_out: u64,
     /// The refusal, where there was one.
     pub rejection: Option<Rejection>,
+    /// All of its request was on its way to the upstream, in Pingora's lane.
+    pub is_forwarded: bool,
     /// Settled: nothing more is counted.
     pub settled: bool,
 }
@@ -188,6 +190,7 @@ impl Context {
             bytes_in: 0,
             bytes_out: 0,
             rejection: None,
+            is_forwarded: false,
             settled: false,
         }
     }

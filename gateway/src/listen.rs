@@ -15,6 +15,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::error::GatewayError;
@@ -28,6 +29,8 @@ use crate::relay::Relay;
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one call at most, whatever a listing says.
 const TRIES_MAX: usize = 16;
+/// Descriptors of a call under way, its client's and its upstream's: clients may have this part of all.
+const FILES_OF_A_CALL: usize = 2;
 /// How long the listener may take to come up.
 const LISTEN_DEADLINE_MS: u64 = 10_000;
 
@@ -53,6 +56,7 @@ pub(crate) async fn listen(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let limits = FrontLimits {
+        connections_max: open_files_max() / FILES_OF_A_CALL,
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
@@ -79,6 +83,16 @@ pub(crate) async fn listen(
     wait_until_it_listens(address).await.map_err(failed)?;
     drop(reserved);
     Ok((address, open))
+}
+
+/// As many files as the process may have open at most: the soft limit is there for programs that do not know of more.
+fn open_files_max() -> usize {
+    let most = getrlimit(Resource::Nofile).maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
+        tracing::warn!(%error, "the limit of open files stays what it is");
+    }
+    let now = getrlimit(Resource::Nofile).current;
+    now.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
 }
 
 fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {

@@ -61,6 +61,10 @@ pub enum Rejection {
     NotReady,
     /// The listing, or the plan of the key's subscription, is one that this gateway cannot serve.
     NotServed,
+    /// There are as many connections as there may be: this one is closed, and nothing said.
+    ConnectionsLimited,
+    /// This gateway has sent it itself: the listing's upstream leads here.
+    Loops,
     /// The client took too long to send its request's head or body.
     ClientTimeout,
 }
@@ -176,6 +180,15 @@ impl Rejection {
                 "upstream_timeout",
                 "The API took too long",
                 "The vendor's server did not answer in time.",
+            ),
+            Self::ConnectionsLimited => {
+                (503, "connections_limited", "Too many connections", "Try again in a moment.")
+            }
+            Self::Loops => (
+                508,
+                "loop_detected",
+                "The call goes in a circle",
+                "The vendor's server sends it back to this gateway, which has had it already.",
             ),
         };
         (status, code, title, detail.to_owned())

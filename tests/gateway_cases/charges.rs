@@ -6,7 +6,10 @@ use anyhow::{Context, Result, ensure};
 use apiclay_tests::Wire;
 use serde_json::json;
 
+use crate::frames::{Http2, RST_STREAM};
+use crate::http2::request;
 use crate::site::{BODY_MAX_BYTES, CLOSE_WITHIN, Site};
+use crate::upstream::SLOW;
 
 /// How long the listing lets its upstream be silent.
 const UPSTREAM_READ_MS: u64 = 1_500;
@@ -26,6 +29,44 @@ async fn begun(site: &Site) -> Result<Wire> {
     let seen = wire.seen(b"begun").await.context("the answer did not begin")?;
     ensure!(seen.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&seen));
     Ok(wire)
+}
+
+/// The vendor has all of the request and works on it: nobody gets that for nothing by not waiting for what comes of it.
+#[tokio::test]
+async fn a_call_whose_client_leaves_before_its_answer_takes_its_unit_in_every_lane() -> Result<()> {
+    let site = Site::start().await?;
+    let limits = json!([{ "unit": "call", "window": "month", "max": 3, "hard": true }]);
+    let narrow = site.buy_with(limits).await?;
+    let path = site.path("/files/slow");
+    let head = format!("{}X-Api-Key: {}\r\n", site.head_without_key("GET", "/files/slow"), narrow.key);
+    for (calls, lane) in ["", "Expect: 100-continue\r\n", "http2"].into_iter().enumerate() {
+        let arrived = || site.upstream.whole().len() == calls + 1;
+        let asked = apiclay_tests::wait_until("the call at the vendor", CLOSE_WITHIN, async || {
+            ensure!(arrived(), "it is not there");
+            Ok(())
+        });
+        if lane == "http2" {
+            let mut http2 = Http2::connect(site.market.gateway_address).await?;
+            http2.send(1, &request("GET", &path, &narrow.key), &[]).await?;
+            asked.await?;
+            http2.raw(&[0, 0, 4, RST_STREAM, 0, 0, 0, 0, 1, 0, 0, 0, 8]).await?;
+            tokio::time::sleep(SLOW / 4).await;
+        } else {
+            let mut wire = site.wire().await?;
+            wire.send(format!("{head}{lane}\r\n")).await?;
+            asked.await?;
+        }
+    }
+    tokio::time::sleep(SLOW * 2).await;
+    let answer = site.call(format!("{head}\r\n")).await?;
+    ensure!(answer.code().as_deref() == Some("quota_exhausted"), "a fourth call was answered {answer:?}");
+    let path = format!("/subscriptions/{}/usage", narrow.subscription);
+    apiclay_tests::wait_until("three calls on record", CLOSE_WITHIN, async || {
+        let total = site.buyer.get(&path).await?["total"].clone();
+        ensure!(total["calls"] == 3 && total["billable_calls"] == 3, "usage says {total}");
+        Ok(())
+    })
+    .await
 }
 
 #[tokio::test]

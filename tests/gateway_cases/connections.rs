@@ -42,6 +42,20 @@ fn smuggled(site: &Site) -> String {
     format!("{}\r\n", site.head("GET", &format!("/now/{FORBIDDEN}")))
 }
 
+/// Who connects has something to say: silence before the first call costs a client nothing, and us a descriptor.
+#[tokio::test]
+async fn a_connection_that_says_nothing_ends_with_a_heads_time_and_one_that_has_spoken_later() -> Result<()> {
+    let site = Site::start().await?;
+    let (mut silent, mut spoken) = (site.wire().await?, site.wire().await?);
+    let request = format!("{}\r\n", site.head("GET", "/now/pune"));
+    ensure!(spoken.call(&request).await?.status == 200);
+    let within = Duration::from_millis(HEAD_DEADLINE_MS + DRIP_GRACE_MS / 2);
+    silent.closed(within).await.context("a connection that said nothing is open still")?;
+    let answer = spoken.call(&request).await.context("one that has spoken is closed")?;
+    ensure!(answer.status == 200, "{answer:?}");
+    site.billed(3).await
+}
+
 #[tokio::test]
 async fn an_early_401_takes_the_unread_body_for_a_body() -> Result<()> {
     let site = Site::start().await?;

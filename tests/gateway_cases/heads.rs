@@ -29,6 +29,51 @@ async fn a_host_that_is_missing_double_or_has_userinfo_is_refused() -> Result<()
     site.billed(1).await
 }
 
+/// A listing whose upstream leads back here, by whatever way, would call itself until nothing is left.
+#[tokio::test]
+async fn a_call_that_this_gateway_sent_is_refused_in_either_lane() -> Result<()> {
+    let site = Site::start().await?;
+    for (nth, lane) in ["", "Expect: 100-continue\r\n"].into_iter().enumerate() {
+        let head = format!("{}{lane}CDN-Loop: another; v=1\r\n", site.head("GET", "/now/pune"));
+        let answer = site.call(format!("{head}\r\n")).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        let whole = site.upstream.whole();
+        let names = whole[nth].headers("cdn-loop");
+        ensure!(names.len() == 2 && names[0] == "another; v=1", "the vendor was told {names:?}");
+        let back = format!("{head}CDN-Loop: another, {}\r\n\r\n", names[1]);
+        let answer = site.refuses(back.replace("pune", FORBIDDEN), &[508]).await?;
+        ensure!(answer.code().as_deref() == Some("loop_detected"), "{answer:?}");
+    }
+    site.billed(3).await
+}
+
+/// A vendor behind another server of his would be asked for another path, by another method, than policy saw.
+#[tokio::test]
+async fn headers_that_stand_for_path_or_method_end_here() -> Result<()> {
+    let site = Site::start().await?;
+    let claims =
+        ["X-Original-URL", "X-Rewrite-URL", "X-HTTP-Method-Override", "X_HTTP_METHOD", "True-Client-IP"];
+    for lane in ["", "Expect: 100-continue\r\n"] {
+        let claims: String = claims.iter().map(|name| format!("{name}: {FORBIDDEN}\r\n")).collect();
+        let answer = site.call(format!("{}{lane}{claims}\r\n", site.head("GET", "/now/pune"))).await?;
+        ensure!(answer.status == 200, "{answer:?}");
+        site.nothing_forbidden_passed(&claims)?;
+    }
+    site.billed(3).await
+}
+
+#[tokio::test]
+async fn what_connection_names_is_bounded() -> Result<()> {
+    let site = Site::start().await?;
+    for (names, status) in [(32, 200), (33, 400), (2_000, 400)] {
+        let named: Vec<_> = (0..names).map(|nth| format!("x-{nth}")).collect();
+        let head = format!("{}Connection: {}\r\n\r\n", site.head("GET", "/now/pune"), named.join(", "));
+        let answer = site.call(head).await?;
+        ensure!(answer.status == status, "{names} names were answered {answer:?}");
+    }
+    site.billed(2).await
+}
+
 #[tokio::test]
 async fn nul_bare_cr_and_folded_lines_in_headers_are_refused() -> Result<()> {
     let site = Site::start().await?;

@@ -24,7 +24,8 @@ const SEED_DEFAULT: u64 = 20_261_129;
 /// Between two pieces of a slow client: enough for each to be read by itself most often.
 const PIECE_PAUSE: Duration = Duration::from_millis(2);
 /// Headers that are about the connection, or name what each side has of its own.
-const OWN: [&str; 6] = ["connection", "keep-alive", "date", "host", "x-consumer-id", "x-consumer-plan"];
+const OWN: [&str; 7] =
+    ["cdn-loop", "connection", "keep-alive", "date", "host", "x-consumer-id", "x-consumer-plan"];
 
 /// An answer as a client sees it, or a request as the upstream does: its first line, headers and body.
 #[derive(Debug, PartialEq, Eq)]

@@ -205,6 +205,7 @@ fi
 if for_mode instructions; then need valgrind valgrind "counts the instructions of a call"; fi
 if for_mode bench-full; then
     for peer in "$envoy" "$traefik"; do [ -x "$peer" ] || peers_wanted=yes; done
+    [ -x "$pingap" ] || need protoc protobuf-compiler "is what pingap, a peer to be measured beside, is compiled with"
 fi
 if [ $mongod_wanted = yes ] || [ $peers_wanted = yes ]; then
     need python3 python3 "fetches mongod and peers"

@@ -4,7 +4,7 @@
 pub const KEY_HEADER: &str = "x-api-key";
 
 /// Headers that no configuration may set or take away: framing, hop by hop, and those the gateway answers for.
-const RESERVED_HEADERS: [&str; 17] = [
+const RESERVED_HEADERS: [&str; 18] = [
     "connection",
     "content-length",
     "host",
@@ -22,6 +22,7 @@ const RESERVED_HEADERS: [&str; 17] = [
     "cookie",
     "set-cookie",
     "forwarded",
+    "cdn-loop",
 ];
 
 /// Whether configuration may not touch this header, in any case, and spelled with `_` or `-`.

@@ -3,9 +3,11 @@
 
 use apiclay_config::ids::PlanId;
 use apiclay_config::money::{Currency, Money};
+use apiclay_config::usage::GatewayEpoch;
 use apiclay_control_plane::ledger::verify::verify;
 use apiclay_control_plane::ledger::{Amount, EntryKind, Proposal, Step};
 use apiclay_control_plane::subscriptions::documents::Subscription;
+use apiclay_control_plane::usage::lost;
 use apiclay_control_plane::wallet::leases::documents::WalletLease;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -60,6 +62,29 @@ async fn an_earlier_life_s_calls_may_be_told_by_a_later_one() {
     assert_eq!(shop.ask(None, close).await.0, 200);
     shop.settle().await;
     assert!(is(&shop.wallet().await, "9.50", "0.00"), "{:?}", shop.wallet().await);
+}
+
+/// What is lost of one life says nothing of another, whose batches come yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_batch_of_one_life_does_not_charge_what_another_has_not_told_yet() {
+    let shop = shop("10").await;
+    assert_eq!(shop.lease(5, 4).await, 4);
+    shop.batch((EPOCH, 2), 5, 3, 3).await;
+    for seq in [1, 3] {
+        shop.batch((LATER_EPOCH, seq), 5, u128::from(seq == 1), 1).await;
+    }
+    shop.settle().await;
+    let from = GatewayEpoch { gateway: "gw-1".into(), epoch: LATER_EPOCH.to_owned() };
+    lost::declare(&shop.plane.app.store, &from, 2, NOW).await.unwrap();
+    let last = json!({"epoch": LATER_EPOCH, "seq": 1});
+    let close = json!([{"epoch": EPOCH, "serial": 5, "spent": 4, "last_batch": last}]);
+    assert_eq!(shop.ask(None, close).await.0, 200);
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "1.00"), "{:?}", shop.wallet().await);
+    shop.batch((EPOCH, 1), 5, 0, 0).await;
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "9.00", "0.00"), "{:?}", shop.wallet().await);
+    assert_eq!(shop.earned().await, 1_000_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -212,6 +237,16 @@ async fn leases_that_a_gateway_has_lost_end_with_what_is_on_record() {
     over(EPOCH).await;
     shop.settle().await;
     assert!(is(&shop.wallet().await, "10.00", "2.00"), "leases of the present life stay");
+    // Neither does a life end what a later one spends, be its word late.
+    let report = json!({"revision": 1, "epoch": EPOCH});
+    assert_eq!(shop.gateway.report(report).await.status(), 204);
+    let body = json!({ "epoch": LATER_EPOCH });
+    let answer = shop.gateway.to(Method::POST, "/leases/earlier-over").json(&body).send().await.unwrap();
+    assert_eq!(code_of(answer).await, (409, "state_conflict".into()));
+    shop.settle().await;
+    assert!(is(&shop.wallet().await, "10.00", "2.00"), "leases of the life that reported stay");
+    let report = json!({"revision": 1, "epoch": LATER_EPOCH});
+    assert_eq!(shop.gateway.report(report).await.status(), 204);
     over(LATER_EPOCH).await;
     shop.settle().await;
     assert!(is(&shop.wallet().await, "9.00", "0.00"), "{:?}", shop.wallet().await);

@@ -46,7 +46,9 @@ use tls::Tls;
 /// Limits of the front.
 #[derive(Debug, Clone, Copy)]
 pub struct FrontLimits {
-    /// From a head's first byte to its last, and for a TLS handshake.
+    /// Connections of clients; another one is closed at once.
+    pub connections_max: usize,
+    /// From a head's first byte to its last, to the first byte of a connection's first head, and for a TLS handshake.
     pub head_timeout: Duration,
     /// From one call's end to the next one's first byte.
     pub idle_timeout: Duration,
@@ -123,9 +125,12 @@ impl Front {
         let peer = Peer::of(&stream);
         // In the clear, a client that knows beforehand begins with it (RFC 9113, section 3.3).
         let mut may_be_http2 = !peer.secure;
+        // Who connects has something to say: a connection that says nothing costs its client as little as it can cost us much.
+        let mut silent_max = self.limits.head_timeout.min(self.limits.idle_timeout);
         loop {
-            let next = self.next_head(&mut stream, &mut buffer, may_be_http2, stops.as_mut()).await;
-            may_be_http2 = false;
+            let wait = Wait { silent_max, may_be_http2 };
+            let next = self.next_head(&mut stream, &mut buffer, wait, stops.as_mut()).await;
+            (may_be_http2, silent_max) = (false, self.limits.idle_timeout);
             match next {
                 // Over TLS a client must not take it for an attacker's end (RFC 8446, section 6.1).
                 Next::Closed if peer.secure => {
@@ -162,18 +167,18 @@ impl Front {
         }
     }
 
-    /// Waits for the next head: idle without a limit but the idle one, then under one deadline for the whole head.
+    /// Waits for the next head: silent for a while, then under one deadline for the whole head.
     async fn next_head(
         &self,
         stream: &mut Stream,
         buffer: &mut BytesMut,
-        may_be_http2: bool,
+        wait: Wait,
         mut stops: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
         tidy(buffer);
         let mut head_until = None;
         loop {
-            if let Some(next) = arrived(buffer, may_be_http2) {
+            if let Some(next) = arrived(buffer, wait.may_be_http2) {
                 return next;
             }
             if !buffer.is_empty() {
@@ -189,7 +194,7 @@ impl Front {
             };
             let read = match head_until {
                 Some(at) => deadline::until(at, pin!(read)).await,
-                None => deadline::within(self.limits.idle_timeout, pin!(read)).await,
+                None => deadline::within(wait.silent_max, pin!(read)).await,
             };
             match read {
                 Err(_) if head_until.is_some() => return Next::Refused(Rejection::ClientTimeout),
@@ -241,6 +246,14 @@ impl Front {
     }
 }
 
+/// How a head is waited for.
+struct Wait {
+    /// Before its first byte.
+    silent_max: Duration,
+    /// HTTP/2's preface may come in its place.
+    may_be_http2: bool,
+}
+
 /// What `future` comes to, unless `stops` comes before.
 async fn unless<T>(stops: Pin<&mut impl Future<Output = ()>>, future: impl Future<Output = T>) -> Option<T> {
     tokio::select! {
@@ -253,6 +266,11 @@ async fn unless<T>(stops: Pin<&mut impl Future<Output = ()>>, future: impl Futur
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        if self.open.load(Ordering::Relaxed) >= self.limits.connections_max {
+            // Dropped at once: what else could be had of it is a descriptor that calls under way need.
+            self.metrics.rejected(Rejection::ConnectionsLimited.code());
+            return None;
+        }
         let (counted, shutdown) = (Counted::new(Arc::clone(self)), shutdown.clone());
         // Pingora's task has room for its own TLS handshake, 8.7 KiB, for as long as it lives; this one has not.
         tokio::spawn(async move { counted.0.serve(stream, &shutdown).await });

@@ -1,7 +1,7 @@
 //! Phase 1: what every call must be, over any version of HTTP. The front has checked an HTTP/1.1 head byte by byte; what
 //! stands here holds for HTTP/2 as well.
 
-use crate::phases::Call;
+use crate::phases::{Call, forward};
 use crate::rejection::Rejection;
 
 /// Bytes a path may have.
@@ -26,6 +26,12 @@ pub fn accept(call: &Call<'_>) -> Result<(), Rejection> {
     }
     if call.head.host.is_empty() {
         return Err(Rejection::Malformed("Name one host, in the Host header."));
+    }
+    if call.context.connection.is_too_long {
+        return Err(Rejection::Malformed("The Connection header names too many headers."));
+    }
+    if forward::comes_back(call.head.headers) {
+        return Err(Rejection::Loops);
     }
     check_path(call.head.path)
 }

@@ -1,6 +1,9 @@
 //! Phase 8: the request as the upstream may see it. The buyer's key, our cookies and every reserved header go; the
 //! vendor's secrets, who calls, and the request id come. The lanes ask [`keeps`] while they copy and then add [`added`].
 
+use std::sync::LazyLock;
+
+use apiclay_config::ids::RequestId;
 use apiclay_plugins::HeaderEdit;
 use http::HeaderName;
 use http::header::{ACCEPT_ENCODING, HOST};
@@ -8,33 +11,50 @@ use http::header::{ACCEPT_ENCODING, HOST};
 use crate::context::{CallHeaders, Context};
 use crate::front::lines::same;
 use crate::phases::authenticate::bearer;
+use crate::phases::names::Names;
 use crate::phases::upstream;
 use crate::units::Meter;
 
 /// The call's id, made by the gateway.
 pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id");
+/// Says which gateways a request came through (RFC 8586): one that names this gateway already has come back, by a listing that leads here.
+/// `Via` would say it too, and keep some vendors' servers from compressing.
+pub const LOOP_HEADER: HeaderName = HeaderName::from_static("cdn-loop");
+/// This gateway among all, while it lives.
+static OWN_NAME: LazyLock<String> = LazyLock::new(|| format!("apiclay-{}", RequestId::generate()));
 /// Names of our cookies: a vendor never sees them, and cannot set them.
 pub const OWN_COOKIES: [&str; 2] = ["__Host-apiclay_session", "apiclay_session"];
 
-/// Headers between two hops only (RFC 9110, section 7.6.1), and those that say who calls, which nobody may claim. Those that frame a
-/// body are the lanes' to write: here stand other spellings of them.
-const DROPPED: [&str; 15] = [
-    "connection",
-    "keep-alive",
-    "proxy-connection",
-    "proxy-authorization",
+/// Headers between two hops only (RFC 9110, section 7.6.1); those that say who calls, which nobody may claim; and those by which some
+/// servers take another path or method than policy saw. Those that frame a body are the lanes' to write: here stand other spellings of
+/// them.
+const DROPPED: Names = Names::new(&[
     "te",
+    "host",
+    "expect",
     "trailer",
     "upgrade",
-    "host",
     "forwarded",
     "x-real-ip",
     "x-user-id",
+    "connection",
+    "keep-alive",
+    "x-client-ip",
     "x-request-id",
-    "expect",
+    "x-http-method",
+    "x-rewrite-url",
     "content-length",
+    "true-client-ip",
+    "x-original-url",
+    "proxy-connection",
+    "cf-connecting-ip",
+    "fastly-client-ip",
     "transfer-encoding",
-];
+    "x-method-override",
+    "proxy-authorization",
+    "x-cluster-client-ip",
+    "x-http-method-override",
+]);
 const DROPPED_BEGINNINGS: [&str; 2] = ["x-forwarded-", "x-consumer-"];
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -46,7 +66,7 @@ const CONSUMER_PLAN: HeaderName = HeaderName::from_static("x-consumer-plan");
 /// Whether a header of the request goes on to the upstream, where it neither frames a body nor is written anew.
 #[must_use]
 pub fn keeps(name: &[u8], value: &[u8], has_key_header: bool, context: &Context) -> bool {
-    let dropped = DROPPED.iter().any(|dropped| alike(name, dropped.as_bytes()));
+    let dropped = DROPPED.of_length(name.len()).iter().any(|dropped| alike(name, dropped.as_bytes()));
     if dropped || DROPPED_BEGINNINGS.iter().any(|beginning| begins_alike(name, beginning.as_bytes())) {
         return false;
     }
@@ -105,7 +125,12 @@ pub struct Connection {
     pub upgrade: bool,
     /// Headers that are of this hop alone, in lower case.
     hop_by_hop: Vec<String>,
+    /// They name more than [`HOP_BY_HOP_MAX`].
+    pub is_too_long: bool,
 }
+
+/// Headers that `Connection` may name: each is kept for as long as the call, and looked up for every header.
+const HOP_BY_HOP_MAX: usize = 32;
 
 impl Connection {
     /// Whether they name this header as one of this hop.
@@ -141,12 +166,27 @@ pub fn connection(headers: &dyn CallHeaders) -> Connection {
                 said.keep_alive = true;
             } else if is("upgrade") {
                 said.upgrade = true;
-            } else if !OURS_TO_SAY.iter().any(|name| is(name)) {
+            } else if OURS_TO_SAY.iter().any(|name| is(name)) {
+                continue;
+            } else if said.hop_by_hop.len() == HOP_BY_HOP_MAX {
+                said.is_too_long = true;
+                return;
+            } else {
                 said.hop_by_hop.push(String::from_utf8_lossy(token).to_ascii_lowercase());
             }
         }
     });
     said
+}
+
+/// Whether this gateway has sent the request itself.
+#[must_use]
+pub fn comes_back(headers: &dyn CallHeaders) -> bool {
+    let mut found = false;
+    headers.values(&LOOP_HEADER, &mut |value| {
+        found |= value.windows(OWN_NAME.len()).any(|part| part == OWN_NAME.as_bytes());
+    });
+    found
 }
 
 /// Whether the key came in its own header, so that `Authorization` is the buyer's.
@@ -181,6 +221,7 @@ pub fn added(context: &Context, host: &[u8], add: &mut dyn FnMut(&HeaderName, &[
         add(&HOST, target.authority.as_bytes());
     }
     add(&REQUEST_ID_HEADER, context.request_text.as_bytes());
+    add(&LOOP_HEADER, OWN_NAME.as_bytes());
     if let Some(peer) = &context.peer {
         add(&FORWARDED_FOR, peer.as_bytes());
     }
@@ -245,6 +286,10 @@ mod tests {
         );
         assert!(!keeps("Authorization", key, false) && !keeps("X_Consumer-Id", b"me", true));
         assert!(keeps("my_header", b"1", true));
+        assert!(
+            !keeps("X-Original-URL", b"/admin", true) && !keeps("x_http_method_override", b"DELETE", true)
+        );
+        assert!(!keeps("True-Client-IP", b"me", true) && keeps("CDN-Loop", b"another", true));
         assert!(!keeps("Content_Length", b"1", true) && !keeps("transfer_encoding", b"chunked", true));
         assert!(keeps("Accept_Encoding", b"gzip", true), "no units are read from a body here");
     }
@@ -261,6 +306,18 @@ mod tests {
         {
             assert_eq!(keeps(name.as_bytes(), b"v", true, &context), stays, "{name}");
         }
+    }
+
+    #[test]
+    fn what_connection_names_is_bounded() {
+        let named = |count: usize| {
+            let value = http::HeaderValue::from_str(&vec!["x-a, close"; count].join(",")).unwrap();
+            let headers = http::HeaderMap::from_iter([(http::header::CONNECTION, value)]);
+            connection(&crate::context::HeaderLines(&headers))
+        };
+        assert!(named(HOP_BY_HOP_MAX).close && !named(HOP_BY_HOP_MAX).is_too_long);
+        assert!(named(HOP_BY_HOP_MAX + 1).is_too_long);
+        assert_eq!(named(10_000).hop_by_hop.len(), HOP_BY_HOP_MAX);
     }
 
     #[test]

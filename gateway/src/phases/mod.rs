@@ -7,6 +7,7 @@ pub mod entitle;
 pub mod forward;
 pub mod limit;
 pub mod limits_left;
+pub mod names;
 pub mod reserve;
 pub mod respond;
 pub mod route;

@@ -10,6 +10,7 @@ use crate::context::{CallHeaders, Context, WithoutSecrets};
 use crate::gateway::Gateway;
 use crate::phases::forward::{OWN_COOKIES, REQUEST_ID_HEADER};
 use crate::phases::limits_left::rate_limit_headers;
+use crate::phases::names::Names;
 use crate::rejection::Rejection;
 use crate::runtime::with_plan;
 
@@ -19,16 +20,32 @@ pub const HEAD_MAX_BYTES: usize = 65_536;
 pub const INTERIMS_MAX: u8 = 16;
 
 /// Headers of an answer that end at the gateway, and those that only it may say.
-pub const DROPPED: &[&str] = &[
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-connection",
+const DROPPED: Names = Names::new(&[
     "te",
+    "alt-svc",
     "trailer",
     "ratelimit",
-    "ratelimit-policy",
+    "keep-alive",
     "x-request-id",
-];
+    "proxy-connection",
+    "ratelimit-policy",
+    "proxy-authenticate",
+]);
+/// Those that speak for the whole host, which a vendor shares with others.
+const OF_THE_HOST: Names =
+    Names::new(&["nel", "report-to", "clear-site-data", "reporting-endpoints", "strict-transport-security"]);
+
+/// Whether a header of an answer ends here.
+#[must_use]
+pub fn drops(name: &[u8], context: &Context) -> bool {
+    DROPPED.has(name) || (context.path_below > 0 && OF_THE_HOST.has(name))
+}
+
+/// The names of all that may.
+pub fn dropped(context: &Context) -> impl Iterator<Item = &'static str> {
+    let is_shared = context.path_below > 0;
+    DROPPED.iter().chain(OF_THE_HOST.iter().filter(move |_| is_shared))
+}
 
 /// An answer whose framing two readers could read differently.
 #[derive(Debug)]
@@ -226,6 +243,19 @@ mod tests {
         for odd in [&["chunked", "chunked"][..], &["gzip"], &["gzip, chunked"], &["chunked, chunked"], &[""]]
         {
             assert_eq!(chunked(odd), None, "{odd:?}");
+        }
+    }
+
+    #[test]
+    fn what_speaks_for_the_whole_host_ends_here_where_vendors_share_it() {
+        let mut context = Context::new(apiclay_config::clock::Timestamp(0));
+        for (path_below, is_shared) in [(0, false), (11, true)] {
+            context.path_below = path_below;
+            for name in ["Strict-Transport-Security", "nel", "Clear-Site-Data"] {
+                assert_eq!(drops(name.as_bytes(), &context), is_shared, "{name}");
+            }
+            assert!(drops(b"Alt-Svc", &context) && !drops(b"Cache-Control", &context));
+            assert_eq!(dropped(&context).any(|name| name == "nel"), is_shared);
         }
     }
 

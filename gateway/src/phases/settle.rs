@@ -4,11 +4,15 @@
 use apiclay_config::access_log;
 use apiclay_config::usage::{Ending, Units};
 use apiclay_plugins::Completion;
+use http::HeaderMap;
 
-use crate::context::Context;
+use crate::context::{Context, HeaderLines};
 use crate::gateway::Gateway;
-use crate::phases::reserve;
+use crate::phases::{reserve, respond};
 use crate::runtime::with_plan;
+
+/// On record where the client did not wait for one; nobody is told it. As nginx has it.
+const STATUS_CLIENT_LEFT: u16 = 499;
 
 /// Settles a call that may have waited since the clock was read for it. Again is harmless.
 pub fn settle_after_wait(gateway: &Gateway, context: &mut Context, ending: Ending) {
@@ -97,6 +101,15 @@ pub fn unanswered(gateway: &Gateway, context: &mut Context) {
         event.ending = Ending::UpstreamBroke;
         event.kept = false;
         gateway.spool.end(ticket, &event);
+    }
+}
+
+/// Opens the record of a call whose client left while the upstream, which has all of the request, had not answered: what was asked for may
+/// be done, and is not free for that. Where it can be waited for, the answer says what the call was.
+pub fn left(gateway: &Gateway, context: &mut Context) {
+    if context.ticket.is_none() && !context.settled {
+        // Without room for a record its units go back, as they do for a refusal.
+        let _ = respond::open(gateway, context, STATUS_CLIENT_LEFT, &HeaderLines(&HeaderMap::new()));
     }
 }
 

@@ -2,8 +2,8 @@
 //! of an answer. Translation only; what is kept, dropped or added is the phases' to say.
 
 use apiclay_plugins::{HeaderEdit, HeaderEdits};
-use http::header::{CONTENT_LENGTH, COOKIE, LINK, SET_COOKIE, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue};
+use http::header::{CONTENT_LENGTH, COOKIE, LINK, SET_COOKIE, TRANSFER_ENCODING, UPGRADE};
+use http::{HeaderName, HeaderValue, StatusCode};
 use pingora_core::protocols::l4::socket::SocketAddr;
 use pingora_error::Result;
 use pingora_http::{RequestHeader, ResponseHeader};
@@ -67,9 +67,12 @@ pub(super) fn forward_cookies(original: &RequestHeader, request: &mut RequestHea
     kept.into_iter().try_for_each(|value| request.append_header(COOKIE, value).map(drop))
 }
 
-pub(super) fn strip(response: &mut ResponseHeader, connection: &forward::Connection) {
-    for name in respond::DROPPED {
-        response.remove_header(*name);
+pub(super) fn strip(response: &mut ResponseHeader, connection: &forward::Connection, context: &Context) {
+    for name in respond::dropped(context) {
+        response.remove_header(name);
+    }
+    if response.status != StatusCode::SWITCHING_PROTOCOLS {
+        response.remove_header(&UPGRADE);
     }
     for name in connection.hop_by_hop() {
         response.remove_header(name);

@@ -118,6 +118,7 @@ impl ProxyHttp for PingoraLane {
         if context.bytes_in > self.gateway.body_max_bytes && !session.was_upgraded() {
             return refused(context, Rejection::BodyTooLarge);
         }
+        context.is_forwarded |= end_of_stream;
         Ok(())
     }
 
@@ -158,6 +159,7 @@ impl ProxyHttp for PingoraLane {
     ) -> Result<()> {
         // On another try the body is sent, and so counted, anew.
         context.bytes_in = 0;
+        context.is_forwarded = session.is_body_empty();
         let original = session.req_header();
         let has_key_header = forward::has_key_header(&HeaderLines(&original.headers), context);
         let upgrades = session.is_upgrade_req();
@@ -181,7 +183,11 @@ impl ProxyHttp for PingoraLane {
         heads::edit(&mut *request, &context.request_edits)?;
         let mut added = Ok(());
         forward::added(context, host_of(original).unwrap_or_default(), &mut |name, value| {
-            if added.is_ok() {
+            if added.is_err() {
+            } else if *name == forward::LOOP_HEADER {
+                // Beside what others said.
+                added = request.append_header(name.clone(), value).map(drop);
+            } else {
                 added = request.insert_header(name.clone(), value);
             }
         });
@@ -204,7 +210,8 @@ impl ProxyHttp for PingoraLane {
                 Err(rejection) => refused(context, rejection),
             };
         }
-        if heads::check_framing(response).is_err() {
+        let connection = forward::connection(&HeaderLines(&response.headers));
+        if heads::check_framing(response).is_err() || connection.is_too_long {
             return refused(context, Rejection::UpstreamUnreachable);
         }
         context.read_clock();
@@ -224,8 +231,7 @@ impl ProxyHttp for PingoraLane {
             Ok(edits) => edits,
             Err(rejection) => return refused(context, rejection),
         };
-        let connection = forward::connection(&HeaderLines(&response.headers));
-        strip(response, &connection);
+        strip(response, &connection, context);
         confine_cookies(context, response)?;
         finish_head(context, response, &edits)?;
         if session.is_process_shutting_down() {
@@ -303,6 +309,9 @@ impl ProxyHttp for PingoraLane {
             if let Err(gone) = self.refuse(session, context, rejection).await {
                 tracing::debug!(error = %gone, "the client left before its refusal");
             }
+        }
+        if ending == Ending::ClientLeft && !begun && context.is_forwarded {
+            settle::left(&self.gateway, context);
         }
         settle::settle_after_wait(&self.gateway, context, ending);
         FailToProxy { error_code: refused_status, can_reuse_downstream: false }

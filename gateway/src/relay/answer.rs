@@ -122,6 +122,9 @@ impl Head {
     /// # Errors
     /// When two lengths disagree, or it is encoded as nobody asked for.
     pub fn body(&self, lines: HeadLines<'_>, method: &str) -> Result<Body, NoAnswer> {
+        if self.connection.is_too_long {
+            return Err(NoAnswer);
+        }
         let closes = self.connection.close || (self.old && !self.connection.keep_alive);
         let encodings = lines.all("transfer-encoding");
         let chunked = respond::is_chunked(encodings).map_err(|respond::Odd| NoAnswer)?;
@@ -159,7 +162,7 @@ impl Head {
             let is = |other: &str| same(name, other.as_bytes());
             if OURS.into_iter().any(is)
                 || (has_none && is("transfer-encoding"))
-                || respond::DROPPED.iter().any(|dropped| is(dropped))
+                || respond::drops(name, context)
                 || self.connection.names(name)
                 || edits.replaces(name)
             {

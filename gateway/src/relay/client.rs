@@ -58,6 +58,12 @@ pub trait Client: Send {
     /// When the client has gone.
     fn look(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
 
+    /// It has left, and its call goes on: it is looked at no more.
+    fn leave(&mut self);
+
+    /// Whether it has.
+    fn has_left(&self) -> bool;
+
     /// For one write, and between two reads of a body.
     fn timeout(&self) -> Duration;
 
@@ -102,6 +108,8 @@ pub struct Http1<'a> {
     pub timeout: Duration,
     /// It wants no further call on this connection.
     pub said_close: bool,
+    /// It has left while its call goes on.
+    pub has_left: bool,
     /// Whether the gateway is about to stop.
     pub shutdown: &'a ShutdownWatch,
 }
@@ -143,11 +151,11 @@ impl Client for Http1<'_> {
     }
 
     fn closes(&self) -> bool {
-        self.said_close || !self.upload.has_ended() || *self.shutdown.borrow()
+        self.said_close || self.has_left || !self.upload.has_ended() || *self.shutdown.borrow()
     }
 
     fn is_watched(&self) -> bool {
-        self.room() > 0
+        self.room() > 0 && !self.has_left
     }
 
     async fn look(&mut self) -> Result<(), Gone> {
@@ -156,6 +164,14 @@ impl Client for Http1<'_> {
             Ok(1..) => Ok(()),
             _ => Err(Gone),
         }
+    }
+
+    fn leave(&mut self) {
+        self.has_left = true;
+    }
+
+    fn has_left(&self) -> bool {
+        self.has_left
     }
 
     fn timeout(&self) -> Duration {
@@ -216,6 +232,7 @@ mod tests {
                 upload: &mut Upload::default(),
                 timeout: Duration::from_secs(1),
                 said_close: false,
+                has_left: false,
                 shutdown: &shutdown,
             };
             while client.is_watched() {

@@ -136,6 +136,8 @@ impl Connection {
                 Read::Bytes => {}
                 // Part of an answer is with the client: no other one follows it.
                 Read::End | Read::Broke if told => return Err(no_answer()),
+                // The upstream has all of the request: what came of it is told by its answer, whoever waits for that.
+                Read::ClientLeft if client.upload().is_sent() => client.leave(),
                 other => return Ok(other),
             }
         }

@@ -73,7 +73,8 @@ impl Relay {
         }
         context.secure = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
         let timeout = self.client_timeout;
-        let client = Http2 { session, head: Http2Head(None), body: BytesMut::new(), length, upload, timeout };
+        let (head, body) = (Http2Head(None), BytesMut::new());
+        let client = Http2 { session, head, body, length, upload, timeout, has_left: false };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle_after_wait(&self.gateway, &mut context, Ending::ClientLeft);
@@ -129,6 +130,7 @@ struct Http2<'a> {
     length: u64,
     upload: &'a mut Upload,
     timeout: Duration,
+    has_left: bool,
 }
 
 /// The head of an answer that is not sent yet.
@@ -193,12 +195,20 @@ impl Client for Http2<'_> {
     }
 
     fn is_watched(&self) -> bool {
-        true
+        !self.has_left
     }
 
     async fn look(&mut self) -> Result<(), Gone> {
         let _reset = self.session.idle().await;
         Err(Gone)
+    }
+
+    fn leave(&mut self) {
+        self.has_left = true;
+    }
+
+    fn has_left(&self) -> bool {
+        self.has_left
     }
 
     fn timeout(&self) -> Duration {

@@ -90,8 +90,17 @@ impl Relay {
         let said_close = context.connection.close;
         let waiting = buffer.len() - bytes;
         let timeout = self.client_timeout;
-        let client =
-            Http1 { stream, body: sent.body, waiting, followers, upload, timeout, said_close, shutdown };
+        let client = Http1 {
+            stream,
+            body: sent.body,
+            waiting,
+            followers,
+            upload,
+            timeout,
+            said_close,
+            has_left: false,
+            shutdown,
+        };
         let after = self.serve(client, &sent, exchange, &mut context).await;
         // Settled already, but where the client left between two steps.
         settle::settle_after_wait(&self.gateway, &mut context, Ending::ClientLeft);
@@ -167,6 +176,8 @@ impl Relay {
         context: &mut Context,
     ) -> Result<After, Failed> {
         context.bytes_in = client.upload().bytes;
+        // Else the upstream may take what it gets after the answer for another request.
+        let had_all = client.upload().is_sent();
         let head_lines = exchange.head.lines(&exchange.read);
         let opened = respond::open(&self.gateway, context, exchange.head.status, &head_lines);
         let opened =
@@ -204,10 +215,15 @@ impl Relay {
             };
             exchange.read.advance(taken);
             let done = got.body.framing == Framing::Done;
+            let mut in_flight = None;
             if done {
                 // What came with the head came when the clock was read.
                 if begun {
                     context.read_clock();
+                }
+                // What is left of its body keeps the call's place among those in flight.
+                if client.upload().goes_on() {
+                    in_flight = context.in_flight.take();
                 }
                 settle::settle(&self.gateway, context, Ending::Complete);
             }
@@ -218,10 +234,11 @@ impl Relay {
             begun = true;
             if done {
                 // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
-                let in_step = exchange.read.is_empty() && client.upload().is_sent();
+                let in_step = had_all && exchange.read.is_empty();
                 if client.upload().goes_on() {
                     Box::pin(got.send_rest(client)).await;
                 }
+                drop(in_flight);
                 got.finish(context, in_step);
                 return Ok(ended(Ok(()), closes));
             }

@@ -79,7 +79,8 @@ impl Relay {
                 Read::Wrong(wrong) => return Err(Failed::Refused(wrong.rejection())),
                 Read::End | Read::Broke => {}
             }
-            let harmless = matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
+            let harmless = !client.has_left()
+                && matches!(sent.method, "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE")
                 && !client.upload().is_beyond;
             // A pooled connection that the upstream had closed meanwhile costs one try more than the listing allows.
             if !harmless || !(upstream::may_retry(context) || (connection.reused && context.tries <= 1)) {

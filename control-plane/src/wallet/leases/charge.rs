@@ -164,7 +164,11 @@ impl Books<'_> {
         if unclosed.is_empty() {
             return Ok(0);
         }
-        let folded_first = self.lives(gateway).await?;
+        let mut folded_first = Vec::new();
+        for life in open_lives(self.store, gateway).await? {
+            let have = have_up_to(self.store, &life.from).await?;
+            folded_first.push((life.from.epoch, have));
+        }
         for lease in &unclosed {
             change(self.store, self.now, &lease.id(), |lease, now| {
                 if lease.closed.is_none() {
@@ -174,24 +178,6 @@ impl Books<'_> {
             .await?;
         }
         Ok(unclosed.len() as u64)
-    }
-
-    /// Each open life of a gateway, with the last batch that is here of it.
-    async fn lives(&self, gateway: &str) -> Result<Vec<(String, u64)>, Refusal> {
-        let (mut lives, mut cursor) = (Vec::new(), None);
-        loop {
-            let open = Query::by("open").equals(true).limit(TURN_MAX).cursor(cursor);
-            let page = self.store.query::<FoldCursor>(&open).await?;
-            for life in page.items.into_iter().map(|found| found.value.from) {
-                if life.gateway == gateway {
-                    lives.push((life.epoch.clone(), have_up_to(self.store, &life).await?));
-                }
-            }
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(lives);
-            }
-        }
     }
 
     async fn open_leases(&self, gateway: &str) -> Result<Vec<WalletLease>, Refusal> {
@@ -204,6 +190,22 @@ impl Books<'_> {
             if cursor.is_none() {
                 return Ok(leases);
             }
+        }
+    }
+}
+
+/// The lives of a gateway of which there may be something to fold.
+async fn open_lives(store: &Store, gateway: &str) -> Result<Vec<FoldCursor>, Refusal> {
+    let (mut lives, mut cursor) = (Vec::new(), None);
+    loop {
+        let open = Query::by("open").equals(true).limit(TURN_MAX).cursor(cursor);
+        let page = store.query::<FoldCursor>(&open).await?;
+        lives.extend(
+            page.items.into_iter().map(|found| found.value).filter(|life| life.from.gateway == gateway),
+        );
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(lives);
         }
     }
 }
@@ -257,8 +259,22 @@ async fn on_record(
             "more calls are on record than were said"
         );
     }
-    let whole = lease.kept >= spent || has_lost(store, &lease.gateway).await?;
+    let whole = lease.kept >= spent
+        || (has_lost(store, &lease.gateway).await? && is_all_folded(store, &lease, &closed).await?);
     Ok(whole.then_some(lease))
+}
+
+/// Whether nothing waits to be folded of other lives, which may have calls of the lease that its last batch says nothing of.
+async fn is_all_folded(store: &Store, lease: &WalletLease, closed: &Closed) -> Result<bool, Refusal> {
+    for life in open_lives(store, &lease.gateway).await? {
+        let is_waited_for = closed.folded_first.iter().any(|(epoch, _)| *epoch == life.from.epoch);
+        let waits =
+            life.blocked_by_gap_before.is_some() || have_up_to(store, &life.from).await? > life.folded_seq;
+        if waits && !is_waited_for {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn folded_seq(store: &Store, (gateway, epoch): (&str, &str), folded: &Folded) -> Result<u64, Refusal> {

@@ -9,7 +9,7 @@ use apiclay_config::wallet_leases::{LeaseAsked, LeaseClosed, LeaseGranted, Lease
 use super::documents::{Closed, Metered, WalletLease};
 use super::included;
 use super::reckon::units_charged;
-use super::rules::{calls_held, hold, hold_included};
+use super::rules::{calls_held, hold, hold_included, no_hold};
 use crate::app::App;
 use crate::http::Code;
 use crate::ledger::{Ceiling, JournalEntry, LedgerError, Proposal, Refused};
@@ -104,9 +104,14 @@ async fn grant(
             Err(error) => return Err(failed(error)),
         }
     }
-    // No lease was made, and none will be under this name; unless the same request, at the same time, made one.
-    if let Some(entry) = app.journal.by_fact(&lease.hold_fact()).await? {
-        return stands(app, &lease, &entry).await;
+    // No lease was made, and none will be: its fact is taken, unless the same request, at the same time, made one under it.
+    match app.journal.append(&no_hold(&lease)).await {
+        Ok(_) => {}
+        Err(LedgerError::OtherContent { .. }) => {
+            let entry = app.journal.by_fact(&lease.hold_fact()).await?;
+            return stands(app, &lease, &entry.ok_or(Refusal::Internal("reading a hold"))?).await;
+        }
+        Err(error) => return Err(failed(error)),
     }
     change(&app.store, app.clock.now(), &id, |lease, now| {
         lease.close(Closed { spent: 0, folded_first: Vec::new() }, now);

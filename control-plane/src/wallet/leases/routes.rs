@@ -8,6 +8,7 @@ use utoipa_axum::routes;
 
 use super::charge::Books;
 use super::grant;
+use crate::admin::documents::Gateway;
 use crate::app::App;
 use crate::http::problem::ProblemBody;
 use crate::http::{Code, Json, Problem};
@@ -25,13 +26,21 @@ pub fn internal() -> OpenApiRouter<App> {
 /// A gateway has nothing more to say of its earlier lives: every lease that it knew of is closed, every batch is here.
 #[utoipa::path(post, path = "/leases/earlier-over", tag = "internal", request_body(content = Object), responses(
     (status = 204, description = "Leases that it has lost end with what is on record"),
-    (status = 401, body = ProblemBody), (status = 422, body = ProblemBody)))]
+    (status = 401, body = ProblemBody), (status = 409, body = ProblemBody), (status = 422, body = ProblemBody)))]
 async fn earlier_over(
     State(app): State<App>,
     gateway: GatewayCaller,
     Json(over): Json<EarlierOver>,
 ) -> Result<StatusCode, Problem> {
     over.check().map_err(|wrong| Refusal::because(Code::LeaseInvalid, wrong.to_string()))?;
+    // A request of a life that is over itself, or that runs beside another, would end leases that are being spent.
+    let known = app.store.get::<Gateway>(&gateway.id).await?;
+    let newest = known.and_then(|known| known.value.report).map(|report| report.epoch);
+    if newest.is_some_and(|newest| newest != over.epoch) {
+        return Err(
+            Refusal::because(Code::StateConflict, "another life of the gateway has reported since").into()
+        );
+    }
     let books = Books { store: &app.store, journal: &app.journal, now: app.clock.now() };
     let closed = books.close_earlier(&gateway.id, &over.epoch).await?;
     if closed > 0 {

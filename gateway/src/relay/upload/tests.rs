@@ -75,6 +75,7 @@ impl Half {
             upload: &mut self.upload,
             timeout: self.client_timeout,
             said_close: false,
+            has_left: false,
             shutdown: &self.shutdown,
         };
         (client, &mut self.connection)
