@@ -8,8 +8,8 @@ use apiclay_tests::Certificate;
 use super::{NO_LIMIT, Proxy, Server, Site, debian};
 use crate::rows::Policy;
 
-/// It keeps no idle upstream connection while a fifth of the descriptors that these want are in use.
-const CONNECTIONS_MAX: u32 = 32_768;
+/// Percent of its descriptors up to which it keeps idle upstream connections: as it comes it keeps none from a fifth on.
+const KEEPS_TO_PERCENT: u32 = 90;
 
 pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Policy) -> Result<Proxy> {
     let (port, upstream) = (server.port, site.upstream);
@@ -37,7 +37,7 @@ pub(super) async fn proxy(mut server: Server<'_>, site: &Site<'_>, policy: Polic
         }
     };
     let text = format!(
-        "global\n  nbthread 1\n  maxconn {CONNECTIONS_MAX}\n\
+        "global\n  nbthread 1\n  maxconn 8192\n  tune.pool-low-fd-ratio {KEEPS_TO_PERCENT}\n  tune.pool-high-fd-ratio {KEEPS_TO_PERCENT}\n\
          defaults\n  mode http\n  http-reuse always\n  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n\
          frontend calls\n  bind 127.0.0.1:{port}{tls}\n{policy}  default_backend vendor\n\
          backend vendor\n  server vendor {upstream}\n"

@@ -44,7 +44,8 @@ pub(super) async fn proxy(server: Server<'_>, site: &Site<'_>, buffered: bool) -
         ),
     };
     // As much at a time as the gateway reads: unbuffered it would be 4 KiB.
-    let buffering = if buffered { "" } else { "proxy_buffering off; proxy_buffer_size 16k;" };
+    let buffering =
+        if buffered { "" } else { "proxy_buffering off; proxy_buffer_size 16k; proxy_buffers 4 16k;" };
     let http = format!(
         "upstream vendor {{ server {upstream}; keepalive {KEPT_CONNECTIONS}; keepalive_requests {NO_LIMIT}; }}\n\
          server {{ {listen}\nlocation / {{\n\
