@@ -6,6 +6,7 @@
 //!
 //! A record's way on disk: `*.segment` (records) -> `*.batch` (to be sent) -> `*.acked` (kept for a restored store).
 
+mod acked;
 mod batch_file;
 mod batcher;
 mod counts;

@@ -1,6 +1,7 @@
 //! Histories of the spool as a whole: kills at every step, full disks, many threads. What they share stands here.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
 
+mod acked;
 mod again;
 mod crash;
 mod full;
