@@ -114,6 +114,8 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     // What earlier lives left on record is told to the lease book before it closes their leases.
     if let Some(before) = &before {
         batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), before))?;
+        // The next start looks for this life's batches alone: after a power cut nobody would tell these again.
+        book.sync().map_err(folder_failed)?;
     }
     let life = life::begin(&folder, &epoch, before.as_ref()).map_err(folder_failed)?;
     let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
