@@ -13,6 +13,7 @@ mod counts;
 mod fresh;
 mod ground;
 mod head;
+mod leftovers;
 mod record;
 mod recovery;
 mod segment;
@@ -32,6 +33,7 @@ pub(crate) mod tests;
 
 pub use batch_file::SealedBatch;
 pub use batcher::{Batcher, BatcherError};
+pub use leftovers::batch_leftovers;
 pub use recovery::{Left, RecoveryError};
 pub use sender::{BatchSink, PostError, SendOptions, send_forever};
 pub use spool::{Spool, SpoolError, SpoolFull, SpoolOptions, SpoolStats, Ticket};

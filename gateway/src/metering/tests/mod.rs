@@ -7,6 +7,7 @@ mod crash;
 mod full;
 mod history;
 mod kill;
+mod leftovers;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};
