@@ -42,12 +42,9 @@ impl LeaseBook {
                 () = tokio::time::sleep(Duration::from_millis(SYNC_EVERY_MS)) => {}
             }
             let core = Arc::clone(&self.core);
-            match tokio::task::spawn_blocking(move || core.table.sync_noted()).await {
-                Ok(Err(failed)) => {
-                    tracing::error!(error = %failed, "the lease table cannot be synced: a power cut would lose leases");
-                }
-                // One that panicked or was cancelled has said so itself; the next one tries again.
-                Ok(Ok(())) | Err(_) => {}
+            // A step that panicked has said so itself, and the next one tries again.
+            if let Ok(Err(failed)) = tokio::task::spawn_blocking(move || core.table.sync_noted()).await {
+                tracing::error!(error = %failed, "the lease table cannot be synced: a power cut would lose leases");
             }
         }
     }
