@@ -40,8 +40,8 @@ pub fn last(folder: &Path) -> io::Result<Option<Life>> {
     }
 }
 
-/// Begins a life with this epoch, after the last one. That one's batches have been told to the lease book before this: after a
-/// kill in between, the next start looks for them again.
+/// Begins a life with this epoch, after the last one. That one's batches have been told to the lease book before this, and the
+/// book is on the disk: after a kill in between, the next start looks for them again.
 ///
 /// # Errors
 /// When the folder cannot be written. The caller has locked it.

@@ -19,6 +19,7 @@ use rand::Rng as _;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use crate::counters::embedded::EmbeddedCounters;
@@ -32,7 +33,9 @@ use crate::gateway::Gateway;
 use crate::life::{self, Ledger};
 use crate::limits::{BookOptions, LeaseBook, Monotonic};
 use crate::listen::listen;
-use crate::metering::{Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, send_forever};
+use crate::metering::{
+    Batcher, LeaseLedger, SendOptions, Spool, SpoolOptions, batch_leftovers, send_forever,
+};
 use crate::observe::Metrics;
 use crate::rebuild::Rebuilder;
 use crate::runtime::{Compiler, rates};
@@ -109,15 +112,29 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     let wallets = WalletCounters::new(control.clone(), epoch.clone(), Arc::clone(&top_up));
     let stores = open_stores(&folder, redis.clone(), Arc::new(wallets), &clock, &metrics)?;
     let book = open_book(&folder, stores, &from, &settings, &metrics)?;
-    let mut batcher = Batcher::new(Arc::clone(&spool))?;
+    let batcher = Batcher::new(Arc::clone(&spool))?;
     let before = life::last(&folder).map_err(folder_failed)?;
     // What earlier lives left on record is told to the lease book before it closes their leases.
     if let Some(before) = &before {
         batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), before))?;
+        // The next start looks for this life's batches alone: after a power cut nobody would tell these again.
+        book.sync().map_err(folder_failed)?;
     }
-    let life = life::begin(&folder, &epoch, before.as_ref()).map_err(folder_failed)?;
+    let life = spool.with_room(|| life::begin(&folder, &epoch, before.as_ref())).map_err(folder_failed)?;
     let ledger: Arc<dyn LeaseLedger> = Arc::new(Ledger::new(Arc::clone(&book), &life));
-    while batcher.collect(&*ledger)?.is_some() {}
+    let batcher = Arc::new(Mutex::new(batcher));
+    let (drained, all_ended) = watch::channel(false);
+    let send = SendOptions { interval_ms: settings.batch_interval_ms, ..SendOptions::default() };
+    // Sends while the rest is begun: what earlier lives left may need the room of what they batched.
+    let sender = AbortOnDropHandle::new(tokio::spawn(send_forever(
+        Arc::clone(&batcher),
+        Arc::clone(&spool),
+        Arc::clone(&ledger),
+        control.clone(),
+        send,
+        until(all_ended),
+    )));
+    batch_leftovers(&batcher, &*ledger).await?;
     earlier::stop_wallets(&book, &spool, clock.now());
 
     let gateway = Arc::new(Gateway::new(
@@ -130,24 +147,13 @@ pub async fn start(parts: Parts) -> Result<Running, GatewayError> {
     ));
     let compiler = Compiler::new(Arc::clone(&book), master_key, egress, Arc::clone(&metrics));
     let configuration = Configuration::open(Arc::clone(&gateway), compiler, &folder)?;
-    let batcher = Arc::new(Mutex::new(batcher));
 
     // Set before the first call comes, and while all else was opened. It fails only where it panics, and is then set by a call.
     let _ = clock_set.await;
     let (stop, stopped) = watch::channel(false);
     let (address, open) = listen(&settings, Arc::clone(&gateway), stopped).await?;
     let grace = Duration::from_secs(settings.shutdown_grace_s);
-    let (drained, all_ended) = watch::channel(false);
-    let send = SendOptions { interval_ms: settings.batch_interval_ms, ..SendOptions::default() };
-    let sender = send_forever(
-        Arc::clone(&batcher),
-        Arc::clone(&spool),
-        ledger,
-        control.clone(),
-        send,
-        until(all_ended),
-    );
-    let (sender, leases) = (tokio::spawn(sender), CancellationToken::new());
+    let (sender, leases) = (sender.detach(), CancellationToken::new());
     let keeper = tokio::spawn(Arc::clone(&book).maintain(leases.clone()));
     let rebuilder = redis.map(|counters| {
         let (book, batcher) = (Arc::clone(&book), Arc::clone(&batcher));

@@ -79,6 +79,7 @@ fn begin(folder: &Path, epoch: u64, noted: &Arc<Noted>) -> OneLife {
     let before = life::last(folder).unwrap();
     if let Some(before) = &before {
         batcher.retell(&before.epoch, &Ledger::new(Arc::clone(&book), before)).unwrap();
+        book.sync().unwrap();
     }
     let life = life::begin(folder, &epoch, before.as_ref()).unwrap();
     let ledger = Ledger::new(Arc::clone(&book), &life);

@@ -175,6 +175,7 @@ impl Tally {
         }
         self.exhausted_until_ms.store(0, SeqCst);
         self.core.table.slot(asked.place).open(grant.window, grant.units, ends_ms);
+        self.core.table.note(asked.place);
         self.out.units.fetch_add(u64::from(grant.units), SeqCst);
         let lease = InHand { place: asked.place, serial: asked.serial, since_ms: now_ms };
         desk.open.push(lease);

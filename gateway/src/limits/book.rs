@@ -76,6 +76,7 @@ impl Core {
         let (place, serial) =
             self.table.reserve().map_err(|full| CountersError::LeaseTable(Some(Arc::new(full))))?;
         self.table.slot(place).ask(serial, self.epoch, &tally.out.key, tally.window);
+        self.table.note(place);
         self.known.insert(serial, Known { place, out: Arc::clone(&tally.out) });
         Ok((place, serial))
     }
@@ -196,7 +197,8 @@ impl LeaseBook {
         (slot.word().serial() == lease).then(|| (Arc::clone(&known.out.key), slot.window()))
     }
 
-    /// Waits until the lease table is on the disk, so that a power cut loses nothing before this.
+    /// Waits until the whole lease table is on the disk, so that a power cut loses nothing before this. What was granted is
+    /// synced [by and by](LeaseBook::maintain).
     ///
     /// # Errors
     /// When the disk says so.

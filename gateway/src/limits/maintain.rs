@@ -1,5 +1,5 @@
 //! The book's background work: asks for leases before calls run out, returns units that nobody takes, closes leases that
-//! are used up, and tries again what the store did not hear. Next: the counter store.
+//! are used up, tries again what the store did not hear, and syncs the table. Next: the counter store.
 
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::{Arc, Weak};
@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::tally::Tally;
 use super::{
-    FORGET_EVERY_MS, LeaseBook, PREFETCH_EVERY_MS, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, WALLETS_SWEEP_EVERY_MS,
+    FORGET_EVERY_MS, LeaseBook, PREFETCH_EVERY_MS, RETURN_ALL_MAX_MS, SWEEP_EVERY_MS, SYNC_EVERY_MS,
+    WALLETS_SWEEP_EVERY_MS,
 };
 use crate::counters::{Close, CountersError};
 
@@ -29,7 +30,23 @@ impl LeaseBook {
     pub async fn maintain(self: Arc<Self>, shutdown: CancellationToken) {
         let (counters, wallets) =
             (self.maintain_those(false, &shutdown), self.maintain_those(true, &shutdown));
-        tokio::join!(counters, wallets, self.prefetch_until(&shutdown));
+        tokio::join!(counters, wallets, self.prefetch_until(&shutdown), self.sync_until(&shutdown));
+    }
+
+    /// Brings what was granted to the disk, on a thread that may wait for it.
+    async fn sync_until(&self, shutdown: &CancellationToken) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => return,
+                () = tokio::time::sleep(Duration::from_millis(SYNC_EVERY_MS)) => {}
+            }
+            let core = Arc::clone(&self.core);
+            // A step that panicked has said so itself, and the next one tries again.
+            if let Ok(Err(failed)) = tokio::task::spawn_blocking(move || core.table.sync_noted()).await {
+                tracing::error!(error = %failed, "the lease table cannot be synced: a power cut would lose leases");
+            }
+        }
     }
 
     /// Asks for leases before calls run out of them. Those that run low within [`PREFETCH_EVERY_MS`] are asked for together: one

@@ -78,6 +78,8 @@ pub const SWEEP_EVERY_MS: u64 = 1_000;
 pub const WALLETS_SWEEP_EVERY_MS: u64 = 250;
 /// How often counters are looked for that no configuration has any more.
 pub const FORGET_EVERY_MS: u64 = 30_000;
+/// How often new leases are brought to the disk: a power cut loses those of this time, until their windows end.
+pub const SYNC_EVERY_MS: u64 = 1_000;
 /// How long a gateway that stops tries to return its units.
 pub const RETURN_ALL_MAX_MS: u64 = 2_000;
 

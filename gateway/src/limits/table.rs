@@ -4,7 +4,9 @@
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+#[cfg(test)]
+use std::sync::atomic::Ordering::Acquire;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::AcqRel, Ordering::Relaxed, Ordering::Release};
 
 use parking_lot::Mutex;
 
@@ -28,6 +30,10 @@ pub struct LeaseTable {
     dir: PathBuf,
     segments: [OnceLock<Mapped>; SEGMENTS_MAX],
     free: Mutex<Vec<u32>>,
+    /// Of each file, whether a lease in it was asked for or granted since it was synced.
+    unsynced: [AtomicBool; SEGMENTS_MAX],
+    /// Whether a file was made since the folder was synced.
+    has_grown: AtomicBool,
 }
 
 impl LeaseTable {
@@ -37,22 +43,14 @@ impl LeaseTable {
             dir: dir.to_path_buf(),
             segments: [const { OnceLock::new() }; SEGMENTS_MAX],
             free: Mutex::new(Vec::new()),
+            unsynced: [const { AtomicBool::new(false) }; SEGMENTS_MAX],
+            has_grown: AtomicBool::new(false),
         };
+        // A power cut may take a file and leave one that was made after it.
+        let last = (0..SEGMENTS_MAX).rev().find(|index| segment_path(dir, *index).exists()).unwrap_or(0);
         let mut damaged = 0;
-        for index in 0..SEGMENTS_MAX {
-            let path = segment_path(dir, index);
-            if !path.exists() {
-                break;
-            }
-            if !was_finished(&path)? {
-                std::fs::remove_file(&path)?;
-                break;
-            }
-            let mapped = Mapped::open(&path)?;
-            if mapped.words().len() != segment_slots(index) * SLOT_WORDS {
-                return Err(foreign());
-            }
-            let _ = table.segments[index].set(mapped);
+        for index in 0..=last {
+            table.take_over(index)?;
             for place in places_of(index) {
                 let slot = table.slot(place);
                 if !slot.is_empty() && slot.content().is_none() {
@@ -60,9 +58,6 @@ impl LeaseTable {
                     damaged += 1;
                 }
             }
-        }
-        if table.segments[0].get().is_none() {
-            table.grow(0)?;
         }
         let mut free: Vec<u32> = table.places().filter(|place| table.slot(*place).is_empty()).collect();
         free.reverse();
@@ -78,10 +73,8 @@ impl LeaseTable {
 
     /// The slot at a place that this table handed out.
     pub fn slot(&self, place: u32) -> Slot<'_> {
-        // Files double, so a place's highest bit says which file it is in, and the rest where in it.
-        let number = place as usize + FIRST_SEGMENT_SLOTS;
-        let segment = (number / FIRST_SEGMENT_SLOTS).ilog2() as usize;
-        let index = number - segment_slots(segment);
+        let segment = file_of(place);
+        let index = place as usize + FIRST_SEGMENT_SLOTS - segment_slots(segment);
         // Places come from this table alone, and its files stay mapped while it lives.
         let words = self.segments[segment].get().map_or(&[][..], Mapped::words);
         Slot(&words[index * SLOT_WORDS..(index + 1) * SLOT_WORDS])
@@ -119,26 +112,89 @@ impl LeaseTable {
         self.free.lock().push(place);
     }
 
-    /// Waits until the table is on the disk.
+    /// Takes note that a lease was asked for or granted at this place.
+    pub fn note(&self, place: u32) {
+        // The head with it: what it says of the next number holds for all files.
+        self.unsynced[0].store(true, Release);
+        self.unsynced[file_of(place)].store(true, Release);
+    }
+
+    /// Waits until the leases noted so far are on the disk: the store took their units away for good, and without their names
+    /// nobody would give them back. What calls do to them alone is not waited for.
+    pub fn sync_noted(&self) -> std::io::Result<()> {
+        for (mapped, unsynced) in self.segments.iter().map_while(OnceLock::get).zip(&self.unsynced) {
+            // Before: what is noted meanwhile may be missed, and is synced the next time.
+            if unsynced.swap(false, AcqRel) {
+                mapped.sync().inspect_err(|_| unsynced.store(true, Release))?;
+            }
+        }
+        if self.has_grown.swap(false, AcqRel) {
+            self.sync_names().inspect_err(|_| self.has_grown.store(true, Release))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all of the table is on the disk.
     pub fn sync(&self) -> std::io::Result<()> {
-        self.segments.iter().map_while(OnceLock::get).try_for_each(Mapped::sync)
+        self.segments.iter().map_while(OnceLock::get).try_for_each(Mapped::sync)?;
+        self.sync_names()
+    }
+
+    /// Whether [`sync_noted`](LeaseTable::sync_noted) has something to do.
+    #[cfg(test)]
+    pub fn is_noted(&self) -> bool {
+        self.has_grown.load(Acquire) || self.unsynced.iter().any(|unsynced| unsynced.load(Acquire))
+    }
+
+    fn sync_names(&self) -> std::io::Result<()> {
+        std::fs::File::open(&self.dir)?.sync_all()
     }
 
     fn head(&self) -> &[AtomicU64] {
         self.segments[0].get().map_or(&[], Mapped::words)
     }
 
+    /// Opens a file of an earlier life, or makes it where that one did not.
+    fn take_over(&self, index: usize) -> std::io::Result<()> {
+        let path = segment_path(&self.dir, index);
+        let is_finished = path.exists() && was_finished(&path)?;
+        let bytes = segment_slots(index) * SLOT_WORDS * size_of::<u64>();
+        // Whole but for its head it is a power cut's: some of its leases may be there.
+        let is_whole = path.exists() && std::fs::metadata(&path)?.len() == bytes as u64;
+        if !is_whole {
+            return if is_finished { Err(foreign()) } else { self.grow(index) };
+        }
+        let mapped = Mapped::open(&path)?;
+        mapped.words()[HEAD_MAGIC].store(MAGIC, Relaxed);
+        let _ = self.segments[index].set(mapped);
+        Ok(())
+    }
+
     fn grow(&self, index: usize) -> std::io::Result<()> {
         let segment = self.segments.get(index).ok_or(std::io::ErrorKind::StorageFull)?;
-        let mapped = Mapped::create(&segment_path(&self.dir, index), segment_slots(index) * SLOT_WORDS)?;
+        let path = segment_path(&self.dir, index);
+        // Half made, by an earlier life or by a growth that failed: it never held a lease, or it would be open.
+        match std::fs::remove_file(&path) {
+            Err(failed) if failed.kind() != std::io::ErrorKind::NotFound => return Err(failed),
+            _ => {}
+        }
+        let mapped = Mapped::create(&path, segment_slots(index) * SLOT_WORDS)?;
         mapped.words()[HEAD_MAGIC].store(MAGIC, Relaxed);
         let _ = segment.set(mapped);
+        // Both are synced with its first lease: nothing here may wait for the disk.
+        self.unsynced[index].store(true, Release);
+        self.has_grown.store(true, Release);
         Ok(())
     }
 }
 
 fn segment_slots(index: usize) -> usize {
     FIRST_SEGMENT_SLOTS << index
+}
+
+/// Files double, so a place's highest bit says which file it is in, and the rest where in it.
+fn file_of(place: u32) -> usize {
+    ((place as usize + FIRST_SEGMENT_SLOTS) / FIRST_SEGMENT_SLOTS).ilog2() as usize
 }
 
 /// The places in a file, but for its first slot, which is the head.
@@ -166,48 +222,4 @@ fn segment_path(dir: &Path, index: usize) -> PathBuf {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use apiclay_config::usage::LeasedWindow;
-
-    use super::*;
-
-    #[test]
-    fn a_table_grows_and_is_read_back() {
-        let dir = tempfile::tempdir().unwrap();
-        let (table, _) = LeaseTable::open(dir.path()).unwrap();
-        let mut places = std::collections::BTreeSet::new();
-        let mut damaged = 0;
-        for n in 1..=3_000_u32 {
-            let (place, serial) = table.reserve().unwrap();
-            assert!(places.insert(place));
-            assert_eq!(serial, n);
-            table.slot(place).ask(serial, 9, &format!("counter-{n}"), LeasedWindow::Hour);
-            if n % 1_000 == 0 {
-                table.slot(place).0[20].store(1, Relaxed);
-                table.slot(place).0[13].store(64, Relaxed);
-                damaged += 1;
-            }
-        }
-        drop(table);
-        let (table, found_damaged) = LeaseTable::open(dir.path()).unwrap();
-        assert_eq!(found_damaged, damaged);
-        let found = table.places().filter(|place| !table.slot(*place).is_empty()).count();
-        assert_eq!(found, 3_000 - damaged);
-        let (place, serial) = table.reserve().unwrap();
-        assert_eq!(serial, 3_001);
-        assert!(table.slot(place).is_empty());
-    }
-
-    #[test]
-    fn a_file_that_a_kill_left_half_made_is_made_again_and_another_s_is_refused() {
-        for half in [0, 4_096] {
-            let dir = tempfile::tempdir().unwrap();
-            std::fs::write(segment_path(dir.path(), 0), vec![0; half]).unwrap();
-            assert_eq!(LeaseTable::open(dir.path()).unwrap().0.reserve().unwrap().1, 1);
-        }
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(segment_path(dir.path(), 0), [7; 4_096]).unwrap();
-        assert!(LeaseTable::open(dir.path()).is_err());
-    }
-}
+mod tests;

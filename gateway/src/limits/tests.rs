@@ -15,6 +15,7 @@ mod away;
 mod histories;
 mod model;
 mod reports;
+mod synced;
 mod unheard;
 mod wallets;
 

@@ -106,9 +106,15 @@ impl Batcher {
     /// When the disk fails or is full: the records stay, and the next call goes on where this one stopped.
     pub fn collect(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<SealedBatch>, BatcherError> {
         if self.written.is_none() {
-            let written = match self.write(BATCH_EVENTS_MAX, units_of) {
-                Err(BatcherError::Disk(failed)) if is_full(&failed) => self.write_on_full_disk(units_of)?,
-                other => other?,
+            let written = loop {
+                match self.write(BATCH_EVENTS_MAX, units_of) {
+                    Err(BatcherError::Disk(full)) if is_full(&full) => {}
+                    other => break other?,
+                }
+                // What is acknowledged makes room, as much as is needed.
+                if !self.spool.ground().thin_now() {
+                    break self.write_on_full_disk(units_of)?;
+                }
             };
             let Some(written) = written else { return Ok(None) };
             self.written = Some(written);
@@ -116,10 +122,10 @@ impl Batcher {
         self.settle(units_of)
     }
 
-    /// Acknowledged batches make room; where that is not enough, the reserve does for a small batch.
+    /// No acknowledged batch is left to make room: the reserve does for a small batch.
     fn write_on_full_disk(&mut self, units_of: &dyn LeaseLedger) -> Result<Option<Written>, BatcherError> {
         let spool = Arc::clone(&self.spool);
-        spool.ground().make_room();
+        spool.ground().clear_spares();
         let _in_use = spool.ground().use_reserve();
         self.write(RESERVE_EVENTS_MAX, units_of)
     }
@@ -192,7 +198,7 @@ impl Batcher {
         }
     }
 
-    /// Takes note that the control plane has the batch; its file stays for `keep_hours`.
+    /// Takes note that the control plane has the batch; its file stays, `keep_hours` at most.
     ///
     /// # Errors
     /// When the disk fails: the batch stays pending. Sent again, it changes nothing.

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::GatewayEpoch;
 use parking_lot::{Mutex, MutexGuard};
 
@@ -27,8 +26,6 @@ pub const RESERVE_BYTES: u64 = 64 * 1024;
 /// Events of a batch that goes into the reserve's room.
 pub const RESERVE_EVENTS_MAX: usize = 96;
 
-const MS_PER_HOUR: i64 = 3_600_000;
-
 /// Everything in the folder.
 #[derive(Debug)]
 pub struct Ground {
@@ -40,6 +37,8 @@ pub struct Ground {
     pub spares: Spares,
     pub shards: Box<[Shard]>,
     pub shelf: Mutex<Shelf>,
+    /// Held while acknowledged batches are removed, so that nobody gives up whom another is making room for.
+    pub thinning: Mutex<()>,
     /// Bytes that segments, batches and reserve take.
     pub used_bytes: AtomicU64,
     pub writable: AtomicBool,
@@ -61,7 +60,7 @@ impl Ground {
     pub fn new_segment(&self) -> io::Result<Arc<Segment>> {
         let segment = match self.spares.take() {
             Some(spare) => spare,
-            None => Arc::new(self.make_segment()?),
+            None => Arc::new(self.with_room(|| self.make_segment())?),
         };
         self.segments.lock().push(Arc::clone(&segment));
         Ok(segment)
@@ -97,19 +96,22 @@ impl Ground {
             tracing::error!(error = %failed, "usage records cannot be synced: a power cut would lose them");
         }
         self.clear_finished();
-        let keep_ms = i64::from(self.options.keep_hours) * MS_PER_HOUR;
-        self.remove_acked(self.options.clock.now().plus_ms(-keep_ms));
+        self.thin_acked();
         self.find_room();
     }
 
     /// Makes ready what will be needed, and says whether paid traffic may come.
     pub fn find_room(&self) {
-        match self.make_ready() {
+        let ready = self.make_ready().or_else(|_| {
+            // Spares are there only in case they are needed; the reserve is needed.
+            self.clear_spares();
+            self.make_ready()
+        });
+        match ready {
             Ok(()) if self.writable.swap(true, AcqRel) => {}
             Ok(()) => tracing::info!("there is room for usage records again"),
             Err(failed) => {
                 self.out_of_room(&failed);
-                self.make_room();
                 self.shards.iter().for_each(Shard::give_up_idle);
             }
         }
@@ -120,7 +122,7 @@ impl Ground {
         // Held to the end: a batch that uses the reserve's room must not find a segment in it.
         let mut reserve = self.reserve.lock();
         if !*reserve {
-            self.make_reserve()?;
+            self.with_room(|| self.make_reserve())?;
             *reserve = true;
         }
         let mut found_room = self.is_writable();
@@ -189,19 +191,6 @@ impl Ground {
     fn sync_each(&self, sync: impl Fn(&Segment) -> io::Result<()>) -> io::Result<()> {
         let segments = self.segments.lock().clone();
         segments.iter().map(|segment| sync(segment)).fold(Ok(()), io::Result::and)
-    }
-
-    /// Removes what is there only in case it is needed.
-    pub fn make_room(&self) {
-        self.remove_acked(Timestamp(i64::MAX));
-        self.clear_spares();
-    }
-
-    /// Removes acknowledged batches older than `before`. Their marks are on the disk: that is so before a batch is
-    /// acknowledged.
-    pub fn remove_acked(&self, before: Timestamp) {
-        let freed = self.shelf.lock().remove_acked(before);
-        self.used_bytes.fetch_sub(freed, AcqRel);
     }
 
     pub fn is_writable(&self) -> bool {

@@ -6,12 +6,14 @@
 //!
 //! A record's way on disk: `*.segment` (records) -> `*.batch` (to be sent) -> `*.acked` (kept for a restored store).
 
+mod acked;
 mod batch_file;
 mod batcher;
 mod counts;
 mod fresh;
 mod ground;
 mod head;
+mod leftovers;
 mod record;
 mod recovery;
 mod segment;
@@ -31,6 +33,7 @@ pub(crate) mod tests;
 
 pub use batch_file::SealedBatch;
 pub use batcher::{Batcher, BatcherError};
+pub use leftovers::batch_leftovers;
 pub use recovery::{Left, RecoveryError};
 pub use sender::{BatchSink, PostError, SendOptions, send_forever};
 pub use spool::{Spool, SpoolError, SpoolFull, SpoolOptions, SpoolStats, Ticket};

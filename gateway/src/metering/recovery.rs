@@ -132,6 +132,7 @@ pub fn recover(
         spares: Spares::default(),
         shards: (0..SHARDS).map(|_| Shard::default()).collect(),
         shelf: Mutex::new(shelf),
+        thinning: Mutex::default(),
         used_bytes: AtomicU64::new(used_bytes),
         writable: AtomicBool::new(true),
         reserve: Mutex::new(false),

@@ -86,7 +86,19 @@ pub async fn send_forever(
     shutdown: impl Future<Output = ()>,
 ) {
     let thread = BatchThread::start();
-    let mut sender = Sender { thread, batcher, spool, ledger, sink, to_compare: false, failures: 0 };
+    let interval = Duration::from_millis(options.interval_ms);
+    let collected_at = Instant::now();
+    let mut sender = Sender {
+        thread,
+        batcher,
+        spool,
+        ledger,
+        sink,
+        interval,
+        collected_at,
+        to_compare: false,
+        failures: 0,
+    };
     let mut shutdown = pin!(shutdown);
     let mut send_at = Instant::now();
     let mut refused_at = Instant::now() + Duration::from_millis(REFUSED_AGAIN_MS);
@@ -105,7 +117,7 @@ pub async fn send_forever(
                 sender.send_pending().await;
                 send_at = Instant::now() + sender.backoff();
             }
-            tokio::time::sleep(Duration::from_millis(options.interval_ms)).await;
+            tokio::time::sleep(interval).await;
         };
         tokio::select! {
             () = &mut shutdown => break,
@@ -127,6 +139,9 @@ struct Sender<S> {
     spool: Arc<Spool>,
     ledger: Arc<dyn LeaseLedger>,
     sink: S,
+    /// Between two times that records are taken into batches.
+    interval: Duration,
+    collected_at: Instant,
     /// Whether the control plane is to be asked what it has.
     to_compare: bool,
     /// Posts that failed in a row.
@@ -147,7 +162,8 @@ impl<S: BatchSink> Sender<S> {
     }
 
     /// Takes all closed records into batches.
-    async fn collect(&self) {
+    async fn collect(&mut self) {
+        self.collected_at = Instant::now();
         for _ in 0..COLLECTS_MAX {
             let ledger = Arc::clone(&self.ledger);
             let is_full = |batch: SealedBatch| batch.event_count == BATCH_EVENTS_MAX;
@@ -196,6 +212,10 @@ impl<S: BatchSink> Sender<S> {
     /// Sends until nothing is pending, or something is in the way.
     async fn send_pending(&mut self) {
         loop {
+            // A backlog may take minutes to send: records would fill the spool meanwhile, and their units' leases wait.
+            if self.collected_at.elapsed() >= self.interval && self.is_worth_collecting() {
+                self.collect().await;
+            }
             let is_sent = match self.aside(|batcher| batcher.pending()).await {
                 Ok(None) => break self.failures = 0,
                 Ok(Some(batch)) => self.send(batch).await,

@@ -1,6 +1,6 @@
 //! The shelf: batches on disk, those that the control plane has yet to acknowledge and those that it has, oldest first.
-//! Acknowledged ones stay for `keep_hours`, so that a restored store can be given again what it lacks, but make room
-//! when room is short. The batcher puts batches here, the sender takes them in order.
+//! Acknowledged ones stay so that a restored store can be given again what it lacks; `acked.rs` says how long. The batcher
+//! puts batches here, the sender takes them in order.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -164,20 +164,26 @@ impl Shelf {
         renamed.map(|()| given)
     }
 
-    /// Removes acknowledged batches older than `before`. Says how many bytes came free.
-    pub fn remove_acked(&mut self, before: Timestamp) -> u64 {
-        let mut freed = 0;
-        while let Some(shelved) = self.acked.pop_front_if(|shelved| shelved.since < before) {
-            match std::fs::remove_file(self.path(&shelved, ACKED_SUFFIX)) {
-                Err(failed) if failed.kind() != io::ErrorKind::NotFound => {
-                    tracing::warn!(error = %failed, "an acknowledged batch cannot be removed");
-                    self.acked.push_front(shelved);
-                    break;
-                }
-                _ => freed += shelved.bytes,
-            }
+    /// Takes out the oldest acknowledged batches for which `goes` holds, `max` at most, and says where their files are: the
+    /// caller removes them, or puts them back.
+    pub fn take_acked(
+        &mut self,
+        max: usize,
+        mut goes: impl FnMut(&Shelved) -> bool,
+    ) -> Vec<(Shelved, PathBuf)> {
+        let mut taken = Vec::new();
+        while taken.len() < max
+            && let Some(shelved) = self.acked.pop_front_if(|shelved| goes(shelved))
+        {
+            let path = self.path(&shelved, ACKED_SUFFIX);
+            taken.push((shelved, path));
         }
-        freed
+        taken
+    }
+
+    /// Puts back what was taken out, in its order.
+    pub fn put_back_acked(&mut self, taken: Vec<Shelved>) {
+        taken.into_iter().rev().for_each(|shelved| self.acked.push_front(shelved));
     }
 
     fn position(&self, epoch: &str, seq: u64) -> Option<usize> {

@@ -17,7 +17,7 @@ use apiclay_config::usage::{Event, GatewayEpoch};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;
 
-use super::ground::Ground;
+use super::ground::{Ground, is_full};
 use super::head::PLACES_MAX;
 use super::record::OpeningSeal;
 use super::recovery::{self, Left, RecoveryError};
@@ -218,6 +218,20 @@ impl Spool {
     #[must_use]
     pub fn from(&self) -> &GatewayEpoch {
         &self.ground.from
+    }
+
+    /// Does what needs a little room on the spool's disk. Where it is full, acknowledged batches go, and then the reserve.
+    ///
+    /// # Errors
+    /// When that is not enough, or of what `attempt` fails else.
+    pub fn with_room<T>(&self, attempt: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match self.ground.with_room(&attempt) {
+            Err(full) if is_full(&full) => {
+                let _in_use = self.ground.use_reserve();
+                attempt()
+            }
+            done => done,
+        }
     }
 
     pub(super) fn ground(&self) -> &Ground {

@@ -54,7 +54,7 @@ fn a_full_segment_is_filled_again_and_its_records_are_in_batches_once() {
     assert_eq!(events(folder.path()).len(), 20 * PLACES as usize);
     let bytes = |suffix: &str| files(folder.path(), suffix) as u64 * 2048;
     let batches: u64 = spool.stats().bytes - bytes(SEGMENT_SUFFIX);
-    spool.ground().make_room();
+    spool.ground().clear_spares();
     assert_eq!(files(folder.path(), SEGMENT_SUFFIX), 0, "where room is short, none is kept");
     assert_eq!(spool.stats().bytes, batches);
 }

@@ -100,10 +100,11 @@ fn segments_that_are_filled_again_end_at_the_quota_too() {
     assert!(bytes <= MAX_BYTES + 16 * 1024, "{bytes} bytes are taken");
 }
 
-struct Mounted(tempfile::TempDir);
+/// A disk of its own.
+pub(super) struct Mounted(pub(super) tempfile::TempDir);
 
 impl Mounted {
-    fn one_mib() -> Option<Self> {
+    pub(super) fn one_mib() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path());

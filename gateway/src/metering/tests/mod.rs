@@ -1,11 +1,13 @@
 //! Histories of the spool as a whole: kills at every step, full disks, many threads. What they share stands here.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that fails says where by panicking")]
 
+mod acked;
 mod again;
 mod crash;
 mod full;
 mod history;
 mod kill;
+mod leftovers;
 mod send;
 
 use std::collections::{BTreeMap, HashMap};

@@ -229,3 +229,54 @@ async fn batches_give_way_to_calls_unless_they_fall_behind() {
     // A step that was begun before the shutdown may leave a second one with as many in sight.
     assert!(told.values().skip(2).all(|nice| *nice == low) && told.len() > 2, "{told:?}");
 }
+
+/// Takes its time.
+#[derive(Default)]
+pub(super) struct Slow {
+    pub(super) events: Mutex<u64>,
+}
+
+#[async_trait]
+impl BatchSink for Arc<Slow> {
+    async fn post(&self, batch: &SealedBatch) -> Result<(), PostError> {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        *self.events.lock() += batch.event_count as u64;
+        Ok(())
+    }
+
+    fn came_back(&self) -> bool {
+        false
+    }
+
+    async fn have(&self, _: &BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>, PostError> {
+        Ok(BTreeMap::new())
+    }
+}
+
+#[tokio::test]
+async fn while_a_backlog_is_sent_batches_are_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let (spool, mut batcher) = open(folder.path(), 1, small());
+    for number in 0..50 {
+        call(&spool, number);
+        collect_all(&mut batcher);
+    }
+    let plane = Arc::new(Slow::default());
+    let (stop, stopped) = oneshot::channel::<()>();
+    let (ledger, batcher) = (Arc::new(Book::default()), Arc::new(Mutex::new(batcher)));
+    let options = SendOptions { interval_ms: 200, shutdown_max_ms: 100 };
+    let sending = send_forever(batcher, Arc::clone(&spool), ledger, Arc::clone(&plane), options, async {
+        drop(stopped.await);
+    });
+    let sending = tokio::spawn(sending);
+    until(|| *plane.events.lock() > 0).await;
+    for number in 100..102 {
+        let recorded = Instant::now();
+        call(&spool, number);
+        until(|| spool.stats().unbatched_records == 0).await;
+        assert!(recorded.elapsed() < Duration::from_secs(1), "{:?}", recorded.elapsed());
+    }
+    assert!(spool.stats().pending_batches > 10, "the backlog is there still");
+    stop.send(()).unwrap();
+    sending.await.unwrap();
+}
