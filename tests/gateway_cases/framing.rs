@@ -1,9 +1,9 @@
 //! Where a request ends: heads that leave it open are refused and their connection closed, because whoever reads on would
 //! take one buyer's bytes for another's request.
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use crate::site::{FORBIDDEN, Site};
+use crate::site::{CLOSE_WITHIN, FORBIDDEN, Site, shown};
 
 /// What a server that read the body otherwise would take for a request.
 fn smuggled(site: &Site) -> String {
@@ -94,4 +94,29 @@ async fn http_1_0_with_transfer_encoding_is_refused() -> Result<()> {
     let request = post(&site, "Transfer-Encoding: chunked\r\nConnection: keep-alive\r\n", &body);
     site.refuses_and_closes(request.replace("HTTP/1.1", "HTTP/1.0"), &[400]).await?;
     site.billed(1).await
+}
+
+/// It knows no chunks and no interim answers: framing would be part of the body to it, and `100` the answer.
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_what_it_can_read() -> Result<()> {
+    let site = Site::start().await?;
+    let old = |head: String| head.replace("HTTP/1.1", "HTTP/1.0");
+    for frame in ["chunks", "close", "length"] {
+        let path = format!("/files/shape?status=200&frame={frame}&bytes=9000&head=0");
+        let mut wire = site.wire().await?;
+        wire.send(old(site.head("GET", &path)) + "\r\n").await?;
+        let came = wire.closed(CLOSE_WITHIN).await.context("still open")?;
+        let text = String::from_utf8_lossy(&came);
+        let (head, body) = text.split_once("\r\n\r\n").context("no head")?;
+        ensure!(!head.to_ascii_lowercase().contains("transfer-encoding"), "{frame}: {head}");
+        ensure!(body.len() == 9_000 && body.starts_with("abcdef"), "{frame}: {} bytes of body", body.len());
+    }
+    let expects = "Expect: 100-continue\r\nContent-Length: 2\r\n\r\nab";
+    for head in [site.head("POST", "/orders") + expects, site.head("GET", "/hints") + "\r\n"] {
+        let mut wire = site.wire().await?;
+        wire.send(old(head.clone())).await?;
+        let came = wire.closed(CLOSE_WITHIN).await.context("still open")?;
+        ensure!(came.starts_with(b"HTTP/1.1 200"), "{head} was answered {}", shown(&came));
+    }
+    site.billed(6).await
 }

@@ -13,7 +13,7 @@ use apiclay_config::usage::Ending;
 use apiclay_plugins::Answer;
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, UPGRADE};
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, StatusCode};
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_error::{Error, ErrorSource, ErrorType, Result};
@@ -93,8 +93,12 @@ impl ProxyHttp for PingoraLane {
                 return Ok(true);
             }
         }
+        if is_old(session) {
+            session.set_ignore_info_resp(true);
+        }
         // Admitted: the client that asked first may send its body. The upstream is not asked: its answer comes anyway.
-        if session.req_header().headers.contains_key(http::header::EXPECT) && !session.is_body_empty() {
+        let expects = session.req_header().headers.contains_key(http::header::EXPECT) && !is_old(session);
+        if expects && !session.is_body_empty() {
             session.as_downstream_mut().write_continue_response().await?;
         }
         if session.as_downstream().is_http2() {
@@ -165,7 +169,7 @@ impl ProxyHttp for PingoraLane {
         let upgrades = session.is_upgrade_req();
         let names: Vec<_> = request.headers.keys().cloned().collect();
         for name in names {
-            let framing = name == CONTENT_LENGTH || name == http::header::TRANSFER_ENCODING;
+            let framing = name == CONTENT_LENGTH || name == TRANSFER_ENCODING;
             let upgrade = upgrades && (name == UPGRADE || name == http::header::CONNECTION);
             let value = request.headers.get(&name).map(HeaderValue::as_bytes).unwrap_or_default();
             if !framing
@@ -234,6 +238,10 @@ impl ProxyHttp for PingoraLane {
         strip(response, &connection, context);
         confine_cookies(context, response)?;
         finish_head(context, response, &edits)?;
+        if is_old(session) && response.remove_header(&TRANSFER_ENCODING).is_some() {
+            // Its body ends with the connection then.
+            session.set_keepalive(None);
+        }
         if session.is_process_shutting_down() {
             session.set_keepalive(None);
         }
@@ -363,6 +371,11 @@ fn take_connection_options(session: &mut Session, context: &mut Context) -> Resu
         request.insert_header(http::header::CONNECTION, kept.join(", "))?;
     }
     Ok(())
+}
+
+/// Whether the client knows neither chunks nor interim answers (RFC 9112, section 6.1; RFC 9110, section 15.2).
+fn is_old(session: &Session) -> bool {
+    session.req_header().version == http::Version::HTTP_10
 }
 
 fn refused<T>(context: &mut Context, rejection: Rejection) -> Result<T> {
