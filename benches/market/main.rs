@@ -181,10 +181,7 @@ fn fastest(among: usize, look_up: impl Fn(usize) -> u64) -> f64 {
         begun.elapsed()
     };
     let best = |look_up: &dyn Fn(usize) -> u64| (0..ROUNDS).map(|_| round(look_up)).min().unwrap_or_default();
-    let (with, without) = (
-        best(&look_up),
-        best(&|at| at as u64),
-    );
+    let (with, without) = (best(&look_up), best(&|at| at as u64));
     with.saturating_sub(without).as_secs_f64() * 1e9 / LOOKUPS as f64
 }
 

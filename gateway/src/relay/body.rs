@@ -64,6 +64,28 @@ impl Framing {
         Self::Chunked(Chunks::Size(0, 0))
     }
 
+    /// Whether what comes next of the body goes to the client as it comes, so that nothing has to be made of it.
+    #[must_use]
+    pub const fn goes_as_it_comes(&self, in_chunks: bool) -> bool {
+        match self {
+            Self::Length(_) => true,
+            Self::UntilClose => !in_chunks,
+            Self::Done | Self::Chunked(_) => false,
+        }
+    }
+
+    /// How many bytes of `read` are of a body that goes as it comes; moves on by them.
+    pub fn take(&mut self, read: &[u8]) -> usize {
+        match self {
+            Self::Length(left) => {
+                let taken = fitting(*left, read);
+                *self = Self::length(*left - taken as u64);
+                taken
+            }
+            _ => read.len(),
+        }
+    }
+
     /// Moves on by the bytes of `read` that are this body's, appends to `out` what the client gets of them, `in_chunks` where it can be
     /// told so of a length that is not known, and shows `data` the bytes without their framing. How many of `read` it took: fewer than
     /// all only at the body's end.
@@ -204,6 +226,28 @@ mod tests {
         }
         let (out, ..) = run(Framing::chunked(), chunked, 100).unwrap();
         assert_eq!(out, b"4\r\nwiki\r\n1\r\nA\r\n0\r\n\r\n");
+    }
+
+    #[test]
+    fn what_goes_as_it_comes_ends_where_it_would_else() {
+        for (framing, is_plain) in [
+            (Framing::length(5), true),
+            (Framing::UntilClose, false),
+            (Framing::Done, false),
+            (Framing::chunked(), false),
+        ] {
+            assert_eq!(framing.goes_as_it_comes(true), is_plain, "{framing:?}");
+        }
+        assert!(Framing::UntilClose.goes_as_it_comes(false));
+        let wire = b"wikiAHTTP/1.1";
+        for step in 1..wire.len() {
+            let (mut taken, mut framing) = (0, Framing::length(5));
+            while framing != Framing::Done {
+                taken += framing.take(&wire[taken..wire.len().min(taken + step)]);
+            }
+            assert_eq!(taken, 5, "in pieces of {step}");
+        }
+        assert_eq!(Framing::UntilClose.take(wire), wire.len());
     }
 
     #[test]

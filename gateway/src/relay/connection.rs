@@ -18,7 +18,10 @@ use crate::phases::respond;
 use crate::rejection::Rejection;
 
 /// Room for one read of an answer.
-const READ_BYTES: usize = 16_384;
+pub(super) const READ_BYTES: usize = 16_384;
+/// The same after one that was full: more comes. Of 1 MB that takes half the CPU; always as much room takes more than this, for the
+/// vendor then sends in fewer and larger pieces, and each of them wakes somebody.
+pub(super) const FULL_READ_BYTES: usize = 65_536;
 
 /// Buffers of an exchange.
 #[derive(Debug, Default)]

@@ -198,14 +198,8 @@ impl Relay {
         exchange.read.advance(exchange.head.bytes);
         let mut begun = false;
         loop {
-            let mut data = |piece: &[u8]| {
-                context.bytes_out += piece.len() as u64;
-                if let Some(reading) = &mut context.reading {
-                    reading.feed(piece);
-                }
-            };
-            let Ok(taken) = got.body.framing.pass(&exchange.read, C::CHUNKS, &mut exchange.out, &mut data)
-            else {
+            let passed = passed::<C>(&mut got.body.framing, exchange, begun, context);
+            let Ok((taken, as_it_comes)) = passed else {
                 if !begun {
                     settle::unanswered(&self.gateway, context);
                     return Err(Failed::Refused(Rejection::UpstreamUnreachable));
@@ -213,7 +207,7 @@ impl Relay {
                 settle::settle_after_wait(&self.gateway, context, Ending::UpstreamBroke);
                 return Ok(After::Close);
             };
-            exchange.read.advance(taken);
+            let is_full = exchange.read.len() >= connection::READ_BYTES;
             let done = got.body.framing == Framing::Done;
             let mut in_flight = None;
             if done {
@@ -227,10 +221,12 @@ impl Relay {
                 }
                 settle::settle(&self.gateway, context, Ending::Complete);
             }
-            if client.write(&exchange.out, done).await.is_err() {
+            let written = if as_it_comes { &exchange.read[..taken] } else { &exchange.out[..] };
+            if client.write(written, done).await.is_err() {
                 settle::settle_after_wait(&self.gateway, context, Ending::ClientLeft);
                 return Ok(After::Gone);
             }
+            exchange.read.advance(taken);
             begun = true;
             if done {
                 // More than its body would be taken for the next call's answer, and what is left of ours for the next request.
@@ -244,6 +240,9 @@ impl Relay {
             }
             exchange.out.clear();
             exchange.read.clear();
+            if is_full {
+                exchange.read.reserve(connection::FULL_READ_BYTES);
+            }
             let read = got.read(&mut exchange.read, client).await;
             context.bytes_in = client.upload().bytes;
             match read {
@@ -268,6 +267,29 @@ impl Relay {
             }
         }
     }
+}
+
+/// Moves a body on by what was read: how many bytes of that are its own, and whether they go to the client from where they stand, as
+/// most do behind the head. Else what goes to him is in `out`.
+fn passed<C: Client>(
+    framing: &mut Framing,
+    exchange: &mut Exchange,
+    begun: bool,
+    context: &mut Context,
+) -> Result<(usize, bool), body::Broken> {
+    let mut data = |piece: &[u8]| {
+        context.bytes_out += piece.len() as u64;
+        if let Some(reading) = &mut context.reading {
+            reading.feed(piece);
+        }
+    };
+    if begun && framing.goes_as_it_comes(C::CHUNKS) {
+        let taken = framing.take(&exchange.read);
+        data(&exchange.read[..taken]);
+        return Ok((taken, true));
+    }
+    let taken = framing.pass(&exchange.read, C::CHUNKS, &mut exchange.out, &mut data)?;
+    Ok((taken, false))
 }
 
 /// What becomes of the connection after a call's last write.
