@@ -154,6 +154,8 @@ pub struct Context {
     pub rejection: Option<Rejection>,
     /// All of its request was on its way to the upstream, in Pingora's lane.
     pub is_forwarded: bool,
+    /// Its client left there before the answer.
+    pub is_left: bool,
     /// Settled: nothing more is counted.
     pub settled: bool,
 }
@@ -191,6 +193,7 @@ impl Context {
             bytes_out: 0,
             rejection: None,
             is_forwarded: false,
+            is_left: false,
             settled: false,
         }
     }

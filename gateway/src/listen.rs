@@ -31,6 +31,8 @@ const UPSTREAM_POOL_SIZE: usize = 1_024;
 const TRIES_MAX: usize = 16;
 /// Descriptors of a call under way, its client's and its upstream's: clients may have this part of all.
 const FILES_OF_A_CALL: usize = 2;
+/// Descriptors for all else: spool, leases, configuration, stores, connections to upstreams that rest.
+const OTHER_FILES: usize = 512;
 /// How long the listener may take to come up.
 const LISTEN_DEADLINE_MS: u64 = 10_000;
 
@@ -56,7 +58,7 @@ pub(crate) async fn listen(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let limits = FrontLimits {
-        connections_max: open_files_max() / FILES_OF_A_CALL,
+        connections_max: open_files_max().saturating_sub(OTHER_FILES) / FILES_OF_A_CALL,
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),

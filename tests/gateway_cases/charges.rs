@@ -35,11 +35,12 @@ async fn begun(site: &Site) -> Result<Wire> {
 #[tokio::test]
 async fn a_call_whose_client_leaves_before_its_answer_takes_its_unit_in_every_lane() -> Result<()> {
     let site = Site::start().await?;
-    let limits = json!([{ "unit": "call", "window": "month", "max": 3, "hard": true }]);
+    let limits = json!([{ "unit": "call", "window": "month", "max": 4, "hard": true }]);
     let narrow = site.buy_with(limits).await?;
     let path = site.path("/files/slow");
-    let head = format!("{}X-Api-Key: {}\r\n", site.head_without_key("GET", "/files/slow"), narrow.key);
-    for (calls, lane) in ["", "Expect: 100-continue\r\n", "http2"].into_iter().enumerate() {
+    let head_of = |path: &str| format!("{}X-Api-Key: {}\r\n", site.head_without_key("GET", path), narrow.key);
+    let head = head_of("/files/slow");
+    for (calls, lane) in ["", "Expect: 100-continue\r\n", "http2", "interim"].into_iter().enumerate() {
         let arrived = || site.upstream.whole().len() == calls + 1;
         let asked = apiclay_tests::wait_until("the call at the vendor", CLOSE_WITHIN, async || {
             ensure!(arrived(), "it is not there");
@@ -53,17 +54,21 @@ async fn a_call_whose_client_leaves_before_its_answer_takes_its_unit_in_every_la
             tokio::time::sleep(SLOW / 4).await;
         } else {
             let mut wire = site.wire().await?;
-            wire.send(format!("{head}{lane}\r\n")).await?;
+            if lane == "interim" {
+                wire.send(head_of("/hints?slow") + "\r\n").await?;
+            } else {
+                wire.send(format!("{head}{lane}\r\n")).await?;
+            }
             asked.await?;
         }
     }
     tokio::time::sleep(SLOW * 2).await;
     let answer = site.call(format!("{head}\r\n")).await?;
-    ensure!(answer.code().as_deref() == Some("quota_exhausted"), "a fourth call was answered {answer:?}");
+    ensure!(answer.code().as_deref() == Some("quota_exhausted"), "a fifth call was answered {answer:?}");
     let path = format!("/subscriptions/{}/usage", narrow.subscription);
-    apiclay_tests::wait_until("three calls on record", CLOSE_WITHIN, async || {
+    apiclay_tests::wait_until("four calls on record", CLOSE_WITHIN, async || {
         let total = site.buyer.get(&path).await?["total"].clone();
-        ensure!(total["calls"] == 3 && total["billable_calls"] == 3, "usage says {total}");
+        ensure!(total["calls"] == 4 && total["billable_calls"] == 4, "usage says {total}");
         Ok(())
     })
     .await

@@ -223,6 +223,12 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     if target.starts_with("/hints") {
         let early = "HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload\r\nSet-Cookie: apiclay_session=theirs\r\n\
              RateLimit: \"x\";r=1\r\nX-Request-Id: theirs\r\n\r\n";
+        if target.ends_with("?slow") {
+            // The second one finds a client gone that had left before the first.
+            tokio::time::sleep(SLOW / 4).await;
+            stream.write_all(early.as_bytes()).await?;
+            tokio::time::sleep(SLOW / 4).await;
+        }
         stream.write_all(early.as_bytes()).await?;
     }
     if let Some(shape) = target.strip_prefix("/files/shape?") {

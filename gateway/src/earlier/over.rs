@@ -76,7 +76,10 @@ async fn hear<D: WalletDesk>(desk: &D, over: &EarlierOver, options: SayOptions) 
                 tracing::info!("the control plane is of a version that ends no leases of earlier lives");
                 return false;
             }
-            Err(away @ DeskError::Away(_)) => tracing::debug!(error = %away, "said again later"),
+            // It fails also where this life's first report is not there yet.
+            Err(later @ (DeskError::Away(_) | DeskError::Failed(_))) => {
+                tracing::debug!(error = %later, "said again later");
+            }
             Err(refused) => {
                 tracing::error!(error = %refused, "holds of lost leases on wallets stay: said again later");
             }

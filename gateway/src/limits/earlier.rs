@@ -121,21 +121,24 @@ impl LeaseBook {
         }
         let gateway = self.core.gateway.clone();
         let id = LeaseId { gateway, epoch: content.epoch, serial: content.serial };
-        let (window, unspent) = if content.granted {
+        let (window, units, unspent) = if content.granted {
             slot.freeze();
-            (slot.window(), slot.unspent())
+            (slot.window(), slot.units(), slot.unspent())
         } else {
-            self.asked_and_unheard(&content, &id).await?
+            let (window, units) = self.asked_and_unheard(&content, &id).await?;
+            (window, units, units)
         };
+        // More are on record than were taken where a power cut left a slot that is older than the batches.
+        let unspent = unspent.min(units.saturating_sub(slot.recorded()));
         let close = Close { lease: id, window, unspent, spent: None };
         let generation = self.core.counters.close(&content.key, std::slice::from_ref(&close)).await?;
         let _held = self.earlier.lock();
         self.core.refuse_lost(generation)?;
         if !content.granted {
-            slot.open(window, unspent, u64::MAX);
+            slot.open(window, units, u64::MAX);
             slot.freeze();
         }
-        slot.closed_after_kill();
+        slot.closed_after_kill(unspent);
         Ok(())
     }
 

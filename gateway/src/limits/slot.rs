@@ -175,9 +175,9 @@ impl Slot<'_> {
     }
 
     /// The store has taken back all of [`Slot::unspent`] of a lease that an earlier epoch left; no call has it any more.
-    pub fn closed_after_kill(&self) {
+    pub fn closed_after_kill(&self, returned: u32) {
         let word = self.word();
-        self.0[RETURNED].store(u64::from(self.unspent()), SeqCst);
+        self.0[RETURNED].store(u64::from(returned), SeqCst);
         self.0[STATE].store(word.closed(0).0, SeqCst);
     }
 

@@ -294,9 +294,9 @@ impl Batcher {
         for path in files {
             let batch = match batch_file::read_batch(&path) {
                 // The control plane has it, or hears of it from `pending`; a start must not hang on it.
-                Err(failed)
-                    if matches!(failed.kind(), io::ErrorKind::InvalidData | io::ErrorKind::NotFound) =>
-                {
+                // An acknowledged one that has made room for others meanwhile.
+                Err(gone) if gone.kind() == io::ErrorKind::NotFound => continue,
+                Err(failed) if failed.kind() == io::ErrorKind::InvalidData => {
                     tracing::error!(path = %path.display(), "a batch of an earlier life is damaged: its units go uncounted");
                     continue;
                 }

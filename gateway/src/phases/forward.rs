@@ -20,6 +20,8 @@ pub const REQUEST_ID_HEADER: HeaderName = HeaderName::from_static("x-request-id"
 /// Says which gateways a request came through (RFC 8586): one that names this gateway already has come back, by a listing that leads here.
 /// `Via` would say it too, and keep some vendors' servers from compressing.
 pub const LOOP_HEADER: HeaderName = HeaderName::from_static("cdn-loop");
+/// Times that a request may come through one gateway, be it for another listing each time.
+const LOOPS_MAX: usize = 4;
 /// This gateway among all, while it lives.
 static OWN_NAME: LazyLock<String> = LazyLock::new(|| format!("apiclay-{}", RequestId::generate()));
 /// Names of our cookies: a vendor never sees them, and cannot set them.
@@ -179,14 +181,15 @@ pub fn connection(headers: &dyn CallHeaders) -> Connection {
     said
 }
 
-/// Whether this gateway has sent the request itself.
+/// Whether this gateway has sent the request itself, more than once or twice: vendors may call each other's listings, and pass on what
+/// headers they got.
 #[must_use]
 pub fn comes_back(headers: &dyn CallHeaders) -> bool {
-    let mut found = false;
+    let mut times = 0;
     headers.values(&LOOP_HEADER, &mut |value| {
-        found |= value.windows(OWN_NAME.len()).any(|part| part == OWN_NAME.as_bytes());
+        times += value.windows(OWN_NAME.len()).filter(|part| *part == OWN_NAME.as_bytes()).count();
     });
-    found
+    times >= LOOPS_MAX
 }
 
 /// Whether the key came in its own header, so that `Authorization` is the buyer's.

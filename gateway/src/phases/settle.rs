@@ -11,6 +11,8 @@ use crate::gateway::Gateway;
 use crate::phases::{reserve, respond};
 use crate::runtime::with_plan;
 
+/// What such a call is billed as.
+const STATUS_OK: u16 = 200;
 /// On record where the client did not wait for one; nobody is told it. As nginx has it.
 const STATUS_CLIENT_LEFT: u16 = 499;
 
@@ -34,7 +36,9 @@ pub fn settle(gateway: &Gateway, context: &mut Context, ending: Ending) {
         (Some(ticket), Some(mut event)) => {
             // The plan says which answers; what the vendor broke off is never billed, and a client who leaves pays.
             let edition = context.credential.as_ref().map(|credential| &credential.entitlement.edition);
-            let named = edition.map(|edition| edition.billable.contains(event.status));
+            // Of a call whose client did not wait nobody knows but that the vendor has it.
+            let judged = if context.is_left { STATUS_OK } else { event.status };
+            let named = edition.map(|edition| edition.billable.contains(judged));
             let billable = named == Some(true) && ending != Ending::UpstreamBroke;
             let meter = edition.and_then(|edition| edition.meter.as_ref());
             units = meter.map(|meter| meter.units(context.reading.as_ref(), ending));
@@ -109,6 +113,7 @@ pub fn unanswered(gateway: &Gateway, context: &mut Context) {
 pub fn left(gateway: &Gateway, context: &mut Context) {
     if context.ticket.is_none() && !context.settled {
         // Without room for a record its units go back, as they do for a refusal.
+        context.is_left = true;
         let _ = respond::open(gateway, context, STATUS_CLIENT_LEFT, &HeaderLines(&HeaderMap::new()));
     }
 }

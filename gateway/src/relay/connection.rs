@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
@@ -19,9 +20,38 @@ use crate::rejection::Rejection;
 
 /// Room for one read of an answer.
 pub(super) const READ_BYTES: usize = 16_384;
-/// The same after one that was full: more comes. Of 1 MB that takes half the CPU; always as much room takes more than this, for the
-/// vendor then sends in fewer and larger pieces, and each of them wakes somebody.
+/// What the room grows to after one that was full, for more comes: of 1 MB that takes half the CPU. Where a read always has as much, it
+/// takes more than with what is left of it, for the vendor then sends in fewer pieces, and each of them wakes somebody.
 pub(super) const FULL_READ_BYTES: usize = 65_536;
+
+/// Calls that go on without their clients at most, in the process: a client that leaves has room for the next one.
+const LEFT_MAX: usize = 1_024;
+static LEFT: AtomicUsize = AtomicUsize::new(0);
+
+/// The place of a call among those that go on without their clients.
+#[derive(Debug, Default)]
+struct Left(bool);
+
+impl Left {
+    /// Whether there is one for it.
+    fn is_room(&mut self) -> bool {
+        if !self.0 {
+            self.0 = LEFT.fetch_add(1, Relaxed) < LEFT_MAX;
+            if !self.0 {
+                LEFT.fetch_sub(1, Relaxed);
+            }
+        }
+        self.0
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if self.0 {
+            LEFT.fetch_sub(1, Relaxed);
+        }
+    }
+}
 
 /// Buffers of an exchange.
 #[derive(Debug, Default)]
@@ -112,7 +142,7 @@ impl Connection {
         let Exchange { head, read, out, .. } = exchange;
         let no_answer = || Failed::Refused(Rejection::UpstreamUnreachable);
         read.clear();
-        let (mut interims, mut told) = (0, false);
+        let (mut interims, mut told, mut left) = (0, false, Left::default());
         let mut until = self.since + self.read_timeout;
         loop {
             while !read.is_empty() && head.read(read).map_err(|_| no_answer())? {
@@ -122,9 +152,14 @@ impl Connection {
                     200.. => return Ok(Read::Bytes),
                     _ if interims == respond::INTERIMS_MAX => return Err(no_answer()),
                     _ => {
-                        let passed = client.interim(out, head.status, head.lines(read)).await;
-                        told |= passed.map_err(|Gone| Failed::ClientLeft)?;
                         interims += 1;
+                        if !client.has_left() {
+                            match client.interim(out, head.status, head.lines(read)).await {
+                                Ok(passed) => told |= passed,
+                                Err(Gone) if client.upload().is_sent() && left.is_room() => client.leave(),
+                                Err(Gone) => return Err(Failed::ClientLeft),
+                            }
+                        }
                     }
                 }
                 read.advance(head.bytes);
@@ -140,7 +175,7 @@ impl Connection {
                 // Part of an answer is with the client: no other one follows it.
                 Read::End | Read::Broke if told => return Err(no_answer()),
                 // The upstream has all of the request: what came of it is told by its answer, whoever waits for that.
-                Read::ClientLeft if client.upload().is_sent() => client.leave(),
+                Read::ClientLeft if client.upload().is_sent() && left.is_room() => client.leave(),
                 other => return Ok(other),
             }
         }

@@ -246,6 +246,9 @@ async fn on_record(
             return Ok(None);
         }
     }
+    // Before the lease is read, or what is folded meanwhile would be taken for all that comes and not be in it.
+    let is_all = lease.kept >= u64::from(closed.spent)
+        || (has_lost(store, &lease.gateway).await? && is_all_folded(store, &lease, &closed).await?);
     // As it is now: what was folded since the lease was read is in it.
     let Some(lease) = store.get::<WalletLease>(&lease.id()).await?.map(|found| found.value) else {
         return Ok(None);
@@ -259,9 +262,7 @@ async fn on_record(
             "more calls are on record than were said"
         );
     }
-    let whole = lease.kept >= spent
-        || (has_lost(store, &lease.gateway).await? && is_all_folded(store, &lease, &closed).await?);
-    Ok(whole.then_some(lease))
+    Ok((is_all || lease.kept >= spent).then_some(lease))
 }
 
 /// Whether nothing waits to be folded of other lives, which may have calls of the lease that its last batch says nothing of.

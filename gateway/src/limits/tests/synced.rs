@@ -41,3 +41,16 @@ fn a_table_that_grows_is_synced_with_its_first_lease_there() {
     table.sync_noted().unwrap();
     assert!(!table.is_noted());
 }
+
+/// A power cut left the lease as it was granted: what calls took of it since is known by their records alone.
+#[tokio::test]
+async fn what_is_on_record_is_not_given_back_however_old_the_lease_is() {
+    let house = House::new();
+    let (book, _) = house.open(1);
+    let lease = take(&book.tally(&spec(100))).await.unwrap().lease;
+    book.recorded(batch(1), lease, 5);
+    drop(book);
+    let (book, _) = house.open(2);
+    assert_eq!(book.close_earlier_epoch().await.unwrap(), [], "nothing is unaccounted");
+    assert_eq!(house.store.granted(&spec(1).key), 5);
+}
