@@ -29,8 +29,9 @@ use crate::relay::Relay;
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one call at most, whatever a listing says.
 const TRIES_MAX: usize = 16;
-/// Descriptors of a call under way, its client's and its upstream's: clients may have this part of all.
-const FILES_OF_A_CALL: usize = 2;
+/// Quarters of all descriptors that clients may have: most of them wait for their next call, and those that do not have another one each to
+/// their upstream.
+const CLIENTS_QUARTERS: usize = 3;
 /// Descriptors for all else: spool, leases, configuration, stores, connections to upstreams that rest.
 const OTHER_FILES: usize = 512;
 /// How long the listener may take to come up.
@@ -58,7 +59,7 @@ pub(crate) async fn listen(
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let limits = FrontLimits {
-        connections_max: open_files_max().saturating_sub(OTHER_FILES) / FILES_OF_A_CALL,
+        connections_max: open_files_max().saturating_sub(OTHER_FILES) / 4 * CLIENTS_QUARTERS,
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
