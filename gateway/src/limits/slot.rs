@@ -174,7 +174,8 @@ impl Slot<'_> {
         late + later
     }
 
-    /// The store has taken back all of [`Slot::unspent`] of a lease that an earlier epoch left; no call has it any more.
+    /// The store has taken back `returned` units of a lease that an earlier epoch left: [`Slot::unspent`], less what is on record of it all the same.
+    /// No call has it any more.
     pub fn closed_after_kill(&self, returned: u32) {
         let word = self.word();
         self.0[RETURNED].store(u64::from(returned), SeqCst);

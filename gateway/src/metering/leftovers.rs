@@ -11,7 +11,6 @@ use super::units::LeaseLedger;
 
 /// Between two looks whether there is room by now.
 const LEFTOVERS_AGAIN_MS: u64 = 250;
-
 /// How long there may be none: a control plane in the same process serves only when this is over.
 const LEFTOVERS_WAIT_MAX_MS: u64 = 30_000;
 
