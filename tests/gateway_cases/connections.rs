@@ -3,8 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use apiclay_tests::{Wire, wait_until};
+use rustix::process::{Resource, Rlimit, setrlimit};
 use serde_json::json;
 
 use crate::frames::PREFACE;
@@ -17,6 +18,9 @@ const UNREAD_ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 const DRIP_PAUSE_MS: u64 = 200;
 /// On top of the deadline itself: a busy machine.
 const DRIP_GRACE_MS: u64 = 3_000;
+/// Descriptors of a gateway that has few: of what is over 512, clients may have three quarters.
+const FEW_FILES: u64 = 700;
+const CONNECTIONS_OF_FEW_FILES: usize = 300;
 const WRONG_KEY: &str = "X-Api-Key: apiclay_nobody\r\n";
 
 /// After an early answer the connection either is closed, or the body was taken for what it is: `after` is answered next.
@@ -54,6 +58,52 @@ async fn a_connection_that_says_nothing_ends_with_a_heads_time_and_one_that_has_
     let answer = spoken.call(&request).await.context("one that has spoken is closed")?;
     ensure!(answer.status == 200, "{answer:?}");
     site.billed(3).await
+}
+
+/// HTTP/1.1 allows it (RFC 9112, section 9.6): he reads on.
+#[tokio::test]
+async fn a_client_that_closes_its_sending_half_has_its_answer_in_either_lane() -> Result<()> {
+    let site = Site::start().await?;
+    for lane in ["", "Expect: 100-continue\r\n"] {
+        let mut wire = site.wire().await?;
+        wire.send(format!("{}{lane}\r\n", site.head("GET", "/files/slow"))).await?;
+        wire.sent_all().await?;
+        let answer = wire.answer().await.with_context(|| format!("{lane:?}"))?;
+        ensure!(answer.status == 200, "{lane:?}: {answer:?}");
+        wire.closed(CLOSE_WITHIN).await.context("the connection is open still")?;
+    }
+    site.billed(3).await
+}
+
+/// Who comes when clients have all descriptors that may be theirs is closed at once, and calls of the others go on.
+#[tokio::test]
+async fn connections_beyond_what_files_allow_are_closed_and_the_others_are_served() -> Result<()> {
+    // Of this process, and so of those that it starts.
+    setrlimit(Resource::Nofile, Rlimit { current: Some(FEW_FILES), maximum: Some(FEW_FILES) })?;
+    let site = Site::start().await?;
+    let request = format!("{}\r\n", site.head("GET", "/now/pune"));
+    let mut served = Vec::new();
+    for _ in 0..CONNECTIONS_OF_FEW_FILES {
+        let mut wire = site.wire().await?;
+        match wire.call(&request).await {
+            Ok(answer) if answer.status == 200 => served.push(wire),
+            Ok(answer) => bail!("one of {} connections was answered {answer:?}", served.len() + 1),
+            Err(_) => {}
+        }
+    }
+    let connections = served.len();
+    ensure!((1..CONNECTIONS_OF_FEW_FILES).contains(&connections), "{connections} connections were served");
+    for wire in &mut served {
+        let answer = wire.call(&request).await.context("a connection that was served is no longer")?;
+        ensure!(answer.status == 200, "{answer:?}");
+    }
+    drop(served);
+    wait_until("there to be room again", CLOSE_WITHIN, async || {
+        ensure!(site.call(&request).await?.status == 200);
+        Ok(())
+    })
+    .await?;
+    site.billed(2 * connections as u64 + 2).await
 }
 
 #[tokio::test]

@@ -79,6 +79,14 @@ impl Wire {
         self.stream.write_all(bytes.as_ref()).await
     }
 
+    /// Sends no more, and reads on.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub async fn sent_all(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await
+    }
+
     /// Reads the next answer to a request that was no HEAD.
     ///
     /// # Errors

@@ -222,6 +222,10 @@ impl Front {
         session.set_write_timeout(Some(self.limits.body_timeout));
         session.set_total_drain_timeout(Some(Duration::from_millis(LINGER_MAX_MS)));
         session.set_pipelined_prefix(prefix);
+        if let ServerSession::H1(http1) = &mut session {
+            // Who has sent all of his request may close his sending half, and reads on (RFC 9112, section 9.6).
+            http1.set_abort_on_close(false);
+        }
         // Boxed, or every idle connection would carry the room for this future.
         let returned = Box::pin(self.lanes.pingora.process_new_http(session, shutdown)).await?;
         let gate = returned.consume().0.into_any().downcast::<Gate>().ok()?;

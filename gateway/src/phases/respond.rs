@@ -32,8 +32,14 @@ const DROPPED: Names = Names::new(&[
     "proxy-authenticate",
 ]);
 /// Those that speak for the whole host, which a vendor shares with others.
-const OF_THE_HOST: Names =
-    Names::new(&["nel", "report-to", "clear-site-data", "reporting-endpoints", "strict-transport-security"]);
+const OF_THE_HOST: Names = Names::new(&[
+    "nel",
+    "report-to",
+    "clear-site-data",
+    "reporting-endpoints",
+    "service-worker-allowed",
+    "strict-transport-security",
+]);
 
 /// Whether a header of an answer ends here.
 #[must_use]

@@ -110,6 +110,8 @@ pub struct Http1<'a> {
     pub said_close: bool,
     /// It has left while its call goes on.
     pub has_left: bool,
+    /// It took a part of something: what came behind that would be read as its rest.
+    pub is_broken: bool,
     /// Whether the gateway is about to stop.
     pub shutdown: &'a ShutdownWatch,
 }
@@ -134,14 +136,16 @@ impl Client for Http1<'_> {
     }
 
     async fn write(&mut self, bytes: &[u8], _: bool) -> Result<(), Gone> {
+        if self.is_broken {
+            return Err(Gone);
+        }
         let write = async {
             self.stream.write_all(bytes).await?;
             self.stream.flush().await
         };
-        match deadline::within(self.timeout, pin!(write)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(Gone),
-        }
+        let written = deadline::within(self.timeout, pin!(write)).await;
+        self.is_broken = !matches!(written, Ok(Ok(())));
+        if self.is_broken { Err(Gone) } else { Ok(()) }
     }
 
     async fn interim(&mut self, out: &mut Vec<u8>, status: u16, lines: HeadLines<'_>) -> Result<bool, Gone> {
@@ -233,6 +237,7 @@ mod tests {
                 timeout: Duration::from_secs(1),
                 said_close: false,
                 has_left: false,
+                is_broken: false,
                 shutdown: &shutdown,
             };
             while client.is_watched() {

@@ -99,6 +99,7 @@ impl Relay {
             timeout,
             said_close,
             has_left: false,
+            is_broken: false,
             shutdown,
         };
         let after = self.serve(client, &sent, exchange, &mut context).await;

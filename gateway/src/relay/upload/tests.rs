@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::front::head;
 use crate::front::lines::Lines;
-use crate::relay::client::Http1;
+use crate::relay::client::{Client as _, Http1};
 use crate::relay::connection::Exchange;
 
 /// What the ways between the three can hold.
@@ -76,6 +76,7 @@ impl Half {
             timeout: self.client_timeout,
             said_close: false,
             has_left: false,
+            is_broken: false,
             shutdown: &self.shutdown,
         };
         (client, &mut self.connection)
@@ -267,4 +268,17 @@ async fn an_answer_that_began_beside_the_body_has_no_second_time_after_it() {
     };
     assert_eq!(head(&mut half, 3, both).await.0, Read::TimedOut);
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
+
+/// A client that reads on would take the second for the rest of the first.
+#[tokio::test]
+async fn nothing_is_written_behind_what_was_written_in_part() {
+    let (mut half, mut client, _upstream) = Half::length(1);
+    half.client_timeout = SHORT;
+    let (mut ours, _) = half.parts();
+    let early = [b'e'; WAY_BYTES + 1];
+    assert!(ours.write(&early, false).await.is_err());
+    assert_eq!(read_for_now(&mut client).await, early[..WAY_BYTES]);
+    assert!(ours.write(b"HTTP/1.1 200 OK\r\n\r\n", false).await.is_err());
+    assert_eq!(read_for_now(&mut client).await, b"");
 }
