@@ -62,8 +62,9 @@ build: tools-build ## build the release binary
 release: tools-release ## build what is released, optimised by a training run; builds all twice, into target/released
 	sh benches/train/release.sh
 
-test: tools-test ## build every binary and run every test, against real servers
+test: tools-test ## build every binary and run every test, against real servers; those of the gateway in each of its lanes
 	cargo build --locked --workspace --bins
+	APICLAY_FAST_LANE=off cargo nextest run --locked --workspace --test gateway_cases -E 'not test(/^lanes::/)'
 	cargo nextest run --locked --workspace
 
 # A folder is for one gateway and one setting; `bench-full` goes on with what it finds there, `bench` begins anew.
