@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::front::head;
 use crate::front::lines::Lines;
-use crate::relay::client::{Client as _, Http1};
+use crate::relay::client::Http1;
 use crate::relay::connection::Exchange;
 
 /// What the ways between the three can hold.
