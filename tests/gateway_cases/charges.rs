@@ -13,6 +13,7 @@ use crate::upstream::SLOW;
 
 /// How long the listing lets its upstream be silent.
 const UPSTREAM_READ_MS: u64 = 1_500;
+const EXPECT: &str = "Expect: 100-continue\r\n";
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n\r\n";
 const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
@@ -34,13 +35,13 @@ async fn begun(site: &Site) -> Result<Wire> {
 /// The vendor has all of the request and works on it: nobody gets that for nothing by not waiting for what comes of it.
 #[tokio::test]
 async fn a_call_whose_client_leaves_before_its_answer_takes_its_unit_in_every_lane() -> Result<()> {
-    let site = Site::start().await?;
-    let limits = json!([{ "unit": "call", "window": "month", "max": 4, "hard": true }]);
+    let mut site = Site::start().await?;
+    let limits = json!([{ "unit": "call", "window": "month", "max": 5, "hard": true }]);
     let narrow = site.buy_with(limits).await?;
     let path = site.path("/files/slow");
     let head_of = |path: &str| format!("{}X-Api-Key: {}\r\n", site.head_without_key("GET", path), narrow.key);
     let head = head_of("/files/slow");
-    for (calls, lane) in ["", "Expect: 100-continue\r\n", "http2", "interim"].into_iter().enumerate() {
+    for (calls, lane) in ["", EXPECT, "http2", "interim", "reset"].into_iter().enumerate() {
         let arrived = || site.upstream.whole().len() == calls + 1;
         let asked = apiclay_tests::wait_until("the call at the vendor", CLOSE_WITHIN, async || {
             ensure!(arrived(), "it is not there");
@@ -54,24 +55,31 @@ async fn a_call_whose_client_leaves_before_its_answer_takes_its_unit_in_every_la
             tokio::time::sleep(SLOW / 4).await;
         } else {
             let mut wire = site.wire().await?;
-            if lane == "interim" {
-                wire.send(head_of("/hints?slow") + "\r\n").await?;
-            } else {
-                wire.send(format!("{head}{lane}\r\n")).await?;
+            match lane {
+                "interim" => wire.send(head_of("/hints?slow") + "\r\n").await?,
+                "reset" => wire.send(head_of("/hints?slow") + EXPECT + "\r\n").await?,
+                _ => wire.send(format!("{head}{lane}\r\n")).await?,
             }
             asked.await?;
+            if lane == "reset" {
+                // Closed over what it has not read, a connection is reset: Pingora's lane ends such a call at once.
+                wire.something_came().await?;
+            }
         }
     }
     tokio::time::sleep(SLOW * 2).await;
     let answer = site.call(format!("{head}\r\n")).await?;
-    ensure!(answer.code().as_deref() == Some("quota_exhausted"), "a fifth call was answered {answer:?}");
+    ensure!(answer.code().as_deref() == Some("quota_exhausted"), "a sixth call was answered {answer:?}");
     let path = format!("/subscriptions/{}/usage", narrow.subscription);
-    apiclay_tests::wait_until("four calls on record", CLOSE_WITHIN, async || {
+    apiclay_tests::wait_until("five calls on record", CLOSE_WITHIN, async || {
         let total = site.buyer.get(&path).await?["total"].clone();
-        ensure!(total["calls"] == 4 && total["billable_calls"] == 4, "usage says {total}");
+        ensure!(total["calls"] == 5 && total["billable_calls"] == 5, "usage says {total}");
         Ok(())
     })
-    .await
+    .await?;
+    let log = site.log()?;
+    ensure!(log.contains(r#""status":499"#), "no call ended by a reset is in the log");
+    Ok(())
 }
 
 #[tokio::test]

@@ -87,6 +87,14 @@ impl Wire {
         self.stream.shutdown().await
     }
 
+    /// Waits until something has come, and leaves it unread.
+    ///
+    /// # Errors
+    /// When the connection broke.
+    pub async fn something_came(&self) -> io::Result<()> {
+        self.stream.peek(&mut [0]).await.map(drop)
+    }
+
     /// Reads the next answer to a request that was no HEAD.
     ///
     /// # Errors
