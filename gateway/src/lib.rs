@@ -6,6 +6,7 @@ pub mod counters;
 mod deadline;
 mod earlier;
 mod error;
+mod files;
 pub mod front;
 pub mod gateway;
 pub mod life;

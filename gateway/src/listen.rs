@@ -15,10 +15,10 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_core::server::{RunArgs, Server, ShutdownSignal, ShutdownSignalWatch};
 use pingora_core::services::listening::Service;
 use pingora_proxy::http_proxy;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::sync::watch;
 
 use crate::error::GatewayError;
+use crate::files::Files;
 use crate::front::tls::Tls;
 use crate::front::{Front, FrontLimits};
 use crate::gateway::Gateway;
@@ -29,11 +29,6 @@ use crate::relay::Relay;
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one call at most, whatever a listing says.
 const TRIES_MAX: usize = 16;
-/// Quarters of all descriptors that clients may have: most of them wait for their next call, and those that do not have another one each to
-/// their upstream.
-const CLIENTS_QUARTERS: usize = 3;
-/// Descriptors for all else: spool, leases, configuration, stores, connections to upstreams that rest.
-const OTHER_FILES: usize = 512;
 /// How long the listener may take to come up.
 const LISTEN_DEADLINE_MS: u64 = 10_000;
 
@@ -58,19 +53,20 @@ pub(crate) async fn listen(
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
+    let files = Files::raised();
     let limits = FrontLimits {
-        connections_max: open_files_max().saturating_sub(OTHER_FILES) / 4 * CLIENTS_QUARTERS,
+        connections_max: files.clients_max(),
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
     };
-    let lane = PingoraLane::new(Arc::clone(&gateway), limits.body_timeout);
+    let lane = PingoraLane::new(Arc::clone(&gateway), files, limits.body_timeout);
     let mut lane = http_proxy(&server.configuration, lane);
     let mut options = HttpServerOptions::default();
     options.h2c = true;
     options.h2_idle_timeout = Some(limits.idle_timeout);
     lane.server_options = Some(options);
-    let relay = settings.fast_lane.then(|| Relay::new(Arc::clone(&gateway), limits.body_timeout));
+    let relay = settings.fast_lane.then(|| Relay::new(Arc::clone(&gateway), files, limits.body_timeout));
     let tls = settings.tls.as_ref().map(Tls::load).transpose().map_err(GatewayError::Tls)?;
     let front = Front::new(tls, relay, Arc::new(lane), limits, Arc::clone(&gateway.metrics));
     let open = front.open_connections();
@@ -86,16 +82,6 @@ pub(crate) async fn listen(
     wait_until_it_listens(address).await.map_err(failed)?;
     drop(reserved);
     Ok((address, open))
-}
-
-/// As many files as the process may have open at most: the soft limit is there for programs that do not know of more.
-fn open_files_max() -> usize {
-    let most = getrlimit(Resource::Nofile).maximum;
-    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most }) {
-        tracing::warn!(%error, "the limit of open files stays what it is");
-    }
-    let now = getrlimit(Resource::Nofile).current;
-    now.and_then(|files| usize::try_from(files).ok()).unwrap_or(usize::MAX)
 }
 
 fn reserve(address: SocketAddr) -> std::io::Result<tokio::net::TcpSocket> {

@@ -61,7 +61,7 @@ pub enum Rejection {
     NotReady,
     /// The listing, or the plan of the key's subscription, is one that this gateway cannot serve.
     NotServed,
-    /// There are as many connections as there may be: this one is closed, and nothing said.
+    /// There are as many connections as there may be: to upstreams, or of clients, whose new one is closed and nothing said.
     ConnectionsLimited,
     /// This gateway has sent it itself: the listing's upstream leads here.
     Loops,
@@ -235,7 +235,8 @@ impl Rejection {
             | Self::CountersUnavailable
             | Self::MeteringUnavailable
             | Self::NotReady
-            | Self::NotServed => Some(0),
+            | Self::NotServed
+            | Self::ConnectionsLimited => Some(0),
             _ => None,
         };
         if let Some(ms) = retry_after_ms {

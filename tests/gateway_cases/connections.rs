@@ -1,12 +1,16 @@
 //! One connection, several requests: what is left over of one must never become another's, and nobody may hold a
 //! connection for ever.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use apiclay_tests::{Wire, wait_until};
 use rustix::process::{Resource, Rlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::JoinSet;
 
 use crate::frames::PREFACE;
 use crate::site::{CLOSE_WITHIN, FORBIDDEN, HEAD_DEADLINE_MS, Site, shown};
@@ -21,6 +25,11 @@ const DRIP_GRACE_MS: u64 = 3_000;
 /// Descriptors of a gateway that has few: of what is over 512, clients may have three quarters.
 const FEW_FILES: u64 = 700;
 const CONNECTIONS_OF_FEW_FILES: usize = 300;
+/// Calls of one buyer to a vendor who is silent: more than there are descriptors.
+const CALLS_OF_FEW_FILES: usize = 800;
+const CALLS_A_CONNECTION: usize = 100;
+/// After which such a call is given up: all are under way by then.
+const SILENCE_MS: u64 = 10_000;
 const WRONG_KEY: &str = "X-Api-Key: apiclay_nobody\r\n";
 
 /// After an early answer the connection either is closed, or the body was taken for what it is: `after` is answered next.
@@ -104,6 +113,46 @@ async fn connections_beyond_what_files_allow_are_closed_and_the_others_are_serve
     })
     .await?;
     site.billed(2 * connections as u64 + 2).await
+}
+
+/// A vendor who does not answer must not take the files that calls to all others are recorded in.
+#[tokio::test]
+async fn calls_to_a_vendor_who_is_silent_leave_files_for_all_else() -> Result<()> {
+    setrlimit(Resource::Nofile, Rlimit { current: Some(FEW_FILES), maximum: Some(FEW_FILES) })?;
+    let site = Site::start().await?;
+    let silent = TcpSocket::new_v4()?;
+    silent.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let silent = silent.listen(u32::try_from(CALLS_OF_FEW_FILES)?)?;
+    let target = json!([{"url": format!("http://{}", silent.local_addr()?), "weight": 1}]);
+    site.set_upstream(&json!({ "targets": target, "timeouts": { "read_ms": SILENCE_MS } })).await?;
+    let (mut calls, mut drivers) = (JoinSet::new(), JoinSet::new());
+    for _ in 0..CALLS_OF_FEW_FILES / CALLS_A_CONNECTION {
+        let stream = TcpStream::connect(site.market.gateway_address).await?;
+        let (connection, driver) = h2::client::handshake(stream).await?;
+        drivers.spawn(driver);
+        for _ in 0..CALLS_A_CONNECTION {
+            let request = http::Request::get(format!("http://gateway.test{}", site.path("/now/silent")));
+            let request = request.header("x-api-key", &site.bought.key).body(())?;
+            let mut connection = connection.clone().ready().await?;
+            calls.spawn(async move {
+                let mut answer = connection.send_request(request, true)?.0.await?.into_body();
+                let mut code = Vec::new();
+                while let Some(piece) = answer.data().await {
+                    code.extend_from_slice(&piece?);
+                }
+                let problem: Value = serde_json::from_slice(&code)?;
+                anyhow::Ok(problem["code"].as_str().unwrap_or_default().to_owned())
+            });
+        }
+    }
+    let mut codes = BTreeMap::new();
+    while let Some(code) = calls.join_next().await {
+        *codes.entry(code??).or_insert(0) += 1;
+    }
+    ensure!(codes.keys().eq(["connections_limited", "upstream_timeout"]), "the calls ended with {codes:?}");
+    let target = json!([{"url": format!("http://{}", site.upstream.address), "weight": 1}]);
+    site.set_upstream(&json!({ "targets": target })).await?;
+    site.billed(1).await
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::context::{Context, Head, HeaderLines};
+use crate::files::Files;
 use crate::gateway::Gateway;
 use crate::phases::{self, Call, forward, respond, settle, upstream};
 use crate::rejection::Rejection;
@@ -36,6 +37,7 @@ const UPSTREAM_IDLE_S: u64 = 60;
 /// The lane.
 pub struct PingoraLane {
     gateway: Arc<Gateway>,
+    files: Files,
     /// Between two reads of a body, and for one write.
     body_timeout: Duration,
 }
@@ -43,8 +45,8 @@ pub struct PingoraLane {
 impl PingoraLane {
     /// A lane of `gateway`.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, body_timeout: Duration) -> Self {
-        Self { gateway, body_timeout }
+    pub fn new(gateway: Arc<Gateway>, files: Files, body_timeout: Duration) -> Self {
+        Self { gateway, files, body_timeout }
     }
 
     /// Phases 1 to 6; awaits grants on the way.
@@ -127,6 +129,10 @@ impl ProxyHttp for PingoraLane {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        // Its pool is not looked at before: a call that would find a connection there is refused with the others.
+        if !self.files.have_room() {
+            return refused(context, Rejection::ConnectionsLimited);
+        }
         let (address, tls, name) = loop {
             upstream::upstream(context);
             let Some(target) = upstream::picked(context) else {

@@ -30,6 +30,7 @@ use pingora_core::protocols::Stream;
 use pingora_core::server::ShutdownWatch;
 
 use crate::context::{Context, Head};
+use crate::files::Files;
 use crate::front::{Peer, head};
 use crate::gateway::Gateway;
 use crate::phases::forward::Connection;
@@ -60,6 +61,7 @@ pub enum After {
 pub struct Relay {
     gateway: Arc<Gateway>,
     connector: TransportConnector,
+    files: Files,
     /// For one write to a client, and between two reads of its body.
     client_timeout: Duration,
 }
@@ -67,8 +69,8 @@ pub struct Relay {
 impl Relay {
     /// A lane of `gateway`.
     #[must_use]
-    pub fn new(gateway: Arc<Gateway>, client_timeout: Duration) -> Self {
-        Self { gateway, connector: TransportConnector::new(None), client_timeout }
+    pub fn new(gateway: Arc<Gateway>, files: Files, client_timeout: Duration) -> Self {
+        Self { gateway, connector: TransportConnector::new(None), files, client_timeout }
     }
 
     /// One call, whose head stands at the beginning of `buffer`, and its lines in `room`; takes it from there.

@@ -73,6 +73,12 @@ pub fn put(place: Place<'_>, stream: Stream) {
     }
 }
 
+/// Closes the connection that has waited longest; whether there was one.
+#[must_use]
+pub fn give_up_one() -> bool {
+    POOL.with_borrow_mut(Pool::drop_oldest)
+}
+
 /// Looks the thread's pool through as long as there is something in it. Workers take no tasks from each other (`listen.rs`), so that
 /// this one stays with its pool.
 async fn sweep() {
@@ -111,14 +117,14 @@ impl Pool {
         self.count += 1;
     }
 
-    /// Makes room for one. The first of each address is its oldest.
-    fn drop_oldest(&mut self) {
+    /// Makes room for one, if there is one to be dropped. The first of each address is its oldest.
+    fn drop_oldest(&mut self) -> bool {
         let first = |(address, idle): (&SocketAddr, &Vec<Idle>)| Some((idle.first()?.since, *address));
-        let Some((_, address)) = self.idle.iter().filter_map(first).min() else { return };
-        if let Some(idle) = self.idle.get_mut(&address) {
-            idle.remove(0);
-            self.count -= 1;
-        }
+        let Some((_, address)) = self.idle.iter().filter_map(first).min() else { return false };
+        let Some(idle) = self.idle.get_mut(&address) else { return false };
+        idle.remove(0);
+        self.count -= 1;
+        true
     }
 
     /// Drops what is of no use any more, and forgets addresses without a connection.

@@ -125,6 +125,9 @@ impl Relay {
         if let Some(stream) = pool::take(place) {
             return Ok(Connection { stream, address, reused: true, read_timeout, since });
         }
+        if !self.files.have_room() && !pool::give_up_one() {
+            return Err(Rejection::ConnectionsLimited);
+        }
         let name = place.tls_name.map(str::to_owned);
         let mut peer = HttpPeer::new(address, name.is_some(), name.unwrap_or_default());
         peer.options.connection_timeout = Some(listing.upstream.connect_timeout);
