@@ -1,8 +1,8 @@
-//! Open files, of which a process has only so many: who may have them. Clients and calls leave enough for what must never go
-//! without (spool, leases, configuration, stores), or a vendor who is slow would keep everybody's calls from being recorded.
-//! The front asks before it takes a connection, the lanes before they make one.
+//! Open files, of which a process has only so many, and who may have them. Clients, and calls with their connections to upstreams,
+//! leave enough for what must never go without (spool, leases, configuration, stores), or a vendor who is slow would keep
+//! everybody's calls from being recorded. The front asks when a client has come, the lanes before they connect.
 
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -10,10 +10,12 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Quarters of what is not kept for all else that clients may have: most of them wait for their next call, and those that do not have
 /// another one each to their upstream.
 const CLIENTS_QUARTERS: usize = 3;
-/// Kept of many when clients come: for all else, and for connections to upstreams that rest. Of few, half.
+/// Kept of many when it is said how many clients there may be: for all else, and for connections to upstreams that rest. Of few, half.
 const CLIENTS_LEAVE: usize = 512;
-/// Kept of many when calls connect: for all else. Of few, a quarter.
-const CALLS_LEAVE: usize = 256;
+/// Kept of many from clients and calls, whatever else is open. Of few, a quarter.
+const KEPT: usize = 256;
+/// Of how many files one may be a connection to an upstream that rests.
+const FILES_A_RESTING: usize = 16;
 
 /// The limit of open files.
 #[derive(Debug, Clone, Copy)]
@@ -39,13 +41,24 @@ impl Files {
         (self.max - CLIENTS_LEAVE.min(self.max / 2)) / 4 * CLIENTS_QUARTERS
     }
 
-    /// Whether a call may connect to its upstream. Nothing is counted: a new file has the lowest number that is free
-    /// (POSIX.1-2017, volume 2, section 2.14), which says how many are open.
+    /// Connections to upstreams that may rest, of `most` that are of use.
+    #[must_use]
+    pub fn resting_max(self, most: usize) -> usize {
+        most.min(self.max / FILES_A_RESTING)
+    }
+
+    /// Whether a client or a call may have the file of this number. Nothing is counted: a new file has the lowest number that is free
+    /// (POSIX.1-2017, volume 2, section 2.14), so that all below it are open.
+    #[must_use]
+    pub fn have_room_for(self, file: RawFd) -> bool {
+        let kept = KEPT.min(self.max / 4);
+        usize::try_from(file).is_ok_and(|number| number < self.max - kept)
+    }
+
+    /// Whether a call may open one more.
     #[must_use]
     pub fn have_room(self) -> bool {
-        let left_to_calls = self.max - CALLS_LEAVE.min(self.max / 4);
-        let next = eventfd(0, EventfdFlags::CLOEXEC);
-        next.is_ok_and(|file| usize::try_from(file.as_raw_fd()).is_ok_and(|number| number < left_to_calls))
+        eventfd(0, EventfdFlags::CLOEXEC).is_ok_and(|next| self.have_room_for(next.as_raw_fd()))
     }
 }
 
@@ -61,10 +74,12 @@ mod tests {
     }
 
     #[test]
-    fn there_is_room_until_all_but_what_is_kept_are_open() {
-        let next = usize::try_from(eventfd(0, EventfdFlags::CLOEXEC).unwrap().as_raw_fd()).unwrap();
-        // A quarter is kept of few.
-        assert!(!Files { max: next }.have_room());
-        assert!(Files { max: 4 * (next + 64) }.have_room());
+    fn the_last_files_are_kept_and_others_may_be_had() {
+        for (max, first_kept) in [(1_048_576, 1_048_320), (1_024, 768), (700, 525), (256, 192), (0, 0)] {
+            let files = Files { max };
+            assert!(!files.have_room_for(first_kept), "of {max}");
+            assert!(max == 0 || files.have_room_for(first_kept - 1), "of {max}");
+        }
+        assert!(Files { max: usize::MAX }.have_room() && !Files { max: 0 }.have_room());
     }
 }

@@ -25,7 +25,7 @@ use crate::gateway::Gateway;
 use crate::proxy::PingoraLane;
 use crate::relay::Relay;
 
-/// Upstream connections kept open over all targets.
+/// Upstream connections that Pingora keeps open over all targets, where there are many files.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one call at most, whatever a listing says.
 const TRIES_MAX: usize = 16;
@@ -42,10 +42,11 @@ pub(crate) async fn listen(
     // Port 0 is found out by a socket that holds the port, but does not listen, until Pingora's does.
     let reserved = reserve(settings.listen).map_err(failed)?;
     let address = reserved.local_addr().map_err(failed)?;
+    let files = Files::raised();
     let conf = ServerConf {
         threads: settings.threads,
         work_stealing: false,
-        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
+        upstream_keepalive_pool_size: files.resting_max(UPSTREAM_POOL_SIZE),
         max_retries: TRIES_MAX,
         grace_period_seconds: Some(settings.shutdown_grace_s),
         graceful_shutdown_timeout_seconds: Some(1),
@@ -53,9 +54,8 @@ pub(crate) async fn listen(
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
-    let files = Files::raised();
     let limits = FrontLimits {
-        connections_max: files.clients_max(),
+        files,
         head_timeout: Duration::from_millis(settings.header_read_timeout_ms),
         idle_timeout: Duration::from_millis(settings.keepalive_timeout_ms),
         body_timeout: Duration::from_millis(settings.keepalive_timeout_ms),

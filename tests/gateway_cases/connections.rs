@@ -13,7 +13,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::frames::PREFACE;
-use crate::site::{CLOSE_WITHIN, FORBIDDEN, HEAD_DEADLINE_MS, Site, shown};
+use crate::site::{CLOSE_WITHIN, FORBIDDEN, HEAD_DEADLINE_MS, Site, open_files, shown};
 
 /// A client that announced a body and does not send it is let go within this.
 const UNSENT_BODY_DEADLINE: Duration = Duration::from_secs(45);
@@ -22,11 +22,16 @@ const UNREAD_ANSWER_DEADLINE: Duration = Duration::from_secs(90);
 const DRIP_PAUSE_MS: u64 = 200;
 /// On top of the deadline itself: a busy machine.
 const DRIP_GRACE_MS: u64 = 3_000;
-/// Descriptors of a gateway that has few: of what is over 512, clients may have three quarters.
-const FEW_FILES: u64 = 700;
-const CONNECTIONS_OF_FEW_FILES: usize = 300;
-/// Calls of one buyer to a vendor who is silent: more than there are descriptors.
-const CALLS_OF_FEW_FILES: usize = 800;
+/// Files of a gateway that has few: clients may have 375 of them, and neither they nor calls the last quarter.
+const FEW_FILES: u64 = 1_000;
+const KEPT_OF_FEW_FILES: u64 = FEW_FILES / 4;
+const CONNECTIONS_OF_FEW_FILES: usize = 400;
+/// Those that all else has opened meanwhile.
+const FILES_MORE: u64 = 16;
+/// Less than what a client is given to say something.
+const CLOSE_WITHIN_OF_FEW_FILES: Duration = Duration::from_millis(HEAD_DEADLINE_MS * 2 / 3);
+/// Calls of one buyer to a vendor who is silent: more than there are files.
+const CALLS_OF_FEW_FILES: usize = 1_000;
 const CALLS_A_CONNECTION: usize = 100;
 /// After which such a call is given up: all are under way by then.
 const SILENCE_MS: u64 = 10_000;
@@ -119,7 +124,7 @@ async fn connections_beyond_what_files_allow_are_closed_and_the_others_are_serve
 #[tokio::test]
 async fn calls_to_a_vendor_who_is_silent_leave_files_for_all_else() -> Result<()> {
     setrlimit(Resource::Nofile, Rlimit { current: Some(FEW_FILES), maximum: Some(FEW_FILES) })?;
-    let site = Site::start().await?;
+    let mut site = Site::start().await?;
     let silent = TcpSocket::new_v4()?;
     silent.bind((Ipv4Addr::LOCALHOST, 0).into())?;
     let silent = silent.listen(u32::try_from(CALLS_OF_FEW_FILES)?)?;
@@ -145,6 +150,23 @@ async fn calls_to_a_vendor_who_is_silent_leave_files_for_all_else() -> Result<()
             });
         }
     }
+    let (gateway, left_to_calls) = (site.market.gateway.process().pid(), FEW_FILES - KEPT_OF_FEW_FILES);
+    wait_until("the silent vendor's calls to have what they can", CLOSE_WITHIN, async || {
+        let open = open_files(gateway)?;
+        ensure!(open >= left_to_calls - FILES_MORE, "{open} files are open");
+        Ok(())
+    })
+    .await?;
+    let mut idle = Vec::new();
+    for _ in 0..CONNECTIONS_OF_FEW_FILES {
+        idle.push(TcpStream::connect(site.market.gateway_address).await?);
+    }
+    wait_until("clients who come then to be closed", CLOSE_WITHIN_OF_FEW_FILES, async || {
+        let open = open_files(gateway)?;
+        ensure!(open <= left_to_calls + FILES_MORE, "{open} files are open");
+        Ok(())
+    })
+    .await?;
     let mut codes = BTreeMap::new();
     while let Some(code) = calls.join_next().await {
         *codes.entry(code??).or_insert(0) += 1;

@@ -249,6 +249,11 @@ async fn buy(buyer: &Api, plan: &str) -> Result<Bought> {
     Ok(Bought { subscription, credential, key })
 }
 
+/// Files that a process has open.
+pub fn open_files(process: u32) -> Result<u64> {
+    Ok(std::fs::read_dir(format!("/proc/{process}/fd"))?.count() as u64)
+}
+
 /// Memory that a process has in use.
 pub fn resident_kb(process: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;

@@ -31,6 +31,7 @@ use tokio::io::AsyncReadExt as _;
 
 use crate::context::{PeerText, peer_text};
 use crate::deadline;
+use crate::files::Files;
 use crate::observe::Metrics;
 use crate::proxy::PingoraLane;
 use crate::rejection::Rejection;
@@ -46,8 +47,8 @@ use tls::Tls;
 /// Limits of the front.
 #[derive(Debug, Clone, Copy)]
 pub struct FrontLimits {
-    /// Connections of clients; another one is closed at once.
-    pub connections_max: usize,
+    /// How many connections clients may have; another one is closed at once.
+    pub files: Files,
     /// From a head's first byte to its last, to the first byte of a connection's first head, and for a TLS handshake.
     pub head_timeout: Duration,
     /// From one call's end to the next one's first byte.
@@ -270,7 +271,8 @@ async fn unless<T>(stops: Pin<&mut impl Future<Output = ()>>, future: impl Futur
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        if self.open.load(Ordering::Relaxed) >= self.limits.connections_max {
+        let files = self.limits.files;
+        if self.open.load(Ordering::Relaxed) >= files.clients_max() || !files.have_room_for(stream.id()) {
             // Dropped at once: what else could be had of it is a descriptor that calls under way need.
             self.metrics.rejected(Rejection::ConnectionsLimited.code());
             return None;

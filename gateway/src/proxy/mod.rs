@@ -25,6 +25,7 @@ use crate::files::Files;
 use crate::gateway::Gateway;
 use crate::phases::{self, Call, forward, respond, settle, upstream};
 use crate::rejection::Rejection;
+use crate::relay::pool;
 
 use endings::Failed;
 use heads::{
@@ -129,10 +130,6 @@ impl ProxyHttp for PingoraLane {
     }
 
     async fn upstream_peer(&self, _: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
-        // Its pool is not looked at before: a call that would find a connection there is refused with the others.
-        if !self.files.have_room() {
-            return refused(context, Rejection::ConnectionsLimited);
-        }
         let (address, tls, name) = loop {
             upstream::upstream(context);
             let Some(target) = upstream::picked(context) else {
@@ -151,6 +148,10 @@ impl ProxyHttp for PingoraLane {
                 return refused(context, Rejection::UpstreamUnreachable);
             }
         };
+        // Pingora's pool is not looked at before: a call that would find a connection there is refused with the others.
+        if !pool::have_room(self.files) {
+            return refused(context, Rejection::ConnectionsLimited);
+        }
         let Some(listing) = &context.listing else { return refused(context, Rejection::NotReady) };
         let mut peer = HttpPeer::new(address, tls, name);
         peer.options.connection_timeout = Some(listing.upstream.connect_timeout);

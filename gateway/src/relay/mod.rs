@@ -14,7 +14,7 @@ mod connection;
 mod edits;
 mod http2;
 mod own;
-mod pool;
+pub mod pool;
 mod request;
 mod upload;
 mod upstream;

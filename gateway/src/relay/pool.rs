@@ -12,6 +12,8 @@ use pingora_core::protocols::Stream;
 use rustc_hash::FxSeededState;
 use tokio::io::AsyncReadExt as _;
 
+use crate::files::Files;
+
 /// Connections that wait, of one thread.
 const IDLE_MAX: usize = 1_024;
 /// How often a thread looks its pool through.
@@ -73,10 +75,11 @@ pub fn put(place: Place<'_>, stream: Stream) {
     }
 }
 
-/// Closes the connection that has waited longest; whether there was one.
+/// Whether a call may connect anew: there is room, or one makes it that has rested since the pool was looked through. Those in use every
+/// few seconds are kept, or calls to a vendor who is silent would take them from all others.
 #[must_use]
-pub fn give_up_one() -> bool {
-    POOL.with_borrow_mut(Pool::drop_oldest)
+pub fn have_room(files: Files) -> bool {
+    files.have_room() || POOL.with_borrow_mut(|pool| pool.drop_oldest(pool.looks))
 }
 
 /// Looks the thread's pool through as long as there is something in it. Workers take no tasks from each other (`listen.rs`), so that
@@ -110,18 +113,18 @@ impl Pool {
 
     fn put(&mut self, place: Place<'_>, stream: Stream) {
         if self.count >= IDLE_MAX {
-            self.drop_oldest();
+            self.drop_oldest(u64::MAX);
         }
         let idle = self.idle.entry(place.address).or_default();
         idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since: self.looks });
         self.count += 1;
     }
 
-    /// Makes room for one, if there is one to be dropped. The first of each address is its oldest.
-    fn drop_oldest(&mut self) -> bool {
+    /// Drops the oldest, if it was put back before that look. The first of each address is its oldest.
+    fn drop_oldest(&mut self, before: u64) -> bool {
         let first = |(address, idle): (&SocketAddr, &Vec<Idle>)| Some((idle.first()?.since, *address));
-        let Some((_, address)) = self.idle.iter().filter_map(first).min() else { return false };
-        let Some(idle) = self.idle.get_mut(&address) else { return false };
+        let oldest = self.idle.iter().filter_map(first).min().filter(|(since, _)| *since < before);
+        let Some(idle) = oldest.and_then(|(_, address)| self.idle.get_mut(&address)) else { return false };
         idle.remove(0);
         self.count -= 1;
         true
@@ -191,6 +194,17 @@ mod tests {
             (pool.take(place(1)).is_some(), pool.count)
         });
         assert_eq!(taken.await.unwrap(), (false, 0));
+    }
+
+    #[tokio::test]
+    async fn what_is_in_use_every_few_seconds_makes_no_room() {
+        let mut pool = Pool::default();
+        let _rested = put(&mut pool, 1);
+        assert!(!pool.drop_oldest(pool.looks), "it has just been in use");
+        pool.sweep();
+        let _used = put(&mut pool, 2);
+        assert!(pool.drop_oldest(pool.looks) && !pool.drop_oldest(pool.looks));
+        assert!(pool.take(place(1)).is_none() && pool.take(place(2)).is_some());
     }
 
     #[tokio::test]

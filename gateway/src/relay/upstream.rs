@@ -125,7 +125,7 @@ impl Relay {
         if let Some(stream) = pool::take(place) {
             return Ok(Connection { stream, address, reused: true, read_timeout, since });
         }
-        if !self.files.have_room() && !pool::give_up_one() {
+        if !pool::have_room(self.files) {
             return Err(Rejection::ConnectionsLimited);
         }
         let name = place.tls_name.map(str::to_owned);
