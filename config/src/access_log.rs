@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use crate::background::{breathe, give_way};
 use crate::clock::Timestamp;
 use crate::settings::LogFormat;
 
@@ -204,6 +205,7 @@ pub(crate) fn flush() {
             if io::stderr().write_all(part).is_err() {
                 dropped += part.iter().filter(|byte| **byte == b'\n').count() as u64;
             }
+            breathe();
         }
         // Used again, and given back where there is less to say than there was.
         if lines.len() >= lines.capacity() / 4 {
@@ -221,6 +223,7 @@ pub(crate) fn flush() {
 
 fn start_writer() {
     let writer = std::thread::Builder::new().name("access log".into()).spawn(|| {
+        give_way();
         loop {
             std::thread::sleep(Duration::from_millis(WRITE_INTERVAL_MS));
             flush();

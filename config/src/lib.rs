@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod admin;
+pub mod background;
 pub mod clock;
 pub mod counters;
 pub mod egress;

@@ -1,8 +1,5 @@
 //! What each of our processes does at its start and end: logs, the one TLS provider, the signal to stop.
 
-use std::panic::resume_unwind;
-use std::thread;
-
 use tracing::Level;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -63,34 +60,6 @@ pub fn install_tls_provider() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-/// The niceness of a thread that gives way: it has a tenth of a processor that another keeps busy (sched(7)).
-pub const GIVES_WAY_NICE: i32 = 10;
-
-/// This thread lets others go first that answer calls: called first thing in one whose work can wait. There is no way
-/// back without a privilege, so that it is for threads that do nothing else.
-pub fn give_way() {
-    // Linux keeps this value for each thread; where it is refused, all go on as equals.
-    let _ = rustix::process::nice(GIVES_WAY_NICE);
-}
-
-/// Does work; where it is long, on a thread of its own that gives way, if the system has one to give.
-///
-/// # Panics
-/// Where the work does.
-pub fn giving_way<T: Send>(is_long: bool, mut work: impl FnMut() -> T + Send) -> T {
-    let done = is_long.then(|| {
-        thread::scope(|scope| {
-            let aside = || {
-                give_way();
-                work()
-            };
-            let thread = thread::Builder::new().name("gives way".into()).spawn_scoped(scope, aside);
-            thread.ok().map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-        })
-    });
-    done.flatten().unwrap_or_else(work)
-}
-
 /// Returns when the process is told to stop (SIGTERM, SIGINT).
 ///
 /// # Errors
@@ -126,19 +95,6 @@ pub fn in_a_line(error: &(dyn std::error::Error + 'static)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_the_thread_that_gives_way_does() {
-        let nice = || rustix::process::getpriority_process(None).unwrap();
-        let before = nice();
-        let given = std::thread::spawn(move || {
-            give_way();
-            nice()
-        });
-        let low = (before + GIVES_WAY_NICE).min(19);
-        assert_eq!((given.join().unwrap(), giving_way(true, nice)), (low, low));
-        assert_eq!((giving_way(false, nice), nice()), (before, before));
-    }
 
     #[test]
     fn lines_about_calls_are_written_where_the_setting_wants_them() {

@@ -9,6 +9,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::{Deserialize, Serialize};
 
+use crate::background::{AT_ONCE_BYTES, breathe};
+
 pub use cells::{Cell, CellKey, Counts, cells};
 pub use event::{
     EVENT_BYTES, EVENT_IS_BYTES, Ending, Event, LEASED_WINDOWS, LeasedWindow, UNITS_MAX, Units, UnitsFrom,
@@ -130,10 +132,14 @@ fn hash(id: &BatchId, units: &[UnitsTaken], raw: &[u8]) -> String {
         if text.len() > HASHED_AT_ONCE_BYTES {
             hasher.update(text.as_bytes());
             text.clear();
+            breathe();
         }
     }
     hasher.update(text.as_bytes());
-    hasher.update(raw);
+    for piece in raw.chunks(AT_ONCE_BYTES) {
+        hasher.update(piece);
+        breathe();
+    }
     hasher.finalize().to_hex().to_string()
 }
 

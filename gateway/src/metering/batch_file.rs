@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
+use apiclay_config::background::{AT_ONCE_BYTES, breathe};
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::{BatchId, UsageBatch};
 use bytes::Bytes;
@@ -114,7 +115,10 @@ pub fn write_header(
 pub fn write_unfinished(folder: &Path, id: &BatchId, lines: &[u8]) -> io::Result<PathBuf> {
     let path = folder.join(batch_name(&id.from.epoch, id.seq, UNFINISHED_SUFFIX));
     let written = File::create(&path).and_then(|mut file| {
-        file.write_all(lines)?;
+        for piece in lines.chunks(AT_ONCE_BYTES) {
+            file.write_all(piece)?;
+            breathe();
+        }
         file.sync_all()
     });
     if let Err(failed) = written {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 
+use apiclay_config::background::breathe;
 use apiclay_config::counters::Acknowledged;
 use apiclay_config::usage::{BATCH_EVENTS_MAX, BatchId, InvalidBatch, UnitsTaken};
 
@@ -15,7 +16,7 @@ use super::ground::{RESERVE_EVENTS_MAX, is_full};
 use super::shelf::{Aside, Shelved};
 use super::spool::Spool;
 use super::taking::{Made, Room, Taken};
-use super::units::{Kept, LeaseLedger, keep, sum_up};
+use super::units::{AT_ONCE, Kept, LeaseLedger, keep, sum_up};
 
 /// Above every batch of a life that is over.
 const EARLIER_SEQ_MAX: u64 = u32::MAX as u64;
@@ -163,8 +164,11 @@ impl Batcher {
             segment.mark_batched(rest);
         }
         self.reached(Step::Marked)?;
-        for Kept { lease, units, .. } in &written.kept {
-            units_of.recorded(written.sealed.id.seq, *lease, *units);
+        for some in written.kept.chunks(AT_ONCE) {
+            for Kept { lease, units, .. } in some {
+                units_of.recorded(written.sealed.id.seq, *lease, *units);
+            }
+            breathe();
         }
         self.reached(Step::Told)?;
         let Some(Written { sealed, kept, shelved, .. }) = self.written.take() else { return Ok(None) };

@@ -11,8 +11,8 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use apiclay_config::background::give_way;
 use apiclay_config::clock::Clock;
-use apiclay_config::process::give_way;
 use apiclay_config::usage::{Event, GatewayEpoch};
 use parking_lot::Mutex;
 use rustix::fs::FlockOperation;

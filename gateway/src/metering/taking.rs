@@ -4,6 +4,7 @@
 use std::io;
 use std::sync::Arc;
 
+use apiclay_config::background::breathe;
 use apiclay_config::clock::Timestamp;
 use apiclay_config::usage::{BatchId, InvalidBatch, Packer, UnitsTaken};
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use super::batch_file::{SealedBatch, TakenFrom, write_header};
 use super::batcher::BatcherError;
 use super::ground::Ground;
 use super::segment::Segment;
-use super::units::{Kept, LeaseLedger, keep, sum_up, units_taken};
+use super::units::{AT_ONCE, Kept, LeaseLedger, keep, sum_up, units_taken};
 
 /// Records of one segment.
 pub struct Taken {
@@ -68,6 +69,7 @@ impl Room {
         let (taken, oldest) = self.take(ground, limit);
         let Some(oldest) = oldest else { return Ok(None) };
         sum_up(&mut self.kept);
+        breathe();
         units_taken(&self.kept, units_of, &mut self.units);
         let (id, mut lines) = (BatchId { from: ground.from.clone(), seq }, room());
         let refs = taken.iter().map(|t| TakenFrom::new(t.segment.name(), t.places.iter().copied()));
@@ -88,12 +90,16 @@ impl Room {
         packer.clear();
         kept.clear();
         let segments = ground.segments.lock().clone();
-        let (mut taken, mut left, mut oldest) = (Vec::new(), limit, None);
+        let (mut taken, mut left, mut oldest, mut seen) = (Vec::new(), limit, None, 0);
         for segment in segments.into_iter().filter(|segment| segment.counts.unbatched() > 0) {
             let places = segment.closed_records(left, |event| {
                 packer.push(event);
                 keep(event, kept);
                 oldest = Some(oldest.map_or(event.at, |oldest: Timestamp| oldest.min(event.at)));
+                seen += 1;
+                if seen % AT_ONCE == 0 {
+                    breathe();
+                }
             });
             left -= places.len();
             if !places.is_empty() {

@@ -5,7 +5,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{self, SendError};
 
-use apiclay_config::process::give_way;
+use apiclay_config::background::give_way;
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
@@ -58,7 +58,7 @@ impl BatchThread {
 mod tests {
     use std::sync::Arc;
 
-    use apiclay_config::process::GIVES_WAY_NICE;
+    use apiclay_config::background::GIVES_WAY_NICE;
     use rustix::process::getpriority_process;
 
     use super::*;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use apiclay_config::process::giving_way;
+use apiclay_config::background::giving_way;
 use apiclay_config::snapshot::{Binding, Change, Delta, Frame, Part, Snapshot};
 
 use super::told::{DiskError, Found, Told};

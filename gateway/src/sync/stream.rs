@@ -5,8 +5,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use apiclay_config::background::giving_way;
 use apiclay_config::clock::Clock;
-use apiclay_config::process::{giving_way, in_a_line};
+use apiclay_config::process::in_a_line;
 use apiclay_config::snapshot::Frame;
 use apiclay_config::wire;
 use bytes::Bytes;

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use apiclay_config::process::giving_way;
+use apiclay_config::background::giving_way;
 use apiclay_config::snapshot::{Binding, Delta, Part, Snapshot};
 
 use self::ahead::Ahead;

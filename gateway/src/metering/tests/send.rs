@@ -225,7 +225,7 @@ async fn batches_give_way_to_calls_unless_they_fall_behind() {
     let told = book.0.lock();
     let own = rustix::process::getpriority_process(None).unwrap();
     assert_eq!(told[&1], own, "so many are behind that calls wait for them");
-    let low = (own + apiclay_config::process::GIVES_WAY_NICE).min(19);
+    let low = (own + apiclay_config::background::GIVES_WAY_NICE).min(19);
     // A step that was begun before the shutdown may leave a second one with as many in sight.
     assert!(told.values().skip(2).all(|nice| *nice == low) && told.len() > 2, "{told:?}");
 }
