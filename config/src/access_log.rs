@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::background::{breathe, give_way};
+use crate::background::{breathe, take_breaths};
 use crate::clock::Timestamp;
 use crate::settings::LogFormat;
 
@@ -223,7 +223,7 @@ pub(crate) fn flush() {
 
 fn start_writer() {
     let writer = std::thread::Builder::new().name("access log".into()).spawn(|| {
-        give_way();
+        take_breaths();
         loop {
             std::thread::sleep(Duration::from_millis(WRITE_INTERVAL_MS));
             flush();

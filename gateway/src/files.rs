@@ -41,10 +41,10 @@ impl Files {
         (self.max - CLIENTS_LEAVE.min(self.max / 2)) / 4 * CLIENTS_QUARTERS
     }
 
-    /// Connections to upstreams that may rest, of `most` that are of use.
+    /// Connections to upstreams that may rest with each of `threads`, of `most` that are of use there.
     #[must_use]
-    pub fn resting_max(self, most: usize) -> usize {
-        most.min(self.max / FILES_A_RESTING)
+    pub fn resting_max(self, most: usize, threads: usize) -> usize {
+        most.min(self.max / FILES_A_RESTING / threads.max(1))
     }
 
     /// Whether a client or a call may have the file of this number. Nothing is counted: a new file has the lowest number that is free

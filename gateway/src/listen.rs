@@ -25,7 +25,7 @@ use crate::gateway::Gateway;
 use crate::proxy::PingoraLane;
 use crate::relay::Relay;
 
-/// Upstream connections that Pingora keeps open over all targets, where there are many files.
+/// Upstream connections that Pingora keeps open over all targets, of each thread, where there are many files.
 const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Tries of one call at most, whatever a listing says.
 const TRIES_MAX: usize = 16;
@@ -46,7 +46,7 @@ pub(crate) async fn listen(
     let conf = ServerConf {
         threads: settings.threads,
         work_stealing: false,
-        upstream_keepalive_pool_size: files.resting_max(UPSTREAM_POOL_SIZE),
+        upstream_keepalive_pool_size: files.resting_max(UPSTREAM_POOL_SIZE, settings.threads),
         max_retries: TRIES_MAX,
         grace_period_seconds: Some(settings.shutdown_grace_s),
         graceful_shutdown_timeout_seconds: Some(1),

@@ -69,7 +69,6 @@ impl Room {
         let (taken, oldest) = self.take(ground, limit);
         let Some(oldest) = oldest else { return Ok(None) };
         sum_up(&mut self.kept);
-        breathe();
         units_taken(&self.kept, units_of, &mut self.units);
         let (id, mut lines) = (BatchId { from: ground.from.clone(), seq }, room());
         let refs = taken.iter().map(|t| TakenFrom::new(t.segment.name(), t.places.iter().copied()));

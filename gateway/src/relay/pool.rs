@@ -75,11 +75,11 @@ pub fn put(place: Place<'_>, stream: Stream) {
     }
 }
 
-/// Whether a call may connect anew: there is room, or one makes it that has rested since the pool was looked through. Those in use every
+/// Whether a call may connect anew: there is room, or one makes it that has rested between two looks through the pool. Those in use every
 /// few seconds are kept, or calls to a vendor who is silent would take them from all others.
 #[must_use]
 pub fn have_room(files: Files) -> bool {
-    files.have_room() || POOL.with_borrow_mut(|pool| pool.drop_oldest(pool.looks))
+    files.have_room() || POOL.with_borrow_mut(Pool::drop_rested)
 }
 
 /// Looks the thread's pool through as long as there is something in it. Workers take no tasks from each other (`listen.rs`), so that
@@ -118,6 +118,11 @@ impl Pool {
         let idle = self.idle.entry(place.address).or_default();
         idle.push(Idle { stream, tls_name: place.tls_name.map(Into::into), since: self.looks });
         self.count += 1;
+    }
+
+    /// Drops the oldest, if nobody has asked for it from one look to the next.
+    fn drop_rested(&mut self) -> bool {
+        self.drop_oldest(self.looks.saturating_sub(1))
     }
 
     /// Drops the oldest, if it was put back before that look. The first of each address is its oldest.
@@ -200,10 +205,11 @@ mod tests {
     async fn what_is_in_use_every_few_seconds_makes_no_room() {
         let mut pool = Pool::default();
         let _rested = put(&mut pool, 1);
-        assert!(!pool.drop_oldest(pool.looks), "it has just been in use");
         pool.sweep();
+        assert!(!pool.drop_rested(), "it may have been in use a moment before the look");
         let _used = put(&mut pool, 2);
-        assert!(pool.drop_oldest(pool.looks) && !pool.drop_oldest(pool.looks));
+        pool.sweep();
+        assert!(pool.drop_rested() && !pool.drop_rested());
         assert!(pool.take(place(1)).is_none() && pool.take(place(2)).is_some());
     }
 
