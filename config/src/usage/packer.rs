@@ -5,7 +5,6 @@ use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
 
 use super::{BatchId, EVENT_BYTES, Event, InvalidBatch, UnitsTaken, UsageBatch, hash};
