@@ -35,6 +35,10 @@ const CALLS_OF_FEW_FILES: usize = 1_000;
 const CALLS_A_CONNECTION: usize = 100;
 /// After which such a call is given up: all are under way by then.
 const SILENCE_MS: u64 = 10_000;
+/// An upload that is refused at once, and goes on: in all less than what is read of it, and for less time.
+const REFUSED_BODY_BYTES: usize = 960_000;
+const REFUSED_PIECES: usize = 4;
+const REFUSED_PIECE_PAUSE: Duration = Duration::from_millis(5);
 const WRONG_KEY: &str = "X-Api-Key: apiclay_nobody\r\n";
 
 /// After an early answer the connection either is closed, or the body was taken for what it is: `after` is answered next.
@@ -85,8 +89,45 @@ async fn a_client_that_closes_its_sending_half_has_its_answer_in_either_lane() -
         let answer = wire.answer().await.with_context(|| format!("{lane:?}"))?;
         ensure!(answer.status == 200, "{lane:?}: {answer:?}");
         wire.closed(CLOSE_WITHIN).await.context("the connection is open still")?;
+        // Also where he does so in the midst of it.
+        let mut wire = site.wire().await?;
+        wire.send(format!("{}{lane}\r\n", site.head("GET", "/files/pause"))).await?;
+        wire.seen(b"begun").await.with_context(|| format!("{lane:?}"))?;
+        wire.sent_all().await?;
+        wire.seen(b" and ended").await.with_context(|| format!("a part of the answer, {lane:?}"))?;
+        wire.closed(CLOSE_WITHIN).await.context("the connection is open still")?;
     }
-    site.billed(3).await
+    site.billed(5).await
+}
+
+/// Nobody knows that he reads on: while the vendor is silent he is waited for no longer than a moment, and he pays.
+#[tokio::test]
+async fn a_client_that_closes_in_the_midst_of_an_answer_that_stands_still_is_let_go_and_pays() -> Result<()> {
+    let site = Site::start_with("on").await?;
+    let mut wire = site.wire().await?;
+    wire.send(format!("{}Content-Length: 1\r\n\r\nx", site.head("POST", "/stall"))).await?;
+    wire.seen(b"begun").await?;
+    wire.sent_all().await?;
+    wire.closed(CLOSE_WITHIN).await.context("the connection is open still")?;
+    site.billed(2).await
+}
+
+/// Closing over what a client still sends would reset the answer away before he reads it.
+#[tokio::test]
+async fn a_client_that_is_refused_while_he_sends_reads_why() -> Result<()> {
+    let site = Site::start().await?;
+    let head = site.head_without_key("POST", &format!("/files/{FORBIDDEN}"));
+    let mut wire = site.wire().await?;
+    wire.send(format!("{head}Content-Length: {REFUSED_BODY_BYTES}\r\n\r\n")).await?;
+    for _ in 0..REFUSED_PIECES {
+        let piece = vec![b'x'; REFUSED_BODY_BYTES / REFUSED_PIECES];
+        wire.send(piece).await.context("the connection is closed over what is sent")?;
+        tokio::time::sleep(REFUSED_PIECE_PAUSE).await;
+    }
+    let answer = wire.answer().await.context("the refusal was lost")?;
+    ensure!(answer.status == 401, "{answer:?}");
+    site.nothing_forbidden_passed("refused uploads")?;
+    site.billed(1).await
 }
 
 /// Who comes when clients have all descriptors that may be theirs is closed at once, and calls of the others go on.

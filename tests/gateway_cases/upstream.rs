@@ -25,7 +25,7 @@ pub use faults::FAULTS;
 /// More than sockets and buffers on the way can hold, so that a client who does not read is felt here.
 const FLOOD_BYTES: usize = 256 * 1024 * 1024;
 const FLOOD_PIECE_BYTES: usize = 64 * 1024;
-/// What `/files/slow` takes.
+/// What `/files/slow` takes before its answer, and `/files/pause` in the midst of it.
 pub const SLOW: Duration = Duration::from_millis(400);
 const READ_BYTES: usize = 16 * 1024;
 
@@ -239,6 +239,11 @@ async fn answer(stream: &mut TcpStream, request: &Request, record: &Record) -> s
     }
     if target == "/files/slow" {
         tokio::time::sleep(SLOW).await;
+    }
+    if target == "/files/pause" {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 15\r\n\r\nbegun").await?;
+        tokio::time::sleep(SLOW).await;
+        return stream.write_all(b" and ended").await;
     }
     if target.starts_with("/zeros") {
         return stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 00\r\n\r\n").await;

@@ -27,8 +27,8 @@ pub(super) enum Next {
     Closed,
 }
 
-/// What has arrived, where it is enough to go on.
-pub(super) fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
+/// What has arrived, where it is enough to go on. So much of it was `seen` to be a head's beginning.
+pub(super) fn arrived(buffer: &[u8], seen: &mut usize, may_be_http2: bool) -> Option<Next> {
     if buffer.is_empty() {
         return None;
     }
@@ -42,7 +42,7 @@ pub(super) fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
         }
     }
     let mut room = buffers::take();
-    let parsed = head::parse(buffer, &mut room.lines);
+    let parsed = head::parse(buffer, *seen, &mut room.lines);
     if let Ok(Some(head)) = parsed {
         // What came with the head is checked with it: a body that is broken already is not forwarded at all.
         if !head.frame.breaks_in(&buffer[head.bytes..]) {
@@ -52,6 +52,7 @@ pub(super) fn arrived(buffer: &[u8], may_be_http2: bool) -> Option<Next> {
         return Some(Next::Refused(Rejection::Malformed("The body's chunk framing is broken.")));
     }
     buffers::put(room);
+    *seen = buffer.len();
     parsed.err().map(Next::Refused)
 }
 

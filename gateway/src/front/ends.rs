@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::deadline;
 use crate::rejection::Rejection;
 
-/// Bytes still read from a client that was refused, so that it sees the answer and no reset.
-const LINGER_MAX_BYTES: usize = 65_536;
+/// Bytes still read from a client that sends a body which nobody wants, so that it sees the answer and no reset.
+pub(super) const LINGER_MAX_BYTES: usize = 1024 * 1024;
 /// How long they are waited for.
 pub(super) const LINGER_MAX_MS: u64 = 1_000;
 
@@ -52,7 +52,7 @@ pub(super) async fn end(stream: &mut Stream) -> bool {
     matches!(tokio::time::timeout(Duration::from_millis(LINGER_MAX_MS), shut).await, Ok(Ok(())))
 }
 
-/// Reads a little of what the client is still sending: closing over unread bytes would reset the answer away.
+/// Reads some of what the client is still sending: closing over unread bytes would reset the answer away.
 async fn linger(stream: &mut Stream) {
     let drain = async {
         // Not in the future: every idle connection would carry it.

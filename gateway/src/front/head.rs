@@ -51,14 +51,15 @@ struct Said<'a> {
     expects: bool,
 }
 
-/// Reads the head at the beginning of `buffer`, and notes in `lines` where its headers stand; `None` while it is not all there.
+/// Reads the head at the beginning of `buffer`, and notes in `lines` where its headers stand; `None` while it is not all there. The
+/// first `seen` bytes were looked at by a call that came to `None`: however small the pieces, each byte is looked at once.
 ///
 /// # Errors
 /// Why it is refused.
-pub fn parse(buffer: &[u8], lines: &mut Lines) -> Result<Option<Head>, Rejection> {
-    let Some(bytes) = find_end(buffer)? else {
+pub fn parse(buffer: &[u8], seen: usize, lines: &mut Lines) -> Result<Option<Head>, Rejection> {
+    let Some(bytes) = find_end(buffer, seen)? else {
         // What can never become a head is refused at once.
-        check_bytes(&buffer[..buffer.len().min(HEAD_MAX_BYTES)])?;
+        check_bytes(&buffer[seen.saturating_sub(1)..buffer.len().min(HEAD_MAX_BYTES)])?;
         return if buffer.len() >= HEAD_MAX_BYTES { Err(Rejection::HeadTooLarge) } else { Ok(None) };
     };
     let buffer = &buffer[..bytes];
@@ -88,20 +89,15 @@ pub fn parse(buffer: &[u8], lines: &mut Lines) -> Result<Option<Head>, Rejection
 }
 
 /// Where the head ends, in CRLF like each of its lines. What else hides in a line httparse refuses.
-fn find_end(buffer: &[u8]) -> Result<Option<usize>, Rejection> {
-    let seen = &buffer[..buffer.len().min(HEAD_MAX_BYTES)];
-    let mut line_start = 0;
-    for at in memchr::memchr_iter(b'\n', seen) {
-        if at == 0 || seen[at - 1] != b'\r' {
-            return Err(Rejection::Malformed("A line of the head does not end in CRLF."));
+fn find_end(buffer: &[u8], seen: usize) -> Result<Option<usize>, Rejection> {
+    let buffer = &buffer[..buffer.len().min(HEAD_MAX_BYTES)];
+    for at in memchr::memchr_iter(b'\n', &buffer[seen..]).map(|at| seen + at) {
+        match buffer[..at] {
+            [b'\r'] => return Err(Rejection::Malformed("The request begins with an empty line.")),
+            [.., b'\n', b'\r'] => return Ok(Some(at + 1)),
+            [.., b'\r'] => {}
+            _ => return Err(Rejection::Malformed("A line of the head does not end in CRLF.")),
         }
-        if line_start == at - 1 {
-            return match line_start {
-                0 => Err(Rejection::Malformed("The request begins with an empty line.")),
-                _ => Ok(Some(at + 1)),
-            };
-        }
-        line_start = at + 1;
     }
     Ok(None)
 }
@@ -251,7 +247,7 @@ mod tests {
     use super::*;
 
     fn head(text: &str) -> Result<Option<Head>, Rejection> {
-        parse(text.as_bytes(), &mut Lines::default())
+        parse(text.as_bytes(), 0, &mut Lines::default())
     }
 
     proptest::proptest! {
@@ -263,9 +259,25 @@ mod tests {
                 let place = place % bytes.len();
                 bytes.insert(place, byte as u8);
             }
-            if let Ok(Some(head)) = parse(&bytes, &mut Lines::default()) {
+            let whole = parse(&bytes, 0, &mut Lines::default());
+            if let Ok(Some(head)) = &whole {
                 proptest::prop_assert_eq!(check_bytes(&bytes[..head.bytes]), Ok(()));
             }
+            // Nor in one that comes a byte at a time, of which each is looked at once.
+            let dripped = (0..bytes.len()).find_map(|seen| parse(&bytes[..=seen], seen, &mut Lines::default()).transpose());
+            let shown = |parsed: Result<Option<Head>, Rejection>| parsed.map(|head| format!("{head:?}")).ok();
+            proptest::prop_assert_eq!(shown(dripped.transpose()), shown(whole));
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_only_with_the_byte_before_is_refused_as_it_comes() {
+        for bytes in [
+            "GET /a HTTP/1.1\r\nHost: h\r\n ",
+            "GET /a HTTP/1.1\r\nHost: h\rx",
+            "GET /a HTTP/1.1\r\nHost: h\n",
+        ] {
+            assert!(parse(bytes.as_bytes(), bytes.len() - 1, &mut Lines::default()).is_err(), "{bytes:?}");
         }
     }
 

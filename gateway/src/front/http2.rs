@@ -11,13 +11,10 @@ use pingora_core::protocols::http::v2::server::{H2Options, HttpSession};
 use pingora_core::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
+use super::ends::{LINGER_MAX_BYTES, LINGER_MAX_MS};
 use crate::deadline;
 use crate::proxy::PingoraLane;
 use crate::relay::{After, Relay};
-
-/// Bytes of a body that nobody wants which are read after the answer, and how long that may take.
-const DROPPED_MAX_BYTES: usize = 1024 * 1024;
-const DROPPED_MAX_MS: u64 = 1_000;
 
 /// The lanes that a call may take.
 pub struct Lanes {
@@ -62,11 +59,11 @@ impl HttpServerApp for Lanes {
 pub(crate) async fn drop_rest(stream: &mut HttpSession) {
     let rest = async {
         let mut dropped = 0;
-        while dropped < DROPPED_MAX_BYTES
+        while dropped < LINGER_MAX_BYTES
             && let Ok(Some(data)) = stream.read_body_bytes().await
         {
             dropped += data.len();
         }
     };
-    let _ = deadline::within(Duration::from_millis(DROPPED_MAX_MS), pin!(rest)).await;
+    let _ = deadline::within(Duration::from_millis(LINGER_MAX_MS), pin!(rest)).await;
 }

@@ -177,9 +177,9 @@ impl Front {
         mut stops: Pin<&mut impl Future<Output = ()>>,
     ) -> Next {
         tidy(buffer);
-        let mut head_until = None;
+        let (mut head_until, mut seen) = (None, 0);
         loop {
-            if let Some(next) = arrived(buffer, wait.may_be_http2) {
+            if let Some(next) = arrived(buffer, &mut seen, wait.may_be_http2) {
                 return next;
             }
             if !buffer.is_empty() {

@@ -45,7 +45,7 @@ async fn a_short_body_that_came_with_its_head_is_read_with_it() {
         let mut buffer = BytesMut::with_capacity(HEAD_BUFFER_BYTES);
         stream.read_buf(&mut buffer).await.unwrap();
         assert_eq!(buffer.len(), HEAD_BUFFER_BYTES, "the head alone has room");
-        let Some(Next::Head(parsed, _)) = arrived(&buffer, true) else { panic!("no head") };
+        let Some(Next::Head(parsed, _)) = arrived(&buffer, &mut 0, true) else { panic!("no head") };
         read_short_body(&mut stream, &mut buffer, &parsed);
         assert_eq!(buffer.len() == head.len() + length, is_read, "{length} bytes");
     }

@@ -82,11 +82,11 @@ impl Ground {
         segment_name(&self.from.epoch, self.next_number.fetch_add(1, Relaxed))
     }
 
-    /// Says that paid traffic cannot be recorded any more, until [`Ground::tend`] finds room.
+    /// Says that calls cannot be recorded any more, until [`Ground::tend`] finds room.
     pub fn out_of_room(&self, failed: &io::Error) {
         if self.writable.swap(false, AcqRel) {
             let folder = self.folder.display();
-            tracing::error!(%folder, error = %failed, "no room for usage records: paid traffic is refused until there is");
+            tracing::error!(%folder, error = %failed, "no room for usage records: calls are refused until there is");
         }
     }
 
@@ -100,7 +100,7 @@ impl Ground {
         self.find_room();
     }
 
-    /// Makes ready what will be needed, and says whether paid traffic may come.
+    /// Makes ready what will be needed, and says whether calls may come.
     pub fn find_room(&self) {
         let ready = self.make_ready().or_else(|_| {
             // Spares are there only in case they are needed; the reserve is needed.

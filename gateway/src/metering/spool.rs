@@ -35,7 +35,7 @@ const SEGMENT_MAX_BYTES: usize = (PLACES_MAX + 1) * RECORD_BYTES;
 pub struct SpoolOptions {
     /// Size of a segment; small, so that a full disk is noticed in small steps.
     pub segment_bytes: usize,
-    /// What segments and batches may take together before paid traffic is refused.
+    /// What segments and batches may take together before calls are refused.
     pub spool_max_bytes: u64,
     /// How much a power cut can lose.
     pub sync_ms: u64,
@@ -188,7 +188,7 @@ impl Spool {
         ticket.close(closing);
     }
 
-    /// Whether paid traffic may be admitted: false once a segment cannot be allocated, true again when room is back.
+    /// Whether calls may be admitted: false once a segment cannot be allocated, true again when room is back.
     /// There is still room then for the calls under way.
     #[must_use]
     pub fn is_writable(&self) -> bool {

@@ -55,7 +55,8 @@ impl PingoraLane {
         );
         // A refusal is not replaced by another: a plugin that fails here loses only its headers.
         finish_head(context, &mut response, &edits.unwrap_or_default())?;
-        if !session.is_body_empty() {
+        let has_body = !session.is_body_empty();
+        if has_body {
             session.set_keepalive(None);
         }
         // Before the last write, as for every call.
@@ -67,10 +68,18 @@ impl PingoraLane {
         if body.is_some() {
             session.write_response_body(body, true).await?;
         }
-        if let ServerSession::H2(stream) = session.as_downstream_mut() {
-            // Else only whoever called would end an answer without a body, after this. A client that has gone hears nothing.
-            let _ = stream.finish();
-            drop_rest(stream).await;
+        match session.as_downstream_mut() {
+            ServerSession::H2(stream) => {
+                // Else only whoever called would end an answer without a body, after this. A client that has gone hears nothing.
+                let _ = stream.finish();
+                drop_rest(stream).await;
+            }
+            // Pingora would close over what the client still sends, and the answer be reset away.
+            ServerSession::H1(stream) if has_body => {
+                stream.shutdown().await;
+                let _ = stream.drain_request_body().await;
+            }
+            _ => {}
         }
         Ok(())
     }

@@ -58,6 +58,9 @@ pub trait Client: Send {
     /// When the client has gone.
     fn look(&mut self) -> impl Future<Output = Result<(), Gone>> + Send;
 
+    /// Whether what looks like its leaving may be the end of its sending half alone: a write will tell.
+    fn may_read_on(&self) -> bool;
+
     /// It has left, and its call goes on: it is looked at no more.
     fn leave(&mut self);
 
@@ -170,6 +173,10 @@ impl Client for Http1<'_> {
         }
     }
 
+    fn may_read_on(&self) -> bool {
+        !self.has_left && self.upload.has_ended()
+    }
+
     fn leave(&mut self) {
         self.has_left = true;
     }
@@ -208,6 +215,10 @@ impl Client for Http1<'_> {
             match ready!(pin!(self.stream.read_buf(&mut *self.followers)).poll(task)) {
                 Ok(1..) if self.upload.is_held_up() => {}
                 Ok(1..) => return Poll::Ready(Ok(())),
+                // It has sent all, which goes on.
+                Ok(0) if self.upload.is_held_up() && self.upload.ends_in(self.followers) => {
+                    return Poll::Pending;
+                }
                 Ok(0) | Err(_) => return Poll::Ready(Err(Gone)),
             }
         }

@@ -55,7 +55,7 @@ impl Relay {
         if !write_head(written, session.req_header()) {
             return After::NotTaken;
         }
-        let Ok(Some(head)) = head::parse(written, lines) else { return After::NotTaken };
+        let Ok(Some(head)) = head::parse(written, 0, lines) else { return After::NotTaken };
         let Some(sent) = Sent::read(written, &head, lines, upload) else { return After::NotTaken };
         // The library lets no such encoding through; it would be forwarded without its end.
         if matches!(head.frame, Frame::Chunked(_)) {
@@ -201,6 +201,10 @@ impl Client for Http2<'_> {
     async fn look(&mut self) -> Result<(), Gone> {
         let _reset = self.session.idle().await;
         Err(Gone)
+    }
+
+    fn may_read_on(&self) -> bool {
+        false
     }
 
     fn leave(&mut self) {

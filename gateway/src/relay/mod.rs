@@ -246,7 +246,11 @@ impl Relay {
             if is_full {
                 exchange.read.reserve(connection::FULL_READ_BYTES);
             }
-            let read = got.read(&mut exchange.read, client).await;
+            let mut read = got.read(&mut exchange.read, client).await;
+            if read == Read::ClientLeft && client.may_read_on() {
+                client.leave();
+                read = got.read(&mut exchange.read, client).await;
+            }
             context.bytes_in = client.upload().bytes;
             match read {
                 Read::Bytes => {}

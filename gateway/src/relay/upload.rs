@@ -142,6 +142,13 @@ impl Upload {
         self.frame == Frame::End
     }
 
+    /// Whether what `came` after what was taken has its end.
+    pub(super) fn ends_in(&self, came: &[u8]) -> bool {
+        let mut frame = self.frame;
+        frame.advance(came);
+        frame == Frame::End
+    }
+
     /// Whether the upstream has all of it.
     #[must_use]
     pub fn is_sent(&self) -> bool {

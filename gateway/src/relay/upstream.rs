@@ -2,7 +2,7 @@
 //! where that does no harm. Next: `super::Relay` passes the body on.
 
 use std::pin::pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use apiclay_config::egress::Scheme;
 use apiclay_plugins::Answer;
@@ -23,6 +23,10 @@ use crate::rejection::Rejection;
 
 /// Bytes of a request that are written before its answer is listened for.
 const AT_ONCE_MAX_BYTES: usize = 16_384;
+
+/// How long an upstream may be silent in an answer of which nobody knows that it is read: a client that has gone keeps neither its place nor
+/// a connection for longer, and pays.
+const UNHEARD_MAX: Duration = Duration::from_secs(2);
 
 /// Why there is no answer from the upstream.
 #[derive(Debug)]
@@ -160,8 +164,14 @@ fn tls_name(context: &Context) -> Option<&str> {
 impl Got {
     /// Waits for more of the body, and for the client to leave.
     pub(super) async fn read(&mut self, into: &mut BytesMut, client: &mut impl Client) -> Read {
-        let until = Instant::now() + self.connection.read_timeout;
-        self.connection.read(into, client, until).await
+        let mut time = self.connection.read_timeout;
+        if client.has_left() {
+            time = time.min(UNHEARD_MAX);
+        }
+        match self.connection.read(into, client, Instant::now() + time).await {
+            Read::TimedOut if client.has_left() => Read::ClientLeft,
+            read => read,
+        }
     }
 
     /// Sends what is left of the client's body after the answer: the upstream may be about to do something with it. Whatever happens

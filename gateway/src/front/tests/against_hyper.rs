@@ -55,14 +55,14 @@ fn by_front(mut bytes: &[u8]) -> (Vec<Read>, End) {
     let mut all = Vec::new();
     loop {
         let mut lines = Lines::default();
-        let head = match head::parse(bytes, &mut lines) {
+        let head = match head::parse(bytes, 0, &mut lines) {
             Ok(Some(head)) => head,
             Ok(None) => return (all, End::Waits),
             Err(refused) => return (all, End::Refused(format!("{refused:?}"))),
         };
         let rewritten = head.rewritten.as_deref().map(|head| {
             let mut lines = Lines::default();
-            let parsed = head::parse(head, &mut lines).unwrap().unwrap();
+            let parsed = head::parse(head, 0, &mut lines).unwrap().unwrap();
             String::from_utf8_lossy(&head[parsed.target]).into_owned()
         });
         let text = |range: std::ops::Range<usize>| String::from_utf8_lossy(&bytes[range]).into_owned();

@@ -1,4 +1,4 @@
-//! No room: paid traffic stops before a record is lost, calls under way come to their end, batches still get out, and
+//! No room: calls stop before a record is lost, calls under way come to their end, batches still get out, and
 //! when room is back everything goes on. Once with a quota, once on a real disk of 1 MiB where mounting is allowed.
 
 use std::collections::HashSet;

@@ -39,7 +39,7 @@ impl Half {
         let (stream, since) = (Box::new(theirs), Instant::now());
         let connection = Connection { stream, address, reused: false, read_timeout: LONG, since };
         let mut lines = Lines::default();
-        let head = head::parse(request.as_bytes(), &mut lines).unwrap().unwrap();
+        let head = head::parse(request.as_bytes(), 0, &mut lines).unwrap().unwrap();
         let mut upload = Upload::default();
         assert_eq!(upload.begin(head.frame, &request.as_bytes()[head.bytes..]), 0);
         upload.limit(max_bytes).unwrap();
@@ -175,6 +175,38 @@ async fn what_a_client_does_wrong_is_found_as_it_comes_and_never_makes_a_whole_r
         let came = read_for_now(&mut upstream).await;
         assert!(!came.ends_with(LAST_CHUNK), "{sent:?} came as {came:?}");
     }
+}
+
+/// He may close his sending half (RFC 9112, section 9.6), however slowly the upstream takes what he sent.
+#[tokio::test]
+async fn what_a_client_sent_before_he_closed_goes_on_to_an_upstream_that_takes_it_late() {
+    let sent = vec![b'x'; 3 * WAY_BYTES];
+    let (mut half, mut client, mut upstream) = Half::length(sent.len());
+    let sends = async {
+        client.write_all(&sent).await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let takes = async {
+        tokio::time::sleep(SHORT).await;
+        read_for_now(&mut upstream).await
+    };
+    let (said, (), came) = tokio::join!(half.send(), sends, takes);
+    assert_eq!(said, None);
+    assert!(half.upload.is_sent());
+    assert_eq!(came[b"HEAD ".len()..], sent);
+}
+
+#[tokio::test]
+async fn a_client_that_closed_before_its_bodys_end_has_left_at_once() {
+    let (mut half, mut client, _upstream) = Half::length(4 * WAY_BYTES);
+    let sends = async {
+        client.write_all(&[b'x'; 3 * WAY_BYTES]).await.unwrap();
+        client.shutdown().await.unwrap();
+    };
+    let begun = Instant::now();
+    let (said, ()) = tokio::join!(half.send(), sends);
+    assert_eq!(said, Some(Read::ClientLeft));
+    assert!(half.upload.is_held_up() && begun.elapsed() < LONG / 2);
 }
 
 #[tokio::test]
